@@ -1,0 +1,224 @@
+//! The module: kernels, step, description; then LLVM's passes and code generator.
+//!
+//! In: a checked plan and a CPU. Out: object bytes, or assembly or IR as text. Invariant: nothing
+//! outside plan and CPU reaches the module, so its bytes depend on nothing else.
+
+use inkwell::attributes::AttributeLoc;
+use inkwell::context::Context;
+use inkwell::module::{Linkage, Module};
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
+use inkwell::types::BasicType;
+use inkwell::values::{BasicValueEnum, FunctionValue};
+use inkwell::{AddressSpace, OptimizationLevel};
+use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
+use qwenc_ir::Checked;
+use qwenc_plan::{Kernel as PlanKernel, Plan};
+use sha2::{Digest, Sha256};
+
+use crate::code::Code;
+use crate::cpu::Cpu;
+use crate::step::{self, Kernel};
+use crate::{attention, embed, linear, qkv};
+
+/// Compiled code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// A relocatable ELF object that defines the model's description.
+    pub object: Vec<u8>,
+    /// SHA-256 of `object`.
+    pub code_id: [u8; 32],
+}
+
+/// Why there is no code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// LLVM refused something that this crate made: a bug here.
+    #[error("LLVM: {what}: {message}")]
+    Llvm {
+        /// Which step.
+        what: &'static str,
+        /// LLVM's words.
+        message: String,
+    },
+}
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const MODEL_SYMBOL: &str = "qwenc_model";
+
+/// What all functions of a module share.
+pub(crate) struct Unit<'c, 'a> {
+    pub cx: &'c Context,
+    pub module: &'a Module<'c>,
+    pub cpu: &'a Cpu,
+    pub plan: &'a Plan,
+}
+
+/// Compiles a plan.
+pub fn emit(plan: &Checked<Plan>, cpu: &Cpu) -> Result<Artifact, EmitError> {
+    let object = generate(plan, cpu, FileType::Object)?;
+    let code_id = Sha256::digest(&object).into();
+    Ok(Artifact { object, code_id })
+}
+
+/// The code as assembly.
+pub fn emit_asm(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
+    let text = generate(plan, cpu, FileType::Assembly)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The LLVM IR as this crate writes it, before LLVM's passes.
+pub fn emit_ir(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
+    let cx = Context::create();
+    let module = build(&cx, plan, cpu)?;
+    Ok(module.print_to_string().to_string())
+}
+
+/// A second object with `main`, which hands the model and its identity to the runtime.
+pub fn emit_entry(identity: &Identity) -> Result<Vec<u8>, EmitError> {
+    let cpu = Cpu::baseline();
+    let cx = Context::create();
+    let machine = machine(&cpu)?;
+    let module = cx.create_module("entry");
+    set_target(&module, &machine);
+    let (pointer, i32) = (cx.ptr_type(AddressSpace::default()), cx.i32_type());
+    let model = module.add_global(pointer, None, MODEL_SYMBOL);
+    let ids = [identity.code_id, identity.weights_id].concat();
+    let bytes = cx.const_string(&ids, false);
+    let constant = module.add_global(bytes.get_type(), None, "qwenc_identity");
+    constant.set_initializer(&bytes);
+    constant.set_constant(true);
+    let ty = i32.fn_type(&[i32.into(), pointer.into(), pointer.into(), pointer.into()], false);
+    let run = module.add_function("qwenc_main", ty, None);
+    let main = module.add_function("main", i32.fn_type(&[i32.into(), pointer.into()], false), None);
+    let b = cx.create_builder();
+    b.position_at_end(cx.append_basic_block(main, "entry"));
+    let failed = |e: inkwell::builder::BuilderError| llvm("building main", e);
+    let params = main.get_params();
+    let (model, id) = (model.as_pointer_value(), constant.as_pointer_value());
+    let args = [params[0].into(), params[1].into(), model.into(), id.into()];
+    let code = b.build_call(run, &args, "").map_err(failed)?.try_as_basic_value().basic();
+    let code = code.unwrap_or_else(|| i32.const_zero().into());
+    b.build_return(Some(&code)).map_err(failed)?;
+    compile(&module, &machine, FileType::Object)
+}
+
+fn llvm(what: &'static str, message: impl ToString) -> EmitError {
+    EmitError::Llvm { what, message: message.to_string() }
+}
+
+fn machine(cpu: &Cpu) -> Result<TargetMachine, EmitError> {
+    Target::initialize_x86(&InitializationConfig::default());
+    let triple = TargetTriple::create(TRIPLE);
+    let target = Target::from_triple(&triple).map_err(|e| llvm("finding the target", e))?;
+    let level = OptimizationLevel::Default;
+    target
+        .create_target_machine(&triple, "x86-64", &cpu.llvm_features(), level, RelocMode::PIC, CodeModel::Default)
+        .ok_or_else(|| llvm("creating the target machine", TRIPLE))
+}
+
+fn set_target(module: &Module, machine: &TargetMachine) {
+    module.set_triple(&TargetTriple::create(TRIPLE));
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+}
+
+fn generate(plan: &Checked<Plan>, cpu: &Cpu, file: FileType) -> Result<Vec<u8>, EmitError> {
+    let cx = Context::create();
+    let module = build(&cx, plan, cpu)?;
+    let machine = machine(cpu)?;
+    let options = PassBuilderOptions::create();
+    // Kernels are vectors already; the vectorisers would only rearrange their scalar edges.
+    options.set_loop_vectorization(false);
+    options.set_loop_slp_vectorization(false);
+    module.run_passes("default<O2>", &machine, options).map_err(|e| llvm("optimising", e))?;
+    compile(&module, &machine, file)
+}
+
+fn compile(module: &Module, machine: &TargetMachine, file: FileType) -> Result<Vec<u8>, EmitError> {
+    let buffer = machine.write_to_memory_buffer(module, file).map_err(|e| llvm("generating code", e))?;
+    Ok(buffer.as_slice().to_vec())
+}
+
+/// The whole module, verified.
+fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<'c>, EmitError> {
+    let module = cx.create_module("model");
+    set_target(&module, &machine(cpu)?);
+    let unit = Unit { cx, module: &module, cpu, plan };
+    let mut functions = Vec::new();
+    for (i, kernel) in plan.kernels() {
+        functions.push(emit_kernel(&unit, &format!("k{i}_{}", kernel.name()), kernel));
+    }
+    let (prologue, rest) = functions.split_at(plan.prologue.len());
+    let (block, head) = rest.split_at(plan.block.len());
+    let step = emit_step(&unit, [prologue, block, head]);
+    describe(&unit, step);
+    module.verify().map_err(|e| llvm("verifying the module", e))?;
+    Ok(module)
+}
+
+fn code<'c, 'a>(unit: &Unit<'c, 'a>, function: FunctionValue<'c>) -> Code<'c, 'a> {
+    for (key, value) in [("prefer-vector-width", "512"), ("min-legal-vector-width", "512")] {
+        let attribute = unit.cx.create_string_attribute(key, value);
+        function.add_attribute(AttributeLoc::Function, attribute);
+    }
+    let b = unit.cx.create_builder();
+    Code { cx: unit.cx, module: unit.module, b, cpu: unit.cpu, plan: unit.plan, function }
+}
+
+fn emit_kernel<'c>(unit: &Unit<'c, '_>, name: &str, kernel: &PlanKernel) -> FunctionValue<'c> {
+    let function = step::declare(unit, name);
+    let code = code(unit, function);
+    code.b.position_at_end(unit.cx.append_basic_block(function, "entry"));
+    let k = Kernel::new(code);
+    match kernel {
+        PlanKernel::Embed(e) => embed::emit(&k, e),
+        PlanKernel::Linear(l) => linear::emit(&k, l),
+        PlanKernel::PrepareQkv(p) => qkv::emit(&k, p),
+        PlanKernel::Attention { q, out } => attention::emit(&k, *q, *out),
+    }
+    function
+}
+
+fn emit_step<'c>(unit: &Unit<'c, '_>, kernels: [&[FunctionValue<'c>]; 3]) -> FunctionValue<'c> {
+    let (pointer, i64) = (unit.cx.ptr_type(AddressSpace::default()), unit.cx.i64_type());
+    let ty = unit.cx.void_type().fn_type(&[pointer.into(), i64.into()], false);
+    let function = unit.module.add_function("qwenc_step", ty, Some(Linkage::Internal));
+    step::emit_step(code(unit, function), kernels);
+    function
+}
+
+/// The constant [`ModelInfo`], field by field in its order.
+fn describe(unit: &Unit, step: FunctionValue) {
+    let (cx, plan) = (unit.cx, unit.plan);
+    let (i32, i64) = (cx.i32_type(), cx.i64_type());
+    let features = unit.cpu.features().join(",");
+    let text = cx.const_string(features.as_bytes(), false);
+    let names = unit.module.add_global(text.get_type(), None, "features");
+    names.set_initializer(&text);
+    names.set_constant(true);
+    names.set_linkage(Linkage::Internal);
+    let short = |n: u64| BasicValueEnum::from(i32.const_int(n, false));
+    let long = |n: u64| BasicValueEnum::from(i64.const_int(n, false));
+    let fields: Vec<BasicValueEnum> = vec![
+        short(u64::from(ABI_VERSION)),
+        short(u64::from(plan.dims.vocab_rows)),
+        short(linear::logits_stride(plan.dims.vocab_rows)),
+        short(u64::from(plan.dims.layers)),
+        short(u64::from(plan.dims.context)),
+        short(0),
+        step.as_global_value().as_pointer_value().into(),
+        long(plan.weights_bytes),
+        long(plan.kv_bytes_per_position()),
+        long(0),
+        long(plan.row_bytes),
+        long(plan.thread_bytes),
+        names.as_pointer_value().into(),
+        long(features.len() as u64),
+    ];
+    let types: Vec<_> = fields.iter().map(|f| f.get_type().as_basic_type_enum()).collect();
+    let info = cx.struct_type(&types, false);
+    debug_assert_eq!(size_of::<ModelInfo>(), 6 * 4 + 8 * 8);
+    let model = unit.module.add_global(info, None, MODEL_SYMBOL);
+    model.set_initializer(&info.const_named_struct(&fields));
+    model.set_constant(true);
+}

@@ -1,0 +1,24 @@
+//! A plan to a CPU object file, through LLVM.
+//!
+//! In: a checked plan and a CPU. Out: an [`Artifact`]: object code with the model's step function
+//! and its description. Invariant: deterministic: the same plan and CPU give the same bytes.
+//!
+//! Every kernel accumulates one output in the same order whatever the number of rows, threads or
+//! chunks, so results do not depend on them, bit for bit.
+
+mod attention;
+mod code;
+mod cpu;
+mod embed;
+mod emit;
+mod linear;
+mod loops;
+mod math;
+mod prepare;
+mod qkv;
+mod step;
+mod tile_float;
+mod tile_int8;
+
+pub use cpu::{Cpu, CpuError, Vnni};
+pub use emit::{emit, emit_asm, emit_entry, emit_ir, Artifact, EmitError};

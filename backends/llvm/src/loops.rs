@@ -1,0 +1,103 @@
+//! Loops and branches. In: bounds and a body. Out: basic blocks; carried values as phis.
+
+use inkwell::basic_block::BasicBlock;
+use inkwell::values::BasicValue;
+use inkwell::IntPredicate;
+
+use crate::code::{Any, Code, Int};
+
+impl<'c> Code<'c, '_> {
+    fn block(&self, name: &str) -> BasicBlock<'c> {
+        self.cx.append_basic_block(self.function, name)
+    }
+
+    fn here(&self) -> BasicBlock<'c> {
+        // A kernel is always built at the end of some block.
+        self.b.get_insert_block().expect("the builder stands in a block")
+    }
+
+    fn jump(&self, to: BasicBlock<'c>) {
+        // The builder stands in a block, so the branch has a place.
+        self.b.build_unconditional_branch(to).expect("the builder stands in a block");
+    }
+
+    /// `for i in (start..end).step_by(step)`, with values carried from one round to the next.
+    /// Returns their values after the last round.
+    pub fn fold(
+        &self,
+        start: Int<'c>,
+        end: Int<'c>,
+        step: u64,
+        init: &[Any<'c>],
+        body: impl FnOnce(Int<'c>, &[Any<'c>]) -> Vec<Any<'c>>,
+    ) -> Vec<Any<'c>> {
+        let (head, inside, after) = (self.block("loop"), self.block("body"), self.block("after"));
+        let before = self.here();
+        self.jump(head);
+        self.b.position_at_end(head);
+        let phi = |ty| self.b.build_phi(ty, "").expect("the builder stands in a block");
+        // The closure above: the builder stands in `head`.
+        let counter = phi(self.i64().into());
+        let carried: Vec<_> = init.iter().map(|v| phi(v.get_type())).collect();
+        let i = counter.as_basic_value().into_int_value();
+        let more = self.cmp(IntPredicate::ULT, i, end);
+        // The builder stands in `head`.
+        self.b.build_conditional_branch(more, inside, after).expect("the builder stands in a block");
+        self.b.position_at_end(inside);
+        let values: Vec<Any> = carried.iter().map(|p| p.as_basic_value()).collect();
+        let next = body(i, &values);
+        let i_next = self.add(i, self.int(step));
+        let last = self.here();
+        self.jump(head);
+        counter.add_incoming(&[(&start, before), (&i_next, last)]);
+        for ((p, a), b) in carried.iter().zip(init).zip(&next) {
+            p.add_incoming(&[(a as &dyn BasicValue, before), (b as &dyn BasicValue, last)]);
+        }
+        self.b.position_at_end(after);
+        values
+    }
+
+    /// `for i in (start..end).step_by(step)`.
+    pub fn for_each(&self, start: Int<'c>, end: Int<'c>, step: u64, body: impl FnOnce(Int<'c>)) {
+        self.fold(start, end, step, &[], |i, _| {
+            body(i);
+            Vec::new()
+        });
+    }
+
+    /// `if condition { yes } else { no }`; both give one value.
+    pub fn either(
+        &self,
+        condition: Int<'c>,
+        yes: impl FnOnce() -> Any<'c>,
+        no: impl FnOnce() -> Any<'c>,
+    ) -> Any<'c> {
+        let (then, other, join) = (self.block("then"), self.block("else"), self.block("join"));
+        // The builder stands in a block, so the branch has a place.
+        self.b.build_conditional_branch(condition, then, other).expect("the builder stands in a block");
+        self.b.position_at_end(then);
+        let a = (yes(), self.here());
+        self.jump(join);
+        self.b.position_at_end(other);
+        let b = (no(), self.here());
+        self.jump(join);
+        self.b.position_at_end(join);
+        // The builder stands in `join`.
+        let phi = self.b.build_phi(a.0.get_type(), "").expect("the builder stands in a block");
+        phi.add_incoming(&[(&a.0, a.1), (&b.0, b.1)]);
+        phi.as_basic_value()
+    }
+
+    /// `if condition { yes }`.
+    pub fn when(&self, condition: Int<'c>, yes: impl FnOnce()) {
+        let nothing = || self.int(0).into();
+        self.either(
+            condition,
+            || {
+                yes();
+                nothing()
+            },
+            nothing,
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! A linear's prologue for one row: RMSNorm, gain, and for int8 weights quantisation.
+//!
+//! In: a row of f32. Out: a prepared row: f32, or per group a scale and a correction, then i8 inputs
+//! in groups padded to four. Invariant: what is written depends on that row alone.
+
+use qwenc_ir::DType;
+use qwenc_plan::{round_up, Linear, LANES};
+
+use crate::code::{Code, Float, Int, Ptr, Vector};
+use crate::step::Kernel;
+
+/// Pieces of a row: whole vectors, then what is left.
+pub(crate) fn pieces(width: u64) -> Vec<(u64, u32)> {
+    let lanes = u64::from(LANES);
+    let mut all: Vec<(u64, u32)> = (0..width / lanes).map(|i| (i * lanes, LANES)).collect();
+    if width % lanes > 0 {
+        all.push((width / lanes * lanes, (width % lanes) as u32));
+    }
+    all
+}
+
+/// The row as the linear sees it: normalised, with gain.
+struct Source<'c, 'a, 'k> {
+    c: &'k Code<'c, 'a>,
+    row: Ptr<'c>,
+    gain: Option<Ptr<'c>>,
+    inverse_rms: Option<Float<'c>>,
+}
+
+impl<'c> Source<'c, '_, '_> {
+    fn load(&self, column: Int<'c>, lanes: u32) -> Vector<'c> {
+        let (c, ty, at) = (self.c, self.c.vec_f32(lanes), self.c.times(column, 4));
+        let mut x = c.load_vec(ty, c.at(self.row, at), 4);
+        if let Some(scale) = self.inverse_rms {
+            x = c.vmul(x, c.splat(scale, lanes));
+        }
+        match self.gain {
+            Some(gain) => c.vmul(x, c.load_vec(ty, c.at(gain, at), 4)),
+            None => x,
+        }
+    }
+}
+
+/// Writes the prepared form of `row` to `out`.
+pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear, row: Ptr<'c>, out: Ptr<'c>) {
+    let c = &k.code;
+    let weight = c.plan.segment(l.weight);
+    let inverse_rms = l.norm.map(|eps| {
+        let sum = sum_of_squares(c, row, weight.cols);
+        c.inverse_rms(sum, weight.cols, eps.get())
+    });
+    let source = Source { c, row, gain: l.gain.map(|g| k.segment(g)), inverse_rms };
+    match weight.dtype {
+        DType::I8 { group } => quantise(&source, u64::from(weight.cols), u64::from(group), out),
+        _ => {
+            // Padding columns are zero in, and zero out.
+            let end = c.int(round_up(u64::from(weight.cols), u64::from(LANES)));
+            c.for_each(c.int(0), end, u64::from(LANES), |i| {
+                c.store(c.at(out, c.times(i, 4)), source.load(i, LANES), 64);
+            });
+        }
+    }
+}
+
+/// Over whole vectors; padding columns are zero.
+fn sum_of_squares<'c>(c: &Code<'c, '_>, row: Ptr<'c>, width: u32) -> Float<'c> {
+    let end = c.int(round_up(u64::from(width), u64::from(LANES)));
+    let zero = c.floats(0.0, LANES).into();
+    let sums = c.fold(c.int(0), end, u64::from(LANES), &[zero], |i, sum| {
+        let x = c.load_vec(c.vec_f32(LANES), c.at(row, c.times(i, 4)), 64);
+        vec![c.fma(x, x, sum[0].into_vector_value()).into()]
+    });
+    c.sum_lanes(sums[0].into_vector_value())
+}
+
+fn quantise<'c>(source: &Source<'c, '_, '_>, cols: u64, group: u64, out: Ptr<'c>) {
+    let c = source.c;
+    let groups = cols.div_ceil(group);
+    let one = |g: Int<'c>, width: u64| {
+        let inputs = c.add(c.int(8 * groups), c.times(g, round_up(group, 4)));
+        let (scale, correction) = quantise_group(source, c.times(g, group), width, c.at(out, inputs));
+        c.store(c.at(out, c.times(g, 4)), scale, 4);
+        c.store(c.at(out, c.add(c.int(4 * groups), c.times(g, 4))), correction, 4);
+    };
+    c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));
+    if cols % group > 0 {
+        one(c.int(cols / group), cols % group);
+    }
+}
+
+/// Largest magnitudes below this quantise to zeros, so that no division overflows.
+const SMALLEST: f32 = 1e-30;
+
+/// `scale = max|x| / 127`, `q = round_half_even(x · 127 / max|x|)`; returns the scale and `-128 · Σ q`.
+fn quantise_group<'c>(
+    source: &Source<'c, '_, '_>,
+    first: Int<'c>,
+    width: u64,
+    out: Ptr<'c>,
+) -> (Float<'c>, Int<'c>) {
+    let c = source.c;
+    let load = |(at, lanes): (u64, u32)| source.load(c.add(first, c.int(at)), lanes);
+    let largest = pieces(width).into_iter().fold(c.float(0.0), |largest, piece| {
+        let magnitude = c.vector_intrinsic("llvm.fabs", &[load(piece)]);
+        let piece_max = c.max_lanes(magnitude);
+        c.fselect(c.fgreater(piece_max, largest), piece_max, largest)
+    });
+    let some = c.fgreater(largest, c.float(SMALLEST));
+    let scale = c.fselect(some, c.fdiv(largest, c.float(127.0)), c.float(0.0));
+    let inverse = c.fselect(some, c.fdiv(c.float(127.0), largest), c.float(0.0));
+    let mut sum = c.i32().const_zero();
+    for piece in pieces(width) {
+        let (at, lanes) = piece;
+        let scaled = c.vmul(load(piece), c.splat(inverse, lanes));
+        let q = c.to_int(c.vector_intrinsic("llvm.roundeven", &[scaled]), c.vec_i32(lanes));
+        c.store(c.plus(out, at), c.trunc_vec(q, c.i8().vec_type(lanes)), 1);
+        let part = c.intrinsic("llvm.vector.reduce.add", &[q.get_type().into()], &[q.into()]);
+        sum = c.sum_i32(sum, part.into_int_value());
+    }
+    for at in width..round_up(width, 4) {
+        c.store(c.plus(out, at), c.i8().const_zero(), 1);
+    }
+    (scale, c.times_i32(sum, -128))
+}

@@ -1,0 +1,25 @@
+//! The tensor graph of one language model: ops, types, text form, checker, interpreter.
+//!
+//! In: a graph built by `qwenc-models` or parsed from text. Out: the same graph, checked, printed
+//! or run. Invariant: a [`Checked<Graph>`](Checked) obeys every shape law of [`Op`] and is made
+//! only by [`verify`].
+
+pub mod dataflow;
+mod dtype;
+mod graph;
+pub mod interp;
+mod op;
+mod rope;
+mod shape;
+mod text;
+mod verify;
+mod weights;
+
+pub use dtype::DType;
+pub use graph::{Dims, Graph, Node, NodeId, Section, SectionKind, WeightDecl, WeightId};
+pub use op::{Eps, Op, Slot};
+pub use rope::{Rope, Scaling};
+pub use shape::{infer, Extent, ShapeError, Type};
+pub use text::{parse, ParseError};
+pub use verify::{verify, Checked, Verify, VerifyError};
+pub use weights::{Scales, Tensor, WeightError, WeightSource};

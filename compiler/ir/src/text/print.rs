@@ -1,0 +1,91 @@
+//! Graph to text: `Display` of [`Graph`].
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::graph::{Graph, Node, NodeId, Section};
+use crate::op::Op;
+use crate::rope::{Rope, Scaling};
+
+impl Display for Graph {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let d = &self.dims;
+        writeln!(f, "graph {:?}", self.name)?;
+        write!(f, "dims layers={} hidden={} intermediate={}", d.layers, d.hidden, d.intermediate)?;
+        write!(f, " heads={} kv_heads={} head_dim={}", d.heads, d.kv_heads, d.head_dim)?;
+        writeln!(f, " vocab_rows={} context={}", d.vocab_rows, d.context)?;
+        writeln!(f, "{}", self.rope)?;
+        if self.windows.iter().any(Option::is_some) {
+            write!(f, "windows")?;
+            for w in &self.windows {
+                match w {
+                    Some(n) => write!(f, " {n}")?,
+                    None => write!(f, " -")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        for (i, w) in self.weights.iter().enumerate() {
+            write!(f, "weight @{i} {:?} {}[", w.name, w.dtype)?;
+            for (j, n) in w.shape.iter().enumerate() {
+                write!(f, "{}{n}", if j > 0 { ", " } else { "" })?;
+            }
+            writeln!(f, "]")?;
+        }
+        write_section(f, "prologue", &self.prologue)?;
+        write_section(f, &format!("repeat {}", d.layers), &self.block)?;
+        write_section(f, "head", &self.head)
+    }
+}
+
+fn write_section(f: &mut Formatter<'_>, title: &str, section: &Section) -> fmt::Result {
+    writeln!(f, "{title} {{")?;
+    for id in section.ids() {
+        write_node(f, id, section.node(id))?;
+    }
+    if let Some(root) = section.root {
+        writeln!(f, "  return {root}")?;
+    }
+    writeln!(f, "}}")
+}
+
+fn write_node(f: &mut Formatter<'_>, id: NodeId, node: &Node) -> fmt::Result {
+    write!(f, "  {id} = {}", node.op.name())?;
+    match node.op {
+        Op::Weight(w) => write!(f, " {w}")?,
+        Op::RmsNorm(eps)
+        | Op::HeadNorm(eps)
+        | Op::Normalize(eps)
+        | Op::NormLinear(eps)
+        | Op::NormSwiglu(eps)
+        | Op::NormLmHead(eps)
+        | Op::HeadNormRope(eps)
+        | Op::PrepareQkv(eps) => write!(f, " eps={eps}")?,
+        Op::Slice { start, len } => write!(f, " start={start} len={len}")?,
+        _ => {}
+    }
+    for a in &node.args {
+        write!(f, " {a}")?;
+    }
+    write!(f, " : {}", node.ty)?;
+    match &node.label {
+        Some(label) => writeln!(f, " {label:?}"),
+        None => writeln!(f),
+    }
+}
+
+impl Display for Rope {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "rope theta={}", self.theta)?;
+        match self.scaling {
+            Scaling::None => Ok(()),
+            Scaling::Linear { factor } => write!(f, " linear factor={factor}"),
+            Scaling::Yarn { factor, original_context, beta_fast, beta_slow, attention_factor } => {
+                write!(f, " yarn factor={factor} original_context={original_context}")?;
+                write!(f, " beta_fast={beta_fast} beta_slow={beta_slow} attention_factor={attention_factor}")
+            }
+            Scaling::Llama3 { factor, low, high, original_context } => {
+                write!(f, " llama3 factor={factor} low={low} high={high} original_context={original_context}")
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Stored tensors as bytes, and their values as f32.
+//!
+//! In: a tensor's bytes as a checkpoint holds them. Out: rows of f32. Invariant: lengths were
+//! checked when the [`Tensor`] was made, so a row read never goes out of bounds.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+
+use crate::dtype::DType;
+use crate::graph::WeightDecl;
+
+/// Scales of a quantised tensor, `[rows, ceil(cols / group)]`.
+#[derive(Clone, Debug)]
+pub enum Scales<'a> {
+    /// Little-endian f32.
+    F32(Cow<'a, [u8]>),
+    /// Little-endian f16.
+    F16(Cow<'a, [u8]>),
+}
+
+impl Scales<'_> {
+    fn bytes(&self) -> (&[u8], usize) {
+        match self {
+            Scales::F32(b) => (b, 4),
+            Scales::F16(b) => (b, 2),
+        }
+    }
+
+    fn get(&self, i: usize) -> f32 {
+        match self {
+            Scales::F32(b) => f32::from_le_bytes([b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]]),
+            Scales::F16(b) => f16::from_le_bytes([b[2 * i], b[2 * i + 1]]).to_f32(),
+        }
+    }
+}
+
+/// A tensor of a checkpoint: `[rows, cols]`; a vector is one row.
+#[derive(Clone, Debug)]
+pub struct Tensor<'a> {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    data: Cow<'a, [u8]>,
+    scales: Option<Scales<'a>>,
+}
+
+/// Why weights cannot be read.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WeightError {
+    /// The checkpoint has no such tensor.
+    #[error("tensor {name}: not found in the checkpoint")]
+    Missing {
+        /// The tensor.
+        name: String,
+    },
+    /// Its bytes do not fit its shape.
+    #[error("tensor {name}: expected {expected} bytes of {part}, found {found}")]
+    Bytes {
+        /// The tensor.
+        name: String,
+        /// Data or scales.
+        part: &'static str,
+        /// From shape and type.
+        expected: usize,
+        /// As stored.
+        found: usize,
+    },
+    /// Its shape or type is not the declared one.
+    #[error("tensor {name}: expected {expected}, found {found}")]
+    Mismatch {
+        /// The tensor.
+        name: String,
+        /// As declared.
+        expected: String,
+        /// As stored.
+        found: String,
+    },
+}
+
+/// Where the values of declared weights come from.
+pub trait WeightSource: Sync {
+    /// The tensor of `decl`, for this layer if it is per-layer.
+    fn tensor(&self, decl: &WeightDecl, layer: u32) -> Result<Tensor<'_>, WeightError>;
+}
+
+impl<'a> Tensor<'a> {
+    /// A tensor over stored bytes; checks their number.
+    pub fn new(
+        name: &str,
+        dtype: DType,
+        (rows, cols): (usize, usize),
+        data: Cow<'a, [u8]>,
+        scales: Option<Scales<'a>>,
+    ) -> Result<Tensor<'a>, WeightError> {
+        let size = |part, expected: usize, found: usize| match expected == found {
+            true => Ok(()),
+            false => Err(WeightError::Bytes { name: name.to_string(), part, expected, found }),
+        };
+        size("data", dtype.bytes((rows as u64) * (cols as u64)) as usize, data.len())?;
+        match (&scales, dtype) {
+            (Some(s), DType::I8 { group }) => {
+                let (bytes, each) = s.bytes();
+                size("scales", rows * cols.div_ceil(group as usize) * each, bytes.len())?;
+            }
+            (None, DType::I8 { group }) => size("scales", rows * cols.div_ceil(group as usize) * 4, 0)?,
+            _ => {}
+        }
+        Ok(Tensor { dtype, rows, cols, data, scales })
+    }
+
+    /// A tensor of f32 values.
+    pub fn from_f32(name: &str, shape: (usize, usize), values: &[f32]) -> Result<Tensor<'static>, WeightError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Tensor::new(name, DType::F32, shape, Cow::Owned(bytes), None)
+    }
+
+    /// How elements are stored.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The stored bytes of row `r`, scales not included.
+    pub fn row_bytes(&self, r: usize) -> &[u8] {
+        let n = self.dtype.bytes(self.cols as u64) as usize;
+        &self.data[r * n..(r + 1) * n]
+    }
+
+    /// Scale of group `g` of row `r`; 1 where the type has none.
+    pub fn scale(&self, r: usize, g: usize) -> f32 {
+        match (&self.scales, self.dtype) {
+            (Some(s), DType::I8 { group }) => s.get(r * self.cols.div_ceil(group as usize) + g),
+            _ => 1.0,
+        }
+    }
+
+    /// The values of row `r` as f32, written to `out` of length `cols`.
+    pub fn read_row(&self, r: usize, out: &mut [f32]) {
+        let bytes = self.row_bytes(r);
+        match self.dtype {
+            DType::F32 => {
+                for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                }
+            }
+            DType::F16 => {
+                for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *o = f16::from_le_bytes([b[0], b[1]]).to_f32();
+                }
+            }
+            DType::Bf16 => {
+                for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *o = bf16::from_le_bytes([b[0], b[1]]).to_f32();
+                }
+            }
+            DType::I8 { group } => {
+                let groups = out.chunks_mut(group as usize).zip(bytes.chunks(group as usize));
+                for (g, (o, b)) in groups.enumerate() {
+                    let scale = self.scale(r, g);
+                    for (o, &q) in o.iter_mut().zip(b) {
+                        *o = f32::from(q as i8) * scale;
+                    }
+                }
+            }
+        }
+    }
+
+    /// All values as f32, row by row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        for (r, row) in out.chunks_mut(self.cols.max(1)).enumerate() {
+            self.read_row(r, row);
+        }
+        out
+    }
+}

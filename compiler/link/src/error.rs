@@ -1,0 +1,62 @@
+//! Why linking failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use qwenc_plan::PackError;
+
+/// What went wrong, with the path it went wrong at.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// A file could not be made.
+    #[error("{path}: {what}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The output path cannot be a file.
+    #[error("{path}: expected a path for a file, found {found}; give another -o")]
+    Output {
+        /// As given.
+        path: PathBuf,
+        /// What stands there.
+        found: &'static str,
+    },
+    /// Weights could not be packed.
+    #[error("{path}: {source}")]
+    Pack {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: PackError,
+    },
+    /// No linker.
+    #[error("cannot run `{linker}`: {source}; install a C compiler (Debian: apt-get install gcc libc6-dev), or name one in CC")]
+    NoLinker {
+        /// The command.
+        linker: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The linker refused.
+    #[error("`{linker}` failed ({status}):\n{output}")]
+    Linker {
+        /// The command.
+        linker: String,
+        /// How it ended.
+        status: String,
+        /// Its words.
+        output: String,
+    },
+}
+
+impl LinkError {
+    pub(crate) fn io(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> LinkError {
+        let path = path.to_path_buf();
+        move |source| LinkError::Io { path, what, source }
+    }
+}

@@ -1,0 +1,124 @@
+//! Object files, runtime and weights to an executable, through the system's C compiler.
+//!
+//! In: objects and an image. Out: a file at the output path, with the image appended or beside it.
+//! Invariant: everything is made in a temporary folder next to the output and renamed at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::error::LinkError;
+use crate::image::Image;
+
+/// The runtime, built by the build script.
+const RUNTIME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runtime.a.zst"));
+/// No real archive is larger; guards the unpacking buffer.
+const RUNTIME_LIMIT: usize = 1 << 30;
+
+/// Where the weights go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Appended to the executable.
+    Embed,
+    /// In `OUTPUT.weights`.
+    External,
+}
+
+/// An executable in the making.
+pub struct Executable {
+    output: PathBuf,
+    folder: TempDir,
+}
+
+impl Executable {
+    /// Checks the output path and makes room beside it.
+    pub fn new(output: &Path) -> Result<Executable, LinkError> {
+        let refuse = |found| LinkError::Output { path: output.to_path_buf(), found };
+        if output.is_dir() {
+            return Err(refuse("a directory"));
+        }
+        if output.file_name().is_none() {
+            return Err(refuse("no file name"));
+        }
+        let parent = match output.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        let folder = tempfile::Builder::new()
+            .prefix(".qwenc-")
+            .tempdir_in(parent)
+            .map_err(LinkError::io(parent, "creating a temporary folder"))?;
+        Ok(Executable { output: output.to_path_buf(), folder })
+    }
+
+    /// Where to write the weights image.
+    pub fn image_path(&self) -> PathBuf {
+        self.folder.path().join("weights")
+    }
+
+    /// The temporary folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn temporary(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Links the objects, adds the image, and moves the result to the output path.
+    pub fn finish(self, objects: &[&[u8]], image: &Image, weights: Weights) -> Result<(), LinkError> {
+        let linked = self.temporary("executable");
+        self.link(objects, &linked)?;
+        match weights {
+            Weights::Embed => image.append_to(&linked)?,
+            Weights::External => {
+                let mut name = self.output.clone().into_os_string();
+                name.push(".weights");
+                self.rename(&image.path, Path::new(&name))?;
+            }
+        }
+        self.rename(&linked, &self.output)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), LinkError> {
+        fs::rename(from, to).map_err(LinkError::io(to, "moving the finished file to its place"))
+    }
+
+    fn link(&self, objects: &[&[u8]], output: &Path) -> Result<(), LinkError> {
+        let write = |name: String, bytes: &[u8]| {
+            let path = self.temporary(&name);
+            fs::write(&path, bytes).map_err(LinkError::io(&path, "writing an object file")).map(|()| path)
+        };
+        let archive = self.temporary("runtime.a");
+        let unpacked = zstd::bulk::decompress(RUNTIME, RUNTIME_LIMIT)
+            .map_err(LinkError::io(&archive, "unpacking the runtime"))?;
+        write("runtime.a".to_string(), &unpacked)?;
+        let mut command = Command::new(linker());
+        for (i, object) in objects.iter().enumerate() {
+            command.arg(write(format!("{i}.o"), object)?);
+        }
+        // No build id and no symbols: the same input gives the same bytes.
+        command.arg(&archive).arg("-o").arg(output).args(["-s", "-pie", "-Wl,--gc-sections,--build-id=none"]);
+        command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]);
+        run(command)
+    }
+}
+
+fn linker() -> String {
+    std::env::var("CC").ok().filter(|cc| !cc.is_empty()).unwrap_or_else(|| "cc".to_string())
+}
+
+fn run(mut command: Command) -> Result<(), LinkError> {
+    let linker = command.get_program().to_string_lossy().into_owned();
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(source) => return Err(LinkError::NoLinker { linker, source }),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).trim_end().to_string();
+    Err(LinkError::Linker { linker, status: output.status.to_string(), output: words })
+}

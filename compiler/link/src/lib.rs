@@ -1,0 +1,12 @@
+//! Code, packed weights and runtime to one executable.
+//!
+//! In: object files, a plan, tensors. Out: an executable that carries its weights, or has them in a
+//! file beside it. Invariant: nothing stands at the output path until it is complete.
+
+mod error;
+mod executable;
+mod image;
+
+pub use error::LinkError;
+pub use executable::{Executable, Weights};
+pub use image::{Assets, Image};

@@ -1,0 +1,99 @@
+//! A graph to a cheaper equal graph, by equality saturation.
+//!
+//! In: a checked graph as a model writes it down, what the machine is good at, and limits. Out: a
+//! checked graph with the same meaning, and a report that says how it came about. Invariant: one
+//! block and the head are rewritten, never the unrolled model; the same input gives the same output,
+//! since neither a clock nor an address takes part in any choice.
+
+mod cost;
+mod error;
+mod extract;
+mod facts;
+mod language;
+mod machine;
+mod random;
+mod report;
+mod rules;
+mod saturate;
+mod section;
+#[cfg(test)]
+mod tests;
+
+use qwenc_ir::{verify, Checked, Graph, Section, SectionKind};
+
+pub use error::OptError;
+use extract::Space;
+pub use machine::{Machine, Work};
+pub use report::{Difference, Report, RuleCount, RunnerUp, SectionReport, StageReport};
+pub use rules::{rules, Condition, Exactness, Guard, Rule, Stage};
+pub use saturate::Limits;
+
+/// The optimised graph and how it came about.
+#[derive(Clone, Debug)]
+pub struct Optimised {
+    /// Equal to the source graph, and cheaper.
+    pub graph: Checked<Graph>,
+    /// For `--explain`.
+    pub report: Report,
+}
+
+/// The sections that are rewritten; the prologue passes through.
+const REWRITTEN: [SectionKind; 2] = [SectionKind::Block, SectionKind::Head];
+
+/// The cheapest graph that the rules can make of this one, on this machine.
+pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> Result<Optimised, OptError> {
+    let mut out = Graph::clone(graph);
+    let mut sections = Vec::new();
+    for kind in REWRITTEN {
+        let (section, report) = rewritten(graph, kind, machine, limits)?;
+        *out.section_mut(kind) = section;
+        sections.push(report);
+    }
+    let before = graph.to_string();
+    let graph = verify(out).map_err(OptError::Verify)?;
+    let prologue = Work::of_section(&graph.prologue, &graph);
+    let layers = graph.dims.layers;
+    let after = graph.to_string();
+    let report = Report { machine: machine.clone(), layers, prologue, sections, before, after };
+    Ok(Optimised { graph, report })
+}
+
+fn rewritten(
+    graph: &Graph,
+    kind: SectionKind,
+    machine: &Machine,
+    limits: &Limits,
+) -> Result<(Section, SectionReport), OptError> {
+    let saturated = saturate::saturate(graph, kind, limits)?;
+    let space = Space::new(&saturated.egraph, machine);
+    let (chosen, other) = space.cheapest(saturated.root).ok_or(OptError::NoExtraction { section: kind })?;
+    let section = section::from_selection(&saturated, &chosen)?;
+    let runner_up = match other {
+        Some(other) => {
+            let cost = Work::of_section(&section::from_selection(&saturated, &other)?, graph);
+            Some(RunnerUp::new(&saturated.egraph, &chosen, &other, cost))
+        }
+        None => None,
+    };
+    let before = Work::of_section(graph.section(kind), graph);
+    let chosen = Work::of_section(&section, graph);
+    Ok((section, SectionReport { kind, stages: saturated.stages, before, chosen, runner_up }))
+}
+
+/// Any graph that the rules make of this one, for tests of the rules: every extraction must agree
+/// with the source. The same seed gives the same graph.
+pub fn random_extraction(graph: &Checked<Graph>, seed: u64) -> Result<Checked<Graph>, OptError> {
+    let mut out = Graph::clone(graph);
+    for (kind, salt) in REWRITTEN.into_iter().zip(0..) {
+        let saturated = saturate::saturate(graph, kind, &Limits::default())?;
+        let selection = random::any_well_founded(&saturated.egraph, saturated.root, seed ^ (salt << 32))
+            .ok_or(OptError::NoExtraction { section: kind })?;
+        *out.section_mut(kind) = section::from_selection(&saturated, &selection)?;
+    }
+    verify(out).map_err(OptError::Verify)
+}
+
+/// The saturated e-graph of one section as Graphviz text.
+pub fn egraph_dot(graph: &Checked<Graph>, kind: SectionKind, limits: &Limits) -> Result<String, OptError> {
+    Ok(saturate::saturate(graph, kind, limits)?.egraph.dot().to_string())
+}

@@ -1,0 +1,75 @@
+//! The choice among equal graphs. In: models and machines. Out: what was chosen, against others.
+
+use qwenc_ir::{DType, SectionKind};
+
+use super::fixture::{model, qwen2, qwen3, Family, I8};
+use crate::language::{Kind, Term};
+use crate::{optimise, random_extraction, Limits, Machine, Work};
+
+fn block_cost(graph: &qwenc_ir::Graph, machine: &Machine) -> u64 {
+    machine.picoseconds(&Work::of_section(&graph.block, graph))
+}
+
+fn machines() -> [Machine; 4] {
+    let cpu = Machine::cpu_default();
+    [
+        Machine { barrier_us: 0.0, ..cpu.clone() },
+        Machine { read_gb_s: 1.0, ..cpu.clone() },
+        Machine { f32_gflops: 1.0, int8_gops: 1.0, ..cpu.clone() },
+        cpu,
+    ]
+}
+
+#[test]
+fn no_random_graph_is_cheaper() {
+    for family in [qwen3(I8), qwen2(DType::F32), Family { dtype_v: DType::Bf16, ..qwen3(I8) }] {
+        let source = model(&family);
+        for machine in machines() {
+            let out = optimise(&source, &machine, &Limits::default()).expect("it can be optimised");
+            let chosen = block_cost(&out.graph, &machine);
+            let reported = &out.report.sections[0];
+            assert_eq!(reported.kind, SectionKind::Block);
+            assert_eq!(machine.picoseconds(&reported.chosen), chosen);
+            for seed in 0..200 {
+                let other = random_extraction(&source, seed).expect("there is an expression");
+                assert!(block_cost(&other, &machine) >= chosen, "{machine:?}\n{}", *other);
+            }
+        }
+    }
+}
+
+/// h is used twice; a cost over trees would count the whole of attention twice.
+#[test]
+fn shared_parts_are_counted_once() {
+    let out = optimise(&model(&qwen3(I8)), &Machine::cpu_default(), &Limits::default())
+        .expect("it can be optimised");
+    assert_eq!(out.report.sections[0].chosen.launches, 6);
+    assert_eq!(out.report.chosen_per_token().launches, 1 + 3 * 6 + 1);
+}
+
+#[test]
+fn weights_from_weights_are_free_and_dequant_alone_is_not() {
+    let source = model(&qwen3(I8));
+    let work = Work::of_section(&source.head, &source);
+    // rms_norm, dequant, lm_head.
+    assert_eq!(work.launches, 3);
+    // [61, 96] in groups of 40: stored, written as f32, read as f32.
+    let stored = 61 * 96 + 61 * 3 * 4;
+    assert!(work.bytes > stored + 2 * 4 * 61 * 96, "{work}");
+    let out = optimise(&source, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
+    let head = &out.report.sections[1].chosen;
+    assert_eq!((head.launches, head.bytes), (1, stored + 4 * (96 + 61)));
+    assert_eq!(head.int8_ops, 2 * 61 * 96);
+}
+
+#[test]
+fn every_kind_reads_back_as_it_prints() {
+    let eps = qwenc_ir::Eps::new(1e-6);
+    for op in [qwenc_ir::Op::NormSwiglu(eps), qwenc_ir::Op::Slice { start: 1, len: 2 }, qwenc_ir::Op::LmHead]
+    {
+        let kind = Kind::of(op);
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+    }
+    let term: egg::RecExpr<Term> = "(slice 1 2 (rms-norm eps=1e-6 input @0))".parse().expect("a term");
+    assert_eq!(term.to_string(), "(slice 1 2 (rms-norm eps=1e-6 input @0))");
+}

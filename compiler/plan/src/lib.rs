@@ -1,0 +1,25 @@
+//! From an optimised graph to kernels in order, with every byte of memory placed.
+//!
+//! In: a checked graph. Out: a [`Plan`]: segments of packed weights, buffers with offsets and
+//! lifetimes, kernels; and the packer that fills the segments. Invariant: backends accept only
+//! `&Checked<Plan>`, so offsets and widths need no second check there.
+
+mod lower;
+mod memory;
+mod pack;
+mod plan;
+mod segment;
+mod text;
+mod verify;
+
+pub use lower::{lower, LowerError, Options};
+pub use pack::{pack, PackError};
+pub use plan::{Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
+pub use segment::{Layout, Segment, SegmentId, LANES, PANEL_ROWS};
+pub use text::{parse, ParseError};
+pub use verify::PlanError;
+
+/// Rounds up to a multiple of `to`.
+pub fn round_up(n: u64, to: u64) -> u64 {
+    n.div_ceil(to) * to
+}

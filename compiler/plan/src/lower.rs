@@ -1,0 +1,334 @@
+//! Graph to plan: one kernel per fused op, weight expressions to segments.
+//!
+//! In: an optimised graph. Out: a plan whose offsets are all set. Invariant: only fused ops have
+//! kernels; an op that the optimiser should have removed is an error that names it.
+
+use std::collections::HashMap;
+
+use qwenc_ir::{Checked, DType, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
+
+use crate::memory;
+use crate::plan::{BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv};
+use crate::segment::{Layout, Segment, SegmentId};
+use crate::verify::PlanError;
+
+/// Choices that are not the graph's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Bytes left free at the start of the image, rounded up to a page.
+    pub reserve: u64,
+}
+
+/// Why a graph has no plan.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LowerError {
+    /// No kernel computes this op here.
+    #[error("{section:?} {node}: no kernel for {op}; optimise the graph first")]
+    NoKernel {
+        /// The section.
+        section: SectionKind,
+        /// The node.
+        node: NodeId,
+        /// The op's name.
+        op: &'static str,
+    },
+    /// A weight operand that is more than joined rows with one gain.
+    #[error("{section:?} {node}: a {op} cannot be packed; expected weights, their concatenation, and one gain")]
+    WeightExpression {
+        /// The section.
+        section: SectionKind,
+        /// The node.
+        node: NodeId,
+        /// The op's name.
+        op: &'static str,
+    },
+    /// A weight type without kernels.
+    #[error("weight {name}: no kernel reads {dtype}; export it as f32, bf16 or int8")]
+    WeightType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: DType,
+    },
+    /// A residual that is needed after being overwritten, or a block that does not end where it began.
+    #[error("{section:?} {node}: {what}")]
+    InPlace {
+        /// The section.
+        section: SectionKind,
+        /// The node.
+        node: NodeId,
+        /// What is in the way.
+        what: &'static str,
+    },
+    /// The plan breaks a law of its own: a bug here.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Plans a graph.
+pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>, LowerError> {
+    let mut l = Lowering { graph, plan: empty(graph), rope: BufferId(0), stream: BufferId(0) };
+    l.stream = l.buffer("x", graph.dims.hidden);
+    l.rope = l.buffer("rope", graph.dims.head_dim);
+    for kind in [SectionKind::Prologue, SectionKind::Block, SectionKind::Head] {
+        let kernels = l.section(kind)?;
+        match kind {
+            SectionKind::Prologue => l.plan.prologue = kernels,
+            SectionKind::Block => l.plan.block = kernels,
+            SectionKind::Head => l.plan.head = kernels,
+        }
+    }
+    memory::place_segments(&mut l.plan, options.reserve);
+    memory::place_buffers(&mut l.plan);
+    Ok(Checked::of(l.plan)?)
+}
+
+fn empty(graph: &Graph) -> Plan {
+    Plan {
+        name: graph.name.clone(),
+        dims: graph.dims,
+        rope: graph.rope,
+        windows: graph.windows.clone(),
+        weights: graph.weights.clone(),
+        segments: Vec::new(),
+        layers_offset: 0,
+        layer_bytes: 0,
+        weights_bytes: 0,
+        buffers: Vec::new(),
+        row_bytes: 0,
+        thread_bytes: 0,
+        prologue: Vec::new(),
+        block: Vec::new(),
+        head: Vec::new(),
+    }
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    plan: Plan,
+    rope: BufferId,
+    /// The residual stream.
+    stream: BufferId,
+}
+
+/// A weight operand taken apart.
+struct WeightExpr {
+    parts: Vec<WeightId>,
+    gain: Option<WeightId>,
+}
+
+/// The section being lowered and where its values live.
+struct Scope<'a> {
+    kind: SectionKind,
+    section: &'a Section,
+    places: HashMap<NodeId, BufferId>,
+}
+
+impl Scope<'_> {
+    fn no_kernel(&self, id: NodeId) -> LowerError {
+        LowerError::NoKernel { section: self.kind, node: id, op: self.section.node(id).op.name() }
+    }
+
+    fn place(&self, id: NodeId) -> Result<BufferId, LowerError> {
+        self.places.get(&id).copied().ok_or_else(|| self.no_kernel(id))
+    }
+
+    fn used_after(&self, value: NodeId, by: NodeId) -> bool {
+        let later = self.section.ids().skip(by.0 as usize + 1);
+        self.section.root == Some(value) || later.into_iter().any(|n| self.section.node(n).args.contains(&value))
+    }
+}
+
+impl Lowering<'_> {
+    fn buffer(&mut self, name: &str, width: u32) -> BufferId {
+        memory::step_buffer(&mut self.plan, name, width)
+    }
+
+    fn section(&mut self, kind: SectionKind) -> Result<Vec<Kernel>, LowerError> {
+        let graph = self.graph;
+        let section = graph.section(kind);
+        let mut scope = Scope { kind, section, places: HashMap::new() };
+        let mut kernels = Vec::new();
+        for id in section.ids() {
+            let node = section.node(id);
+            if node.ty.constant {
+                continue;
+            }
+            let place = self.node(&scope, id, node, &mut kernels)?;
+            if let Some(place) = place {
+                scope.places.insert(id, place);
+            }
+        }
+        // A checked section has a root; the head's goes to the caller's logits.
+        let root = section.root.unwrap_or(NodeId(0));
+        if kind != SectionKind::Head && scope.place(root)? != self.stream {
+            let what = "the section must end in the residual stream's buffer";
+            return Err(LowerError::InPlace { section: kind, node: root, what });
+        }
+        Ok(kernels)
+    }
+
+    fn node(
+        &mut self,
+        scope: &Scope,
+        id: NodeId,
+        node: &Node,
+        kernels: &mut Vec<Kernel>,
+    ) -> Result<Option<BufferId>, LowerError> {
+        let width = node.ty.token_width().ok_or_else(|| scope.no_kernel(id))?;
+        match node.op {
+            Op::Input => Ok(Some(self.stream)),
+            Op::Embed => {
+                let table = self.weight(scope, node.args[0], Layout::Panels)?.0;
+                kernels.push(Kernel::Embed(Embed { table, out: self.stream, rope: self.rope }));
+                Ok(Some(self.stream))
+            }
+            Op::Linear | Op::NormLinear(_) | Op::NormSwiglu(_) => {
+                let out = self.buffer(node.op.name(), width);
+                let linear = self.linear(scope, node, Dest::Buffer(out))?;
+                kernels.push(Kernel::Linear(linear));
+                Ok(Some(out))
+            }
+            Op::LinearAdd => {
+                let residual = scope.place(node.args[3])?;
+                if scope.used_after(node.args[3], id) || node.args[..3].contains(&node.args[3]) {
+                    let what = "the residual is used after being overwritten";
+                    return Err(LowerError::InPlace { section: scope.kind, node: id, what });
+                }
+                let mut linear = self.linear(scope, node, Dest::Buffer(residual))?;
+                linear.residual = Some(residual);
+                kernels.push(Kernel::Linear(linear));
+                Ok(Some(residual))
+            }
+            Op::LmHead | Op::NormLmHead(_) => {
+                let linear = self.linear(scope, node, Dest::Logits)?;
+                kernels.push(Kernel::Linear(linear));
+                Ok(None)
+            }
+            Op::PrepareQkv(eps) => {
+                let qkv = scope.place(node.args[0])?;
+                if scope.used_after(node.args[0], id) {
+                    let what = "q, k and v are used after being rotated in place";
+                    return Err(LowerError::InPlace { section: scope.kind, node: id, what });
+                }
+                let q_gain = self.vector(scope, node.args[1])?;
+                let k_gain = self.vector(scope, node.args[2])?;
+                kernels.push(Kernel::PrepareQkv(PrepareQkv { qkv, rope: self.rope, eps, q_gain, k_gain }));
+                Ok(Some(qkv))
+            }
+            Op::PreparedAttention => {
+                let q = scope.place(node.args[0])?;
+                let out = self.buffer("attention", width);
+                kernels.push(Kernel::Attention { q, out });
+                Ok(Some(out))
+            }
+            _ => Err(scope.no_kernel(id)),
+        }
+    }
+
+    /// A linear without residual, from an op whose operands start with `x, w` and maybe `b`.
+    fn linear(&mut self, scope: &Scope, node: &Node, out: Dest) -> Result<Linear, LowerError> {
+        let (norm, swiglu) = match node.op {
+            Op::NormLinear(eps) | Op::NormLmHead(eps) => (Some(eps), false),
+            Op::NormSwiglu(eps) => (Some(eps), true),
+            _ => (None, false),
+        };
+        let layout = if swiglu { Layout::PairedPanels } else { Layout::Panels };
+        let (weight, gain) = self.weight(scope, node.args[1], layout)?;
+        let bias = match node.op {
+            Op::LmHead | Op::NormLmHead(_) => None,
+            _ => self.vector(scope, node.args[2])?,
+        };
+        let prepared = memory::prepared_buffers(&mut self.plan, weight, norm);
+        let input = scope.place(node.args[0])?;
+        Ok(Linear { input, norm, gain, weight, bias, residual: None, swiglu, prepared, out })
+    }
+
+    /// The segment of a weight expression, and the gain that could not be packed into it.
+    fn weight(
+        &mut self,
+        scope: &Scope,
+        id: NodeId,
+        layout: Layout,
+    ) -> Result<(SegmentId, Option<SegmentId>), LowerError> {
+        let expr = take_apart(scope, id)?;
+        let first = self.graph.weight(expr.parts[0]);
+        let dtype = first.dtype;
+        if dtype == DType::F16 {
+            return Err(LowerError::WeightType { name: first.name.clone(), dtype });
+        }
+        // A shared tensor (a tied embedding) is also read without the gain, so it stays as it is.
+        let embedded = |w: &WeightId| self.graph.prologue.nodes.iter().any(|n| n.op == Op::Weight(*w));
+        let shared = scope.kind == SectionKind::Head && expr.parts.iter().any(embedded);
+        let packed_gain = expr.gain.filter(|_| dtype == DType::F32 && !shared);
+        let loose_gain = expr.gain.filter(|_| packed_gain.is_none());
+        let rows = expr.parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
+        let cols = first.shape[1];
+        let segment = Segment {
+            per_layer: first.per_layer(),
+            parts: expr.parts,
+            gain: packed_gain,
+            dtype,
+            rows,
+            cols,
+            layout,
+            offset: 0,
+        };
+        let loose_gain = loose_gain.map(|g| self.vector_segment(vec![g]));
+        Ok((self.add(segment), loose_gain))
+    }
+
+    /// The segment of a vector operand; none if it is absent.
+    fn vector(&mut self, scope: &Scope, id: NodeId) -> Result<Option<SegmentId>, LowerError> {
+        if scope.section.node(id).ty.is_absent() {
+            return Ok(None);
+        }
+        let expr = take_apart(scope, id)?;
+        Ok(Some(self.vector_segment(expr.parts)))
+    }
+
+    fn vector_segment(&mut self, parts: Vec<WeightId>) -> SegmentId {
+        let cols = parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
+        let per_layer = self.graph.weight(parts[0]).per_layer();
+        let layout = Layout::Vector;
+        self.add(Segment { parts, gain: None, dtype: DType::F32, rows: 1, cols, layout, per_layer, offset: 0 })
+    }
+
+    fn add(&mut self, segment: Segment) -> SegmentId {
+        let same = self.plan.segments.iter().position(|s| *s == segment);
+        let index = same.unwrap_or_else(|| {
+            self.plan.segments.push(segment);
+            self.plan.segments.len() - 1
+        });
+        SegmentId(index as u32)
+    }
+}
+
+/// `scale_cols(concat_rows(..), gain)` to parts and gain.
+fn take_apart(scope: &Scope, id: NodeId) -> Result<WeightExpr, LowerError> {
+    let node = scope.section.node(id);
+    let refuse = LowerError::WeightExpression { section: scope.kind, node: id, op: node.op.name() };
+    match node.op {
+        Op::Weight(w) => Ok(WeightExpr { parts: vec![w], gain: None }),
+        Op::ConcatRows => {
+            let (a, b) = (take_apart(scope, node.args[0])?, take_apart(scope, node.args[1])?);
+            match (a.gain, b.gain) {
+                (None, None) => Ok(WeightExpr { parts: [a.parts, b.parts].concat(), gain: None }),
+                _ => Err(refuse),
+            }
+        }
+        Op::ScaleCols => {
+            let inner = take_apart(scope, node.args[0])?;
+            match (inner.gain, scope.section.node(node.args[1]).op) {
+                (None, Op::Weight(g)) => Ok(WeightExpr { parts: inner.parts, gain: Some(g) }),
+                _ => Err(refuse),
+            }
+        }
+        _ => Err(refuse),
+    }
+}
+
+/// Whether a linear's input rows need work before its weights are read.
+pub(crate) fn needs_preparation(dtype: DType, norm: Option<Eps>) -> bool {
+    norm.is_some() || matches!(dtype, DType::I8 { .. })
+}

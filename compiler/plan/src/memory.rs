@@ -1,0 +1,149 @@
+//! Where segments and buffers lie.
+//!
+//! In: a plan whose offsets are all zero. Out: the same with offsets, lifetimes and totals.
+//! Invariant: two buffers overlap in memory only if no kernel could see both.
+
+use qwenc_ir::{DType, Eps};
+
+use crate::lower::needs_preparation;
+use crate::plan::{Buffer, BufferId, Dest, Kernel, Plan, Rows};
+use crate::round_up;
+use crate::segment::{SegmentId, PANEL_ROWS};
+
+const PAGE: u64 = 4096;
+const ALIGN: u64 = 128;
+
+/// A buffer of f32 rows, one per token; rows are padded to whole panels.
+pub(crate) fn step_buffer(plan: &mut Plan, name: &str, width: u32) -> BufferId {
+    let row_bytes = 4 * round_up(u64::from(width), u64::from(PANEL_ROWS));
+    add(plan, name, width, row_bytes, Rows::Step)
+}
+
+fn add(plan: &mut Plan, name: &str, width: u32, row_bytes: u64, rows: Rows) -> BufferId {
+    plan.buffers.push(Buffer { name: name.to_string(), width, row_bytes, rows, offset: 0, live: (0, 0) });
+    BufferId(plan.buffers.len() as u32 - 1)
+}
+
+/// Bytes of one row in the form that a linear's inner loop reads: f32, or for int8 weights a scale
+/// and a correction per group, then the quantised inputs in groups padded to four.
+pub(crate) fn prepared_row_bytes(dtype: DType, cols: u32) -> u64 {
+    let cols = u64::from(cols);
+    let bytes = match dtype {
+        DType::I8 { group } => {
+            let group = u64::from(group);
+            let (full, rest) = (cols / group, cols % group);
+            8 * cols.div_ceil(group) + full * round_up(group, 4) + round_up(rest, 4)
+        }
+        _ => 4 * cols,
+    };
+    round_up(bytes, ALIGN)
+}
+
+/// Buffers for a linear's prepared rows, if it prepares any.
+pub(crate) fn prepared_buffers(plan: &mut Plan, weight: SegmentId, norm: Option<Eps>) -> Option<[BufferId; 2]> {
+    let segment = plan.segment(weight);
+    let (dtype, cols) = (segment.dtype, segment.cols);
+    if !needs_preparation(dtype, norm) {
+        return None;
+    }
+    let bytes = prepared_row_bytes(dtype, cols);
+    let width = cols;
+    Some([
+        add(plan, "prepared", width, bytes, Rows::Step),
+        add(plan, "prepared_one", width, bytes, Rows::Thread),
+    ])
+}
+
+/// Per-layer segments fill a record that repeats; the others stand before the first record.
+pub(crate) fn place_segments(plan: &mut Plan, reserve: u64) {
+    let (mut fixed, mut record) = (round_up(reserve, PAGE), 0);
+    for s in &mut plan.segments {
+        let at = if s.per_layer { &mut record } else { &mut fixed };
+        s.offset = *at;
+        *at += round_up(s.bytes(), ALIGN);
+    }
+    plan.layers_offset = round_up(fixed, PAGE);
+    plan.layer_bytes = round_up(record, PAGE);
+    plan.weights_bytes = plan.layers_offset + u64::from(plan.dims.layers) * plan.layer_bytes;
+}
+
+/// Buffers that a kernel touches.
+pub(crate) fn touched(kernel: &Kernel) -> Vec<BufferId> {
+    match *kernel {
+        Kernel::Embed(e) => vec![e.out, e.rope],
+        Kernel::PrepareQkv(p) => vec![p.qkv, p.rope],
+        Kernel::Attention { q, out } => vec![q, out],
+        Kernel::Linear(l) => {
+            let mut all = vec![l.input];
+            all.extend(l.prepared.into_iter().flatten());
+            all.extend(l.residual);
+            if let Dest::Buffer(b) = l.out {
+                all.push(b);
+            }
+            all
+        }
+    }
+}
+
+/// First and last kernel that see each buffer. What is live when the block ends is live in all of
+/// it, since the block repeats.
+pub(crate) fn lifetimes(plan: &Plan) -> Vec<(u32, u32)> {
+    let mut live = vec![(u32::MAX, 0); plan.buffers.len()];
+    for (i, kernel) in plan.kernels() {
+        for b in touched(kernel) {
+            let l = &mut live[b.0 as usize];
+            *l = (l.0.min(i), l.1.max(i));
+        }
+    }
+    let block = (plan.prologue.len() as u32, (plan.prologue.len() + plan.block.len()) as u32);
+    for l in &mut live {
+        let enters = l.0 < block.0 && l.1 >= block.0;
+        if enters && l.1 < block.1 {
+            l.1 = block.1.max(1) - 1;
+        }
+    }
+    live
+}
+
+/// First fit in order of size, largest first.
+pub(crate) fn place_buffers(plan: &mut Plan) {
+    for (buffer, live) in lifetimes(plan).into_iter().enumerate() {
+        plan.buffers[buffer].live = live;
+    }
+    let mut order: Vec<usize> = (0..plan.buffers.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(plan.buffers[i].row_bytes), i));
+    let mut placed: Vec<usize> = Vec::new();
+    for i in order {
+        plan.buffers[i].offset = first_fit(&plan.buffers, &placed, i);
+        placed.push(i);
+    }
+    let end = |rows: Rows| {
+        let of_kind = plan.buffers.iter().filter(|b| b.rows == rows);
+        of_kind.map(|b| b.offset + b.row_bytes).max().unwrap_or(0)
+    };
+    (plan.row_bytes, plan.thread_bytes) = (end(Rows::Step), end(Rows::Thread));
+}
+
+fn first_fit(buffers: &[Buffer], placed: &[usize], i: usize) -> u64 {
+    let b = &buffers[i];
+    let mut taken: Vec<(u64, u64)> = placed
+        .iter()
+        .map(|&p| &buffers[p])
+        .filter(|p| p.rows == b.rows && overlap(p.live, b.live))
+        .map(|p| (p.offset, p.offset + p.row_bytes))
+        .collect();
+    taken.sort_unstable();
+    let mut at = 0;
+    for (start, end) in taken {
+        if at + b.row_bytes <= start {
+            break;
+        }
+        at = at.max(end);
+    }
+    at
+}
+
+/// Whether two lifetimes share a kernel.
+pub(crate) fn overlap(a: (u32, u32), b: (u32, u32)) -> bool {
+    a.0 <= b.1 && b.0 <= a.1
+}

@@ -1,0 +1,185 @@
+//! Weights into the order in which kernels read them.
+//!
+//! In: a checked plan and a source of tensors. Out: the packed image, written front to back exactly
+//! once. Invariant: exactly `weights_bytes` bytes are written, the same for the same input.
+
+use std::io::{self, Write};
+
+use qwenc_ir::{Checked, DType, Tensor, WeightError, WeightId, WeightSource};
+
+use crate::plan::Plan;
+use crate::round_up;
+use crate::segment::{Layout, Segment, PANEL_ROWS};
+
+/// Why packing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A tensor could not be read.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+    /// The image could not be written.
+    #[error("writing the packed weights: {0}")]
+    Io(#[from] io::Error),
+}
+
+const LANES: usize = PANEL_ROWS as usize;
+
+/// Writes the image; `progress` is told bytes written so far.
+pub fn pack(
+    plan: &Checked<Plan>,
+    source: &dyn WeightSource,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), PackError> {
+    let mut image = Image { out, at: 0, progress };
+    for s in plan.segments.iter().filter(|s| !s.per_layer) {
+        image.pad_to(s.offset)?;
+        pack_segment(plan, s, 0, source, &mut image)?;
+    }
+    for layer in 0..plan.dims.layers {
+        let base = plan.layers_offset + u64::from(layer) * plan.layer_bytes;
+        for s in plan.segments.iter().filter(|s| s.per_layer) {
+            image.pad_to(base + s.offset)?;
+            pack_segment(plan, s, layer, source, &mut image)?;
+        }
+    }
+    image.pad_to(plan.weights_bytes)?;
+    Ok(())
+}
+
+struct Image<'a> {
+    out: &'a mut dyn Write,
+    at: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Image<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.at += bytes.len() as u64;
+        (self.progress)(self.at);
+        Ok(())
+    }
+
+    fn pad_to(&mut self, offset: u64) -> io::Result<()> {
+        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        while self.at < offset {
+            let n = (offset - self.at).min(ZEROS.len() as u64) as usize;
+            self.write(&ZEROS[..n])?;
+        }
+        Ok(())
+    }
+}
+
+fn load<'a>(
+    plan: &Plan,
+    source: &'a dyn WeightSource,
+    id: WeightId,
+    layer: u32,
+) -> Result<Tensor<'a>, WeightError> {
+    let decl = &plan.weights[id.0 as usize];
+    let tensor = source.tensor(decl, layer)?;
+    let (rows, cols) = match decl.shape.as_slice() {
+        [n] => (1, *n as usize),
+        [r, c] => (*r as usize, *c as usize),
+        _ => (0, 0),
+    };
+    if tensor.rows() != rows || tensor.cols() != cols {
+        return Err(WeightError::Mismatch {
+            name: decl.tensor_name(layer),
+            expected: format!("{:?}", decl.shape),
+            found: format!("[{}, {}]", tensor.rows(), tensor.cols()),
+        });
+    }
+    Ok(tensor)
+}
+
+fn pack_segment(
+    plan: &Plan,
+    s: &Segment,
+    layer: u32,
+    source: &dyn WeightSource,
+    image: &mut Image,
+) -> Result<(), PackError> {
+    let parts = s.parts.iter().map(|&p| load(plan, source, p, layer)).collect::<Result<Vec<_>, _>>()?;
+    if s.layout == Layout::Vector {
+        let mut values: Vec<f32> = parts.iter().flat_map(Tensor::to_f32).collect();
+        values.resize((s.bytes() / 4) as usize, 0.0);
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        return Ok(image.write(&bytes)?);
+    }
+    for (&id, part) in s.parts.iter().zip(&parts) {
+        if part.dtype() != s.dtype {
+            let name = plan.weights[id.0 as usize].tensor_name(layer);
+            let (expected, found) = (s.dtype.to_string(), part.dtype().to_string());
+            return Err(WeightError::Mismatch { name, expected, found }.into());
+        }
+    }
+    let gain = s.gain.map(|g| load(plan, source, g, layer)).transpose()?.map(|g| g.to_f32());
+    let part_rows: Vec<u32> = parts.iter().map(|p| p.rows() as u32).collect();
+    let mut panel_bytes = vec![0u8; s.panel_bytes() as usize];
+    for panel in 0..s.panels() {
+        let rows: Vec<Option<(&Tensor, usize)>> = (0..PANEL_ROWS)
+            .map(|lane| s.source_row(panel, lane, &part_rows).map(|(p, r)| (&parts[p], r as usize)))
+            .collect();
+        match s.dtype {
+            DType::F32 => panel_f32(&rows, gain.as_deref(), s.cols as usize, &mut panel_bytes),
+            DType::Bf16 | DType::F16 => panel_bf16(&rows, &mut panel_bytes),
+            DType::I8 { group } => panel_i8(&rows, s.cols as usize, group as usize, &mut panel_bytes),
+        }
+        image.write(&panel_bytes)?;
+    }
+    Ok(())
+}
+
+type PanelRows<'a> = [Option<(&'a Tensor<'a>, usize)>];
+
+fn panel_f32(rows: &PanelRows, gain: Option<&[f32]>, cols: usize, out: &mut [u8]) {
+    out.fill(0);
+    let mut values = vec![0.0f32; cols];
+    for (lane, row) in rows.iter().enumerate() {
+        let Some((tensor, r)) = row else { continue };
+        tensor.read_row(*r, &mut values);
+        for (k, v) in values.iter().enumerate() {
+            let v = v * gain.map_or(1.0, |g| g[k]);
+            let at = 4 * (k * LANES + lane);
+            out[at..at + 4].copy_from_slice(&v.to_le_bytes());
+        }
+    }
+}
+
+fn panel_bf16(rows: &PanelRows, out: &mut [u8]) {
+    out.fill(0);
+    for (lane, row) in rows.iter().enumerate() {
+        let Some((tensor, r)) = row else { continue };
+        for (pair, b) in tensor.row_bytes(*r).chunks(4).enumerate() {
+            let at = 4 * (pair * LANES + lane);
+            out[at..at + b.len()].copy_from_slice(b);
+        }
+    }
+}
+
+fn panel_i8(rows: &PanelRows, cols: usize, group: usize, out: &mut [u8]) {
+    out.fill(0);
+    let mut at = 0;
+    for g in 0..cols.div_ceil(group) {
+        let width = group.min(cols - g * group);
+        let (scales, quads) = out[at..at + group_len(width)].split_at_mut(4 * LANES);
+        quads.fill(128);
+        for (lane, row) in rows.iter().enumerate() {
+            let Some((tensor, r)) = row else { continue };
+            scales[4 * lane..4 * lane + 4].copy_from_slice(&tensor.scale(*r, g).to_le_bytes());
+            let inputs = &tensor.row_bytes(*r)[g * group..g * group + width];
+            for (quad, q) in inputs.chunks(4).enumerate() {
+                for (i, b) in q.iter().enumerate() {
+                    quads[4 * (quad * LANES + lane) + i] = b.wrapping_add(128);
+                }
+            }
+        }
+        at += group_len(width);
+    }
+}
+
+fn group_len(width: usize) -> usize {
+    LANES * (4 + round_up(width as u64, 4) as usize)
+}

@@ -1,0 +1,220 @@
+//! The plan as data. In: made by [`lower`](crate::lower()) or parsed from text. Out: read by backends.
+
+use std::fmt;
+
+use qwenc_ir::{Dims, Eps, Rope, WeightDecl};
+
+use crate::segment::{Segment, SegmentId};
+
+/// A row of [`Plan::buffers`]; prints as `b0`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+impl fmt::Display for BufferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+impl fmt::Debug for BufferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How many rows a buffer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One per token of the step.
+    Step,
+    /// One per thread: what every thread computes for itself when the step has one token.
+    Thread,
+}
+
+/// Scratch memory. Row `r` of a [`Rows::Step`] buffer lies at `max_rows · offset + r · row_bytes` of
+/// the arena; row `i` of a [`Rows::Thread`] buffer at `max_rows · row_bytes(plan) + i · thread_bytes
+/// (plan) + offset`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// What it holds, for people.
+    pub name: String,
+    /// Meaningful f32 columns, or bytes of a prepared row.
+    pub width: u32,
+    /// Bytes from one row to the next; a multiple of 128.
+    pub row_bytes: u64,
+    /// Which dimension its rows follow.
+    pub rows: Rows,
+    /// See above; a multiple of 128.
+    pub offset: u64,
+    /// First and last kernel that touch it, in the order prologue, block, head.
+    pub live: (u32, u32),
+}
+
+/// Where a linear writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dest {
+    /// A row per token of the step.
+    Buffer(BufferId),
+    /// `StepArgs::logits`, a row per wanted output.
+    Logits,
+}
+
+/// Token rows of the embedding to the residual stream, and this step's cosines and sines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embed {
+    /// The embedding, as panels.
+    pub table: SegmentId,
+    /// `[T, D]`.
+    pub out: BufferId,
+    /// `[T, head_dim]`: half cosines, half sines.
+    pub rope: BufferId,
+}
+
+/// `out = epilogue(prologue(input) · weightᵀ + bias)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// `[T, cols]`.
+    pub input: BufferId,
+    /// RMSNorm prologue.
+    pub norm: Option<Eps>,
+    /// Gain of the norm, where it is not in the packed weight.
+    pub gain: Option<SegmentId>,
+    /// `[rows, cols]` as panels; paired for SwiGLU.
+    pub weight: SegmentId,
+    /// `[rows]`.
+    pub bias: Option<SegmentId>,
+    /// Added to the result; the destination buffer itself.
+    pub residual: Option<BufferId>,
+    /// Whether rows are gate and up, to be joined as `silu(gate) · up`.
+    pub swiglu: bool,
+    /// Prepared rows (normalised, or quantised) of the step, and of each thread; none when the
+    /// input is read as it is.
+    pub prepared: Option<[BufferId; 2]>,
+    /// Result.
+    pub out: Dest,
+}
+
+/// q/k norm and RoPE in place on q; k rotated and v copied to the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrepareQkv {
+    /// `[T, (H+2K)·h]`; its first `H·h` columns are rotated in place.
+    pub qkv: BufferId,
+    /// Cosines and sines.
+    pub rope: BufferId,
+    /// Epsilon of both norms.
+    pub eps: Eps,
+    /// `[h]`.
+    pub q_gain: Option<SegmentId>,
+    /// `[h]`.
+    pub k_gain: Option<SegmentId>,
+}
+
+/// One stage: all threads run it, then meet at a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// See [`Embed`].
+    Embed(Embed),
+    /// See [`Linear`].
+    Linear(Linear),
+    /// See [`PrepareQkv`].
+    PrepareQkv(PrepareQkv),
+    /// Streaming attention over the cache, `q[T, H·h] -> out[T, H·h]`.
+    Attention {
+        /// Rotated q in its first columns.
+        q: BufferId,
+        /// Result.
+        out: BufferId,
+    },
+}
+
+impl Kernel {
+    /// The kernel's name in the text form and in generated code.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kernel::Embed(_) => "embed",
+            Kernel::PrepareQkv(_) => "prepare_qkv",
+            Kernel::Attention { .. } => "attention",
+            Kernel::Linear(l) => match (l.norm.is_some(), l.swiglu, l.residual.is_some()) {
+                (true, true, _) => "norm_swiglu",
+                (false, true, _) => "swiglu",
+                (true, false, false) => "norm_linear",
+                (true, false, true) => "norm_linear_add",
+                (false, false, true) => "linear_add",
+                (false, false, false) => "linear",
+            },
+        }
+    }
+}
+
+/// What a backend compiles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// Sizes.
+    pub dims: Dims,
+    /// Rotary embedding.
+    pub rope: Rope,
+    /// Sliding window per layer, `[layers]`.
+    pub windows: Vec<Option<u32>>,
+    /// Stored tensors that segments refer to.
+    pub weights: Vec<WeightDecl>,
+    /// Packed weights.
+    pub segments: Vec<Segment>,
+    /// Where the first layer's record starts in the image; page-aligned.
+    pub layers_offset: u64,
+    /// Bytes from one layer's record to the next.
+    pub layer_bytes: u64,
+    /// Bytes of the packed image.
+    pub weights_bytes: u64,
+    /// Scratch memory.
+    pub buffers: Vec<Buffer>,
+    /// Arena bytes per row of the step.
+    pub row_bytes: u64,
+    /// Arena bytes per thread.
+    pub thread_bytes: u64,
+    /// Run once, first.
+    pub prologue: Vec<Kernel>,
+    /// Run for each layer.
+    pub block: Vec<Kernel>,
+    /// Run once, last, if logits are wanted.
+    pub head: Vec<Kernel>,
+}
+
+impl Plan {
+    /// The segment; the id must be of this plan.
+    pub fn segment(&self, id: SegmentId) -> &Segment {
+        &self.segments[id.0 as usize]
+    }
+
+    /// The buffer; the id must be of this plan.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// All kernels in order, with their number.
+    pub fn kernels(&self) -> impl Iterator<Item = (u32, &Kernel)> {
+        (0..).zip(self.prologue.iter().chain(&self.block).chain(&self.head))
+    }
+
+    /// Bytes of f32 KV cache per position, over all layers.
+    pub fn kv_bytes_per_position(&self) -> u64 {
+        u64::from(self.dims.layers) * 2 * u64::from(self.dims.kv_width()) * 4
+    }
+
+    /// Bytes of packed weights that one decoded token reads: all but the embedding's other rows.
+    pub fn bytes_per_token(&self) -> u64 {
+        let mut once = std::collections::BTreeSet::new();
+        for (_, kernel) in self.kernels() {
+            if let Kernel::Linear(l) = kernel {
+                once.insert(l.weight);
+            }
+        }
+        let layers = u64::from(self.dims.layers);
+        let bytes = |id: SegmentId| {
+            let s = self.segment(id);
+            s.bytes() * if s.per_layer { layers } else { 1 }
+        };
+        once.into_iter().map(bytes).sum()
+    }
+}

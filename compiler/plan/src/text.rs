@@ -1,0 +1,308 @@
+//! The text form of a plan: `Display`, and [`parse`] back.
+//!
+//! In: a plan. Out: one line per weight, segment, buffer and kernel, as `key=value` fields.
+//! Invariant: parsing what was printed gives an equal plan.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use qwenc_ir::{Eps, Graph, WeightId};
+
+use crate::plan::{Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
+use crate::segment::{Layout, Segment, SegmentId};
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut model = Graph::new(&self.name, self.dims, self.rope);
+        model.windows.clone_from(&self.windows);
+        model.weights.clone_from(&self.weights);
+        let text = model.to_string();
+        // The graph's header is the plan's; its empty sections are not.
+        f.write_str(text.split("prologue {").next().unwrap_or_default())?;
+        writeln!(
+            f,
+            "image layers_offset={} layer_bytes={} weights_bytes={}",
+            self.layers_offset, self.layer_bytes, self.weights_bytes
+        )?;
+        for (i, s) in self.segments.iter().enumerate() {
+            write_segment(f, i, s)?;
+        }
+        writeln!(f, "arena row_bytes={} thread_bytes={}", self.row_bytes, self.thread_bytes)?;
+        for (i, b) in self.buffers.iter().enumerate() {
+            let rows = if b.rows == Rows::Step { "step" } else { "thread" };
+            write!(f, "buffer b{i} name={} rows={rows} width={}", b.name, b.width)?;
+            let (first, last) = b.live;
+            writeln!(f, " row_bytes={} offset={} live={first}..{last}", b.row_bytes, b.offset)?;
+        }
+        let block = self.prologue.len() as u32;
+        let head = block + self.block.len() as u32;
+        for (i, kernel) in self.kernels() {
+            if i == block {
+                writeln!(f, "repeat {}", self.dims.layers)?;
+            }
+            if i == head {
+                writeln!(f, "head")?;
+            }
+            write_kernel(f, i, kernel)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_segment(f: &mut Formatter<'_>, i: usize, s: &Segment) -> fmt::Result {
+    let parts: Vec<String> = s.parts.iter().map(WeightId::to_string).collect();
+    write!(f, "segment w{i} {} layout={} parts={}", s.dtype, s.layout.name(), parts.join(","))?;
+    if let Some(gain) = s.gain {
+        write!(f, " gain={gain}")?;
+    }
+    let place = if s.per_layer { "layer" } else { "image" };
+    write!(f, " rows={} cols={} in={place} offset={}", s.rows, s.cols, s.offset)?;
+    writeln!(f, " bytes={}", s.bytes())
+}
+
+fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
+    write!(f, "  k{i} {}", kernel.name())?;
+    match kernel {
+        Kernel::Embed(e) => write!(f, " table={} out={} rope={}", e.table, e.out, e.rope)?,
+        Kernel::PrepareQkv(p) => {
+            write!(f, " qkv={} rope={} eps={}", p.qkv, p.rope, p.eps)?;
+            field(f, "q_gain", p.q_gain)?;
+            field(f, "k_gain", p.k_gain)?;
+        }
+        Kernel::Attention { q, out } => write!(f, " q={q} out={out}")?,
+        Kernel::Linear(l) => {
+            write!(f, " input={} weight={}", l.input, l.weight)?;
+            field(f, "norm", l.norm)?;
+            field(f, "gain", l.gain)?;
+            field(f, "bias", l.bias)?;
+            field(f, "residual", l.residual)?;
+            if let Some([step, thread]) = l.prepared {
+                write!(f, " prepared={step},{thread}")?;
+            }
+            match l.out {
+                Dest::Buffer(b) => write!(f, " out={b}")?,
+                Dest::Logits => write!(f, " out=logits")?,
+            }
+        }
+    }
+    writeln!(f)
+}
+
+fn field(f: &mut Formatter<'_>, key: &str, value: Option<impl Display>) -> fmt::Result {
+    match value {
+        Some(v) => write!(f, " {key}={v}"),
+        None => Ok(()),
+    }
+}
+
+/// Where and why a text is not a plan.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct ParseError {
+    /// 1-based.
+    pub line: usize,
+    /// What was expected and what stands there.
+    pub what: String,
+}
+
+type Parsed<T> = Result<T, String>;
+
+/// Parses the text form. Not checked: make a `Checked<Plan>` of it.
+pub fn parse(text: &str) -> Result<Plan, ParseError> {
+    let is_header = |l: &str| ["graph", "dims", "rope", "windows", "weight"].contains(&first_word(l));
+    let header_lines = text.lines().take_while(|l| is_header(l)).count();
+    let header: String = text.lines().take(header_lines).map(|l| format!("{l}\n")).collect();
+    let model = qwenc_ir::parse(&format!("{header}repeat\n}}\n"))
+        .map_err(|e| ParseError { line: e.line, what: e.what })?;
+    let mut plan = Plan {
+        name: model.name,
+        dims: model.dims,
+        rope: model.rope,
+        windows: model.windows,
+        weights: model.weights,
+        segments: Vec::new(),
+        layers_offset: 0,
+        layer_bytes: 0,
+        weights_bytes: 0,
+        buffers: Vec::new(),
+        row_bytes: 0,
+        thread_bytes: 0,
+        prologue: Vec::new(),
+        block: Vec::new(),
+        head: Vec::new(),
+    };
+    let mut place = Place::Prologue;
+    for (i, line) in text.lines().enumerate().skip(header_lines) {
+        line_of(&mut plan, &mut place, line.trim()).map_err(|what| ParseError { line: i + 1, what })?;
+    }
+    Ok(plan)
+}
+
+enum Place {
+    Prologue,
+    Block,
+    Head,
+}
+
+fn first_word(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
+}
+
+fn line_of(plan: &mut Plan, place: &mut Place, line: &str) -> Parsed<()> {
+    let fields = Fields::of(line);
+    match first_word(line) {
+        "" => {}
+        "image" => {
+            plan.layers_offset = fields.get("layers_offset")?;
+            plan.layer_bytes = fields.get("layer_bytes")?;
+            plan.weights_bytes = fields.get("weights_bytes")?;
+        }
+        "arena" => {
+            plan.row_bytes = fields.get("row_bytes")?;
+            plan.thread_bytes = fields.get("thread_bytes")?;
+        }
+        "segment" => plan.segments.push(segment(&fields)?),
+        "buffer" => plan.buffers.push(buffer(&fields)?),
+        "repeat" => *place = Place::Block,
+        "head" => *place = Place::Head,
+        _ => {
+            let kernel = kernel(&fields)?;
+            match place {
+                Place::Prologue => plan.prologue.push(kernel),
+                Place::Block => plan.block.push(kernel),
+                Place::Head => plan.head.push(kernel),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A line's words and its `key=value` fields.
+struct Fields<'a> {
+    words: Vec<&'a str>,
+    values: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(line: &'a str) -> Fields<'a> {
+        let words = line.split(' ').filter(|w| !w.contains('=')).collect();
+        Fields { words, values: line.split(' ').filter_map(|w| w.split_once('=')).collect() }
+    }
+
+    fn text(&self, key: &str) -> Parsed<&'a str> {
+        self.values.get(key).copied().ok_or_else(|| format!("{key}= is missing"))
+    }
+
+    fn get<T: FromStr>(&self, key: &str) -> Parsed<T> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| format!("{key}: expected a number, found {text:?}"))
+    }
+
+    /// The number behind a prefix such as `b` or `w`, if the field is there.
+    fn id(&self, key: &str, prefix: &str) -> Parsed<Option<u32>> {
+        self.values.get(key).map(|text| id(text, prefix)).transpose()
+    }
+
+    fn buffer(&self, key: &str) -> Parsed<BufferId> {
+        id(self.text(key)?, "b").map(BufferId)
+    }
+
+    fn segment(&self, key: &str) -> Parsed<Option<SegmentId>> {
+        Ok(self.id(key, "w")?.map(SegmentId))
+    }
+
+    fn eps(&self, key: &str) -> Parsed<Option<Eps>> {
+        self.values.contains_key(key).then(|| self.get(key).map(Eps::new)).transpose()
+    }
+}
+
+fn id(text: &str, prefix: &str) -> Parsed<u32> {
+    let number = text.strip_prefix(prefix).and_then(|n| n.parse().ok());
+    number.ok_or_else(|| format!("expected {prefix} and a number, found {text:?}"))
+}
+
+fn segment(f: &Fields) -> Parsed<Segment> {
+    let dtype = f.words.get(2).and_then(|w| w.parse().ok()).ok_or("expected a dtype")?;
+    let layout = match f.text("layout")? {
+        "vector" => Layout::Vector,
+        "panels" => Layout::Panels,
+        "paired" => Layout::PairedPanels,
+        other => return Err(format!("expected vector, panels or paired, found {other:?}")),
+    };
+    let parts: Parsed<Vec<WeightId>> =
+        f.text("parts")?.split(',').map(|p| id(p, "@").map(WeightId)).collect();
+    Ok(Segment {
+        parts: parts?,
+        gain: f.id("gain", "@")?.map(WeightId),
+        dtype,
+        rows: f.get("rows")?,
+        cols: f.get("cols")?,
+        layout,
+        per_layer: f.text("in")? == "layer",
+        offset: f.get("offset")?,
+    })
+}
+
+fn buffer(f: &Fields) -> Parsed<Buffer> {
+    let live = f.text("live")?.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    Ok(Buffer {
+        name: f.text("name")?.to_string(),
+        width: f.get("width")?,
+        row_bytes: f.get("row_bytes")?,
+        rows: if f.text("rows")? == "step" { Rows::Step } else { Rows::Thread },
+        offset: f.get("offset")?,
+        live: live.ok_or("live: expected first..last")?,
+    })
+}
+
+fn kernel(f: &Fields) -> Parsed<Kernel> {
+    let name = f.words.get(1).copied().unwrap_or_default();
+    match name {
+        "embed" => {
+            let table = f.segment("table")?.ok_or("table= is missing")?;
+            Ok(Kernel::Embed(Embed { table, out: f.buffer("out")?, rope: f.buffer("rope")? }))
+        }
+        "prepare_qkv" => Ok(Kernel::PrepareQkv(PrepareQkv {
+            qkv: f.buffer("qkv")?,
+            rope: f.buffer("rope")?,
+            eps: f.eps("eps")?.ok_or("eps= is missing")?,
+            q_gain: f.segment("q_gain")?,
+            k_gain: f.segment("k_gain")?,
+        })),
+        "attention" => Ok(Kernel::Attention { q: f.buffer("q")?, out: f.buffer("out")? }),
+        _ => {
+            let linear = linear(f, name.contains("swiglu"))?;
+            let kernel = Kernel::Linear(linear);
+            match kernel.name() == name {
+                true => Ok(kernel),
+                false => Err(format!("unknown kernel {name:?}; its fields make {:?}", kernel.name())),
+            }
+        }
+    }
+}
+
+fn linear(f: &Fields, swiglu: bool) -> Parsed<Linear> {
+    let prepared = match f.values.get("prepared") {
+        None => None,
+        Some(both) => {
+            let (step, thread) = both.split_once(',').ok_or("prepared: expected two buffers")?;
+            Some([BufferId(id(step, "b")?), BufferId(id(thread, "b")?)])
+        }
+    };
+    let out = match f.text("out")? {
+        "logits" => Dest::Logits,
+        b => Dest::Buffer(BufferId(id(b, "b")?)),
+    };
+    Ok(Linear {
+        input: f.buffer("input")?,
+        norm: f.eps("norm")?,
+        gain: f.segment("gain")?,
+        weight: f.segment("weight")?.ok_or("weight= is missing")?,
+        bias: f.segment("bias")?,
+        residual: f.id("residual", "b")?.map(BufferId),
+        swiglu,
+        prepared,
+        out,
+    })
+}

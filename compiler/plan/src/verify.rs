@@ -1,0 +1,257 @@
+//! The laws of a plan. In: any plan. Out: the first law it breaks.
+
+use qwenc_ir::{DType, Verify};
+
+use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
+use crate::plan::{BufferId, Dest, Kernel, Linear, Plan};
+use crate::segment::{Layout, SegmentId};
+
+/// A broken law.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// A kernel refers to a segment or buffer that does not exist, or a segment to a weight.
+    #[error("{what} is not defined")]
+    Undefined {
+        /// As it prints.
+        what: String,
+    },
+    /// A width, type, layout or size that does not fit its use.
+    #[error("k{kernel}: {what}: expected {expected}, found {found}")]
+    Misfit {
+        /// Number of the kernel.
+        kernel: u32,
+        /// What does not fit.
+        what: &'static str,
+        /// By the law.
+        expected: u64,
+        /// In the plan.
+        found: u64,
+    },
+    /// Offset or size out of its place.
+    #[error("{what}: offset {offset} and size {bytes} are not aligned within {limit}")]
+    Place {
+        /// As it prints.
+        what: String,
+        /// Its offset.
+        offset: u64,
+        /// Its size.
+        bytes: u64,
+        /// Where it must end.
+        limit: u64,
+    },
+    /// Two things share bytes while both are needed.
+    #[error("{a} and {b} overlap in memory and in time")]
+    Overlap {
+        /// One.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// A stated lifetime shorter than the use.
+    #[error("{buffer}: stated live {stated:?}, but kernels use it in {used:?}")]
+    Lifetime {
+        /// The buffer.
+        buffer: BufferId,
+        /// In the plan.
+        stated: (u32, u32),
+        /// By the kernels.
+        used: (u32, u32),
+    },
+    /// A kernel reads a buffer that nothing wrote.
+    #[error("k{kernel} reads {buffer} before anything wrote it")]
+    Unwritten {
+        /// Number of the kernel.
+        kernel: u32,
+        /// The buffer.
+        buffer: BufferId,
+    },
+    /// The three sections do not have the form prologue, block, head.
+    #[error("{what}")]
+    Form {
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+impl Verify for Plan {
+    type Error = PlanError;
+
+    fn verify(&self) -> Result<(), PlanError> {
+        let embeds = matches!(self.prologue.as_slice(), [Kernel::Embed(_)]);
+        let ends = matches!(self.head.as_slice(), [Kernel::Linear(l)] if l.out == Dest::Logits);
+        if !embeds || !ends {
+            return Err(PlanError::Form { what: "a plan starts with one embed and ends with one linear to logits" });
+        }
+        check_segments(self)?;
+        for (i, kernel) in self.kernels() {
+            check_defined(self, kernel)?;
+            check_kernel(self, i, kernel)?;
+        }
+        check_buffers(self)?;
+        check_order(self)
+    }
+}
+
+fn check_segments(plan: &Plan) -> Result<(), PlanError> {
+    for (i, s) in plan.segments.iter().enumerate() {
+        let what = format!("w{i}");
+        for w in s.parts.iter().chain(&s.gain) {
+            if plan.weights.get(w.0 as usize).is_none() {
+                return Err(PlanError::Undefined { what: w.to_string() });
+            }
+        }
+        let limit = if s.per_layer { plan.layer_bytes } else { plan.layers_offset };
+        let (offset, bytes) = (s.offset, s.bytes());
+        if offset % 64 != 0 || bytes > limit || offset > limit - bytes {
+            return Err(PlanError::Place { what, offset, bytes, limit });
+        }
+        for (j, o) in plan.segments[..i].iter().enumerate() {
+            if o.per_layer == s.per_layer && offset < o.offset + o.bytes() && o.offset < offset + bytes {
+                return Err(PlanError::Overlap { a: format!("w{j}"), b: what });
+            }
+        }
+    }
+    let records = u64::from(plan.dims.layers) * plan.layer_bytes;
+    match plan.weights_bytes == plan.layers_offset + records {
+        true => Ok(()),
+        false => {
+            let (what, offset) = ("layers".to_string(), plan.layers_offset);
+            Err(PlanError::Place { what, offset, bytes: records, limit: plan.weights_bytes })
+        }
+    }
+}
+
+fn segments(kernel: &Kernel) -> Vec<SegmentId> {
+    match *kernel {
+        Kernel::Embed(e) => vec![e.table],
+        Kernel::PrepareQkv(p) => p.q_gain.into_iter().chain(p.k_gain).collect(),
+        Kernel::Attention { .. } => Vec::new(),
+        Kernel::Linear(l) => [Some(l.weight), l.gain, l.bias].into_iter().flatten().collect(),
+    }
+}
+
+fn check_defined(plan: &Plan, kernel: &Kernel) -> Result<(), PlanError> {
+    if let Some(s) = segments(kernel).into_iter().find(|s| s.0 as usize >= plan.segments.len()) {
+        return Err(PlanError::Undefined { what: s.to_string() });
+    }
+    match touched(kernel).into_iter().find(|b| b.0 as usize >= plan.buffers.len()) {
+        Some(b) => Err(PlanError::Undefined { what: b.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
+    let fits = |what, expected: u32, found: u32| match expected == found {
+        true => Ok(()),
+        false => {
+            Err(PlanError::Misfit { kernel, what, expected: u64::from(expected), found: u64::from(found) })
+        }
+    };
+    let width = |b: BufferId| plan.buffer(b).width;
+    let d = plan.dims;
+    match *k {
+        Kernel::Embed(e) => {
+            fits("embedding columns", d.hidden, plan.segment(e.table).cols)?;
+            fits("embedding rows", d.vocab_rows, plan.segment(e.table).rows)?;
+            fits("output width", d.hidden, width(e.out))?;
+            fits("rope width", d.head_dim, width(e.rope))
+        }
+        Kernel::PrepareQkv(p) => {
+            fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(p.qkv))?;
+            for gain in p.q_gain.into_iter().chain(p.k_gain) {
+                fits("gain length", d.head_dim, plan.segment(gain).cols)?;
+            }
+            fits("rope width", d.head_dim, width(p.rope))
+        }
+        Kernel::Attention { q, out } => {
+            fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(q))?;
+            fits("output width", d.q_width(), width(out))
+        }
+        Kernel::Linear(l) => check_linear(plan, kernel, &l, &fits),
+    }
+}
+
+fn check_linear(
+    plan: &Plan,
+    kernel: u32,
+    l: &Linear,
+    fits: &dyn Fn(&'static str, u32, u32) -> Result<(), PlanError>,
+) -> Result<(), PlanError> {
+    let w = plan.segment(l.weight);
+    fits("input width", w.cols, plan.buffer(l.input).width)?;
+    let layout = if l.swiglu { Layout::PairedPanels } else { Layout::Panels };
+    fits("weight layout", layout as u32, w.layout as u32)?;
+    if let Some(gain) = l.gain {
+        fits("gain length", w.cols, plan.segment(gain).cols)?;
+    }
+    if let Some(bias) = l.bias {
+        fits("bias length", w.rows, plan.segment(bias).cols)?;
+    }
+    let rows = if l.swiglu { w.rows / 2 } else { w.rows };
+    match l.out {
+        Dest::Logits => fits("logits", plan.dims.vocab_rows, rows)?,
+        Dest::Buffer(b) => fits("output width", rows, plan.buffer(b).width)?,
+    }
+    if l.residual.is_some_and(|r| Dest::Buffer(r) != l.out) {
+        return Err(PlanError::Form { what: "a residual is added in place" });
+    }
+    let must_prepare = l.norm.is_some() || matches!(w.dtype, DType::I8 { .. });
+    fits("prepared rows", u32::from(must_prepare), u32::from(l.prepared.is_some()))?;
+    for p in l.prepared.into_iter().flatten() {
+        let (expected, found) = (prepared_row_bytes(w.dtype, w.cols), plan.buffer(p).row_bytes);
+        if expected != found {
+            return Err(PlanError::Misfit { kernel, what: "prepared row bytes", expected, found });
+        }
+    }
+    Ok(())
+}
+
+fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
+    for (i, (b, used)) in plan.buffers.iter().zip(lifetimes(plan)).enumerate() {
+        let id = BufferId(i as u32);
+        if used.0 <= used.1 && (b.live.0 > used.0 || b.live.1 < used.1) {
+            return Err(PlanError::Lifetime { buffer: id, stated: b.live, used });
+        }
+        let limit = match b.rows {
+            crate::Rows::Step => plan.row_bytes,
+            crate::Rows::Thread => plan.thread_bytes,
+        };
+        if b.offset % 128 != 0 || b.row_bytes % 128 != 0 || b.row_bytes > limit || b.offset > limit - b.row_bytes {
+            let (offset, bytes) = (b.offset, b.row_bytes);
+            return Err(PlanError::Place { what: id.to_string(), offset, bytes, limit });
+        }
+        for (j, o) in plan.buffers[..i].iter().enumerate() {
+            let shares = b.offset < o.offset + o.row_bytes && o.offset < b.offset + b.row_bytes;
+            if o.rows == b.rows && shares && overlap(o.live, b.live) {
+                return Err(PlanError::Overlap { a: format!("b{j}"), b: id.to_string() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a kernel reads was written by an earlier one.
+fn check_order(plan: &Plan) -> Result<(), PlanError> {
+    let mut written = vec![false; plan.buffers.len()];
+    for (i, kernel) in plan.kernels() {
+        let (reads, writes) = match *kernel {
+            Kernel::Embed(e) => (vec![], vec![e.out, e.rope]),
+            Kernel::PrepareQkv(p) => (vec![p.qkv, p.rope], vec![]),
+            Kernel::Attention { q, out } => (vec![q], vec![out]),
+            Kernel::Linear(l) => {
+                let out = match l.out {
+                    Dest::Buffer(b) => vec![b],
+                    Dest::Logits => vec![],
+                };
+                ([Some(l.input), l.residual].into_iter().flatten().collect(), out)
+            }
+        };
+        if let Some(&buffer) = reads.iter().find(|b: &&BufferId| !written[b.0 as usize]) {
+            return Err(PlanError::Unwritten { kernel: i, buffer });
+        }
+        for b in writes {
+            written[b.0 as usize] = true;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use qwenc_models::Quant;
+
+/// Compiles a language model to one native executable that loads its weights and talks.
+#[derive(Debug, Parser)]
+#[command(
+    name = "qwenc",
+    version,
+    after_help = "Examples:
+  qwenc compile --target cpu sample -o qwen     the built-in sample model: nothing to download
+  ./qwen generate \"The capital of Brazil is\"
+
+  qwenc export Qwen3-0.6B/ -o model.bin --quant int8
+  qwenc compile --target cpu model.bin -o qwen
+  ./qwen chat"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn a Hugging Face checkpoint folder into one self-contained model.bin
+    Export(Export),
+    /// Show what a model.bin or checkpoint holds, and what is missing or odd
+    Inspect(Inspect),
+    /// Compile a model to a native executable
+    Compile(Compile),
+}
+
+/// How to store the weights.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub struct Weights {
+    /// Type of the weight matrices; by default the checkpoint's own
+    #[arg(long, value_enum)]
+    pub quant: Option<QuantName>,
+    /// Inputs that share a scale (int8 only) [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(qwenc_models::MAX_GROUP)))]
+    pub group_size: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum QuantName {
+    /// 4 bytes a weight, exact
+    F32,
+    /// 2 bytes a weight
+    Bf16,
+    /// 1 byte a weight, and a scale per group
+    Int8,
+}
+
+impl Weights {
+    /// The chosen type, if one was.
+    pub fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
+        match (self.quant, self.group_size) {
+            (Some(QuantName::Int8), group) => Ok(Some(Quant::I8 { group: group.unwrap_or(64) })),
+            (_, Some(_)) => Err(crate::Misuse("--group-size goes with --quant int8".to_string())),
+            (Some(QuantName::F32), None) => Ok(Some(Quant::F32)),
+            (Some(QuantName::Bf16), None) => Ok(Some(Quant::Bf16)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    /// Folder with config.json, *.safetensors and tokenizer.json; or `sample`
+    pub checkpoint: PathBuf,
+    /// The file to write
+    #[arg(short, long, default_value = "model.bin")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Inspect {
+    /// A model.bin or a checkpoint folder
+    pub model: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Native x86-64 code
+    Cpu,
+    /// NVIDIA GPUs: not in this version
+    Cuda,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// The executable
+    Exe,
+    /// The optimised graph, as text
+    Graph,
+    /// The saturated e-graphs of block and head, for Graphviz
+    EgraphDot,
+    /// Kernels and memory, as text
+    Plan,
+    /// LLVM IR of all kernels
+    LlvmIr,
+    /// Assembly
+    Asm,
+    /// The relocatable object file
+    Obj,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WeightsPlace {
+    /// Inside the executable
+    Embed,
+    /// In OUTPUT.weights beside it
+    External,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Compile {
+    /// A model.bin, a checkpoint folder, or `sample` for the built-in model
+    pub model: PathBuf,
+    /// What the executable runs on
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub target: Target,
+    /// The file to write; text goes to standard output without it [default: qwen]
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
+    /// CPU to generate code for: native (this machine), x86-64, x86-64-v2, x86-64-v3, x86-64-v4, or a
+    /// model such as haswell, icelake-server, znver4
+    #[arg(long, value_name = "NAME", default_value = "native")]
+    pub cpu: String,
+    /// Where the weights go
+    #[arg(long = "weights", value_enum, default_value = "embed")]
+    pub place: WeightsPlace,
+    /// What to write
+    #[arg(long, value_enum, default_value = "exe")]
+    pub emit: Emit,
+    /// Print which rewrites fired, the costs, and the graph before and after
+    #[arg(long)]
+    pub explain: bool,
+    #[command(flatten)]
+    pub weights: Weights,
+}

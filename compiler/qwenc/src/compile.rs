@@ -1,0 +1,136 @@
+//! `qwenc compile`: the pipeline, and the choice of what to write.
+//!
+//! In: a model and flags. Out: an executable, or one level of the pipeline as text.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{bail, Context, Result};
+use qwenc_ir::{verify, Checked, Graph, SectionKind};
+use qwenc_models::ModelFile;
+use qwenc_opt::{egraph_dot, optimise, Limits, Machine};
+use qwenc_plan::{lower, Options, Plan};
+
+use crate::args::{Compile, Emit, Target};
+use crate::input;
+use crate::inspect::print;
+use crate::progress;
+
+/// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
+pub fn run(args: &Compile) -> Result<()> {
+    let quant = args.weights.quant()?;
+    if args.target == Target::Cuda {
+        bail!("--target cuda: this version of qwenc has no CUDA backend; use --target cpu");
+    }
+    let job = Job::start(args)?;
+    let model = input::model(&args.model, quant, job.scratch())?;
+    for warning in model.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    let source = verify(model.graph()?).context("the model's graph")?;
+    let optimising = progress::step("optimising");
+    let optimised = optimise(&source, &Machine::cpu_default(), &Limits::default())?;
+    optimising.finish_and_clear();
+    if args.explain {
+        print(optimised.report.to_string().as_bytes())?;
+    }
+    match args.emit {
+        Emit::Graph => return job.write_text(&optimised.graph.to_string()),
+        Emit::EgraphDot => return job.write_text(&dot(&source)?),
+        _ => {}
+    }
+    let plan = lower(&optimised.graph, &Options::default())?;
+    if args.emit == Emit::Plan {
+        return job.write_text(&plan.to_string());
+    }
+    job.generate(args, &model, &plan)
+}
+
+fn dot(graph: &Checked<Graph>) -> Result<String> {
+    let block = egraph_dot(graph, SectionKind::Block, &Limits::default())?;
+    let head = egraph_dot(graph, SectionKind::Head, &Limits::default())?;
+    Ok(format!("{block}\n{head}\n"))
+}
+
+/// One compilation: where it works and where it writes.
+pub struct Job {
+    /// Text without `-o` goes to standard output.
+    output: Option<PathBuf>,
+    started: Instant,
+    place: Place,
+}
+
+enum Place {
+    /// An executable in the making, with its temporary folder beside the output.
+    Beside(qwenc_link::Executable),
+    Temporary(tempfile::TempDir),
+}
+
+impl Job {
+    fn start(args: &Compile) -> Result<Job> {
+        let output = match (&args.output, args.emit) {
+            (None, Emit::Exe) => Some(PathBuf::from("qwen")),
+            (None, Emit::Obj) => Some(PathBuf::from("qwen.o")),
+            (output, _) => output.clone(),
+        };
+        if let Some(output) = &output {
+            input::refuse_overwrite(&args.model, output)?;
+        }
+        let place = match &output {
+            Some(output) => Place::Beside(qwenc_link::Executable::new(output)?),
+            None => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
+        };
+        Ok(Job { output, started: Instant::now(), place })
+    }
+
+    fn scratch(&self) -> &Path {
+        match &self.place {
+            Place::Beside(executable) => executable.folder(),
+            Place::Temporary(folder) => folder.path(),
+        }
+    }
+
+    fn write_text(&self, text: &str) -> Result<()> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    /// To the output under a temporary name first, or to standard output.
+    fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+        let Some(output) = &self.output else { return print(bytes) };
+        let temporary = self.scratch().join("output");
+        let write = || {
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(bytes)?;
+            fs::rename(&temporary, output)
+        };
+        write().with_context(|| format!("{}: writing", output.display()))
+    }
+
+    #[cfg(not(feature = "llvm"))]
+    fn generate(self, _args: &Compile, _model: &ModelFile, _plan: &Checked<Plan>) -> Result<()> {
+        bail!("--target cpu: this qwenc was built without LLVM; build it with `--features llvm`")
+    }
+
+    #[cfg(feature = "llvm")]
+    fn generate(self, args: &Compile, model: &ModelFile, plan: &Checked<Plan>) -> Result<()> {
+        let cpu = crate::cpu::named(&args.cpu)?;
+        let generating = progress::step("generating code");
+        match args.emit {
+            Emit::LlvmIr => return self.write_text(&qwenc_llvm::emit_ir(plan, &cpu)?),
+            Emit::Asm => return self.write_text(&qwenc_llvm::emit_asm(plan, &cpu)?),
+            Emit::Obj => return self.write_bytes(&qwenc_llvm::emit(plan, &cpu)?.object),
+            _ => {}
+        }
+        let artifact = qwenc_llvm::emit(plan, &cpu)?;
+        generating.finish_and_clear();
+        let (Place::Beside(executable), Some(output)) = (self.place, self.output) else {
+            bail!("an executable needs an output path");
+        };
+        let report = crate::cpu::link(executable, &artifact, model, plan, &cpu, args.place)?;
+        let seconds = self.started.elapsed().as_secs_f64();
+        eprintln!("{}: {report}, {} in {seconds:.1} s", output.display(), cpu.name());
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! The model that a command names: a model.bin, a folder, or the built-in sample.
+//!
+//! In: a path. Out: an open model.bin. Invariant: a folder is exported first, so that compiling it
+//! gives the same executable as exporting and compiling.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use qwenc_models::{export, Checkpoint, ModelFile, Quant};
+
+use crate::progress;
+use crate::Misuse;
+
+/// The word for the built-in model. A folder of that name is `./sample`.
+pub const SAMPLE: &str = "sample";
+
+/// Opens a checkpoint folder, or the sample.
+pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
+    if path == Path::new(SAMPLE) {
+        return Ok(Checkpoint::sample());
+    }
+    Ok(Checkpoint::open(path)?)
+}
+
+/// Opens a model for compiling; a folder becomes a model.bin in `scratch`.
+pub fn model(path: &Path, quant: Option<Quant>, scratch: &Path) -> Result<ModelFile> {
+    if path != Path::new(SAMPLE) && !path.is_dir() {
+        if quant.is_some() {
+            let what = format!("--quant: {} is exported already; give a checkpoint folder", path.display());
+            return Err(Misuse(what).into());
+        }
+        return Ok(ModelFile::open(path)?);
+    }
+    let checkpoint = checkpoint(path)?;
+    let file = scratch.join("model.bin");
+    write(&checkpoint, &file, quant)?;
+    ModelFile::open(&file).context("reading back the exported model")
+}
+
+/// Exports with a progress bar, printing warnings.
+pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<qwenc_models::ExportReport> {
+    let bar = progress::bytes("exporting", 0);
+    let report = export(checkpoint, to, quant, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(report)
+}
+
+/// Refuses an output that is the input.
+pub fn refuse_overwrite(input: &Path, output: &Path) -> Result<()> {
+    match (input.canonicalize(), output.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => {
+            Err(Misuse(format!("{} is the input; give another -o", output.display())).into())
+        }
+        _ => Ok(()),
+    }
+}

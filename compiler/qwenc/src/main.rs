@@ -1,0 +1,49 @@
+//! The `qwenc` command.
+//!
+//! In: arguments. Out: files, reports, and an exit code: 0, 2 for misuse, 1 for anything else.
+//! Invariant: only this crate prints, and errors are printed here alone.
+
+mod args;
+mod compile;
+#[cfg(feature = "llvm")]
+mod cpu;
+mod export;
+mod input;
+mod inspect;
+mod metadata;
+mod progress;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match &args.command {
+        Command::Export(a) => export::run(a),
+        Command::Inspect(a) => inspect::run(a),
+        Command::Compile(a) => compile::run(a),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::from(if e.is::<Misuse>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// Arguments that are well-formed but make no sense together.
+#[derive(Debug)]
+struct Misuse(String);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}

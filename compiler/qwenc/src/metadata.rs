@@ -1,0 +1,60 @@
+//! The JSON about the model that goes into the weights image.
+
+use qwenc_models::ModelFile;
+use qwenc_plan::Plan;
+use serde_json::{json, Value};
+
+/// Metadata of the image; see docs/model-bin.md.
+pub fn of(model: &ModelFile, plan: &Plan, cpu: &str, features: &[&str]) -> Value {
+    let (config, d) = (model.config(), plan.dims);
+    json!({
+        "model": {
+            "name": plan.name,
+            "architecture": config.model_type,
+            "layers": d.layers,
+            "hidden": d.hidden,
+            "intermediate": d.intermediate,
+            "heads": d.heads,
+            "kv_heads": d.kv_heads,
+            "head_dim": d.head_dim,
+            "vocab_rows": d.vocab_rows,
+            "context": d.context,
+            "weight_type": weight_type(model),
+            "group_size": model.quant().group(),
+            "parameters": parameters(plan),
+            "tied": config.tied,
+        },
+        "chat_template": model.chat_template(),
+        "generation_config": model.generation_config(),
+        "stop_tokens": model.stop_tokens(),
+        "target": { "cpu": cpu, "features": features.join(",") },
+        "source": {
+            "model_bin_payload_sha256": hex(&model.payload_hash()),
+            "files": model.sources(),
+            "exporter": model.exporter(),
+            "compiler": concat!("qwenc ", env!("CARGO_PKG_VERSION")),
+        },
+    })
+}
+
+fn weight_type(model: &ModelFile) -> &'static str {
+    match model.quant().code() {
+        0 => "f32",
+        1 => "bf16",
+        _ => "int8",
+    }
+}
+
+/// Values in all stored tensors.
+fn parameters(plan: &Plan) -> u64 {
+    let layers = u64::from(plan.dims.layers);
+    let size = |w: &qwenc_ir::WeightDecl| {
+        let one: u64 = w.shape.iter().map(|&n| u64::from(n)).product();
+        one * if w.per_layer() { layers } else { 1 }
+    };
+    plan.weights.iter().map(size).sum()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

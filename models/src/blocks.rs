@@ -1,0 +1,134 @@
+//! Pieces that the families' graphs share. In: operands. Out: nodes, labelled where a reference
+//! implementation names the same value. Invariant: one function here is one part of the model as
+//! its paper writes it; rewriting is not done here.
+
+use qwenc_ir::{DType, Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::family::TensorSpec;
+
+type Node = std::result::Result<NodeId, ShapeError>;
+
+/// A graph under construction, and the section that nodes go to.
+pub(crate) struct Blocks {
+    pub graph: Graph,
+    section: SectionKind,
+}
+
+impl Blocks {
+    /// A graph without nodes whose weight table is `tensors`, in that order.
+    pub fn new(config: &Config, tensors: &[TensorSpec], dtype: &dyn Fn(&TensorSpec) -> DType) -> Blocks {
+        let mut graph = Graph::new(&config.model_type, config.dims, config.rope);
+        graph.windows = config.windows.clone();
+        for spec in tensors {
+            graph.declare(spec.name, dtype(spec), &spec.shape);
+        }
+        Blocks { graph, section: SectionKind::Prologue }
+    }
+
+    pub fn enter(&mut self, section: SectionKind) {
+        self.section = section;
+    }
+
+    pub fn push(&mut self, op: Op, args: &[NodeId]) -> Node {
+        self.graph.push(self.section, op, args)
+    }
+
+    pub fn named(&mut self, label: &str, op: Op, args: &[NodeId]) -> Node {
+        let id = self.push(op, args)?;
+        self.graph.label(self.section, id, label);
+        Ok(id)
+    }
+
+    /// Ends the section.
+    pub fn result(&mut self, id: NodeId) {
+        self.graph.section_mut(self.section).root = Some(id);
+    }
+
+    /// The stored tensor; the name is one of the table given to [`Blocks::new`].
+    pub fn weight(&mut self, name: &str) -> Node {
+        let found = self.graph.weights.iter().position(|w| w.name == name);
+        // An id past the table makes `push` answer with ShapeError::UnknownWeight.
+        let id = WeightId(found.unwrap_or(self.graph.weights.len()) as u32);
+        self.push(Op::Weight(id), &[])
+    }
+
+    /// The stored matrix as f32.
+    pub fn matrix(&mut self, name: &str) -> Node {
+        let w = self.weight(name)?;
+        match self.graph.section(self.section).node(w).ty.dtype {
+            DType::F32 => Ok(w),
+            _ => self.push(Op::Dequant, &[w]),
+        }
+    }
+
+    pub fn rms_norm(&mut self, label: &str, x: NodeId, gain: &str, eps: Eps) -> Node {
+        let g = self.weight(gain)?;
+        self.named(label, Op::RmsNorm(eps), &[x, g])
+    }
+
+    pub fn head_norm(&mut self, label: &str, x: NodeId, gain: &str, eps: Eps) -> Node {
+        let g = self.weight(gain)?;
+        self.named(label, Op::HeadNorm(eps), &[x, g])
+    }
+
+    pub fn linear(&mut self, label: &str, x: NodeId, w: &str, bias: Option<&str>) -> Node {
+        let w = self.matrix(w)?;
+        let b = match bias {
+            Some(name) => self.weight(name)?,
+            None => self.push(Op::Absent, &[])?,
+        };
+        self.named(label, Op::Linear, &[x, w, b])
+    }
+
+    /// Rotated q and k, and v, to the context `[T, H·h]`.
+    pub fn attention(&mut self, q: NodeId, k: NodeId, v: NodeId) -> Node {
+        let q = self.named("q_rope", Op::Rope, &[q])?;
+        let k = self.named("k_rope", Op::Rope, &[k])?;
+        let k = self.push(Op::CacheAppend(Slot::K), &[k])?;
+        let v = self.push(Op::CacheAppend(Slot::V), &[v])?;
+        let k = self.push(Op::RepeatKv, &[k])?;
+        let v = self.push(Op::RepeatKv, &[v])?;
+        let s = self.push(Op::Scores, &[q, k])?;
+        let s = self.push(Op::CausalMask, &[s])?;
+        let p = self.push(Op::Softmax, &[s])?;
+        self.named("attn", Op::WeightedSum, &[p, v])
+    }
+
+    /// `down(silu(gate(x)) · up(x))`, of the layer's `mlp` tensors.
+    pub fn swiglu_mlp(&mut self, x: NodeId) -> Node {
+        let gate = self.linear("gate", x, "model.layers.*.mlp.gate_proj.weight", None)?;
+        let up = self.linear("up", x, "model.layers.*.mlp.up_proj.weight", None)?;
+        let gate = self.push(Op::Silu, &[gate])?;
+        let act = self.push(Op::Mul, &[gate, up])?;
+        self.linear("down", act, "model.layers.*.mlp.down_proj.weight", None)
+    }
+
+    /// Tokens to the residual stream.
+    pub fn prologue(&mut self) -> Result<()> {
+        self.enter(SectionKind::Prologue);
+        let w = self.weight(EMBEDDING)?;
+        let x = self.named("embed", Op::Embed, &[w])?;
+        self.result(x);
+        Ok(())
+    }
+
+    /// The residual stream to logits.
+    pub fn head(&mut self, config: &Config) -> Result<()> {
+        self.enter(SectionKind::Head);
+        let x = self.push(Op::Input, &[])?;
+        let x = self.rms_norm("final_norm", x, FINAL_NORM, config.eps)?;
+        let w = self.matrix(if config.tied { EMBEDDING } else { LM_HEAD })?;
+        let logits = self.named("logits", Op::LmHead, &[x, w])?;
+        self.result(logits);
+        Ok(())
+    }
+}
+
+/// The embedding's name in a checkpoint, `[V, D]`.
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The last norm's, `[D]`.
+pub(crate) const FINAL_NORM: &str = "model.norm.weight";
+/// The output matrix's where it is not the embedding, `[V, D]`.
+pub(crate) const LM_HEAD: &str = "lm_head.weight";

@@ -1,0 +1,195 @@
+//! A Hugging Face checkpoint: a folder, or the sample model built into the program.
+//!
+//! In: a path. Out: config, texts, tensors by name, and the graph. Invariant: an open checkpoint has
+//! exactly the tensors of its config, each in f32, f16 or bf16.
+
+use std::path::Path;
+
+use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::dialogue::{template_of, Dialogue};
+use crate::error::Result;
+use crate::family::TensorSpec;
+use crate::files::{self, Bytes};
+use crate::shards::{self, Shards};
+use crate::stored::{self, Stored, Tensors};
+
+/// An open checkpoint.
+pub struct Checkpoint {
+    place: String,
+    config_text: String,
+    config: Config,
+    dialogue: Dialogue,
+    shards: Shards,
+    /// Name and text of every text file read, for the source hashes.
+    texts: Vec<(&'static str, String)>,
+}
+
+/// The text files of a checkpoint.
+struct Texts {
+    config: String,
+    tokenizer: Option<String>,
+    tokenizer_config: Option<String>,
+    chat_template: Option<String>,
+    generation: Option<String>,
+}
+
+impl Checkpoint {
+    /// Opens a folder with config.json and safetensors files.
+    pub fn open(dir: &Path) -> Result<Checkpoint> {
+        let texts = Texts {
+            config: files::text(&dir.join("config.json"))?,
+            tokenizer: files::text_or_none(&dir.join("tokenizer.json"))?,
+            tokenizer_config: files::text_or_none(&dir.join("tokenizer_config.json"))?,
+            chat_template: files::text_or_none(&dir.join("chat_template.jinja"))?,
+            generation: files::text_or_none(&dir.join("generation_config.json"))?,
+        };
+        // The config first: its refusal says more than the absence of weights.
+        let place = dir.display().to_string();
+        let config = Config::parse(&format!("{place}/config.json"), &texts.config)?;
+        Checkpoint::assemble(place, config, texts, shards::open(dir)?)
+    }
+
+    /// The model built into the program (`models/sample`).
+    pub fn sample() -> Checkpoint {
+        // Cannot fail: its input is part of the program, and a test opens it.
+        Checkpoint::embedded().expect("the embedded sample is a valid checkpoint")
+    }
+
+    fn embedded() -> Result<Checkpoint> {
+        let text = |s: &str| Some(s.to_string());
+        let texts = Texts {
+            config: include_str!("../sample/config.json").to_string(),
+            tokenizer: text(include_str!("../sample/tokenizer.json")),
+            tokenizer_config: text(include_str!("../sample/tokenizer_config.json")),
+            chat_template: None,
+            generation: text(include_str!("../sample/generation_config.json")),
+        };
+        let weights = Bytes::Static(include_bytes!("../sample/model.safetensors"));
+        let place = "sample".to_string();
+        let config = Config::parse("sample/config.json", &texts.config)?;
+        let shards = shards::read(Path::new("sample"), vec![("model.safetensors".to_string(), weights)])?;
+        Checkpoint::assemble(place, config, texts, shards)
+    }
+
+    fn assemble(place: String, config: Config, texts: Texts, shards: Shards) -> Result<Checkpoint> {
+        let tokenizer_config = format!("{place}/tokenizer_config.json");
+        let template = match (&texts.chat_template, &texts.tokenizer_config) {
+            (Some(own_file), _) => Some(own_file.clone()),
+            (None, Some(text)) => template_of(&tokenizer_config, text)?,
+            (None, None) => None,
+        };
+        let dialogue =
+            Dialogue::new(&place, &config, texts.tokenizer.clone(), template, texts.generation.clone())?;
+        let sources = [
+            ("chat_template.jinja", texts.chat_template),
+            ("config.json", Some(texts.config.clone())),
+            ("generation_config.json", texts.generation),
+            ("model.safetensors.index.json", shards.index.clone()),
+            ("tokenizer.json", texts.tokenizer),
+            ("tokenizer_config.json", texts.tokenizer_config),
+        ];
+        let sources = sources.into_iter().filter_map(|(name, text)| text.map(|t| (name, t))).collect();
+        let checkpoint =
+            Checkpoint { place, config_text: texts.config, config, dialogue, shards, texts: sources };
+        match stored::problems(&checkpoint, &checkpoint.config, None).into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(checkpoint),
+        }
+    }
+
+    /// config.json.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// config.json to the byte.
+    pub fn config_text(&self) -> &str {
+        &self.config_text
+    }
+
+    /// tokenizer.json to the byte.
+    pub fn tokenizer_json(&self) -> Option<&str> {
+        self.dialogue.tokenizer.as_deref()
+    }
+
+    /// The chat template's Jinja source.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.dialogue.chat_template.as_deref()
+    }
+
+    /// generation_config.json.
+    pub fn generation_config(&self) -> Option<&Value> {
+        self.dialogue.generation.as_ref().map(|(_, value)| value)
+    }
+
+    /// Token ids that end generation: of config and generation config, ascending.
+    pub fn stop_tokens(&self) -> Vec<u32> {
+        self.dialogue.stop_tokens.clone()
+    }
+
+    /// What a person should know before relying on this checkpoint.
+    pub fn warnings(&self) -> &[String] {
+        &self.dialogue.warnings
+    }
+
+    /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
+    /// declared f32 and widened exactly when read.
+    pub fn graph(&self) -> Result<Graph> {
+        self.config.family.graph(&self.config, &|spec| self.common_type(spec))
+    }
+
+    fn common_type(&self, spec: &TensorSpec) -> DType {
+        let layers = if spec.per_layer() { self.config.dims.layers } else { 1 };
+        let mut types = (0..layers).map(|i| self.float_type(&spec.tensor_name(i)));
+        let first = types.next().unwrap_or(DType::F32);
+        match types.all(|t| t == first) {
+            true => first,
+            false => DType::F32,
+        }
+    }
+
+    /// The type of a tensor that `assemble` has checked.
+    pub(crate) fn float_type(&self, name: &str) -> DType {
+        self.find(name).and_then(|t| stored::float(t.entry.dtype)).unwrap_or(DType::F32)
+    }
+
+    /// generation_config.json to the byte.
+    pub(crate) fn generation_text(&self) -> Option<&str> {
+        self.dialogue.generation.as_ref().map(|(text, _)| text.as_str())
+    }
+
+    /// Name and bytes of every file that this checkpoint was read from, by name.
+    pub(crate) fn sources(&self) -> Vec<(&str, &[u8])> {
+        let texts = self.texts.iter().map(|(name, text)| (*name, text.as_bytes()));
+        let weights = self.shards.files.iter().map(|(name, bytes)| (name.as_str(), &**bytes));
+        let mut all: Vec<_> = texts.chain(weights).collect();
+        all.sort_by_key(|(name, _)| *name);
+        all
+    }
+}
+
+impl Tensors for Checkpoint {
+    fn file(&self) -> &str {
+        &self.place
+    }
+
+    fn find(&self, name: &str) -> Option<Stored<'_>> {
+        let (file, entry) = self.shards.tensors.get(name)?;
+        Some(Stored { entry, data: &self.shards.files[*file].1[entry.range.clone()] })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.shards.tensors.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl WeightSource for Checkpoint {
+    fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
+        stored::tensor(self, decl, layer)
+    }
+}

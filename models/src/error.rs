@@ -1,0 +1,275 @@
+//! Why a checkpoint or a model.bin is refused. In: what was found. Out: one message.
+//!
+//! Invariant: each message names the thing, what was expected, what was found, and what to do.
+
+use std::path::PathBuf;
+
+use qwenc_ir::ShapeError;
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// `open`, `read`, `create`, ...
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A text file larger than any real one.
+    #[error("{file}: expected at most {limit} bytes, found {found}; is this the right file?")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// Largest size accepted, in bytes.
+        limit: u64,
+        /// Its size in bytes.
+        found: u64,
+    },
+    /// A text file that is not UTF-8.
+    #[error("{file}: expected UTF-8 text, found other bytes at offset {offset}; write it again as UTF-8")]
+    NotText {
+        /// The file.
+        file: String,
+        /// Bytes before the first bad one.
+        offset: usize,
+    },
+    /// Text that is not JSON.
+    #[error("{file}: expected JSON, found an error: {source}; fetch the file again")]
+    Json {
+        /// The file.
+        file: String,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A folder without weights.
+    #[error("{}: expected model.safetensors or model.safetensors.index.json, found neither; {hint}", path.display())]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// A shard that the index names and the folder lacks.
+    #[error(
+        "{}: not found, but {} says that it holds {tensors} tensors; fetch the missing shard",
+        shard.display(), index.display()
+    )]
+    MissingShard {
+        /// The shard.
+        shard: PathBuf,
+        /// The index file.
+        index: PathBuf,
+        /// Tensors that the index places in it.
+        tensors: usize,
+    },
+    /// A shard name that would leave the folder.
+    #[error(
+        "{}: shard name {shard:?}: expected a plain file name ending in .safetensors; correct the index",
+        index.display()
+    )]
+    ShardName {
+        /// The index file.
+        index: PathBuf,
+        /// The name.
+        shard: String,
+    },
+    /// A tensor that is not in the shard that the index names.
+    #[error("{}: tensor {tensor} is not there, but {} says so; fetch both files again", shard.display(), index.display())]
+    NotInShard {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: PathBuf,
+        /// The index file.
+        index: PathBuf,
+    },
+    /// A tensor in two shards.
+    #[error("tensor {tensor}: found in both {first} and {second}; remove one of the two")]
+    Duplicate {
+        /// The tensor.
+        tensor: String,
+        /// One file.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A file that is not a valid safetensors image.
+    #[error("{file}: not a valid safetensors image: {reason}; fetch or write the file again")]
+    Image {
+        /// The file.
+        file: String,
+        /// What the format's checker says.
+        reason: String,
+    },
+    /// A field of a JSON file that has no meaning.
+    #[error("{file}: {field}: expected {expected}, found {found}; correct the file")]
+    Field {
+        /// The file.
+        file: String,
+        /// The field, with its path.
+        field: String,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A model that asks for what this compiler does not do.
+    #[error("{file}: {what} is not supported (supported: {supported}); use a model that does without it")]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// The thing asked for.
+        what: String,
+        /// What there is instead.
+        supported: String,
+    },
+    /// A tensor that the config implies and the file lacks.
+    #[error("{file}: tensor {tensor}: expected {expected}, found no such tensor{hint}")]
+    MissingTensor {
+        /// The file or folder.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        expected: String,
+        /// What to do, where more can be said.
+        hint: &'static str,
+    },
+    /// A tensor whose shape or type is not what the config implies.
+    #[error("{file}: tensor {tensor}: expected {expected}, found {found}; do config.json and weights belong together?")]
+    TensorMismatch {
+        /// The file or folder.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Shape or types that it must have.
+        expected: String,
+        /// What it has.
+        found: String,
+    },
+    /// A tensor that no part of the model would read.
+    #[error(
+        "{file}: tensor {tensor} {found}: no {architecture} model of this config.json has it; \
+         do config.json and weights belong together?"
+    )]
+    UnexpectedTensor {
+        /// The file or folder.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Its type and shape.
+        found: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
+    /// Config and weights disagree about tying.
+    #[error(
+        "{file}: config.json says tie_word_embeddings = true, but lm_head.weight ({lm_head}) is not \
+         model.embed_tokens.weight ({embedding}); set tie_word_embeddings to false, or remove lm_head.weight"
+    )]
+    TiedHead {
+        /// The file or folder.
+        file: String,
+        /// Type, shape and first differing value of the one.
+        lm_head: String,
+        /// And of the other.
+        embedding: String,
+    },
+    /// NaN or infinity where a number is needed.
+    #[error("tensor {tensor}: expected finite numbers, found {found} in row {row}; export it as f32 or repair the checkpoint")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Row.
+        row: u64,
+        /// The value.
+        found: f32,
+    },
+    /// A group size that cannot be.
+    #[error("group size: expected 1 to {limit}, found {found}; use 64")]
+    Group {
+        /// Largest.
+        limit: u32,
+        /// As asked for.
+        found: u32,
+    },
+    /// The metadata is larger than a safetensors header may be.
+    #[error("{}: safetensors header: expected at most {limit} bytes, found {found}; use a smaller tokenizer.json", path.display())]
+    HeaderTooLarge {
+        /// The file being written.
+        path: PathBuf,
+        /// Largest, in bytes.
+        limit: u64,
+        /// Its size in bytes.
+        found: u64,
+    },
+    /// A file that is something else.
+    #[error("{}: expected a model.bin (first bytes 4E 45 57 51), found {found}; {hint}", path.display())]
+    NotModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What its first bytes say.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A version that this program does not read.
+    #[error("{}: model.bin version: expected 2, found {found}; export it again with this qwenc", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// A file that ends early or goes on too long.
+    #[error("{}: expected {expected} bytes, found {found}; the file was cut or changed: export or copy it again", path.display())]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// As its header says.
+        expected: u64,
+        /// On disk.
+        found: u64,
+    },
+    /// A header field that disagrees with the rest of the file.
+    #[error("{}: header field {field} at offset {offset}: expected {expected}, found {found}; export it again", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Offset in bytes.
+        offset: usize,
+        /// What config.json or the tensors say.
+        expected: String,
+        /// What the header says.
+        found: String,
+    },
+    /// A payload that is not what was written.
+    #[error("{}: payload SHA-256: expected {expected}, found {found}; the file was changed: export or copy it again", path.display())]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// As the header says.
+        expected: String,
+        /// Of the bytes.
+        found: String,
+    },
+    /// A model.bin without a part that it must carry.
+    #[error("{file}: safetensors metadata: expected key {key:?}, found none; export it again")]
+    MissingMetadata {
+        /// The file.
+        file: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// The graph built from a config broke a shape law.
+    #[error("the graph of this config.json breaks a shape law: {0}; report this as a bug")]
+    Shape(#[from] ShapeError),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;

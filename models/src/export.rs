@@ -1,0 +1,253 @@
+//! A checkpoint to a model.bin.
+//!
+//! In: an open checkpoint, a path, a weight type. Out: the file and a report. Invariant: the file
+//! appears under its name only when it is whole; the same input gives the same bytes. Values are
+//! converted on the calling thread while a second one hashes and writes, a few megabytes behind.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::files::io;
+use crate::header::{hex, Header, HEADER_BYTES};
+use crate::layout::{plan, Item, Layout};
+use crate::quant::{self, Quant};
+use crate::stored::{decode, Tensors};
+
+/// Values converted at a time.
+const CHUNK_VALUES: usize = 1 << 20;
+/// Chunks that may wait for the writer.
+const QUEUE: usize = 4;
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct ExportReport {
+    /// The file.
+    pub path: PathBuf,
+    /// How matrices are stored.
+    pub quant: Quant,
+    /// Tensors, scales counted apart.
+    pub tensors: usize,
+    /// Size of the file in bytes.
+    pub file_bytes: u64,
+    /// SHA-256 of all bytes after the header.
+    pub payload_hash: [u8; 32],
+    /// What a person should know; for the driver to print.
+    pub warnings: Vec<String>,
+}
+
+/// Called with bytes done and bytes in total; sources hashed and payload written both count.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// Bytes done so far, and whom to tell.
+struct Meter<'a> {
+    done: u64,
+    total: u64,
+    tell: Progress<'a>,
+}
+
+impl Meter<'_> {
+    fn add(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+        (self.tell)(self.done.min(self.total), self.total);
+    }
+}
+
+/// Writes `out`, replacing a file of that name. Without a `quant`, matrices keep the checkpoint's type:
+/// bf16 if all are, else f32, which holds every type exactly.
+pub fn export(
+    checkpoint: &Checkpoint,
+    out: &Path,
+    quant: Option<Quant>,
+    progress: Progress,
+) -> Result<ExportReport> {
+    let quant = quant.unwrap_or_else(|| own_type(checkpoint));
+    quant.check()?;
+    let source_bytes: u64 = checkpoint.sources().iter().map(|(_, b)| b.len() as u64).sum();
+    // The layout follows the source hashes, so the total is a guess from the layout without them.
+    let guess = plan(checkpoint, quant, &BTreeMap::new(), out)?;
+    let total = source_bytes + guess.image_header.len() as u64 + guess.data_bytes;
+    let mut meter = Meter { done: 0, total, tell: progress };
+    let sources = hash_sources(checkpoint, &mut meter);
+    let layout = plan(checkpoint, quant, &sources, out)?;
+    meter.total = source_bytes + layout.image_header.len() as u64 + layout.data_bytes;
+
+    let mut temporary = Temporary::create(out)?;
+    let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
+    let payload_bytes = layout.image_header.len() as u64 + layout.data_bytes;
+    let header = Header::new(checkpoint.config(), quant, payload_bytes, payload_hash);
+    temporary.finish(&header.encode(), out)?;
+    Ok(ExportReport {
+        path: out.to_path_buf(),
+        quant,
+        tensors: layout.entries,
+        file_bytes: HEADER_BYTES as u64 + payload_bytes,
+        payload_hash,
+        warnings: checkpoint.warnings().to_vec(),
+    })
+}
+
+fn own_type(checkpoint: &Checkpoint) -> Quant {
+    let matrices = crate::stored::expected(checkpoint.config());
+    let mut matrices = matrices.iter().filter(|(_, spec)| spec.is_matrix());
+    match matrices.all(|(name, _)| checkpoint.float_type(name) == qwenc_ir::DType::Bf16) {
+        true => Quant::Bf16,
+        false => Quant::F32,
+    }
+}
+
+fn hash_sources(checkpoint: &Checkpoint, meter: &mut Meter) -> BTreeMap<String, String> {
+    let mut hashes = BTreeMap::new();
+    for (name, bytes) in checkpoint.sources() {
+        let mut hasher = Sha256::new();
+        for chunk in bytes.chunks(CHUNK_VALUES * 8) {
+            hasher.update(chunk);
+            meter.add(chunk.len());
+        }
+        hashes.insert(name.to_string(), hex(&hasher.finalize()));
+    }
+    hashes
+}
+
+/// Writes everything after the header; returns its SHA-256.
+fn write_payload(
+    checkpoint: &Checkpoint,
+    layout: &Layout,
+    temporary: &mut Temporary,
+    meter: &mut Meter,
+) -> Result<[u8; 32]> {
+    std::thread::scope(|scope| {
+        let (send, receive) = sync_channel(QUEUE);
+        let writer = scope.spawn(move || write_chunks(receive, temporary));
+        let converted = convert_all(checkpoint, layout, &send, meter);
+        drop(send);
+        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // If the writer failed, it is why the other side stopped.
+        let hash = written?;
+        converted.map(|_| hash)
+    })
+}
+
+fn write_chunks(receive: Receiver<Vec<u8>>, temporary: &mut Temporary) -> Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    for chunk in receive {
+        temporary.file.write_all(&chunk).map_err(io(&temporary.path, "write"))?;
+        hasher.update(&chunk);
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// Stops early, without an error, if nobody receives any more.
+fn convert_all(
+    checkpoint: &Checkpoint,
+    layout: &Layout,
+    send: &SyncSender<Vec<u8>>,
+    meter: &mut Meter,
+) -> Result<()> {
+    let mut emit = |chunk: Vec<u8>| {
+        meter.add(chunk.len());
+        send.send(chunk).is_ok()
+    };
+    if !emit(layout.image_header.clone()) {
+        return Ok(());
+    }
+    for item in &layout.items {
+        if !convert(checkpoint, item, &mut emit)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// One tensor in chunks of whole rows, then its scales; false if nobody receives.
+fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<bool> {
+    // `Checkpoint::open` found the tensor; an absent one would write nothing and fail the reader.
+    let data = checkpoint.find(&item.name).map_or(&[][..], |t| t.data);
+    let exact = item.from == item.to.dtype();
+    let rows_per_chunk = (CHUNK_VALUES / item.cols).max(1);
+    let chunk_bytes = item.from.bytes((rows_per_chunk * item.cols) as u64) as usize;
+    let (mut values, mut scales) = (Vec::new(), Vec::new());
+    for (i, bytes) in data.chunks(chunk_bytes).enumerate() {
+        let mut chunk = Vec::with_capacity(bytes.len());
+        if exact {
+            chunk.extend_from_slice(bytes);
+        } else {
+            decode(item.from, bytes, &mut values);
+            encode(item, &values, i * rows_per_chunk, &mut chunk, &mut scales)?;
+        }
+        if !emit(chunk) {
+            return Ok(false);
+        }
+    }
+    Ok(scales.is_empty() || emit(scales))
+}
+
+/// Values of whole rows from `first_row` on, to the bytes of the item's type.
+fn encode(
+    item: &Item,
+    values: &[f32],
+    first_row: usize,
+    out: &mut Vec<u8>,
+    scales: &mut Vec<u8>,
+) -> Result<()> {
+    if item.to == Quant::F32 {
+        quant::f32_bytes(values, out);
+        return Ok(());
+    }
+    if let Some((at, found)) = quant::not_finite(values) {
+        let row = (first_row + at / item.cols) as u64;
+        return Err(Error::NotFinite { tensor: item.name.clone(), row, found });
+    }
+    match item.to {
+        Quant::I8 { group } => {
+            for row in values.chunks(item.cols) {
+                quant::i8_row(row, group as usize, out, scales);
+            }
+        }
+        _ => quant::bf16_bytes(values, out),
+    }
+    Ok(())
+}
+
+/// A file beside the wanted one, removed unless finished.
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Temporary {
+    /// Positioned after the header.
+    fn create(out: &Path) -> Result<Temporary> {
+        let name = out.file_name().unwrap_or_default().to_string_lossy();
+        let path = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let mut file = File::create(&path).map_err(io(&path, "create"))?;
+        file.write_all(&[0; HEADER_BYTES]).map_err(io(&path, "write"))?;
+        Ok(Temporary { file, path, finished: false })
+    }
+
+    /// Writes the header and renames. No fsync: a crash that loses bytes leaves a payload whose hash
+    /// is wrong, which every reader checks.
+    fn finish(mut self, header: &[u8], out: &Path) -> Result<()> {
+        self.file.seek(SeekFrom::Start(0)).map_err(io(&self.path, "seek in"))?;
+        self.file.write_all(header).map_err(io(&self.path, "write"))?;
+        std::fs::rename(&self.path, out).map_err(io(out, "replace"))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: the error that led here matters more.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A lenient look at a model.bin or a checkpoint folder, for `qwenc inspect`.
+//!
+//! In: a path. Out: what could be read, and a list of what is wrong with it. Invariant: whatever
+//! [`ModelFile::open`](crate::ModelFile::open) or [`Checkpoint::open`](crate::Checkpoint::open)
+//! refuses has at least one entry in `problems`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::header::{hex, Header, HEADER_BYTES};
+use crate::image::{self, Entry};
+use crate::layout::key;
+use crate::model_file::{check_size, Parts};
+use crate::shards;
+use crate::stored::{self, Stored, Tensors};
+use crate::tensor_stats::{summary, TensorSummary};
+
+/// A header field of a model.bin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeaderField {
+    /// As docs/model-bin.md names it.
+    pub name: &'static str,
+    /// As stored.
+    pub value: String,
+}
+
+/// A metadata entry of a model.bin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetadataEntry {
+    /// The key.
+    pub key: String,
+    /// Bytes of its text.
+    pub bytes: usize,
+    /// The text, if short.
+    pub text: Option<String>,
+}
+
+/// What a file or folder holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// As given.
+    pub path: String,
+    /// `model.bin version 2` or `Hugging Face checkpoint`.
+    pub kind: &'static str,
+    /// Size of the file, or of all weight files, in bytes.
+    pub file_bytes: u64,
+    /// The header's fields; empty for a folder.
+    pub header: Vec<HeaderField>,
+    /// SHA-256 that the header states.
+    pub stated_hash: Option<String>,
+    /// SHA-256 of the payload.
+    pub computed_hash: Option<String>,
+    /// Metadata of the payload, by key.
+    pub metadata: Vec<MetadataEntry>,
+    /// Values in all tensors, scales not counted.
+    pub parameters: u64,
+    /// In the order of their bytes.
+    pub tensors: Vec<TensorSummary>,
+    /// What is wrong, in words.
+    pub problems: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Longest metadata text that is shown whole, in bytes.
+const SHORT_TEXT: usize = 100;
+
+/// Tensors found; bytes are absent where the file ends early.
+struct Found<'a> {
+    place: &'a str,
+    tensors: BTreeMap<&'a str, (&'a Entry, Option<&'a [u8]>)>,
+}
+
+impl Tensors for Found<'_> {
+    fn file(&self) -> &str {
+        self.place
+    }
+
+    fn find(&self, name: &str) -> Option<Stored<'_>> {
+        let (entry, data) = self.tensors.get(name)?;
+        Some(Stored { entry, data: data.unwrap_or_default() })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.tensors.keys().copied().collect()
+    }
+}
+
+impl Inspection {
+    /// Looks at a path. Fails only if nothing of it can be read, or it is no model at all.
+    pub fn of(path: &Path) -> Result<Inspection> {
+        match path.is_dir() {
+            true => Inspection::of_folder(path),
+            false => Inspection::of_file(path),
+        }
+    }
+
+    fn empty(path: &Path, kind: &'static str) -> Inspection {
+        Inspection {
+            path: path.display().to_string(),
+            kind,
+            file_bytes: 0,
+            header: Vec::new(),
+            stated_hash: None,
+            computed_hash: None,
+            metadata: Vec::new(),
+            parameters: 0,
+            tensors: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn problem(&mut self, error: impl ToString) {
+        self.problems.push(error.to_string());
+    }
+
+    fn of_file(path: &Path) -> Result<Inspection> {
+        let map = files::map(path)?;
+        let header = Header::decode_leniently(path, &map)?;
+        let mut out = Inspection::empty(path, "model.bin version 2");
+        out.file_bytes = map.len() as u64;
+        out.header = header.fields().into_iter().map(|(name, value)| HeaderField { name, value }).collect();
+        out.problems.extend(Header::decode(path, &map).err().map(|e| e.to_string()));
+        out.problems.extend(check_size(path, &header, out.file_bytes).err().map(|e| e.to_string()));
+        out.check_hash(path, &header, &map);
+        let place = path.display().to_string();
+        match image::header(&place, &map, HEADER_BYTES) {
+            Err(error) => out.problem(error),
+            Ok((mut image, (expected, found))) => {
+                if expected != found {
+                    out.problem(image::wrong_length(&place, expected, found));
+                }
+                let data = |e: &Entry| map.get(e.range.clone());
+                out.add_tensors(image.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))));
+                out.add_metadata(&image.metadata);
+                let tensors = image.entries.iter().map(|(name, e)| (name.as_str(), (e, data(e)))).collect();
+                let found = Found { place: &place, tensors };
+                out.check_model(path, &header, &mut image.metadata, &found);
+            }
+        }
+        Ok(out)
+    }
+
+    fn check_hash(&mut self, path: &Path, header: &Header, file: &[u8]) {
+        let (expected, found) = (hex(&header.hash), hex(&Sha256::digest(&file[HEADER_BYTES..])));
+        if expected != found {
+            let (expected, found) = (expected.clone(), found.clone());
+            self.problem(Error::Hash { path: path.to_path_buf(), expected, found });
+        }
+        self.stated_hash = Some(expected);
+        self.computed_hash = Some(found);
+    }
+
+    fn check_model(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        metadata: &mut HashMap<String, String>,
+        found: &Found,
+    ) {
+        match Parts::read(path, header, metadata) {
+            Err(error) => self.problem(error),
+            Ok(parts) => {
+                self.problems.extend(parts.disagreements(path, header).iter().map(Error::to_string));
+                let wrong = stored::problems(found, &parts.config, Some(parts.quant.dtype()));
+                self.problems.extend(wrong.iter().map(Error::to_string));
+                self.warnings = parts.dialogue.warnings;
+            }
+        }
+    }
+
+    fn of_folder(path: &Path) -> Result<Inspection> {
+        let mut out = Inspection::empty(path, "Hugging Face checkpoint");
+        let config = files::text(&path.join("config.json"))
+            .and_then(|text| Config::parse(&path.join("config.json").display().to_string(), &text));
+        let shards = match (shards::open(path), &config) {
+            (Err(error), Err(other)) => {
+                out.problem(other);
+                out.problem(error);
+                return Ok(out);
+            }
+            (Err(error), Ok(_)) => {
+                out.problem(error);
+                return Ok(out);
+            }
+            (Ok(shards), _) => shards,
+        };
+        out.file_bytes = shards.files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let data = |file: usize, e: &Entry| shards.files[file].1.get(e.range.clone());
+        let mut listed: Vec<_> = shards.tensors.iter().map(|(n, (file, e))| (*file, n.as_str(), e)).collect();
+        listed.sort_by_key(|(file, name, e)| (*file, e.range.start, *name));
+        out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))));
+        match config {
+            Err(error) => out.problem(error),
+            Ok(config) => {
+                let tensors = listed.iter().map(|&(file, name, e)| (name, (e, data(file, e)))).collect();
+                let found = Found { place: &out.path.clone(), tensors };
+                out.problems.extend(stored::problems(&found, &config, None).iter().map(Error::to_string));
+                match Checkpoint::open(path) {
+                    Ok(checkpoint) => out.warnings = checkpoint.warnings().to_vec(),
+                    Err(error) if out.problems.is_empty() => out.problem(error),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn add_tensors<'a>(&mut self, tensors: impl Iterator<Item = (&'a str, &'a Entry, Option<&'a [u8]>)>) {
+        for (name, entry, data) in tensors {
+            let (summary, odd) = summary(name, entry, data);
+            if !name.ends_with(".scales") {
+                let values = summary.shape.iter().fold(1u64, |n, &axis| n.saturating_mul(axis as u64));
+                self.parameters = self.parameters.saturating_add(values);
+            }
+            self.tensors.push(summary);
+            self.problems.extend(odd);
+        }
+    }
+
+    fn add_metadata(&mut self, metadata: &HashMap<String, String>) {
+        let known = [
+            key::EXPORTER,
+            key::WEIGHTS,
+            key::SOURCES,
+            key::CONFIG,
+            key::GENERATION,
+            key::CHAT_TEMPLATE,
+            key::TOKENIZER,
+        ];
+        let sorted: BTreeMap<_, _> = metadata.iter().collect();
+        for (key, text) in sorted {
+            if !known.contains(&key.as_str()) {
+                self.warnings.push(format!("metadata key {key:?} is not one that qwenc writes"));
+            }
+            let short = (text.len() <= SHORT_TEXT).then(|| text.clone());
+            self.metadata.push(MetadataEntry { key: key.clone(), bytes: text.len(), text: short });
+        }
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {}, {} bytes, {} parameters",
+            self.path, self.kind, self.file_bytes, self.parameters
+        )?;
+        for field in &self.header {
+            writeln!(f, "  {:<18} {}", field.name, field.value)?;
+        }
+        if let Some(hash) = &self.stated_hash {
+            writeln!(f, "  {:<18} {hash}", "payload SHA-256")?;
+        }
+        for entry in &self.metadata {
+            match &entry.text {
+                Some(text) => writeln!(f, "  {:<22} {text}", entry.key)?,
+                None => writeln!(f, "  {:<22} {} bytes", entry.key, entry.bytes)?,
+            }
+        }
+        let width = self.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
+        for t in &self.tensors {
+            let shape = format!("{:?}", t.shape);
+            let most = t.max_abs.map_or("-".to_string(), |m| format!("{m:.4e}"));
+            writeln!(f, "  {:<width$} {:<5} {shape:<16} {:>12} bytes  max {most}", t.name, t.dtype, t.bytes)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "problem: {problem}")?;
+        }
+        match self.problems.len() {
+            0 => writeln!(f, "no problems"),
+            n => writeln!(f, "{n} problem(s)"),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Where everything stands in a model.bin, before a byte of it is written.
+//!
+//! In: a checkpoint and a weight type. Out: the safetensors header and the list of tensors to write
+//! after it. Invariant: tensors lie layer by layer in the family's order without gaps, and their data
+//! begins at a multiple of 64 bytes in the file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use qwenc_ir::DType;
+use serde_json::Value;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::header::HEADER_BYTES;
+use crate::image::MAX_HEADER;
+use crate::quant::Quant;
+use crate::stored::{expected, scales_name};
+
+/// Where tensor data begins: a multiple of this in the file, a cache line.
+const DATA_ALIGN: usize = 64;
+
+/// The metadata keys of a model.bin.
+pub(crate) mod key {
+    /// config.json to the byte.
+    pub const CONFIG: &str = "config.json";
+    /// tokenizer.json to the byte; absent without one.
+    pub const TOKENIZER: &str = "tokenizer.json";
+    /// Jinja source; absent without one.
+    pub const CHAT_TEMPLATE: &str = "chat_template";
+    /// generation_config.json to the byte; absent without one.
+    pub const GENERATION: &str = "generation_config.json";
+    /// A JSON object of file name to SHA-256 in hexadecimal.
+    pub const SOURCES: &str = "sources";
+    /// Program and version.
+    pub const EXPORTER: &str = "exporter";
+    /// `f32`, `bf16` or `i8gN`: the header's weight type and group size, where the hash covers them.
+    pub const WEIGHTS: &str = "weights";
+}
+
+/// A checkpoint tensor and how it is stored.
+pub(crate) struct Item {
+    pub name: String,
+    /// Values of one row.
+    pub cols: usize,
+    /// Type in the checkpoint.
+    pub from: DType,
+    /// Type in the file.
+    pub to: Quant,
+}
+
+/// A file's plan.
+pub(crate) struct Layout {
+    pub items: Vec<Item>,
+    /// Length and JSON text of the safetensors header.
+    pub image_header: Vec<u8>,
+    /// Bytes of tensor data.
+    pub data_bytes: u64,
+    /// Number of tensors, scales counted apart.
+    pub entries: usize,
+}
+
+/// Safetensors header text under construction.
+struct Entries {
+    text: String,
+    offset: u64,
+    count: usize,
+}
+
+impl Entries {
+    fn add(&mut self, name: &str, dtype: &str, shape: &[u64], bytes: u64) {
+        let end = self.offset + bytes;
+        let name = Value::from(name);
+        let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
+        self.text += &format!(
+            ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":[{}],\"data_offsets\":[{},{end}]}}",
+            shape.join(","),
+            self.offset
+        );
+        self.offset = end;
+        self.count += 1;
+    }
+}
+
+/// Plans the file; `sources` maps file names to SHA-256 digits.
+pub(crate) fn plan(
+    checkpoint: &Checkpoint,
+    quant: Quant,
+    sources: &BTreeMap<String, String>,
+    out: &Path,
+) -> Result<Layout> {
+    let metadata = metadata(checkpoint, quant, sources);
+    let text = format!("{{\"__metadata__\":{metadata}");
+    let mut entries = Entries { text, offset: 0, count: 0 };
+    let mut items = Vec::new();
+    for (name, spec) in expected(checkpoint.config()) {
+        let to = if spec.is_matrix() { quant } else { Quant::F32 };
+        let shape: Vec<u64> = spec.shape.iter().map(|&n| u64::from(n)).collect();
+        // Cannot overflow: the checkpoint has this many values in memory, of two bytes or more.
+        let (rows, cols) = spec.extent();
+        match to {
+            Quant::F32 => entries.add(&name, "F32", &shape, 4 * rows * cols),
+            Quant::Bf16 => entries.add(&name, "BF16", &shape, 2 * rows * cols),
+            Quant::I8 { group } => {
+                let groups = cols.div_ceil(u64::from(group));
+                entries.add(&name, "I8", &shape, rows * cols);
+                entries.add(&scales_name(&name), "F32", &[rows, groups], 4 * rows * groups);
+            }
+        }
+        items.push(Item { from: checkpoint.float_type(&name), name, cols: cols as usize, to });
+    }
+    let mut text = entries.text + "}";
+    let unpadded = HEADER_BYTES + 8 + text.len();
+    text += &" ".repeat(unpadded.next_multiple_of(DATA_ALIGN) - unpadded);
+    let found = text.len() as u64;
+    if found > MAX_HEADER {
+        return Err(Error::HeaderTooLarge { path: out.to_path_buf(), limit: MAX_HEADER, found });
+    }
+    let image_header = [&found.to_le_bytes(), text.as_bytes()].concat();
+    Ok(Layout { items, image_header, data_bytes: entries.offset, entries: entries.count })
+}
+
+fn metadata(checkpoint: &Checkpoint, quant: Quant, sources: &BTreeMap<String, String>) -> Value {
+    let mut map = serde_json::Map::new();
+    let mut add = |key: &str, text: Option<String>| {
+        if let Some(text) = text {
+            map.insert(key.to_string(), Value::String(text));
+        }
+    };
+    add(key::EXPORTER, Some(concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string()));
+    add(key::WEIGHTS, Some(quant.to_string()));
+    add(key::SOURCES, Some(serde_json::json!(sources).to_string()));
+    add(key::CONFIG, Some(checkpoint.config_text().to_string()));
+    add(key::GENERATION, checkpoint.generation_text().map(str::to_string));
+    add(key::CHAT_TEMPLATE, checkpoint.chat_template().map(str::to_string));
+    add(key::TOKENIZER, checkpoint.tokenizer_json().map(str::to_string));
+    Value::Object(map)
+}

@@ -1,0 +1,198 @@
+//! A model.bin, opened and checked whole.
+//!
+//! In: a path. Out: config, texts, tensors by name, and the graph. Invariant: an open file has the
+//! hash that its header states, its header agrees with its config.json, and its tensors are those of
+//! that config in the stated types.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use memmap2::Mmap;
+use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use crate::dialogue::Dialogue;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::header::{hex, Header, HEADER_BYTES};
+use crate::image::{self, Entry, Image};
+use crate::layout::key;
+use crate::quant::Quant;
+use crate::stored::{self, Stored, Tensors};
+
+/// An open model.bin.
+pub struct ModelFile {
+    place: String,
+    map: Mmap,
+    entries: HashMap<String, Entry>,
+    header: Header,
+    quant: Quant,
+    config: Config,
+    dialogue: Dialogue,
+    sources: Option<String>,
+    exporter: Option<String>,
+}
+
+impl ModelFile {
+    /// Opens and checks a file; its whole payload is read once, to hash it.
+    pub fn open(path: &Path) -> Result<ModelFile> {
+        let map = files::map(path)?;
+        let header = Header::decode(path, &map)?;
+        check_size(path, &header, map.len() as u64)?;
+        let found = Sha256::digest(&map[HEADER_BYTES..]);
+        if header.hash[..] != found[..] {
+            let (expected, found) = (hex(&header.hash), hex(&found));
+            return Err(Error::Hash { path: path.to_path_buf(), expected, found });
+        }
+        let place = path.display().to_string();
+        let Image { entries, mut metadata } = image::read(&place, &map, HEADER_BYTES)?;
+        let parts = Parts::read(path, &header, &mut metadata)?;
+        if let Some(problem) = parts.disagreements(path, &header).into_iter().next() {
+            return Err(problem);
+        }
+        let file = ModelFile {
+            place,
+            map,
+            entries: entries.into_iter().collect(),
+            header,
+            quant: parts.quant,
+            config: parts.config,
+            dialogue: parts.dialogue,
+            sources: metadata.remove(key::SOURCES),
+            exporter: metadata.remove(key::EXPORTER),
+        };
+        match stored::problems(&file, &file.config, Some(file.quant.dtype())).into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(file),
+        }
+    }
+
+    /// config.json.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How matrices are stored.
+    pub fn quant(&self) -> Quant {
+        self.quant
+    }
+
+    /// tokenizer.json to the byte.
+    pub fn tokenizer_json(&self) -> Option<&str> {
+        self.dialogue.tokenizer.as_deref()
+    }
+
+    /// The chat template's Jinja source.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.dialogue.chat_template.as_deref()
+    }
+
+    /// generation_config.json.
+    pub fn generation_config(&self) -> Option<&Value> {
+        self.dialogue.generation.as_ref().map(|(_, value)| value)
+    }
+
+    /// Token ids that end generation: of config and generation config, ascending.
+    pub fn stop_tokens(&self) -> Vec<u32> {
+        self.dialogue.stop_tokens.clone()
+    }
+
+    /// SHA-256 of all bytes after the header.
+    pub fn payload_hash(&self) -> [u8; 32] {
+        self.header.hash
+    }
+
+    /// What a person should know before relying on this file.
+    pub fn warnings(&self) -> &[String] {
+        &self.dialogue.warnings
+    }
+
+    /// JSON object of source file names and their SHA-256, if the exporter stated them.
+    pub fn sources(&self) -> Option<&str> {
+        self.sources.as_deref()
+    }
+
+    /// Program and version that wrote the file, if stated.
+    pub fn exporter(&self) -> Option<&str> {
+        self.exporter.as_deref()
+    }
+
+    /// The graph: matrices of the file's type, norms and biases f32.
+    pub fn graph(&self) -> Result<Graph> {
+        let matrices = self.quant.dtype();
+        self.config.family.graph(&self.config, &|spec| if spec.is_matrix() { matrices } else { DType::F32 })
+    }
+}
+
+/// What the metadata says.
+pub(crate) struct Parts {
+    pub config: Config,
+    pub quant: Quant,
+    pub dialogue: Dialogue,
+    /// The weight type as the metadata repeats it.
+    weights: Option<String>,
+}
+
+impl Parts {
+    /// Takes its keys out of `metadata`.
+    pub fn read(path: &Path, header: &Header, metadata: &mut HashMap<String, String>) -> Result<Parts> {
+        let place = path.display().to_string();
+        let quant = header.quant(path)?;
+        let missing = || Error::MissingMetadata { file: place.clone(), key: key::CONFIG };
+        let text = metadata.remove(key::CONFIG).ok_or_else(missing)?;
+        let config = Config::parse(&format!("{place}: config.json"), &text)?;
+        let mut take = |key: &str| metadata.remove(key);
+        let (tokenizer, template) = (take(key::TOKENIZER), take(key::CHAT_TEMPLATE));
+        let dialogue = Dialogue::new(&place, &config, tokenizer, template, take(key::GENERATION))?;
+        Ok(Parts { config, quant, dialogue, weights: take(key::WEIGHTS) })
+    }
+
+    /// Where the header is not what the metadata implies.
+    pub fn disagreements(&self, path: &Path, header: &Header) -> Vec<Error> {
+        let right = Header::new(&self.config, self.quant, header.payload_bytes, header.hash);
+        let mut all = header.disagreements(path, &right);
+        let stated = self.weights.as_ref().filter(|w| **w != self.quant.to_string());
+        all.extend(stated.map(|stated| Error::Header {
+            path: path.to_path_buf(),
+            field: "weight_type and group_size",
+            offset: 44,
+            expected: format!("{stated}, as the payload's metadata says"),
+            found: self.quant.to_string(),
+        }));
+        all
+    }
+}
+
+/// Whether the file is as long as its header says.
+pub(crate) fn check_size(path: &Path, header: &Header, found: u64) -> Result<()> {
+    let expected = header.payload_bytes.saturating_add(HEADER_BYTES as u64);
+    match expected == found {
+        true => Ok(()),
+        false => Err(Error::FileSize { path: path.to_path_buf(), expected, found }),
+    }
+}
+
+impl Tensors for ModelFile {
+    fn file(&self) -> &str {
+        &self.place
+    }
+
+    fn find(&self, name: &str) -> Option<Stored<'_>> {
+        let entry = self.entries.get(name)?;
+        Some(Stored { entry, data: &self.map[entry.range.clone()] })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.entries.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl WeightSource for ModelFile {
+    fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
+        stored::tensor(self, decl, layer)
+    }
+}

@@ -1,0 +1,82 @@
+//! One tensor for `qwenc inspect`. In: a stored tensor. Out: its place, its largest value, and what is
+//! odd about its values. Invariant: every byte of it is looked at, none is believed.
+
+use serde::Serialize;
+
+use qwenc_ir::DType;
+use safetensors::Dtype;
+
+use crate::image::{name, Entry};
+use crate::stored::{decode, float};
+
+/// Values looked at together.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A tensor as stored.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TensorSummary {
+    /// Name in the file.
+    pub name: String,
+    /// `bf16`, `i8`, ...
+    pub dtype: String,
+    /// Axes, slowest first.
+    pub shape: Vec<usize>,
+    /// Offset of its first byte in its file.
+    pub offset: usize,
+    /// Bytes.
+    pub bytes: usize,
+    /// Largest finite |value|; none for types that are not read, or bytes that are not there.
+    pub max_abs: Option<f32>,
+    /// NaNs and infinities.
+    pub not_finite: usize,
+}
+
+/// The tensor's summary, and what is odd about its values; `data` is absent if the file ends early.
+pub(crate) fn summary(tensor: &str, entry: &Entry, data: Option<&[u8]>) -> (TensorSummary, Option<String>) {
+    let mut out = TensorSummary {
+        name: tensor.to_string(),
+        dtype: name(entry.dtype),
+        shape: entry.shape.clone(),
+        offset: entry.range.start,
+        bytes: entry.range.len(),
+        max_abs: None,
+        not_finite: 0,
+    };
+    let Some(data) = data else {
+        return (out, Some(format!("tensor {tensor}: its bytes lie past the end of the file")));
+    };
+    let odd = match (entry.dtype, float(entry.dtype)) {
+        (Dtype::I8, _) => integers(data, &mut out),
+        (_, Some(dtype)) => floats(dtype, data, &mut out),
+        _ => None,
+    };
+    (out, odd.map(|odd| format!("tensor {tensor}: {odd}")))
+}
+
+fn integers(data: &[u8], out: &mut TensorSummary) -> Option<String> {
+    let most = data.iter().map(|&q| (q as i8).unsigned_abs()).max()?;
+    out.max_abs = Some(f32::from(most));
+    (most > 127).then(|| "expected integers of -127 to 127, found -128".to_string())
+}
+
+fn floats(dtype: DType, data: &[u8], out: &mut TensorSummary) -> Option<String> {
+    let (mut values, mut most, mut negative) = (Vec::new(), 0f32, false);
+    for chunk in data.chunks(CHUNK_BYTES) {
+        decode(dtype, chunk, &mut values);
+        for v in &values {
+            match v.is_finite() {
+                true => most = most.max(v.abs()),
+                false => out.not_finite += 1,
+            }
+            negative |= *v < 0.0;
+        }
+    }
+    out.max_abs = Some(most);
+    if out.not_finite > 0 {
+        return Some(format!("expected finite numbers, found {} NaN or infinite", out.not_finite));
+    }
+    if negative && out.name.ends_with(".scales") {
+        return Some("expected scales of 0 or more, found negative ones".to_string());
+    }
+    (most == 0.0 && !data.is_empty()).then(|| "every value is 0".to_string())
+}

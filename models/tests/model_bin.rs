@@ -1,0 +1,229 @@
+//! model.bin: a second reader written from the format's table, metadata, determinism, inspection.
+// A failure here is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
+mod fixtures;
+
+use std::path::Path;
+
+use fixtures::bytes::*;
+use fixtures::*;
+use half::bf16;
+use qwenc_ir::{DType, WeightDecl, WeightSource};
+use qwenc_models::{export, Checkpoint, Inspection, ModelFile, Quant};
+use serde_json::{json, Value};
+use sha2::{Digest, Sha256};
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The bytes of an entry, as its offsets say.
+fn entry<'a>(file: &'a [u8], name: &str) -> (&'a [u8], Value) {
+    let (header, data) = image_header(file);
+    let entry = header[name].clone();
+    let at = |i: usize| data + entry["data_offsets"][i].as_u64().unwrap() as usize;
+    (&file[at(0)..at(1)], entry)
+}
+
+#[test]
+fn header_is_as_the_table_says() {
+    let checkpoint = Checkpoint::open(&folder("qwen3-untied-mha")).unwrap();
+    let (_dir, path) = exported(&checkpoint, Some(Quant::I8 { group: 48 }));
+    let file = std::fs::read(path).unwrap();
+    assert_eq!(file[..4], [0x4E, 0x45, 0x57, 0x51]);
+    let words: Vec<u32> = (4..60).step_by(4).map(|at| u32_at(&file, at)).collect();
+    let (theta, eps) = (1e6f32.to_bits(), 1e-6f32.to_bits());
+    assert_eq!(words, [2, 320, 64, 160, 2, 4, 4, 512, theta, 16, 48, 0, eps, 2]);
+    assert_eq!(u64_at(&file, 60) as usize, file.len() - 256);
+    assert_eq!(file[68..100], Sha256::digest(&file[256..])[..]);
+    assert!(file[100..256].iter().all(|&b| b == 0));
+    let (_, data) = image_header(&file);
+    assert_eq!(data % 64, 0);
+}
+
+#[test]
+fn tensors_stand_in_the_documented_order() {
+    let checkpoint = Checkpoint::open(&folder("qwen3-untied-mha")).unwrap();
+    let (_dir, path) = exported(&checkpoint, Some(Quant::I8 { group: 64 }));
+    let (header, _) = image_header(&std::fs::read(path).unwrap());
+    let mut wanted = Vec::new();
+    let matrix = |name: String| [name.clone(), name + ".scales"];
+    for i in 0..2 {
+        for part in ["q", "k", "v", "o"] {
+            wanted.extend(matrix(format!("model.layers.{i}.self_attn.{part}_proj.weight")));
+        }
+        for part in ["gate", "up", "down"] {
+            wanted.extend(matrix(format!("model.layers.{i}.mlp.{part}_proj.weight")));
+        }
+        for norm in ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"] {
+            wanted.push(format!("model.layers.{i}.{norm}.weight"));
+        }
+    }
+    wanted.extend(matrix("model.embed_tokens.weight".to_string()));
+    wanted.push("model.norm.weight".to_string());
+    wanted.extend(matrix("lm_head.weight".to_string()));
+    let header = header.as_object().unwrap();
+    let names: Vec<&String> = header.keys().skip(1).collect();
+    assert_eq!(names, wanted.iter().collect::<Vec<_>>());
+    let mut end = 0;
+    for name in names {
+        assert_eq!(header[name]["data_offsets"][0], end, "{name}: no gaps, in order");
+        end = header[name]["data_offsets"][1].as_u64().unwrap();
+    }
+}
+
+/// int8 from the definition, with a group that divides neither 64 nor 160.
+#[test]
+fn a_second_reader_finds_the_same_integers() {
+    let group = 48;
+    let file = small(Quant::I8 { group: group as u32 });
+    let (_, tensors) = parts("qwen3-tied");
+    for (name, raw) in tensors {
+        let floats = raw.data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32());
+        let values: Vec<f32> = floats.collect();
+        let (bytes, about) = entry(&file, &name);
+        assert_eq!(about["shape"], json!(raw.shape));
+        if raw.shape.len() == 1 {
+            assert_eq!((about["dtype"].as_str(), bytes.len()), (Some("F32"), 4 * values.len()));
+            assert!(bytes.chunks(4).zip(&values).all(|(b, v)| b == v.to_le_bytes()));
+            continue;
+        }
+        let (scales, scales_about) = entry(&file, &format!("{name}.scales"));
+        let (rows, cols) = (raw.shape[0], raw.shape[1]);
+        assert_eq!((about["dtype"].as_str(), scales_about["dtype"].as_str()), (Some("I8"), Some("F32")));
+        assert_eq!(scales_about["shape"], json!([rows, cols.div_ceil(group)]));
+        let mut scale_at = 0;
+        for r in 0..rows {
+            let row = &values[r * cols..(r + 1) * cols];
+            for (g, part) in row.chunks(group).enumerate() {
+                let scale = part.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
+                assert_eq!(scales[scale_at..scale_at + 4], scale.to_le_bytes());
+                scale_at += 4;
+                for (j, v) in part.iter().enumerate() {
+                    let q = bytes[r * cols + g * group + j] as i8;
+                    assert_eq!(
+                        f32::from(q),
+                        (v / scale).round_ties_even(),
+                        "{name} [{r}, {}]",
+                        g * group + j
+                    );
+                }
+            }
+        }
+        assert_eq!(scale_at, scales.len());
+    }
+}
+
+#[test]
+fn the_interpreter_reads_integers_times_scales() {
+    let checkpoint = Checkpoint::open(&folder("qwen3-tied")).unwrap();
+    let file = exported_file(&checkpoint, Some(Quant::I8 { group: 48 }));
+    let graph = file.graph().unwrap();
+    let decl = graph.weights.iter().find(|w| w.name.contains("down_proj")).unwrap();
+    let (near, exact) = (file.tensor(decl, 1).unwrap(), WeightDecl { dtype: DType::F32, ..decl.clone() });
+    let exact = checkpoint.tensor(&exact, 1).unwrap().to_f32();
+    for (i, (a, b)) in near.to_f32().iter().zip(&exact).enumerate() {
+        let half_step = near.scale(i / 160, i % 160 / 48) / 2.0;
+        assert!((a - b).abs() <= half_step * 1.0001, "{i}: {a} and {b}");
+    }
+}
+
+#[test]
+fn metadata_holds_what_a_compile_needs() {
+    let (_dir, path) = exported(&Checkpoint::sample(), None);
+    let file = ModelFile::open(&path).unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample");
+    let text = |name: &str| std::fs::read_to_string(sample.join(name)).unwrap();
+    assert_eq!(file.tokenizer_json(), Some(text("tokenizer.json").as_str()));
+    let tokenizer_config: Value = serde_json::from_str(&text("tokenizer_config.json")).unwrap();
+    assert_eq!(file.chat_template(), tokenizer_config["chat_template"].as_str());
+    assert_eq!(file.generation_config().unwrap()["top_k"], json!(20));
+    assert_eq!(file.stop_tokens(), [2037, 2039]);
+    assert_eq!((file.warnings().len(), file.quant()), (0, Quant::Bf16));
+    assert_eq!(file.config(), Checkpoint::sample().config());
+    let sources: Value = serde_json::from_str(file.sources().unwrap()).unwrap();
+    for (name, hash) in sources.as_object().unwrap() {
+        let digest = Sha256::digest(std::fs::read(sample.join(name)).unwrap());
+        let digits: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hash, &json!(digits), "{name}");
+    }
+    assert_eq!(sources.as_object().unwrap().len(), 5);
+    assert_eq!(file.exporter(), Some(concat!("qwenc ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let mut totals = Vec::new();
+    for quant in [None, Some(Quant::F32), Some(Quant::I8 { group: 64 })] {
+        let once = exported(&Checkpoint::sample(), quant);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("another name.bin");
+        std::fs::write(&path, "an older file").unwrap();
+        let mut last = (0, 0);
+        let report = export(&Checkpoint::sample(), &path, quant, &mut |done, total| {
+            assert!(done >= last.0 && done <= total);
+            last = (done, total);
+        });
+        let report = report.unwrap();
+        assert_eq!(last.0, last.1, "progress must end at its total");
+        let (a, b) = (std::fs::read(&once.1).unwrap(), std::fs::read(&path).unwrap());
+        assert!(a == b, "{quant:?}");
+        assert_eq!((report.file_bytes, report.payload_hash.to_vec()), (b.len() as u64, b[68..100].to_vec()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        totals.push(report.file_bytes);
+    }
+    assert!(totals[2] < totals[0] && totals[0] < totals[1]);
+}
+
+#[test]
+fn impossible_exports_are_refused() {
+    let sample = Checkpoint::sample();
+    let error =
+        |path: &Path, quant| export(&sample, path, Some(quant), &mut |_, _| {}).unwrap_err().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        error(&dir.path().join("m"), Quant::I8 { group: 0 }),
+        "group size: expected 1 to 65536, found 0; use 64"
+    );
+    assert!(error(&dir.path().join("no/such/m"), Quant::F32).contains("cannot create: No such file"));
+    assert!(error(dir.path(), Quant::F32).contains("cannot replace"));
+}
+
+#[test]
+fn inspection_of_a_whole_file_finds_nothing_wrong() {
+    let (_dir, path) = exported(&Checkpoint::sample(), Some(Quant::I8 { group: 64 }));
+    let seen = Inspection::of(&path).unwrap();
+    assert_eq!((seen.problems.len(), seen.warnings.len()), (0, 0));
+    assert_eq!((seen.parameters, seen.stated_hash.as_ref()), (1_246_848, seen.computed_hash.as_ref()));
+    assert!(seen.tensors.iter().filter(|t| t.dtype == "i8").all(|t| t.max_abs == Some(127.0)));
+    let text = seen.to_string();
+    assert!(text.contains("\n  group_size         64\n") && text.ends_with("no problems\n"), "{text}");
+    let json = serde_json::to_value(&seen).unwrap();
+    assert_eq!(json["header"][0], json!({"name": "vocab_size", "value": "2048"}));
+    // A cut file still lists its tensors.
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let cut = Inspection::of(&path).unwrap();
+    assert_eq!(cut.tensors.len(), seen.tensors.len());
+    assert!(cut.problems.iter().any(|p| p.contains("past the end of the file")));
+}
+
+#[test]
+fn the_dump_in_the_documentation_is_real() {
+    let file = std::fs::read(exported(&Checkpoint::sample(), None).1).unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/model-bin.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let lines: Vec<&str> = page.lines().filter(|l| l.len() > 50 && l.get(8..10) == Some(": ")).collect();
+    assert_eq!(lines.len(), 11);
+    for line in lines {
+        let at = usize::from_str_radix(&line[..8], 16).unwrap();
+        let hex: Vec<String> =
+            file[at..at + 16].chunks(2).map(|b| format!("{:02x}{:02x}", b[0], b[1])).collect();
+        assert_eq!(
+            &line[10..49],
+            hex.join(" "),
+            "docs/model-bin.md, offset {at:#x}: write the new bytes there"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! What generated code and runtime agree on: C structs passed between them, and the footer that
+//! ties a weights image to its code.
+//!
+//! In: nothing. Out: plain `repr(C)` data. Invariant: any change of a layout here raises
+//! [`ABI_VERSION`]; the field order of [`StepArgs`] and [`ModelInfo`] is mirrored by the code
+//! generator through the `offset_of!` constants, never by hand-counted numbers.
+
+mod footer;
+mod step;
+
+pub use footer::{Footer, FooterError, Section, FOOTER_BYTES};
+pub use step::{Identity, ModelInfo, Row, StepArgs, StepFn};
+
+/// Version of every layout in this crate. The runtime refuses code of another version.
+pub const ABI_VERSION: u32 = 1;
+
+/// Alignment in bytes of the weights image within its file, and of every packed tensor segment
+/// boundary that must be mappable: the page size of every supported system.
+pub const PAGE: u64 = 4096;
+
+/// KV-cache capacities are a multiple of this many positions.
+pub const KV_POSITIONS: u64 = 16;

@@ -1,0 +1,108 @@
+//! The call from the runtime into generated code: one step runs `n_rows` tokens through the model.
+//!
+//! Every worker thread calls [`StepFn`] once with the same [`StepArgs`] and its own index; generated
+//! code meets at `barrier` between stages.
+
+use core::ffi::c_void;
+
+/// One token of a step: which token, where it stands, and the KV cache of its sequence.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Token id, in `0..vocab_rows`. The runtime checks the range.
+    pub token: i32,
+    /// Position in the sequence, in `0..kv_capacity`. Rows of one sequence are consecutive in the
+    /// step and in ascending position.
+    pub position: u32,
+    /// The sequence's cache: `kv_capacity * kv_bytes_per_position` bytes, 64-byte aligned, zeroed
+    /// when fresh.
+    pub kv: *mut u8,
+}
+
+/// Everything a step reads and writes. All pointers stay valid and unaliased during the step.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StepArgs {
+    /// The packed weights, `weights_bytes` long, page-aligned.
+    pub weights: *const u8,
+    /// Scratch of [`ModelInfo::arena_bytes`] bytes, 64-byte aligned, zeroed when fresh.
+    pub arena: *mut u8,
+    /// `[n_rows]`.
+    pub rows: *const Row,
+    /// Tokens in this step, `1..=max_rows` of the arena.
+    pub n_rows: u64,
+    /// `[n_outputs]` indices into `rows` whose logits are wanted, ascending.
+    pub outputs: *const u32,
+    /// May be 0: then the head is not run.
+    pub n_outputs: u64,
+    /// `[n_outputs, logits_stride]`, 64-byte aligned.
+    pub logits: *mut f32,
+    /// Positions that every `Row::kv` holds; a multiple of `KV_POSITIONS`.
+    pub kv_capacity: u64,
+    /// Rows that the arena was sized for (`max_rows` of [`ModelInfo::arena_bytes`]).
+    pub max_rows: u64,
+    /// Number of threads calling the step.
+    pub threads: u64,
+    /// Waits until all threads of the step have arrived.
+    pub barrier: extern "C" fn(*mut c_void),
+    /// Argument of `barrier`.
+    pub barrier_data: *mut c_void,
+}
+
+/// Generated entry: all `threads` threads call it with the same arguments and their own index.
+pub type StepFn = unsafe extern "C" fn(args: *const StepArgs, thread: u64);
+
+/// The model as generated code describes itself: one constant in the object file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ModelInfo {
+    /// Must equal `ABI_VERSION`.
+    pub abi_version: u32,
+    /// Rows of the embedding and logits per position, padding rows of the checkpoint included.
+    pub vocab_rows: u32,
+    /// Floats between two rows of `StepArgs::logits` (`vocab_rows` rounded up to 32).
+    pub logits_stride: u32,
+    /// Layers of the model.
+    pub layers: u32,
+    /// Longest context the model was trained for, in tokens (max_position_embeddings).
+    pub max_context: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The step function.
+    pub step: StepFn,
+    /// Exact size of the packed weights.
+    pub weights_bytes: u64,
+    /// Bytes of KV cache per position, over all layers.
+    pub kv_bytes_per_position: u64,
+    /// Arena bytes that do not depend on rows or threads.
+    pub arena_fixed: u64,
+    /// Arena bytes per row of the largest step.
+    pub arena_per_row: u64,
+    /// Arena bytes per thread.
+    pub arena_per_thread: u64,
+    /// Comma-separated x86 feature names as `is_x86_feature_detected!` spells them, UTF-8, not
+    /// NUL-terminated: what the code may execute.
+    pub features: *const u8,
+    /// Length of `features` in bytes.
+    pub features_len: u64,
+}
+
+// SAFETY: the pointers are to constants of the executable.
+unsafe impl Sync for ModelInfo {}
+
+impl ModelInfo {
+    /// Bytes of arena for steps of at most `max_rows` rows on `threads` threads.
+    pub fn arena_bytes(&self, max_rows: u64, threads: u64) -> u64 {
+        self.arena_fixed + self.arena_per_row * max_rows + self.arena_per_thread * threads
+    }
+}
+
+/// Which code this is and which weights it was made for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// SHA-256 of the model's object file.
+    pub code_id: [u8; 32],
+    /// SHA-256 of the image's sections (weights, then tokenizer, then metadata).
+    pub weights_id: [u8; 32],
+}

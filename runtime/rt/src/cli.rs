@@ -1,0 +1,213 @@
+//! The command line of an executable.
+//!
+//! In: arguments. Out: `Cli`, whose values are in range as far as that does not depend on the
+//! model. Invariant: every flag is documented here and nowhere else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples (NAME is this executable):
+  NAME generate \"The capital of Brazil is\"        continue a text, greedily
+  NAME generate - < prompt.txt                    the prompt from standard input
+  NAME generate \"Once\" --temperature 0.8 --top-p 0.95 --seed 7
+  NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
+  NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
+  NAME logits --tokens 1,2,3 --out logits.safetensors
+  NAME info --context 8192                        what this is and how much memory it needs
+  NAME verify                                     whether the weights are intact";
+
+/// A language model, compiled: code and weights in one program, nothing to install.
+#[derive(Debug, Parser)]
+#[command(name = "model", after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Weights image to use instead of the one in or beside this executable
+    #[arg(long, global = true, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What an executable can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Continue a text
+    Generate(Generate),
+    /// Talk with the model, using its chat template
+    Chat(Chat),
+    /// Write the logits of every position to a safetensors file
+    Logits(Logits),
+    /// Show what this executable is and needs
+    Info(Info),
+    /// Recompute the hash of the weights and compare
+    Verify,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// The text to continue; `-` reads it from standard input (one final line break is dropped)
+    #[arg(conflicts_with = "tokens")]
+    pub prompt: Option<String>,
+    /// The prompt as token ids
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub tokens: Vec<u32>,
+    /// Print the sampled token ids, comma-separated, instead of text
+    #[arg(long)]
+    pub print_tokens: bool,
+    /// How to sample.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `chat`.
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// System message that begins the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Ask the template for thinking before the answer
+    #[arg(long, conflicts_with = "no_think")]
+    pub think: bool,
+    /// Ask the template for an answer without thinking
+    #[arg(long)]
+    pub no_think: bool,
+    /// Answer this and exit
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// How to sample; defaults come from the checkpoint's generation_config.json.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `logits`.
+#[derive(Debug, Args)]
+pub struct Logits {
+    /// The input as token ids
+    #[arg(long, value_name = "IDS", value_delimiter = ',', required_unless_present = "prompt")]
+    pub tokens: Vec<u32>,
+    /// The input as text
+    #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
+    pub prompt: Option<String>,
+    /// File to write: "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+pub struct Info {
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// What memory is computed for.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments that say how to choose tokens.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// Most tokens to generate [default: generate 512, chat 4096]
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// 0 always takes the likeliest token, which is reproducible; higher is more varied [default:
+    /// generate 0, chat as the checkpoint says]
+    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Sample from the K likeliest tokens only; 0: from all
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<u32>,
+    /// Sample from the likeliest tokens that together have probability P
+    #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Sample from tokens at least P times as likely as the likeliest
+    #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Makes sampling repeatable [default: another one in every run; --stats shows it]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Go on after a stop token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Print tokens per second and the seed to standard error
+    #[arg(long)]
+    pub stats: bool,
+}
+
+/// Arguments that say what to use of the machine.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Machine {
+    /// Threads to use [default: this machine's physical cores that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Longest sequence in tokens [default: the model's longest]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Most prompt tokens to run in one step [default: 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub chunk: Option<u32>,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let t: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if t.is_finite() && t >= 0.0 {
+        return Ok(t);
+    }
+    Err("expected 0 or more".into())
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    let p: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if (0.0..=1.0).contains(&p) {
+        return Ok(p);
+    }
+    Err("expected a number from 0 to 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_values_are_usage_errors() {
+        let bad: [&[&str]; 12] = [
+            &["generate", "x", "--temperature", "-1"],
+            &["generate", "x", "--temperature", "nan"],
+            &["generate", "x", "--top-p", "1.5"],
+            &["generate", "x", "--min-p", "-0.1"],
+            &["generate", "x", "--threads", "0"],
+            &["generate", "x", "--chunk", "0"],
+            &["generate", "--tokens", "1,x"],
+            &["generate", "--tokens", "-1"],
+            &["generate", "x", "--tokens", "1"],
+            &["logits", "--out", "f"],
+            &["chat", "--think", "--no-think"],
+            &[],
+        ];
+        for args in bad {
+            let all = ["nano"].iter().chain(args);
+            let e = Cli::try_parse_from(all).unwrap_err();
+            assert_eq!(e.exit_code(), 2, "{args:?}: {e}");
+        }
+        Cli::try_parse_from(["nano", "verify", "--weights", "f"]).unwrap();
+        Cli::try_parse_from(["nano", "generate", "-", "--temperature", "0.5", "--top-k", "0"]).unwrap();
+    }
+}

@@ -1,0 +1,120 @@
+//! `generate`: continue a text or a list of ids.
+//!
+//! In: a prompt. Out: only what follows it, streamed, and a line break. Invariant: standard output
+//! carries nothing but the continuation; notes and statistics go to standard error.
+
+use std::path::Path;
+
+use crate::cli::{Generate, SamplingArgs};
+use crate::commands::Opened;
+use crate::error::{Error, Result};
+use crate::generate::{generate, Ending, Limits, Report, Sampled};
+use crate::run::{Console, Program};
+use crate::sampler::{Sampler, Sampling};
+use crate::session::Session;
+use crate::tokenizer::TextStream;
+
+const DEFAULT_MAX_TOKENS: usize = 512;
+
+/// Runs the command.
+///
+/// # Safety
+/// As for [`crate::run::run`].
+pub unsafe fn run(
+    program: &Program,
+    weights: Option<&Path>,
+    args: &Generate,
+    console: &mut Console,
+) -> Result<()> {
+    let opened = Opened::new(program, weights)?;
+    let prompt = prompt_ids(&opened, args, console)?;
+    // SAFETY: by the caller's promise.
+    let mut engine = unsafe { opened.engine(program, &args.machine)? };
+    prompt.iter().try_for_each(|&t| engine.check_token(t))?;
+    let mut session = Session::new(&engine, args.machine.context)?;
+    let mut sampler = Sampler::new(sampling(&args.sampling), opened.allowed(program), args.sampling.seed);
+    let stop: &[u32] = if args.sampling.ignore_eos { &[] } else { &opened.image.metadata().stop_tokens };
+    let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let limits = Limits { max_tokens, stop_tokens: stop, interrupted: &|| false };
+    let shown = opened.tokenizer.as_ref().filter(|_| !args.print_tokens);
+    let mut printer = shown.map_or(Printer::Ids { any: false }, |t| Printer::Text(TextStream::new(t)));
+    let mut on_token = |sampled| console.print(&printer.push(sampled));
+    let report = generate(&mut engine, &mut session, &mut sampler, &prompt, &limits, &mut on_token)?;
+    console.print(&printer.finish())?;
+    console.print("\n")?;
+    if report.ending == Ending::ContextFull {
+        console.note(&full_note(session.limit()))?;
+    }
+    if args.sampling.stats {
+        console.note(&statistics(&report, &sampler, engine.threads()))?;
+    }
+    Ok(())
+}
+
+/// What is said when an answer ended for lack of room.
+pub fn full_note(limit: usize) -> String {
+    format!("note: stopped because the context of {limit} tokens is full (see --context)")
+}
+
+/// The lines of `--stats`.
+pub fn statistics(report: &Report, sampler: &Sampler, threads: usize) -> String {
+    format!("{}seed: {}; threads: {threads}", report.lines(), sampler.seed())
+}
+
+fn sampling(args: &SamplingArgs) -> Sampling {
+    Sampling {
+        temperature: args.temperature.unwrap_or(0.0),
+        top_k: args.top_k.unwrap_or(0),
+        top_p: args.top_p.unwrap_or(1.0),
+        min_p: args.min_p.unwrap_or(0.0),
+    }
+}
+
+fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result<Vec<u32>> {
+    let ids = match args.prompt.as_deref() {
+        None => args.tokens.clone(),
+        Some(text) => {
+            let tokenizer = opened.text("read a text prompt")?;
+            let text = if text == "-" { read_all(console)? } else { text.to_owned() };
+            tokenizer.encode_prompt(&text)?
+        }
+    };
+    if ids.is_empty() {
+        let what = "the prompt is empty; give a text, `-` to read it from standard input, or --tokens 1,2,3";
+        return Err(Error::Usage(what.into()));
+    }
+    Ok(ids)
+}
+
+fn read_all(console: &mut Console) -> Result<String> {
+    let mut text = String::new();
+    console.input.read_to_string(&mut text).map_err(Error::input)?;
+    let line = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).len());
+    text.truncate(line.unwrap_or(text.len()));
+    Ok(text)
+}
+
+enum Printer<'t> {
+    Ids { any: bool },
+    Text(TextStream<'t>),
+}
+
+impl Printer<'_> {
+    fn push(&mut self, sampled: Sampled) -> String {
+        match (self, sampled) {
+            (Printer::Ids { any }, Sampled::Token(id) | Sampled::Stop(id)) => {
+                let comma = if std::mem::replace(any, true) { "," } else { "" };
+                format!("{comma}{id}")
+            }
+            (Printer::Text(stream), Sampled::Token(id)) => stream.push(id),
+            (Printer::Text(_), Sampled::Stop(_)) => String::new(),
+        }
+    }
+
+    fn finish(&mut self) -> String {
+        match self {
+            Printer::Ids { .. } => String::new(),
+            Printer::Text(stream) => stream.finish(),
+        }
+    }
+}

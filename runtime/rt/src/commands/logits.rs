@@ -1,0 +1,118 @@
+//! `logits`: the model's output at every position, as a file.
+//!
+//! In: ids or a text. Out: a safetensors file with "logits" F32 `[T, vocab_rows]` and "tokens" I32
+//! `[T]`. Invariant: the file appears whole under its name or not at all.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::Dtype;
+
+use crate::cli::Logits;
+use crate::commands::Opened;
+use crate::error::{Error, Result};
+use crate::run::Program;
+use crate::session::{Session, Wanted};
+
+/// Runs the command.
+///
+/// # Safety
+/// As for [`crate::run::run`].
+pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> Result<()> {
+    let opened = Opened::new(program, weights)?;
+    let tokens = match &args.prompt {
+        Some(text) => opened.text("read a text prompt")?.encode_prompt(text)?,
+        None => args.tokens.clone(),
+    };
+    if tokens.is_empty() {
+        return Err(Error::Usage("the prompt is empty; give a text or --tokens 1,2,3".into()));
+    }
+    // SAFETY: by the caller's promise.
+    let mut engine = unsafe { opened.engine(program, &args.machine)? };
+    tokens.iter().try_for_each(|&t| engine.check_token(t))?;
+    let mut session = Session::new(&engine, args.machine.context)?;
+    let mut file = Partial::create(&args.out)?;
+    file.write(&header(tokens.len(), program.model.vocab_rows as usize)?)?;
+    let mut bytes = Vec::new();
+    session.feed(&mut engine, &tokens, Wanted::All, |_, logits| {
+        bytes.clear();
+        bytes.extend(logits.iter().flat_map(|x| x.to_le_bytes()));
+        file.write(&bytes)
+    })?;
+    let ids: Vec<u8> = tokens.iter().flat_map(|&t| (t as i32).to_le_bytes()).collect();
+    file.write(&ids)?;
+    file.finish()
+}
+
+/// The part of a safetensors file before its data.
+fn header(tokens: usize, rows: usize) -> Result<Vec<u8>> {
+    let refused = |reason: String| Error::Encode { what: "the safetensors header", reason };
+    let logits_end = 4 * tokens * rows;
+    let end = logits_end + 4 * tokens;
+    let tensor = |dtype, shape, data_offsets| TensorInfo { dtype, shape, data_offsets };
+    let tensors = vec![
+        ("logits".to_owned(), tensor(Dtype::F32, vec![tokens, rows], (0, logits_end))),
+        ("tokens".to_owned(), tensor(Dtype::I32, vec![tokens], (logits_end, end))),
+    ];
+    let metadata = Metadata::new(None, tensors).map_err(|e| refused(e.to_string()))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|e| refused(e.to_string()))?;
+    // Data begins at a multiple of 8.
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut out = (json.len() as u64).to_le_bytes().to_vec();
+    out.extend(json);
+    Ok(out)
+}
+
+/// A file being written beside its destination; removed unless finished. What is no regular file (a
+/// pipe, a device) cannot be replaced and is written directly.
+struct Partial {
+    file: BufWriter<File>,
+    /// The temporary name, while there is one.
+    partial: Option<PathBuf>,
+    path: PathBuf,
+}
+
+impl Partial {
+    fn create(path: &Path) -> Result<Partial> {
+        let in_place = path.metadata().is_ok_and(|m| !m.is_file());
+        let partial = if in_place { None } else { Some(hidden_name(path)?) };
+        let name = partial.as_deref().unwrap_or(path);
+        let file = OpenOptions::new().write(true).create(!in_place).truncate(!in_place).open(name);
+        let file = BufWriter::with_capacity(1 << 20, file.map_err(Error::file("create", name))?);
+        Ok(Partial { file, partial, path: path.into() })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::file("write", &self.path))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(Error::file("write", &self.path))?;
+        if let Some(partial) = &self.partial {
+            std::fs::rename(partial, &self.path).map_err(Error::file("write", &self.path))?;
+        }
+        self.partial = None;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            // The error that led here is the one to report.
+            let _ = std::fs::remove_file(partial);
+        }
+    }
+}
+
+fn hidden_name(path: &Path) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::Usage(format!("--out {} is not a file name", path.display())));
+    };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}.partial", std::process::id()));
+    Ok(path.with_file_name(hidden))
+}

@@ -1,0 +1,213 @@
+//! Everything that can go wrong in an executable, as one enum.
+//!
+//! In: facts at the point of failure. Out: a message that names the thing, what was expected, what
+//! was found and what to do, and an exit code. Invariant: only `run` prints errors.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag or argument has a value that cannot be used; exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// A file operation failed.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was attempted: "open", "write", …
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Reading standard input or writing standard output failed.
+    #[error("cannot {action}: {source}")]
+    Stream {
+        /// What was attempted.
+        action: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The executable carries no image and there is none beside it.
+    #[error(
+        "no weights: {executable} does not end with a weights image (was it stripped or cut short?) \
+         and there is no {beside}; put that file there, pass --weights FILE, or compile again"
+    )]
+    NoImage {
+        /// The executable.
+        executable: PathBuf,
+        /// Where an external image would have been.
+        beside: PathBuf,
+    },
+    /// The file that should be an image is not one.
+    #[error("{path} is not a usable weights image: {found}; copy the file again, or compile again")]
+    BadImage {
+        /// Which file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Image and code do not belong together.
+    #[error(
+        "the weights image in {path} was not made for this executable: {what} is {found}, expected \
+         {expected}; use the image that `qwenc compile` wrote together with this executable"
+    )]
+    Stranger {
+        /// Which file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// The code's side.
+        expected: String,
+        /// The image's side.
+        found: String,
+    },
+    /// The generated code speaks another version of the interface.
+    #[error("the model's code has interface version {found}, this runtime has {expected}; compile again")]
+    AbiVersion {
+        /// Of the runtime.
+        expected: u32,
+        /// Of the code.
+        found: u32,
+    },
+    /// The processor lacks instructions that the code uses.
+    #[error(
+        "this processor lacks {missing}, which this executable was compiled for ({wanted}); recompile \
+         on this machine with `qwenc compile --cpu native`, or for older processors with e.g. `--cpu \
+         x86-64-v3`"
+    )]
+    Cpu {
+        /// What is missing, comma-separated.
+        missing: String,
+        /// All that is needed, comma-separated.
+        wanted: String,
+    },
+    /// The image's metadata cannot be read.
+    #[error("the image's metadata is not the expected JSON object: {0}; compile again")]
+    Metadata(serde_json::Error),
+    /// The tokenizer cannot be loaded.
+    #[error("the image's tokenizer.json cannot be loaded: {0}; export the checkpoint again")]
+    Tokenizer(String),
+    /// The image has no tokenizer, so text has no meaning.
+    #[error(
+        "this executable has no tokenizer, so it cannot {action}; give token ids with --tokens 1,2,3, \
+         or export the checkpoint again with its tokenizer.json"
+    )]
+    NoTokenizer {
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// Chat without a chat template.
+    #[error("this model has no chat template, so it cannot chat; use `generate` with a plain prompt")]
+    NoTemplate,
+    /// The chat template failed.
+    #[error("the model's chat template failed: {0}")]
+    Template(String),
+    /// A token id outside of the vocabulary.
+    #[error("token {token} is out of range: this model has tokens 0 to {last}")]
+    TokenRange {
+        /// The id.
+        token: u32,
+        /// The largest valid id.
+        last: u32,
+    },
+    /// The sequence does not fit.
+    #[error(
+        "the context is full: {needed} tokens are needed and it holds {limit}; shorten the input or \
+         raise --context (this model handles at most {most})"
+    )]
+    ContextFull {
+        /// Tokens that the sequence would have.
+        needed: usize,
+        /// Tokens that fit.
+        limit: usize,
+        /// The model's own maximum.
+        most: usize,
+    },
+    /// Memory could not be reserved.
+    #[error("cannot reserve {bytes} bytes for the {what}: {source}; lower {flag}")]
+    Memory {
+        /// What it is for.
+        what: &'static str,
+        /// How much.
+        bytes: u64,
+        /// Which flag makes it smaller.
+        flag: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start worker thread {index}: {source}; lower --threads")]
+    Thread {
+        /// Which one.
+        index: usize,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The model computed something that is no number.
+    #[error(
+        "the model computed {value} as the logit of token {token}; the weights are damaged (run \
+         `verify`) or the compiled code is wrong (please report it)"
+    )]
+    BadLogit {
+        /// The value.
+        value: f32,
+        /// Whose logit.
+        token: usize,
+    },
+    /// Every token is excluded.
+    #[error("no token can be sampled: all logits are -inf or all tokens are excluded")]
+    NothingToSample,
+    /// `verify` found a difference.
+    #[error("the image is damaged: its SHA-256 is {found}, expected {expected}; copy the file again")]
+    Damaged {
+        /// Of the code.
+        expected: String,
+        /// Recomputed.
+        found: String,
+    },
+    /// A file could not be encoded.
+    #[error("cannot encode {what}: {reason}")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The process exit code: 2 for usage, 1 otherwise.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::Usage(_) | Error::TokenRange { .. } => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether the reader of our output went away, which is no error to report.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// For `map_err` on file operations.
+    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_path_buf();
+        move |source| Error::File { action, path, source }
+    }
+
+    /// For `map_err` on writes to standard output or error.
+    pub fn output(source: io::Error) -> Error {
+        Error::Stream { action: "write the output", source }
+    }
+
+    /// For `map_err` on reads from standard input.
+    pub fn input(source: io::Error) -> Error {
+        Error::Stream { action: "read standard input", source }
+    }
+}

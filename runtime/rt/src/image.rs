@@ -1,0 +1,171 @@
+//! The weights image: at the end of the executable, beside it, or where `--weights` says.
+//!
+//! In: file names and the identity of the code. Out: mapped sections. Invariant: an `Image` belongs
+//! to the code that opened it; its ranges were checked against the file before anything was read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Mmap, MmapOptions};
+use qwenc_abi::{Footer, FooterError, Identity, ModelInfo, Section, FOOTER_BYTES, PAGE};
+
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+
+/// An open image, mapped read-only.
+pub struct Image {
+    path: PathBuf,
+    map: Mmap,
+    footer: Footer,
+    metadata: Metadata,
+}
+
+impl Image {
+    /// Finds, maps and checks the image: `chosen` if given, else the end of `executable`, else
+    /// `<executable>.weights`.
+    pub fn find(
+        chosen: Option<&Path>,
+        executable: &Path,
+        model: &ModelInfo,
+        identity: &Identity,
+    ) -> Result<Image> {
+        let (path, file, footer) = locate(chosen, executable)?;
+        check_identity(&path, &footer, identity)?;
+        check_layout(&path, &footer, file.metadata().map_err(Error::file("read", &path))?.len())?;
+        if footer.weights.bytes != model.weights_bytes {
+            return Err(Error::Stranger {
+                path,
+                what: "the size of the weights",
+                expected: format!("{} bytes", model.weights_bytes),
+                found: format!("{} bytes", footer.weights.bytes),
+            });
+        }
+        let map = map(&path, &file, &footer)?;
+        let metadata = Metadata::parse(slice(&map, footer.metadata))?;
+        Ok(Image { path, map, footer, metadata })
+    }
+
+    /// The file that holds the image.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The packed weights; page-aligned.
+    pub fn weights(&self) -> &[u8] {
+        slice(&self.map, self.footer.weights)
+    }
+
+    /// tokenizer.json; may be empty.
+    pub fn tokenizer(&self) -> &[u8] {
+        slice(&self.map, self.footer.tokenizer)
+    }
+
+    /// The metadata as it stands in the file.
+    pub fn metadata_bytes(&self) -> &[u8] {
+        slice(&self.map, self.footer.metadata)
+    }
+
+    /// The metadata, read.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn slice(map: &Mmap, section: Section) -> &[u8] {
+    // Footer::decode checked that offset + bytes lies within the image, whose length is the map's.
+    &map[section.offset as usize..(section.offset + section.bytes) as usize]
+}
+
+fn locate(chosen: Option<&Path>, executable: &Path) -> Result<(PathBuf, File, Footer)> {
+    if let Some(path) = chosen {
+        return open(path)?.ok_or_else(|| Error::BadImage {
+            path: path.into(),
+            found: "it does not end with an image footer (another kind of file, or cut short)".into(),
+        });
+    }
+    if let Some(found) = open(executable)? {
+        return Ok(found);
+    }
+    let mut beside = executable.as_os_str().to_owned();
+    beside.push(".weights");
+    let beside = PathBuf::from(beside);
+    if !beside.exists() {
+        return Err(Error::NoImage { executable: executable.into(), beside });
+    }
+    locate(Some(&beside), executable)
+}
+
+/// `None` if the file does not end with a footer.
+fn open(path: &Path) -> Result<Option<(PathBuf, File, Footer)>> {
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    let about = file.metadata().map_err(Error::file("read", path))?;
+    if !about.is_file() {
+        return Err(Error::BadImage { path: path.into(), found: "it is not a regular file".into() });
+    }
+    let bytes = about.len();
+    let Some(tail_at) = bytes.checked_sub(FOOTER_BYTES as u64) else { return Ok(None) };
+    let mut tail = [0; FOOTER_BYTES];
+    file.read_exact_at(&mut tail, tail_at).map_err(Error::file("read", path))?;
+    let found = match Footer::decode(&tail, bytes) {
+        Ok(footer) => return Ok(Some((path.into(), file, footer))),
+        Err(FooterError::Missing) => return Ok(None),
+        Err(FooterError::Version(v)) => format!("its format version {v} is not known to this executable"),
+        Err(FooterError::OutOfBounds) => {
+            "its footer points outside the file (its beginning was cut off)".into()
+        }
+    };
+    Err(Error::BadImage { path: path.into(), found })
+}
+
+fn check_identity(path: &Path, footer: &Footer, code: &Identity) -> Result<()> {
+    let sides = [
+        ("the code's SHA-256", &code.code_id, &footer.identity.code_id),
+        ("the weights' SHA-256", &code.weights_id, &footer.identity.weights_id),
+    ];
+    for (what, expected, found) in sides {
+        if expected != found {
+            let (expected, found) = (hex(expected), hex(found));
+            return Err(Error::Stranger { path: path.into(), what, expected, found });
+        }
+    }
+    Ok(())
+}
+
+fn check_layout(path: &Path, footer: &Footer, file_bytes: u64) -> Result<()> {
+    let start = file_bytes.checked_sub(footer.image_bytes);
+    let aligned = start.is_some_and(|s| s.is_multiple_of(PAGE)) && footer.weights.offset.is_multiple_of(PAGE);
+    if aligned {
+        return Ok(());
+    }
+    let found = format!(
+        "it starts at byte {} and its weights {} bytes further, which should both be multiples of {PAGE}",
+        file_bytes.wrapping_sub(footer.image_bytes),
+        footer.weights.offset
+    );
+    Err(Error::BadImage { path: path.into(), found })
+}
+
+fn map(path: &Path, file: &File, footer: &Footer) -> Result<Mmap> {
+    let file_bytes = file.metadata().map_err(Error::file("read", path))?.len();
+    let start = file_bytes.saturating_sub(footer.image_bytes);
+    // SAFETY: the map is private and read-only. That nobody truncates or rewrites a program's file
+    // while it runs is what every mapped executable relies on.
+    unsafe { MmapOptions::new().offset(start).len(footer.image_bytes as usize).map(file) }
+        .map_err(Error::file("map", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal() {
+        assert_eq!(hex(&[0, 0xab, 255]), "00abff");
+    }
+}

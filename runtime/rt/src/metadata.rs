@@ -1,0 +1,100 @@
+//! The JSON object at the end of a weights image: what the model is and how it wants to be used.
+//!
+//! In: bytes of the image. Out: `Metadata`. Invariant: unknown keys are ignored and missing optional
+//! ones have neutral values, so that old executables read new images' metadata and vice versa.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Everything that an executable knows about its model beyond the code.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    /// Sizes and names.
+    pub model: Model,
+    /// Jinja source of the checkpoint's chat template.
+    pub chat_template: Option<String>,
+    /// The checkpoint's sampling defaults.
+    pub generation_config: Option<GenerationConfig>,
+    /// Ids that end an answer: the union of config and generation_config.
+    pub stop_tokens: Vec<u32>,
+    /// What the code was compiled for.
+    pub target: Target,
+    /// Where the model came from; shown, never interpreted.
+    pub source: Value,
+}
+
+/// Sizes and names of the model; zero or empty when unknown.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // the names are those of docs/model-bin.md
+pub struct Model {
+    pub name: String,
+    pub architecture: String,
+    pub layers: u64,
+    pub hidden: u64,
+    pub intermediate: u64,
+    pub heads: u64,
+    pub kv_heads: u64,
+    pub head_dim: u64,
+    pub vocab_rows: u64,
+    pub context: u64,
+    pub weight_type: String,
+    pub group_size: u64,
+    pub parameters: u64,
+    pub tied: bool,
+}
+
+/// The part of generation_config.json that the sampler can honour.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GenerationConfig {
+    /// Absent means false, as in transformers: then answers are greedy.
+    pub do_sample: Option<bool>,
+    /// Sampling temperature.
+    pub temperature: Option<f32>,
+    /// Keep the k likeliest tokens.
+    pub top_k: Option<u32>,
+    /// Keep the likeliest tokens that together have this probability.
+    pub top_p: Option<f32>,
+    /// Keep tokens at least this likely, relative to the likeliest.
+    pub min_p: Option<f32>,
+}
+
+/// What the code was compiled for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    /// As `--cpu` named it.
+    pub cpu: String,
+    /// As LLVM names the features.
+    pub features: String,
+}
+
+impl Metadata {
+    /// Reads the metadata section of an image.
+    pub fn parse(bytes: &[u8]) -> Result<Metadata> {
+        serde_json::from_slice(bytes).map_err(Error::Metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn optional_and_unknown_keys() {
+        let m = Metadata::parse(b"{}").unwrap();
+        assert!(m.chat_template.is_none() && m.stop_tokens.is_empty());
+        let m = Metadata::parse(
+            br#"{"model": {"name": "nano", "layers": 4, "new": 1}, "chat_template": null, "stop_tokens": [1, 2],
+                 "generation_config": {"temperature": 0.6, "top_k": 20, "eos_token_id": [1]}, "later": []}"#,
+        )
+        .unwrap();
+        assert_eq!((m.model.name.as_str(), m.model.layers), ("nano", 4));
+        assert_eq!(m.generation_config.unwrap().top_k, Some(20));
+        assert!(Metadata::parse(b"[").unwrap_err().to_string().contains("compile again"));
+    }
+}

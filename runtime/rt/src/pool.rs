@@ -1,0 +1,157 @@
+//! The fixed threads that run steps.
+//!
+//! In: a step function and its arguments. Out: the step, run by all threads at once, the caller
+//! being thread 0. Invariant: `run` returns only when every thread has left the step; workers spin
+//! briefly between steps, then sleep, so that an idle program uses no CPU.
+
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::{JoinHandle, Thread};
+
+use qwenc_abi::{StepArgs, StepFn};
+
+use crate::barrier::{spin_for, spin_until, Barrier};
+use crate::error::{Error, Result};
+
+/// Offers of its core that a worker makes between steps before it sleeps: longer than it takes to
+/// sample a token, as waking up costs more than that.
+const IDLE_YIELDS: u32 = 2000;
+
+/// Worker threads and the barrier they share.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    threads: usize,
+}
+
+struct Worker {
+    thread: Thread,
+    handle: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    barrier: Barrier,
+    /// Raised by one for every step, and once more to end the threads.
+    epoch: AtomicU64,
+    /// Workers that have left the current step.
+    finished: AtomicU64,
+    quit: AtomicBool,
+    sleeping: Vec<AtomicBool>,
+    job: UnsafeCell<Option<Job>>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    step: StepFn,
+    args: *const StepArgs,
+}
+
+// SAFETY: `job` is written only by the caller of `run` while no worker is inside a step (all have
+// raised `finished`), and read only after `epoch` was seen raised, which happens after the write.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the raw pointer is only followed within `run`'s borrow.
+unsafe impl Send for Shared {}
+
+impl Pool {
+    /// Starts `threads - 1` workers; `threads` is at least 1.
+    pub fn new(threads: usize) -> Result<Pool> {
+        let threads = threads.max(1);
+        let shared = Arc::new(Shared {
+            barrier: Barrier::new(threads),
+            epoch: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            quit: AtomicBool::new(false),
+            sleeping: (1..threads).map(|_| AtomicBool::new(false)).collect(),
+            job: UnsafeCell::new(None),
+        });
+        let mut pool = Pool { shared, workers: Vec::new(), threads };
+        for index in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let handle = std::thread::Builder::new()
+                .name(format!("worker {index}"))
+                .spawn(move || shared.work(index))
+                .map_err(|source| Error::Thread { index, source })?;
+            pool.workers.push(Worker { thread: handle.thread().clone(), handle: Some(handle) });
+        }
+        Ok(pool)
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs one step on all threads. `threads`, `barrier` and `barrier_data` of `args` are set here.
+    ///
+    /// # Safety
+    /// `step` must keep to the contract of `StepFn`, and everything in `args` must be valid for it.
+    pub unsafe fn run(&mut self, step: StepFn, mut args: StepArgs) {
+        let shared = &*self.shared;
+        args.threads = self.threads as u64;
+        args.barrier = Barrier::wait_raw;
+        args.barrier_data = (&raw const shared.barrier).cast_mut().cast::<c_void>();
+        shared.finished.store(0, Ordering::Relaxed);
+        // SAFETY: all workers have left the last step, see `Shared`.
+        unsafe { *shared.job.get() = Some(Job { step, args: &raw const args }) };
+        self.wake();
+        // SAFETY: by the caller's promise.
+        unsafe { step(&raw const args, 0) };
+        let others = self.threads as u64 - 1;
+        spin_until(|| shared.finished.load(Ordering::Acquire) == others);
+    }
+
+    fn wake(&self) {
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        for (worker, sleeping) in self.workers.iter().zip(&self.shared.sleeping) {
+            if sleeping.load(Ordering::SeqCst) {
+                worker.thread.unpark();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            self.await_epoch_after(seen, index);
+            seen += 1;
+            if self.quit.load(Ordering::Acquire) {
+                return;
+            }
+            // SAFETY: the raised epoch was read after the job was written, see `Shared`.
+            if let Some(job) = unsafe { *self.job.get() } {
+                // SAFETY: `run` was promised that step and args are valid and waits for us.
+                unsafe { (job.step)(job.args, index as u64) };
+            }
+            self.finished.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn await_epoch_after(&self, seen: u64, index: usize) {
+        if spin_for(IDLE_YIELDS, || self.epoch.load(Ordering::Acquire) != seen) {
+            return;
+        }
+        let sleeping = &self.sleeping[index - 1];
+        sleeping.store(true, Ordering::SeqCst);
+        while self.epoch.load(Ordering::SeqCst) == seen {
+            std::thread::park();
+        }
+        sleeping.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, Ordering::Release);
+        self.wake();
+        for worker in &mut self.workers {
+            if let Some(handle) = worker.handle.take() {
+                // A worker that panicked has nothing left to clean up.
+                drop(handle.join());
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One sequence of tokens and its KV cache.
+//!
+//! In: tokens. Out: logits at the wanted positions. Invariant: the cache holds exactly the tokens
+//! of `tokens()`; nothing is fed that is out of range or does not fit.
+
+use qwenc_abi::{Row, KV_POSITIONS};
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::memory::Region;
+
+/// Which positions of the fed tokens want logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None; the head is not run.
+    Nothing,
+    /// The last one.
+    Last,
+    /// Every one.
+    All,
+}
+
+/// A sequence in progress.
+pub struct Session {
+    kv: Region,
+    capacity: usize,
+    limit: usize,
+    most: usize,
+    tokens: Vec<u32>,
+}
+
+impl Session {
+    /// An empty sequence of at most `context` tokens (default: the model's longest).
+    pub fn new(engine: &Engine, context: Option<usize>) -> Result<Session> {
+        let model = engine.model();
+        let most = model.max_context as usize;
+        let limit = check_context(context, most)?;
+        let capacity = capacity(limit);
+        let bytes = (capacity as u64).saturating_mul(model.kv_bytes_per_position);
+        let kv = Region::zeroed(bytes, "KV cache", "--context")?;
+        Ok(Session { kv, capacity, limit, most, tokens: Vec::new() })
+    }
+
+    /// The tokens fed so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens that still fit.
+    pub fn room(&self) -> usize {
+        self.limit - self.tokens.len()
+    }
+
+    /// Most tokens that the sequence may have.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Forgets everything from position `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.tokens.truncate(len);
+    }
+
+    /// Makes the sequence begin as `wanted` does and gives the rest of `wanted`, which is to be fed
+    /// and never empty (unless `wanted` is): the last token is run again for its logits.
+    pub fn reuse<'t>(&mut self, wanted: &'t [u32]) -> &'t [u32] {
+        let same = self.tokens.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+        let keep = same.min(wanted.len().saturating_sub(1));
+        self.truncate(keep);
+        &wanted[keep..]
+    }
+
+    /// Feeds `tokens` in steps of at most `engine.max_rows()`; `sink` gets each wanted position's
+    /// index within `tokens` and its logits. On an error of `sink` the tokens of the steps already
+    /// run remain fed.
+    pub fn feed(
+        &mut self,
+        engine: &mut Engine,
+        tokens: &[u32],
+        wanted: Wanted,
+        mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        tokens.iter().try_for_each(|&t| engine.check_token(t))?;
+        if tokens.len() > self.room() {
+            let needed = self.tokens.len() + tokens.len();
+            return Err(Error::ContextFull { needed, limit: self.limit, most: self.most });
+        }
+        let mut done = 0;
+        for chunk in tokens.chunks(engine.max_rows()) {
+            let outputs: Vec<u32> = match wanted {
+                Wanted::All => (0..chunk.len() as u32).collect(),
+                Wanted::Last if done + chunk.len() == tokens.len() => vec![chunk.len() as u32 - 1],
+                _ => Vec::new(),
+            };
+            self.step(engine, chunk, &outputs);
+            for (i, &row) in outputs.iter().enumerate() {
+                sink(done + row as usize, engine.logits(i))?;
+            }
+            done += chunk.len();
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, engine: &mut Engine, chunk: &[u32], outputs: &[u32]) {
+        let kv = self.kv.as_mut_ptr();
+        let start = self.tokens.len();
+        let row = |(i, &token): (usize, &u32)| Row { token: token as i32, position: (start + i) as u32, kv };
+        let rows: Vec<Row> = chunk.iter().enumerate().map(row).collect();
+        // SAFETY: the cache has `capacity` positions, is page-aligned and ours; positions are
+        // consecutive and below `limit <= capacity`; tokens were checked by `feed`.
+        unsafe { engine.step(&rows, outputs, self.capacity) };
+        self.tokens.extend_from_slice(chunk);
+    }
+}
+
+/// The number of tokens that a sequence may have, given `--context`.
+pub fn check_context(context: Option<usize>, most: usize) -> Result<usize> {
+    match context {
+        None => Ok(most),
+        Some(n) if (1..=most).contains(&n) => Ok(n),
+        Some(n) => {
+            Err(Error::Usage(format!("--context {n} is out of range: this model handles 1 to {most} tokens")))
+        }
+    }
+}
+
+/// Positions in the cache of a sequence of `limit` tokens.
+pub fn capacity(limit: usize) -> usize {
+    limit.next_multiple_of(KV_POSITIONS as usize)
+}

@@ -1,0 +1,1 @@
+//! Placeholder of shared test code: filled by the end-to-end tests.
