@@ -47,8 +47,7 @@ fn windows<'c>(k: &Kernel<'c, '_>) -> Option<Ptr<'c>> {
         return None;
     }
     // A window as wide as any position sees everything.
-    let entries: Vec<_> =
-        c.plan.windows.iter().map(|w| c.int(w.map_or(1 << 40, u64::from))).collect();
+    let entries: Vec<_> = c.plan.windows.iter().map(|w| c.int(w.map_or(1 << 40, u64::from))).collect();
     let table = c.i64().const_array(&entries);
     let global = c.module.add_global(table.get_type(), None, "windows");
     global.set_initializer(&table);

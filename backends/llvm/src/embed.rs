@@ -80,7 +80,7 @@ fn gather_i8<'c>(
             c.store(c.at(columns, c.times(quad, 16)), values, 4);
         };
         c.for_each(c.int(0), c.int(width / 4), 1, |quad| piece(quad, 4));
-        if width % 4 > 0 {
+        if !width.is_multiple_of(4) {
             piece(c.int(width / 4), (width % 4) as u32);
         }
     };

@@ -7,7 +7,9 @@ use inkwell::attributes::AttributeLoc;
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
-use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
+use inkwell::targets::{
+    CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
+};
 use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue};
 use inkwell::{AddressSpace, OptimizationLevel};
@@ -113,7 +115,14 @@ fn machine(cpu: &Cpu) -> Result<TargetMachine, EmitError> {
     let target = Target::from_triple(&triple).map_err(|e| llvm("finding the target", e))?;
     let level = OptimizationLevel::Default;
     target
-        .create_target_machine(&triple, "x86-64", &cpu.llvm_features(), level, RelocMode::PIC, CodeModel::Default)
+        .create_target_machine(
+            &triple,
+            "x86-64",
+            &cpu.llvm_features(),
+            level,
+            RelocMode::PIC,
+            CodeModel::Default,
+        )
         .ok_or_else(|| llvm("creating the target machine", TRIPLE))
 }
 

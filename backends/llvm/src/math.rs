@@ -57,13 +57,20 @@ impl<'c> Code<'c, '_> {
         let r = self.vsub(x, self.vmul(k, c(f64::from_bits(0x3FF9_21FB_5440_0000))));
         let r = self.vsub(r, self.vmul(k, c(6.077_100_506_506_192e-11)));
         let r2 = self.vmul(r, r);
-        let horner = |terms: &[f64]| {
-            terms.iter().skip(1).fold(c(terms[0]), |p, &t| self.vadd(self.vmul(p, r2), c(t)))
-        };
+        let horner =
+            |terms: &[f64]| terms.iter().skip(1).fold(c(terms[0]), |p, &t| self.vadd(self.vmul(p, r2), c(t)));
         let (f3, f5, f7) = (-1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0);
         let sin = horner(&[-1.0 / 39_916_800.0, 1.0 / 362_880.0, f7, f5, f3, 1.0]);
         let sin = self.vmul(sin, r);
-        let cos = horner(&[1.0 / 479_001_600.0, -1.0 / 3_628_800.0, 1.0 / 40_320.0, -1.0 / 720.0, 1.0 / 24.0, -0.5, 1.0]);
+        let cos = horner(&[
+            1.0 / 479_001_600.0,
+            -1.0 / 3_628_800.0,
+            1.0 / 40_320.0,
+            -1.0 / 720.0,
+            1.0 / 24.0,
+            -0.5,
+            1.0,
+        ]);
         let quadrant = self.to_int(k, self.vec_i32(n));
         let bit = |shifted: Vector<'c>, mask: u64| {
             let masked = self.and_vec(shifted, self.ints(self.i32(), mask, n));

@@ -13,7 +13,7 @@ use crate::step::Kernel;
 pub(crate) fn pieces(width: u64) -> Vec<(u64, u32)> {
     let lanes = u64::from(LANES);
     let mut all: Vec<(u64, u32)> = (0..width / lanes).map(|i| (i * lanes, LANES)).collect();
-    if width % lanes > 0 {
+    if !width.is_multiple_of(lanes) {
         all.push((width / lanes * lanes, (width % lanes) as u32));
     }
     all
@@ -83,7 +83,7 @@ fn quantise<'c>(source: &Source<'c, '_, '_>, cols: u64, group: u64, out: Ptr<'c>
         c.store(c.at(out, c.add(c.int(4 * groups), c.times(g, 4))), correction, 4);
     };
     c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));
-    if cols % group > 0 {
+    if !cols.is_multiple_of(group) {
         one(c.int(cols / group), cols % group);
     }
 }

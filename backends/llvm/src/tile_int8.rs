@@ -57,8 +57,7 @@ struct Row<'c> {
 
 /// `[token][half]` dot products of a group, i32.
 fn group_dots<'c>(c: &Code<'c, '_>, weights: Ptr<'c>, quads: u64, rows: &[Row<'c>]) -> Vec<Vector<'c>> {
-    let init: Vec<Any> =
-        rows.iter().flat_map(|r| [c.splat(r.correction, LANES).into(); 2]).collect();
+    let init: Vec<Any> = rows.iter().flat_map(|r| [c.splat(r.correction, LANES).into(); 2]).collect();
     let quad = |at: Int<'c>, mut dots: Vec<Vector<'c>>| {
         let bytes = c.times(at, 4 * u64::from(PANEL_ROWS));
         let ty = c.vec_i32(LANES);

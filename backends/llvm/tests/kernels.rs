@@ -1,6 +1,8 @@
 //! Generated code against the interpreter: odd shapes, all weight types, all CPU levels that this
 //! machine can run, several threads and chunkings.
 
+#![allow(clippy::unwrap_used)]
+
 use std::borrow::Cow;
 use std::ffi::c_void;
 use std::process::Command;
@@ -8,9 +10,7 @@ use std::sync::Barrier;
 
 use qwenc_abi::{ModelInfo, Row, StepArgs};
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::{
-    parse, verify, Checked, DType, Graph, Scales, Tensor, WeightDecl, WeightError, WeightSource,
-};
+use qwenc_ir::{parse, verify, Checked, DType, Graph, Scales, Tensor, WeightDecl, WeightError, WeightSource};
 use qwenc_llvm::{emit, Cpu};
 use qwenc_plan::{lower, pack, Options, Plan};
 
@@ -149,7 +149,9 @@ impl WeightSource for Random {
         let values: Vec<f32> = (0..rows * cols).map(|_| gain + 0.25 * noise(&mut seed)).collect();
         let (data, scales) = match decl.dtype {
             DType::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), None),
-            DType::Bf16 => (values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(), None),
+            DType::Bf16 => {
+                (values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(), None)
+            }
             DType::I8 { group } => {
                 let groups = rows * cols.div_ceil(group as usize);
                 let scale = |g: usize| if g == 1 { 0.0f32 } else { 0.002 + 0.001 * g as f32 / groups as f32 };

@@ -67,7 +67,9 @@ impl Rope {
     /// float32.
     pub fn inv_freq(&self, head_dim: u32) -> Vec<f32> {
         let half = head_dim / 2;
-        (0..half).map(|i| self.scaled(i, self.theta.powf((2 * i) as f32 / head_dim as f32), head_dim)).collect()
+        (0..half)
+            .map(|i| self.scaled(i, self.theta.powf((2 * i) as f32 / head_dim as f32), head_dim))
+            .collect()
     }
 
     fn scaled(&self, i: u32, base: f32, head_dim: u32) -> f32 {

@@ -150,11 +150,11 @@ fn check_dims(d: &Dims) -> Result<(), VerifyError> {
         ("layers", "at least 1", d.layers, d.layers > 0),
         ("hidden", "at least 1", d.hidden, d.hidden > 0),
         ("intermediate", "at least 1", d.intermediate, d.intermediate > 0),
-        ("kv_heads", "a divisor of heads", d.kv_heads, d.kv_heads > 0 && d.heads % d.kv_heads == 0),
+        ("kv_heads", "a divisor of heads", d.kv_heads, d.kv_heads > 0 && d.heads.is_multiple_of(d.kv_heads)),
         ("heads", "at least 1, and heads x head_dim below 2^24", d.heads, {
             d.heads > 0 && u64::from(d.heads) * u64::from(d.head_dim) < 1 << 24
         }),
-        ("head_dim", "even and at least 2", d.head_dim, d.head_dim >= 2 && d.head_dim % 2 == 0),
+        ("head_dim", "even and at least 2", d.head_dim, d.head_dim >= 2 && d.head_dim.is_multiple_of(2)),
         ("vocab_rows", "at least 1", d.vocab_rows, d.vocab_rows > 0),
     ];
     for (what, expected, found, ok) in laws {

@@ -110,7 +110,11 @@ impl<'a> Tensor<'a> {
     }
 
     /// A tensor of f32 values.
-    pub fn from_f32(name: &str, shape: (usize, usize), values: &[f32]) -> Result<Tensor<'static>, WeightError> {
+    pub fn from_f32(
+        name: &str,
+        shape: (usize, usize),
+        values: &[f32],
+    ) -> Result<Tensor<'static>, WeightError> {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Tensor::new(name, DType::F32, shape, Cow::Owned(bytes), None)
     }

@@ -73,7 +73,8 @@ impl Image {
     /// Appends the image to an executable, at the next page.
     pub(crate) fn append_to(&self, executable: &Path) -> Result<(), LinkError> {
         let failed = || LinkError::io(executable, "appending the weights");
-        let mut image = File::open(&self.path).map_err(LinkError::io(&self.path, "reading the weights image"))?;
+        let mut image =
+            File::open(&self.path).map_err(LinkError::io(&self.path, "reading the weights image"))?;
         let mut file = File::options().write(true).open(executable).map_err(failed())?;
         let start = file.seek(SeekFrom::End(0)).map_err(failed())?.next_multiple_of(PAGE);
         file.seek(SeekFrom::Start(start)).map_err(failed())?;

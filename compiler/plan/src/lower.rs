@@ -33,7 +33,9 @@ pub enum LowerError {
         op: &'static str,
     },
     /// A weight operand that is more than joined rows with one gain.
-    #[error("{section:?} {node}: a {op} cannot be packed; expected weights, their concatenation, and one gain")]
+    #[error(
+        "{section:?} {node}: a {op} cannot be packed; expected weights, their concatenation, and one gain"
+    )]
     WeightExpression {
         /// The section.
         section: SectionKind,
@@ -135,7 +137,8 @@ impl Scope<'_> {
 
     fn used_after(&self, value: NodeId, by: NodeId) -> bool {
         let later = self.section.ids().skip(by.0 as usize + 1);
-        self.section.root == Some(value) || later.into_iter().any(|n| self.section.node(n).args.contains(&value))
+        self.section.root == Some(value)
+            || later.into_iter().any(|n| self.section.node(n).args.contains(&value))
     }
 }
 
@@ -291,7 +294,16 @@ impl Lowering<'_> {
         let cols = parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
         let per_layer = self.graph.weight(parts[0]).per_layer();
         let layout = Layout::Vector;
-        self.add(Segment { parts, gain: None, dtype: DType::F32, rows: 1, cols, layout, per_layer, offset: 0 })
+        self.add(Segment {
+            parts,
+            gain: None,
+            dtype: DType::F32,
+            rows: 1,
+            cols,
+            layout,
+            per_layer,
+            offset: 0,
+        })
     }
 
     fn add(&mut self, segment: Segment) -> SegmentId {

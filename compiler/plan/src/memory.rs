@@ -40,7 +40,11 @@ pub(crate) fn prepared_row_bytes(dtype: DType, cols: u32) -> u64 {
 }
 
 /// Buffers for a linear's prepared rows, if it prepares any.
-pub(crate) fn prepared_buffers(plan: &mut Plan, weight: SegmentId, norm: Option<Eps>) -> Option<[BufferId; 2]> {
+pub(crate) fn prepared_buffers(
+    plan: &mut Plan,
+    weight: SegmentId,
+    norm: Option<Eps>,
+) -> Option<[BufferId; 2]> {
     let segment = plan.segment(weight);
     let (dtype, cols) = (segment.dtype, segment.cols);
     if !needs_preparation(dtype, norm) {

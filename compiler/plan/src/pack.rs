@@ -62,7 +62,7 @@ impl Image<'_> {
     }
 
     fn pad_to(&mut self, offset: u64) -> io::Result<()> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         while self.at < offset {
             let n = (offset - self.at).min(ZEROS.len() as u64) as usize;
             self.write(&ZEROS[..n])?;

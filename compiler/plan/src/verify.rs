@@ -80,7 +80,9 @@ impl Verify for Plan {
         let embeds = matches!(self.prologue.as_slice(), [Kernel::Embed(_)]);
         let ends = matches!(self.head.as_slice(), [Kernel::Linear(l)] if l.out == Dest::Logits);
         if !embeds || !ends {
-            return Err(PlanError::Form { what: "a plan starts with one embed and ends with one linear to logits" });
+            return Err(PlanError::Form {
+                what: "a plan starts with one embed and ends with one linear to logits",
+            });
         }
         check_segments(self)?;
         for (i, kernel) in self.kernels() {
@@ -216,7 +218,11 @@ fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
             crate::Rows::Step => plan.row_bytes,
             crate::Rows::Thread => plan.thread_bytes,
         };
-        if b.offset % 128 != 0 || b.row_bytes % 128 != 0 || b.row_bytes > limit || b.offset > limit - b.row_bytes {
+        if b.offset % 128 != 0
+            || b.row_bytes % 128 != 0
+            || b.row_bytes > limit
+            || b.offset > limit - b.row_bytes
+        {
             let (offset, bytes) = (b.offset, b.row_bytes);
             return Err(PlanError::Place { what: id.to_string(), offset, bytes, limit });
         }

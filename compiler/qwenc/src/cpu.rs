@@ -29,8 +29,7 @@ pub fn link(
     let assets = Assets { tokenizer: tokenizer.as_bytes(), metadata: about.as_bytes() };
     let bar = progress::bytes("packing", plan.weights_bytes);
     let mut advance = |done| bar.set_position(done);
-    let image =
-        Image::write(&executable.image_path(), plan, model, assets, artifact.code_id, &mut advance)?;
+    let image = Image::write(&executable.image_path(), plan, model, assets, artifact.code_id, &mut advance)?;
     bar.finish_and_clear();
     let linking = progress::step("linking");
     let entry = emit_entry(&image.identity)?;

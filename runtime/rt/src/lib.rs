@@ -3,8 +3,6 @@
 //! In: the command line, the model's code as `ModelInfo`, the weights image. Out: text, files, an
 //! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main`.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-
 pub mod barrier;
 pub mod cli;
 pub mod commands;
