@@ -219,6 +219,15 @@ impl<'c> Code<'c, '_> {
         built(self.b.build_left_shift(a, b, ""))
     }
 
+    /// Arithmetic shift right.
+    pub fn shr_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
+        built(self.b.build_right_shift(a, b, true, ""))
+    }
+
+    pub fn sub_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
+        built(self.b.build_int_sub(a, b, ""))
+    }
+
     pub fn zext(&self, a: Int<'c>, to: IntType<'c>) -> Int<'c> {
         built(self.b.build_int_z_extend(a, to, ""))
     }

@@ -39,7 +39,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let weight = c.plan.segment(l.weight);
     let image = k.segment(l.weight);
     let (start, end) = k.share(c.int(u64::from(weight.panels())));
-    let tile = tile_tokens(c.cpu.registers(), weight.dtype);
+    let tile = tile_tokens(c.cpu.registers(), l.planes);
     let tiled = c.times(c.div(tokens, c.int(tile)), tile);
     c.for_each(start, end, 1, |panel| {
         let weights = c.at(image, c.times(panel, weight.panel_bytes()));
@@ -47,7 +47,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
             let rows: Vec<Int> = (0..n).map(|i| c.add(first, c.int(i))).collect();
             let x: Vec<Ptr> = rows.iter().map(|&r| c.at(inputs.base, c.times(r, inputs.row_bytes))).collect();
             let sums = match weight.dtype {
-                DType::I8 { group } => tile_int8::emit(c, weight, group, weights, &x),
+                DType::I8 { group } => tile_int8::emit(c, weight, group, l.planes, weights, &x),
                 _ => tile_float::emit(c, weight, weights, &x),
             };
             for (row, sums) in rows.into_iter().zip(sums) {
@@ -63,9 +63,10 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     c.ret();
 }
 
-/// Tokens per tile: as many accumulators as fit in registers beside weights and a broadcast.
-fn tile_tokens(registers: usize, dtype: DType) -> u64 {
-    let per_token = if matches!(dtype, DType::I8 { .. }) { 4 } else { 2 };
+/// Tokens per tile: as many accumulators as fit in registers beside weights and a broadcast. A token
+/// has two vectors of sums, and as many of integer dot products per plane.
+fn tile_tokens(registers: usize, planes: u32) -> u64 {
+    let per_token = 2 + 2 * planes as usize;
     (registers.saturating_sub(6) / per_token).clamp(1, 12) as u64
 }
 

@@ -1,7 +1,7 @@
 //! A linear's prologue for one row: RMSNorm, gain, and for int8 weights quantisation.
 //!
-//! In: a row of f32. Out: a prepared row: f32, or per group a scale and a correction, then i8 inputs
-//! in groups padded to four. Invariant: what is written depends on that row alone.
+//! In: a row of f32. Out: a prepared row: f32; or a scale per group, a correction per plane and group,
+//! then per group each plane's i8 inputs padded to four. Invariant: what is written depends on that row alone.
 
 use qwenc_ir::DType;
 use qwenc_plan::{round_up, Linear, LANES};
@@ -51,7 +51,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear, row: Ptr<'c>, out: Ptr<'c
     });
     let source = Source { c, row, gain: l.gain.map(|g| k.segment(g)), inverse_rms };
     match weight.dtype {
-        DType::I8 { group } => quantise(&source, u64::from(weight.cols), u64::from(group), out),
+        DType::I8 { group } => quantise(&source, (u64::from(weight.cols), u64::from(group)), l.planes, out),
         _ => {
             // Padding columns are zero in, and zero out.
             let end = c.int(round_up(u64::from(weight.cols), u64::from(LANES)));
@@ -73,14 +73,18 @@ fn sum_of_squares<'c>(c: &Code<'c, '_>, row: Ptr<'c>, width: u32) -> Float<'c> {
     c.sum_lanes(sums[0].into_vector_value())
 }
 
-fn quantise<'c>(source: &Source<'c, '_, '_>, cols: u64, group: u64, out: Ptr<'c>) {
+fn quantise<'c>(source: &Source<'c, '_, '_>, (cols, group): (u64, u64), planes: u32, out: Ptr<'c>) {
     let c = source.c;
     let groups = cols.div_ceil(group);
+    let heads = c.int(4 * (1 + u64::from(planes)) * groups);
     let one = |g: Int<'c>, width: u64| {
-        let inputs = c.add(c.int(8 * groups), c.times(g, round_up(group, 4)));
-        let (scale, correction) = quantise_group(source, c.times(g, group), width, c.at(out, inputs));
+        let inputs = c.add(heads, c.times(g, u64::from(planes) * round_up(group, 4)));
+        let (scale, sums) = quantise_group(source, c.times(g, group), (width, planes), c.at(out, inputs));
         c.store(c.at(out, c.times(g, 4)), scale, 4);
-        c.store(c.at(out, c.add(c.int(4 * groups), c.times(g, 4))), correction, 4);
+        for (p, sum) in (1..).zip(sums) {
+            let at = c.add(c.int(4 * p * groups), c.times(g, 4));
+            c.store(c.at(out, at), c.times_i32(sum, -128), 4);
+        }
     };
     c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));
     if !cols.is_multiple_of(group) {
@@ -91,13 +95,15 @@ fn quantise<'c>(source: &Source<'c, '_, '_>, cols: u64, group: u64, out: Ptr<'c>
 /// Largest magnitudes below this quantise to zeros, so that no division overflows.
 const SMALLEST: f32 = 1e-30;
 
-/// `scale = max|x| / 127`, `q = round_half_even(x · 127 / max|x|)`; returns the scale and `-128 · Σ q`.
+/// With `n` = 127 for one plane and 127 · 128 for two: `scale = max|x| / n` and `q =
+/// round_half_even(x · n / max|x|)`. Two planes hold `q = 128 · high + low` with `low` in -64..64.
+/// Returns the scale and each plane's sum.
 fn quantise_group<'c>(
     source: &Source<'c, '_, '_>,
     first: Int<'c>,
-    width: u64,
+    (width, planes): (u64, u32),
     out: Ptr<'c>,
-) -> (Float<'c>, Int<'c>) {
+) -> (Float<'c>, Vec<Int<'c>>) {
     let c = source.c;
     let load = |(at, lanes): (u64, u32)| source.load(c.add(first, c.int(at)), lanes);
     let largest = pieces(width).into_iter().fold(c.float(0.0), |largest, piece| {
@@ -105,20 +111,37 @@ fn quantise_group<'c>(
         let piece_max = c.max_lanes(magnitude);
         c.fselect(c.fgreater(piece_max, largest), piece_max, largest)
     });
+    let steps = c.float(if planes == 1 { 127.0 } else { 127.0 * 128.0 });
     let some = c.fgreater(largest, c.float(SMALLEST));
-    let scale = c.fselect(some, c.fdiv(largest, c.float(127.0)), c.float(0.0));
-    let inverse = c.fselect(some, c.fdiv(c.float(127.0), largest), c.float(0.0));
-    let mut sum = c.i32().const_zero();
+    let scale = c.fselect(some, c.fdiv(largest, steps), c.float(0.0));
+    let inverse = c.fselect(some, c.fdiv(steps, largest), c.float(0.0));
+    let mut sums = vec![c.i32().const_zero(); planes as usize];
     for piece in pieces(width) {
         let (at, lanes) = piece;
         let scaled = c.vmul(load(piece), c.splat(inverse, lanes));
         let q = c.to_int(c.vector_intrinsic("llvm.roundeven", &[scaled]), c.vec_i32(lanes));
-        c.store(c.plus(out, at), c.trunc_vec(q, c.i8().vec_type(lanes)), 1);
-        let part = c.intrinsic("llvm.vector.reduce.add", &[q.get_type().into()], &[q.into()]);
-        sum = c.sum_i32(sum, part.into_int_value());
+        for (p, plane) in (0..).zip(split(c, q, planes)) {
+            let to = c.plus(out, p * round_up(width, 4) + at);
+            c.store(to, c.trunc_vec(plane, c.i8().vec_type(lanes)), 1);
+            let part = c.intrinsic("llvm.vector.reduce.add", &[plane.get_type().into()], &[plane.into()]);
+            sums[p as usize] = c.sum_i32(sums[p as usize], part.into_int_value());
+        }
     }
-    for at in width..round_up(width, 4) {
-        c.store(c.plus(out, at), c.i8().const_zero(), 1);
+    for p in 0..u64::from(planes) {
+        for at in width..round_up(width, 4) {
+            c.store(c.plus(out, p * round_up(width, 4) + at), c.i8().const_zero(), 1);
+        }
     }
-    (scale, c.times_i32(sum, -128))
+    (scale, sums)
+}
+
+/// `q` itself, or its high and low plane.
+fn split<'c>(c: &Code<'c, '_>, q: Vector<'c>, planes: u32) -> Vec<Vector<'c>> {
+    if planes == 1 {
+        return vec![q];
+    }
+    let constant = |n: u64| c.ints(c.i32(), n, q.get_type().get_size());
+    let high = c.shr_vec(c.add_vec(q, constant(64)), constant(7));
+    let low = c.sub_vec(q, c.shl_vec(high, constant(7)));
+    vec![high, low]
 }

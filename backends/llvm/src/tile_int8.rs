@@ -1,9 +1,10 @@
 //! The inner loop of int8 weights: one panel against a tile of quantised tokens.
 //!
-//! In: a panel (per group: 32 scales, then bytes `q + 128`) and prepared rows (scale and correction
-//! per group, then inputs). Out: 32 sums per token. A group's dot product is exact in i32: it starts
-//! at the correction `-128 · Σ inputs`, which takes back the bias of the weights; then it is scaled
-//! and added in f32, groups in ascending order.
+//! In: a panel (per group: 32 scales, then bytes `q + 128`) and prepared rows (scales; corrections per
+//! plane; then per group each plane's inputs). Out: 32 sums per token. A group's dot product with one
+//! plane is exact in i32: it starts at the correction `-128 · Σ inputs`, which takes back the bias of
+//! the weights. Two planes join as `128 · high + low`; the result is scaled and added in f32, groups
+//! in ascending order.
 
 use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
@@ -19,26 +20,34 @@ pub(crate) fn emit<'c>(
     c: &Code<'c, '_>,
     s: &Segment,
     group: u32,
+    planes: u32,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
 ) -> Vec<Sums<'c>> {
-    let (cols, group) = (u64::from(s.cols), u64::from(group));
+    let (cols, group, planes) = (u64::from(s.cols), u64::from(group), u64::from(planes));
     let groups = cols.div_ceil(group);
     let zero: Any = c.floats(0.0, LANES).into();
     let init = vec![zero; 2 * x.len()];
     let add_group = |g: Int<'c>, width: u64, sums: &[Any<'c>]| {
         let weights = c.at(panel, c.times(g, s.group_bytes(group)));
-        let inputs = c.add(c.int(8 * groups), c.times(g, round_up(group, 4)));
+        let inputs = c.add(c.int(4 * (1 + planes) * groups), c.times(g, planes * round_up(group, 4)));
         let rows: Vec<Row> = x
             .iter()
             .map(|&row| Row {
                 scale: c.load_f32(c.at(row, c.times(g, 4))),
-                correction: c.load_int(c.i32(), c.at(row, c.add(c.int(4 * groups), c.times(g, 4)))),
-                inputs: c.at(row, inputs),
+                planes: (0..planes)
+                    .map(|p| {
+                        let correction = c.add(c.int(4 * (1 + p) * groups), c.times(g, 4));
+                        Plane {
+                            correction: c.load_int(c.i32(), c.at(row, correction)),
+                            inputs: c.at(row, c.add(inputs, c.int(p * round_up(width, 4)))),
+                        }
+                    })
+                    .collect(),
             })
             .collect();
         let dots = group_dots(c, c.plus(weights, 4 * u64::from(PANEL_ROWS)), width.div_ceil(4), &rows);
-        scaled(c, weights, &rows, dots, &vectors(sums))
+        scaled(c, weights, &rows, &dots, &vectors(sums))
     };
     let sums = c.fold(c.int(0), c.int(cols / group), 1, &init, |g, sums| add_group(g, group, sums));
     let sums = match cols % group {
@@ -51,22 +60,28 @@ pub(crate) fn emit<'c>(
 /// A token's share of a group.
 struct Row<'c> {
     scale: crate::code::Float<'c>,
+    planes: Vec<Plane<'c>>,
+}
+
+/// Eight bits of a token's share of a group.
+struct Plane<'c> {
     correction: Int<'c>,
     inputs: Ptr<'c>,
 }
 
-/// `[token][half]` dot products of a group, i32.
+/// `[token][plane][half]` dot products of a group, i32.
 fn group_dots<'c>(c: &Code<'c, '_>, weights: Ptr<'c>, quads: u64, rows: &[Row<'c>]) -> Vec<Vector<'c>> {
-    let init: Vec<Any> = rows.iter().flat_map(|r| [c.splat(r.correction, LANES).into(); 2]).collect();
+    let planes: Vec<&Plane> = rows.iter().flat_map(|r| &r.planes).collect();
+    let init: Vec<Any> = planes.iter().flat_map(|p| [c.splat(p.correction, LANES).into(); 2]).collect();
     let quad = |at: Int<'c>, mut dots: Vec<Vector<'c>>| {
         let bytes = c.times(at, 4 * u64::from(PANEL_ROWS));
         let ty = c.vec_i32(LANES);
         let halves = [0, 64].map(|h| c.load_vec(ty, c.at(weights, c.add(bytes, c.int(h))), 64));
-        for (t, row) in rows.iter().enumerate() {
-            let x = c.load_int(c.i32(), c.at(row.inputs, c.times(at, 4)));
+        for (i, plane) in planes.iter().enumerate() {
+            let x = c.load_int(c.i32(), c.at(plane.inputs, c.times(at, 4)));
             let x = c.splat(x, LANES);
             for (half, w) in halves.iter().enumerate() {
-                dots[2 * t + half] = dot4(c, dots[2 * t + half], *w, x);
+                dots[2 * i + half] = dot4(c, dots[2 * i + half], *w, x);
             }
         }
         dots
@@ -92,15 +107,22 @@ fn scaled<'c>(
     c: &Code<'c, '_>,
     scales: Ptr<'c>,
     rows: &[Row<'c>],
-    dots: Vec<Vector<'c>>,
+    dots: &[Vector<'c>],
     sums: &[Vector<'c>],
 ) -> Vec<Any<'c>> {
     let ty = c.vec_f32(LANES);
     let of_weights = [0, 64].map(|h| c.load_vec(ty, c.plus(scales, h), 64));
     let mut out = Vec::with_capacity(sums.len());
-    for (i, (dot, sum)) in dots.into_iter().zip(sums).enumerate() {
-        let scale = c.vmul(of_weights[i % 2], c.splat(rows[i / 2].scale, LANES));
-        out.push(c.fma(c.to_float(dot, ty), scale, *sum).into());
+    for (t, row) in rows.iter().enumerate() {
+        for (half, of_weights) in of_weights.iter().enumerate() {
+            let plane = |p: usize| c.to_float(dots[2 * (t * row.planes.len() + p) + half], ty);
+            let dot = match row.planes.len() {
+                1 => plane(0),
+                _ => c.fma(plane(0), c.floats(128.0, LANES), plane(1)),
+            };
+            let scale = c.vmul(*of_weights, c.splat(row.scale, LANES));
+            out.push(c.fma(dot, scale, sums[2 * t + half]).into());
+        }
     }
     out
 }

@@ -25,14 +25,16 @@ fn add(plan: &mut Plan, name: &str, width: u32, row_bytes: u64, rows: Rows) -> B
 }
 
 /// Bytes of one row in the form that a linear's inner loop reads: f32, or for int8 weights a scale
-/// and a correction per group, then the quantised inputs in groups padded to four.
-pub(crate) fn prepared_row_bytes(dtype: DType, cols: u32) -> u64 {
+/// and each plane's correction per group, then group by group each plane's inputs, padded to four.
+pub(crate) fn prepared_row_bytes(dtype: DType, planes: u32, cols: u32) -> u64 {
     let cols = u64::from(cols);
     let bytes = match dtype {
         DType::I8 { group } => {
             let group = u64::from(group);
             let (full, rest) = (cols / group, cols % group);
-            8 * cols.div_ceil(group) + full * round_up(group, 4) + round_up(rest, 4)
+            let planes = u64::from(planes);
+            let inputs = full * round_up(group, 4) + round_up(rest, 4);
+            4 * (1 + planes) * cols.div_ceil(group) + planes * inputs
         }
         _ => 4 * cols,
     };
@@ -43,6 +45,7 @@ pub(crate) fn prepared_row_bytes(dtype: DType, cols: u32) -> u64 {
 pub(crate) fn prepared_buffers(
     plan: &mut Plan,
     weight: SegmentId,
+    planes: u32,
     norm: Option<Eps>,
 ) -> Option<[BufferId; 2]> {
     let segment = plan.segment(weight);
@@ -50,7 +53,7 @@ pub(crate) fn prepared_buffers(
     if !needs_preparation(dtype, norm) {
         return None;
     }
-    let bytes = prepared_row_bytes(dtype, cols);
+    let bytes = prepared_row_bytes(dtype, planes, cols);
     let width = cols;
     Some([
         add(plan, "prepared", width, bytes, Rows::Step),

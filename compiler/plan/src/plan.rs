@@ -85,6 +85,9 @@ pub struct Linear {
     pub bias: Option<SegmentId>,
     /// Added to the result; the destination buffer itself.
     pub residual: Option<BufferId>,
+    /// 8-bit planes of the quantised input: 1 for int8, 2 for 16 bits as `128 · high + low`; 0 where
+    /// the weights are floats and the input is not quantised.
+    pub planes: u32,
     /// Whether rows are gate and up, to be joined as `silu(gate) · up`.
     pub swiglu: bool,
     /// Prepared rows (normalised, or quantised) of the step, and of each thread; none when the

@@ -77,6 +77,9 @@ fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
             field(f, "gain", l.gain)?;
             field(f, "bias", l.bias)?;
             field(f, "residual", l.residual)?;
+            if l.planes > 0 {
+                write!(f, " planes={}", l.planes)?;
+            }
             if let Some([step, thread]) = l.prepared {
                 write!(f, " prepared={step},{thread}")?;
             }
@@ -301,6 +304,7 @@ fn linear(f: &Fields, swiglu: bool) -> Parsed<Linear> {
         weight: f.segment("weight")?.ok_or("weight= is missing")?,
         bias: f.segment("bias")?,
         residual: f.id("residual", "b")?.map(BufferId),
+        planes: f.values.contains_key("planes").then(|| f.get("planes")).transpose()?.unwrap_or(0),
         swiglu,
         prepared,
         out,

@@ -199,8 +199,13 @@ fn check_linear(
     }
     let must_prepare = l.norm.is_some() || matches!(w.dtype, DType::I8 { .. });
     fits("prepared rows", u32::from(must_prepare), u32::from(l.prepared.is_some()))?;
+    let quantised = matches!(w.dtype, DType::I8 { .. });
+    if quantised != (1..=2).contains(&l.planes) || (!quantised && l.planes != 0) {
+        return Err(PlanError::Form { what: "inputs of int8 weights have 1 or 2 planes, others none" });
+    }
     for p in l.prepared.into_iter().flatten() {
-        let (expected, found) = (prepared_row_bytes(w.dtype, w.cols), plan.buffer(p).row_bytes);
+        let expected = prepared_row_bytes(w.dtype, l.planes, w.cols);
+        let found = plan.buffer(p).row_bytes;
         if expected != found {
             return Err(PlanError::Misfit { kernel, what: "prepared row bytes", expected, found });
         }
