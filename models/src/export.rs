@@ -82,7 +82,7 @@ pub fn export(
     let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
     let payload_bytes = layout.image_header.len() as u64 + layout.data_bytes;
     let header = Header::new(checkpoint.config(), quant, payload_bytes, payload_hash);
-    temporary.finish(&header.encode(), out)?;
+    temporary.finish(&header.encode())?;
     Ok(ExportReport {
         path: out.to_path_buf(),
         quant,
@@ -137,7 +137,7 @@ fn write_payload(
 fn write_chunks(receive: Receiver<Vec<u8>>, temporary: &mut Temporary) -> Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     for chunk in receive {
-        temporary.file.write_all(&chunk).map_err(io(&temporary.path, "write"))?;
+        temporary.file.write_all(&chunk).map_err(io(&temporary.wanted, "write"))?;
         hasher.update(&chunk);
     }
     Ok(hasher.finalize().into())
@@ -219,6 +219,8 @@ fn encode(
 struct Temporary {
     file: File,
     path: PathBuf,
+    /// Where it will be; what messages name.
+    wanted: PathBuf,
     finished: bool,
 }
 
@@ -227,17 +229,17 @@ impl Temporary {
     fn create(out: &Path) -> Result<Temporary> {
         let name = out.file_name().unwrap_or_default().to_string_lossy();
         let path = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let mut file = File::create(&path).map_err(io(&path, "create"))?;
-        file.write_all(&[0; HEADER_BYTES]).map_err(io(&path, "write"))?;
-        Ok(Temporary { file, path, finished: false })
+        let mut file = File::create(&path).map_err(io(out, "create"))?;
+        file.write_all(&[0; HEADER_BYTES]).map_err(io(out, "write"))?;
+        Ok(Temporary { file, path, wanted: out.to_path_buf(), finished: false })
     }
 
     /// Writes the header and renames. No fsync: a crash that loses bytes leaves a payload whose hash
     /// is wrong, which every reader checks.
-    fn finish(mut self, header: &[u8], out: &Path) -> Result<()> {
-        self.file.seek(SeekFrom::Start(0)).map_err(io(&self.path, "seek in"))?;
-        self.file.write_all(header).map_err(io(&self.path, "write"))?;
-        std::fs::rename(&self.path, out).map_err(io(out, "replace"))?;
+    fn finish(mut self, header: &[u8]) -> Result<()> {
+        self.file.seek(SeekFrom::Start(0)).map_err(io(&self.wanted, "seek in"))?;
+        self.file.write_all(header).map_err(io(&self.wanted, "write"))?;
+        std::fs::rename(&self.path, &self.wanted).map_err(io(&self.wanted, "replace"))?;
         self.finished = true;
         Ok(())
     }

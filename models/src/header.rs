@@ -184,6 +184,10 @@ impl Header {
     }
 }
 
+fn part_of_folder(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "safetensors" || e == "json")
+}
+
 /// A file that does not begin as a model.bin does.
 fn stranger(path: &Path, file: &[u8]) -> Error {
     let start = &file[..file.len().min(4)];
@@ -193,6 +197,7 @@ fn stranger(path: &Path, file: &[u8]) -> Error {
         b"GGUF" => (" (GGUF)", "export from the Hugging Face folder instead"),
         b"PK\x03\x04" => (" (a zip or PyTorch file)", "export from a folder of safetensors files instead"),
         b"\x7fELF" => (" (an executable)", "give the model.bin that it was compiled from"),
+        _ if part_of_folder(path) => ("", "give the checkpoint's folder instead"),
         _ => ("", "write one with `qwenc export`"),
     };
     let shown: Vec<String> = start.iter().map(|b| format!("{b:02X}")).collect();

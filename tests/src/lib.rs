@@ -1,1 +1,12 @@
-//! Placeholder of shared test code: filled by the end-to-end tests.
+//! What the end-to-end tests share: the real `qwenc`, executables made by it, goldens, forged files.
+//!
+//! In: names of models, weight types and CPUs. Out: files in one folder per test process, made once.
+//! Invariant: nothing here knows the inside of the compiler; programs are run as a user runs them.
+// A failure here is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
+pub mod forged;
+pub mod golden;
+pub mod program;
+pub mod tensors;
+pub mod variants;

@@ -21,8 +21,7 @@ pub(crate) fn emit(k: &Kernel, q: BufferId, out: BufferId) {
     let head_bytes = 4 * u64::from(d.head_dim);
     let (queries, results) = (k.buffer(q), k.buffer(out));
     let windows = windows(k);
-    let (start, end) = k.share(c.times(k.n_rows(), kv_heads));
-    c.for_each(start, end, 1, |unit| {
+    k.take(c.times(k.n_rows(), kv_heads), 1, |unit| {
         let (row, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)));
         let (keys, values) = k.cache(row, kv_head);
         let (line, to) = (k.row_of(queries, q, row), k.row_of(results, out, row));

@@ -12,7 +12,7 @@ use inkwell::values::{
     BasicMetadataValueEnum, BasicValue, BasicValueEnum, FloatValue, FunctionValue, IntValue, PointerValue,
     VectorValue,
 };
-use inkwell::{AddressSpace, FloatPredicate, IntPredicate};
+use inkwell::{AddressSpace, AtomicOrdering, AtomicRMWBinOp, FloatPredicate, IntPredicate};
 use qwenc_plan::Plan;
 
 use crate::cpu::Cpu;
@@ -140,6 +140,24 @@ impl<'c> Code<'c, '_> {
         let store = built(self.b.build_store(to, value));
         // A power of two is always accepted.
         store.set_alignment(align).expect("alignment is a power of two");
+    }
+
+    /// Asks for the cache line at `p`, which need not be mapped.
+    pub fn prefetch(&self, p: Ptr<'c>) {
+        // Read, keep in all cache levels, data.
+        let flags = [0, 3, 1].map(|n| self.i32().const_int(n, false).into());
+        // The name is known to the pinned LLVM, and overloaded on the pointer's type.
+        let intrinsic = Intrinsic::find("llvm.prefetch").expect("the intrinsic exists in the pinned LLVM");
+        let f = intrinsic.get_declaration(self.module, &[p.get_type().into()]);
+        // As above.
+        let f = f.expect("the intrinsic has this overload");
+        built(self.b.build_call(f, &[p.into(), flags[0], flags[1], flags[2]], ""));
+    }
+
+    /// Adds to a shared counter; returns what it was.
+    pub fn fetch_add(&self, counter: Ptr<'c>, n: Int<'c>) -> Int<'c> {
+        let order = AtomicOrdering::Monotonic;
+        built(self.b.build_atomicrmw(AtomicRMWBinOp::Add, counter, n, order))
     }
 
     /// Stack space, allocated once in the entry block.

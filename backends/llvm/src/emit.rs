@@ -155,7 +155,7 @@ fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<
     let unit = Unit { cx, module: &module, cpu, plan };
     let mut functions = Vec::new();
     for (i, kernel) in plan.kernels() {
-        functions.push(emit_kernel(&unit, &format!("k{i}_{}", kernel.name()), kernel));
+        functions.push(emit_kernel(&unit, i, kernel));
     }
     let (prologue, rest) = functions.split_at(plan.prologue.len());
     let (block, head) = rest.split_at(plan.block.len());
@@ -174,11 +174,11 @@ fn code<'c, 'a>(unit: &Unit<'c, 'a>, function: FunctionValue<'c>) -> Code<'c, 'a
     Code { cx: unit.cx, module: unit.module, b, cpu: unit.cpu, plan: unit.plan, function }
 }
 
-fn emit_kernel<'c>(unit: &Unit<'c, '_>, name: &str, kernel: &PlanKernel) -> FunctionValue<'c> {
-    let function = step::declare(unit, name);
+fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> FunctionValue<'c> {
+    let function = step::declare(unit, &format!("k{number}_{}", kernel.name()));
     let code = code(unit, function);
     code.b.position_at_end(unit.cx.append_basic_block(function, "entry"));
-    let k = Kernel::new(code);
+    let k = Kernel::new(code, number);
     match kernel {
         PlanKernel::Embed(e) => embed::emit(&k, e),
         PlanKernel::Linear(l) => linear::emit(&k, l),
@@ -218,7 +218,7 @@ fn describe(unit: &Unit, step: FunctionValue) {
         step.as_global_value().as_pointer_value().into(),
         long(plan.weights_bytes),
         long(plan.kv_bytes_per_position()),
-        long(0),
+        long(plan.counter_bytes()),
         long(plan.row_bytes),
         long(plan.thread_bytes),
         names.as_pointer_value().into(),

@@ -16,6 +16,10 @@ use crate::prepare;
 use crate::step::Kernel;
 use crate::{tile_float, tile_int8};
 
+/// How far ahead of the inner loop a single token's weights are fetched, in bytes: hardware
+/// prefetchers stop at the end of a 4 KiB page.
+pub(crate) const PREFETCH: u64 = 4096;
+
 /// A panel's two vectors of results for one token.
 pub(crate) type Sums<'c> = [Vector<'c>; 2];
 
@@ -28,7 +32,7 @@ struct Inputs<'c> {
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let c = &k.code;
     let tokens = match l.out {
-        Dest::Logits => k.number(offset_of!(StepArgs, n_outputs)),
+        Dest::Logits => k.field(offset_of!(StepArgs, n_outputs)),
         Dest::Buffer(_) => k.n_rows(),
     };
     let inputs = match l.prepared {
@@ -38,10 +42,10 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let out = Output::of(k, l);
     let weight = c.plan.segment(l.weight);
     let image = k.segment(l.weight);
-    let (start, end) = k.share(c.int(u64::from(weight.panels())));
     let tile = tile_tokens(c.cpu.registers(), l.planes);
     let tiled = c.times(c.div(tokens, c.int(tile)), tile);
-    c.for_each(start, end, 1, |panel| {
+    let panels = u64::from(weight.panels());
+    k.take(c.int(panels), panels_at_once(panels, weight.panel_bytes()), |panel| {
         let weights = c.at(image, c.times(panel, weight.panel_bytes()));
         let tokens_at = |first: Int<'c>, n: u64| {
             let rows: Vec<Int> = (0..n).map(|i| c.add(first, c.int(i))).collect();
@@ -61,6 +65,12 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
         c.for_each(rest, tokens, 1, |first| tokens_at(first, 1));
     });
     c.ret();
+}
+
+/// Panels that a thread takes at once: enough bytes to stream, little enough to share out evenly.
+fn panels_at_once(panels: u64, panel_bytes: u64) -> u64 {
+    const BYTES: u64 = 96 << 10;
+    (BYTES / panel_bytes).clamp(1, panels.div_ceil(8))
 }
 
 /// Tokens per tile: as many accumulators as fit in registers beside weights and a broadcast. A token

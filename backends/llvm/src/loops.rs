@@ -65,6 +65,20 @@ impl<'c> Code<'c, '_> {
         });
     }
 
+    /// `while let (value, true) = next() { body(value) }`.
+    pub fn repeat(&self, next: impl FnOnce() -> (Int<'c>, Int<'c>), body: impl FnOnce(Int<'c>)) {
+        let (head, inside, after) = (self.block("take"), self.block("work"), self.block("done"));
+        self.jump(head);
+        self.b.position_at_end(head);
+        let (value, more) = next();
+        // The builder stands in `head`.
+        self.b.build_conditional_branch(more, inside, after).expect("the builder stands in a block");
+        self.b.position_at_end(inside);
+        body(value);
+        self.jump(head);
+        self.b.position_at_end(after);
+    }
+
     /// `if condition { yes } else { no }`; both give one value.
     pub fn either(
         &self,

@@ -19,21 +19,23 @@ pub(crate) struct Kernel<'c, 'a> {
     pub args: Ptr<'c>,
     pub layer: Int<'c>,
     pub thread: Int<'c>,
+    /// The kernel's number in the plan.
+    number: u32,
 }
 
 impl<'c, 'a> Kernel<'c, 'a> {
     /// The kernel's arguments; the builder stands in its entry block.
-    pub fn new(code: Code<'c, 'a>) -> Kernel<'c, 'a> {
+    pub fn new(code: Code<'c, 'a>, number: u32) -> Kernel<'c, 'a> {
         let param = |i: u32| {
             // Every kernel is declared with these three parameters.
             code.function.get_nth_param(i).expect("kernels take args, layer, thread")
         };
         let (args, layer, thread) =
             (param(0).into_pointer_value(), param(1).into_int_value(), param(2).into_int_value());
-        Kernel { code, args, layer, thread }
+        Kernel { code, args, layer, thread, number }
     }
 
-    pub fn number(&self, offset: usize) -> Int<'c> {
+    pub fn field(&self, offset: usize) -> Int<'c> {
         self.code.load_int(self.code.i64(), self.code.plus(self.args, offset as u64))
     }
 
@@ -43,14 +45,51 @@ impl<'c, 'a> Kernel<'c, 'a> {
 
     /// Tokens of the step.
     pub fn n_rows(&self) -> Int<'c> {
-        self.number(offset_of!(StepArgs, n_rows))
+        self.field(offset_of!(StepArgs, n_rows))
     }
 
     /// This thread's part of `0..total`, in order and as even as it goes.
     pub fn share(&self, total: Int<'c>) -> (Int<'c>, Int<'c>) {
-        let threads = self.number(offset_of!(StepArgs, threads));
+        self.share_of(self.thread, total)
+    }
+
+    fn share_of(&self, thread: Int<'c>, total: Int<'c>) -> (Int<'c>, Int<'c>) {
+        let threads = self.field(offset_of!(StepArgs, threads));
         let at = |i: Int<'c>| self.code.div(self.code.mul(total, i), threads);
-        (at(self.thread), at(self.code.add(self.thread, self.code.int(1))))
+        (at(thread), at(self.code.add(thread, self.code.int(1))))
+    }
+
+    /// `0..total` in pieces of `piece`. A thread takes its own share front to back, so that it reads
+    /// one stream, then helps the others with theirs, so that a thread whose core is busy elsewhere
+    /// holds nobody up.
+    pub fn take(&self, total: Int<'c>, piece: u64, body: impl FnOnce(Int<'c>)) {
+        let c = &self.code;
+        let (threads, piece) = (self.field(offset_of!(StepArgs, threads)), c.int(piece));
+        c.for_each(c.int(0), threads, 1, |i| {
+            let owner = c.rem(c.add(self.thread, i), threads);
+            let (start, end) = self.share_of(owner, total);
+            let counter = self.counter(owner, self.number);
+            c.repeat(
+                || {
+                    let at = c.add(start, c.fetch_add(counter, piece));
+                    (at, c.cmp(IntPredicate::ULT, at, end))
+                },
+                |at| c.for_each(at, c.min(c.add(at, piece), end), 1, body),
+            );
+        });
+    }
+
+    /// Where a thread's share of kernel `number` is counted.
+    fn counter(&self, thread: Int<'c>, number: u32) -> Ptr<'c> {
+        let c = &self.code;
+        let arena = self.pointer(offset_of!(StepArgs, arena));
+        c.at(c.plus(arena, 64 * u64::from(number)), c.times(thread, c.plan.counter_bytes()))
+    }
+
+    /// Makes kernel `number` ready for the next time. All threads have left it, and meet once more
+    /// before its next run, since a block has at least two kernels.
+    fn reset(&self, number: u32) {
+        self.code.store(self.counter(self.thread, number), self.code.int(0), 8);
     }
 
     /// Meets the other threads.
@@ -68,12 +107,14 @@ impl<'c, 'a> Kernel<'c, 'a> {
     pub fn buffer(&self, id: BufferId) -> Ptr<'c> {
         let c = &self.code;
         let buffer = c.plan.buffer(id);
-        let max_rows = self.number(offset_of!(StepArgs, max_rows));
+        let max_rows = self.field(offset_of!(StepArgs, max_rows));
+        let threads = self.field(offset_of!(StepArgs, threads));
+        let counters = c.times(threads, c.plan.counter_bytes());
         let offset = match buffer.rows {
-            Rows::Step => c.times(max_rows, buffer.offset),
+            Rows::Step => c.add(counters, c.times(max_rows, buffer.offset)),
             Rows::Thread => {
-                let threads = c.add(c.times(max_rows, c.plan.row_bytes), c.int(buffer.offset));
-                c.add(threads, c.times(self.thread, c.plan.thread_bytes))
+                let rows = c.add(counters, c.times(max_rows, c.plan.row_bytes));
+                c.add(c.add(rows, c.int(buffer.offset)), c.times(self.thread, c.plan.thread_bytes))
             }
         };
         c.at(self.pointer(offset_of!(StepArgs, arena)), offset)
@@ -115,7 +156,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
     /// are tiles `[16 positions][head_dim][16]`, values `[position][head_dim]`.
     pub fn cache(&self, r: Int<'c>, head: Int<'c>) -> (Ptr<'c>, Ptr<'c>) {
         let c = &self.code;
-        let capacity = self.number(offset_of!(StepArgs, kv_capacity));
+        let capacity = self.field(offset_of!(StepArgs, kv_capacity));
         let kv = c.load_ptr(c.plus(self.step_row(r), offset_of!(Row, kv) as u64));
         let d = c.plan.dims;
         let head_bytes = c.times(capacity, 4 * u64::from(d.head_dim));
@@ -144,20 +185,22 @@ pub(crate) fn emit_step<'c>(code: Code<'c, '_>, kernels: [&[FunctionValue<'c>]; 
     // The step is declared with (args, thread).
     let param = |i: u32| code.function.get_nth_param(i).expect("the step takes args and thread");
     let (args, thread) = (param(0).into_pointer_value(), param(1).into_int_value());
-    let k = Kernel { code, args, layer: zero, thread };
-    let run = |functions: &[FunctionValue<'c>], layer: Int<'c>| {
-        for f in functions {
+    let k = Kernel { code, args, layer: zero, thread, number: 0 };
+    let run = |functions: &[FunctionValue<'c>], first: usize, layer: Int<'c>| {
+        for (number, f) in (first as u32..).zip(functions) {
             let operands = [args.into(), layer.into(), thread.into()];
             // Kernels are declared with these three parameters.
             k.code.b.build_call(*f, &operands, "").expect("a well-typed call");
             k.barrier();
+            k.reset(number);
         }
     };
-    run(kernels[0], zero);
+    let (block, head) = (kernels[0].len(), kernels[0].len() + kernels[1].len());
+    run(kernels[0], 0, zero);
     let layers = k.code.int(u64::from(k.code.plan.dims.layers));
-    k.code.for_each(zero, layers, 1, |layer| run(kernels[1], layer));
-    let wanted = k.number(offset_of!(StepArgs, n_outputs));
+    k.code.for_each(zero, layers, 1, |layer| run(kernels[1], block, layer));
+    let wanted = k.field(offset_of!(StepArgs, n_outputs));
     let any = k.code.cmp(IntPredicate::NE, wanted, zero);
-    k.code.when(any, || run(kernels[2], zero));
+    k.code.when(any, || run(kernels[2], head, zero));
     k.code.ret();
 }

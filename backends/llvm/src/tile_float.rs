@@ -7,7 +7,7 @@ use qwenc_ir::DType;
 use qwenc_plan::{Segment, LANES, PANEL_ROWS};
 
 use crate::code::{Any, Code, Int, Ptr, Vector};
-use crate::linear::Sums;
+use crate::linear::{Sums, PREFETCH};
 
 /// Steps of the loop body, so that its counter costs little.
 const UNROLL: u64 = 4;
@@ -50,6 +50,10 @@ fn one_step<'c>(
     inputs: Int<'c>,
     mut sums: Vec<Vector<'c>>,
 ) -> Vec<Vector<'c>> {
+    if x.len() == 1 {
+        c.prefetch(c.plus(weights, PREFETCH));
+        c.prefetch(c.plus(weights, PREFETCH + 64));
+    }
     let halves: Vec<Vec<Vector>> =
         (0..2).map(|half| input_columns(c, per_step, c.plus(weights, 64 * half))).collect();
     for i in 0..per_step as usize {

@@ -203,7 +203,7 @@ impl Loaded {
         let mut kv = aligned((capacity * info.kv_bytes_per_position) as usize);
         let mut arena = aligned(info.arena_bytes(max_rows, threads as u64) as usize);
         // Stale memory must not matter.
-        bytes_of(&mut arena).fill(0xFF);
+        bytes_of(&mut arena)[info.arena_counters as usize * threads..].fill(0xFF);
         let mut logits = aligned(4 * max_rows as usize * info.logits_stride as usize);
         let (mut out, mut at) = (Vec::new(), 0);
         for &n in chunks {

@@ -26,6 +26,13 @@ pub enum Weights {
     External,
 }
 
+/// Where the external weights of `executable` are.
+pub fn beside(executable: &Path) -> PathBuf {
+    let mut name = executable.as_os_str().to_owned();
+    name.push(".weights");
+    name.into()
+}
+
 /// An executable in the making.
 pub struct Executable {
     output: PathBuf,
@@ -73,11 +80,7 @@ impl Executable {
         self.link(objects, &linked)?;
         match weights {
             Weights::Embed => image.append_to(&linked)?,
-            Weights::External => {
-                let mut name = self.output.clone().into_os_string();
-                name.push(".weights");
-                self.rename(&image.path, Path::new(&name))?;
-            }
+            Weights::External => self.rename(&image.path, &beside(&self.output))?,
         }
         self.rename(&linked, &self.output)
     }

@@ -8,5 +8,5 @@ mod executable;
 mod image;
 
 pub use error::LinkError;
-pub use executable::{Executable, Weights};
+pub use executable::{beside, Executable, Weights};
 pub use image::{Assets, Image};

@@ -31,9 +31,9 @@ pub enum Rows {
     Thread,
 }
 
-/// Scratch memory. Row `r` of a [`Rows::Step`] buffer lies at `max_rows · offset + r · row_bytes` of
-/// the arena; row `i` of a [`Rows::Thread`] buffer at `max_rows · row_bytes(plan) + i · thread_bytes
-/// (plan) + offset`.
+/// Scratch memory. Behind the threads' counters, row `r` of a [`Rows::Step`] buffer lies at `max_rows ·
+/// offset + r · row_bytes`; row `i` of a [`Rows::Thread`] buffer at `max_rows · row_bytes(plan) + i ·
+/// thread_bytes(plan) + offset`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
     /// What it holds, for people.
@@ -193,6 +193,13 @@ impl Plan {
     /// The buffer; the id must be of this plan.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
+    }
+
+    /// Bytes at the start of the arena, per thread, that count the thread's share of each kernel's work
+    /// as it is taken: a cache line per kernel.
+    pub fn counter_bytes(&self) -> u64 {
+        let kernels = self.prologue.len() + self.block.len() + self.head.len();
+        64 * (kernels as u64).next_multiple_of(2)
     }
 
     /// All kernels in order, with their number.

@@ -84,6 +84,10 @@ impl Verify for Plan {
                 what: "a plan starts with one embed and ends with one linear to logits",
             });
         }
+        if self.block.len() < 2 {
+            // A kernel's counter is reset while the next kernel runs.
+            return Err(PlanError::Form { what: "a block has at least two kernels" });
+        }
         check_segments(self)?;
         for (i, kernel) in self.kernels() {
             check_defined(self, kernel)?;

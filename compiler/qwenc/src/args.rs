@@ -80,7 +80,7 @@ pub struct Export {
 
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// A model.bin or a checkpoint folder
+    /// A model.bin, a checkpoint folder, or `sample`
     pub model: PathBuf,
     /// Print JSON instead of a table
     #[arg(long)]

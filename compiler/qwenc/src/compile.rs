@@ -13,9 +13,10 @@ use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits, Machine};
 use qwenc_plan::{lower, Options, Plan};
 
-use crate::args::{Compile, Emit, Target};
+use crate::args::{Compile, Emit, Target, WeightsPlace};
 use crate::input;
 use crate::inspect::print;
+use crate::output::Output;
 use crate::progress;
 
 /// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
@@ -24,11 +25,11 @@ pub fn run(args: &Compile) -> Result<()> {
     if args.target == Target::Cuda {
         bail!("--target cuda: this version of qwenc has no CUDA backend; use --target cpu");
     }
+    // A wrong name is told before the work.
+    #[cfg(feature = "llvm")]
+    crate::cpu::named(&args.cpu)?;
     let job = Job::start(args)?;
     let model = input::model(&args.model, quant, job.scratch())?;
-    for warning in model.warnings() {
-        eprintln!("warning: {warning}");
-    }
     let source = verify(model.graph()?).context("the model's graph")?;
     let optimising = progress::step("optimising");
     let optimised = optimise(&source, &Machine::cpu_default(), &Limits::default())?;
@@ -57,7 +58,7 @@ fn dot(graph: &Checked<Graph>) -> Result<String> {
 /// One compilation: where it works and where it writes.
 pub struct Job {
     /// Text without `-o` goes to standard output.
-    output: Option<PathBuf>,
+    output: Option<Output>,
     started: Instant,
     place: Place,
 }
@@ -75,12 +76,16 @@ impl Job {
             (None, Emit::Obj) => Some(PathBuf::from("qwen.o")),
             (output, _) => output.clone(),
         };
-        if let Some(output) = &output {
-            input::refuse_overwrite(&args.model, output)?;
+        let mut output = output.map(|path| Output::new(&path, &args.model)).transpose()?;
+        if matches!(args.emit, Emit::Exe | Emit::Obj) {
+            output = output.map(|o| o.file().map(Output::File)).transpose()?;
+        }
+        if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
+            Output::new(&qwenc_link::beside(path), &args.model)?.file()?;
         }
         let place = match &output {
-            Some(output) => Place::Beside(qwenc_link::Executable::new(output)?),
-            None => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
+            Some(Output::File(path)) => Place::Beside(qwenc_link::Executable::new(path)?),
+            _ => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
         };
         Ok(Job { output, started: Instant::now(), place })
     }
@@ -98,14 +103,21 @@ impl Job {
 
     /// To the output under a temporary name first, or to standard output.
     fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
-        let Some(output) = &self.output else { return print(bytes) };
+        let path = match &self.output {
+            None => return print(bytes),
+            Some(Output::Stream(path)) => {
+                let write = || fs::File::options().write(true).open(path)?.write_all(bytes);
+                return write().with_context(|| format!("{}: writing", path.display()));
+            }
+            Some(Output::File(path)) => path,
+        };
         let temporary = self.scratch().join("output");
         let write = || {
             let mut file = fs::File::create(&temporary)?;
             file.write_all(bytes)?;
-            fs::rename(&temporary, output)
+            fs::rename(&temporary, path)
         };
-        write().with_context(|| format!("{}: writing", output.display()))
+        write().with_context(|| format!("{}: writing", path.display()))
     }
 
     #[cfg(not(feature = "llvm"))]
@@ -125,7 +137,7 @@ impl Job {
         }
         let artifact = qwenc_llvm::emit(plan, &cpu)?;
         generating.finish_and_clear();
-        let (Place::Beside(executable), Some(output)) = (self.place, self.output) else {
+        let (Place::Beside(executable), Some(Output::File(output))) = (self.place, self.output) else {
             bail!("an executable needs an output path");
         };
         let report = crate::cpu::link(executable, &artifact, model, plan, &cpu, args.place)?;

@@ -4,14 +4,16 @@ use anyhow::Result;
 
 use crate::args::Export;
 use crate::input;
+use crate::output::Output;
 
 pub fn run(args: &Export) -> Result<()> {
     let quant = args.weights.quant()?;
+    let output = Output::new(&args.output, &args.checkpoint)?.file()?;
     let checkpoint = input::checkpoint(&args.checkpoint)?;
-    let report = input::write(&checkpoint, &args.output, quant)?;
+    let report = input::write(&checkpoint, &output, quant)?;
     eprintln!(
         "{}: {} tensors as {}, {:.1} MB",
-        report.path.display(),
+        args.output.display(),
         report.tensors,
         report.quant,
         report.file_bytes as f64 / 1e6

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
 
 use crate::progress;
@@ -19,17 +19,31 @@ pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
     if path == Path::new(SAMPLE) {
         return Ok(Checkpoint::sample());
     }
+    expect_something(path)?;
     Ok(Checkpoint::open(path)?)
 }
 
-/// Opens a model for compiling; a folder becomes a model.bin in `scratch`.
+/// People who know tools that download models type a model's name here.
+fn expect_something(path: &Path) -> Result<()> {
+    if !path.try_exists().unwrap_or(true) {
+        let what =
+            "a model.bin, the folder of a Hugging Face checkpoint (qwenc downloads nothing), or `sample`";
+        bail!("{}: no such file or folder; give {what}", path.display());
+    }
+    Ok(())
+}
+
+/// Opens a model for compiling, printing warnings; a folder becomes a model.bin in `scratch`.
 pub fn model(path: &Path, quant: Option<Quant>, scratch: &Path) -> Result<ModelFile> {
     if path != Path::new(SAMPLE) && !path.is_dir() {
         if quant.is_some() {
             let what = format!("--quant: {} is exported already; give a checkpoint folder", path.display());
             return Err(Misuse(what).into());
         }
-        return Ok(ModelFile::open(path)?);
+        expect_something(path)?;
+        let file = ModelFile::open(path)?;
+        warn(file.warnings());
+        return Ok(file);
     }
     let checkpoint = checkpoint(path)?;
     let file = scratch.join("model.bin");
@@ -46,18 +60,12 @@ pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result
     });
     bar.finish_and_clear();
     let report = report?;
-    for warning in &report.warnings {
-        eprintln!("warning: {warning}");
-    }
+    warn(&report.warnings);
     Ok(report)
 }
 
-/// Refuses an output that is the input.
-pub fn refuse_overwrite(input: &Path, output: &Path) -> Result<()> {
-    match (input.canonicalize(), output.canonicalize()) {
-        (Ok(a), Ok(b)) if a == b => {
-            Err(Misuse(format!("{} is the input; give another -o", output.display())).into())
-        }
-        _ => Ok(()),
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
     }
 }

@@ -11,6 +11,7 @@ mod export;
 mod input;
 mod inspect;
 mod metadata;
+mod output;
 mod progress;
 
 use std::fmt;
@@ -30,10 +31,22 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            eprintln!("error: {}", message(&e));
             ExitCode::from(if e.is::<Misuse>() { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes, each said once: many messages quote their cause themselves.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = text + colon + &cause;
+        }
+    }
+    text
 }
 
 /// Arguments that are well-formed but make no sense together.

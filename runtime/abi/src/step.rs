@@ -25,7 +25,8 @@ pub struct Row {
 pub struct StepArgs {
     /// The packed weights, `weights_bytes` long, page-aligned.
     pub weights: *const u8,
-    /// Scratch of [`ModelInfo::arena_bytes`] bytes, 64-byte aligned, zeroed when fresh.
+    /// Scratch of [`ModelInfo::arena_bytes`] bytes, 64-byte aligned. Its first `threads ·
+    /// arena_counters` bytes are zero before the first step, and left to generated code after.
     pub arena: *mut u8,
     /// `[n_rows]`.
     pub rows: *const Row,
@@ -74,11 +75,11 @@ pub struct ModelInfo {
     pub weights_bytes: u64,
     /// Bytes of KV cache per position, over all layers.
     pub kv_bytes_per_position: u64,
-    /// Arena bytes that do not depend on rows or threads.
-    pub arena_fixed: u64,
+    /// Arena bytes per thread that count work as it is taken; they stand first.
+    pub arena_counters: u64,
     /// Arena bytes per row of the largest step.
     pub arena_per_row: u64,
-    /// Arena bytes per thread.
+    /// Other arena bytes per thread.
     pub arena_per_thread: u64,
     /// Comma-separated x86 feature names as `is_x86_feature_detected!` spells them, UTF-8, not
     /// NUL-terminated: what the code may execute.
@@ -93,7 +94,7 @@ unsafe impl Sync for ModelInfo {}
 impl ModelInfo {
     /// Bytes of arena for steps of at most `max_rows` rows on `threads` threads.
     pub fn arena_bytes(&self, max_rows: u64, threads: u64) -> u64 {
-        self.arena_fixed + self.arena_per_row * max_rows + self.arena_per_thread * threads
+        self.arena_per_row * max_rows + (self.arena_counters + self.arena_per_thread) * threads
     }
 }
 

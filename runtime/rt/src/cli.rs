@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-const EXAMPLES: &str = "\
-Examples (NAME is this executable):
+/// Shown after the help; NAME stands for the executable's own name.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
   NAME generate \"The capital of Brazil is\"        continue a text, greedily
   NAME generate - < prompt.txt                    the prompt from standard input
   NAME generate \"Once\" --temperature 0.8 --top-p 0.95 --seed 7
@@ -20,7 +21,7 @@ Examples (NAME is this executable):
 
 /// A language model, compiled: code and weights in one program, nothing to install.
 #[derive(Debug, Parser)]
-#[command(name = "model", after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "model", subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Weights image to use instead of the one in or beside this executable
     #[arg(long, global = true, value_name = "FILE")]
@@ -120,7 +121,7 @@ pub struct Info {
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
     /// Most tokens to generate [default: generate 512, chat 4096]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<usize>,
     /// 0 always takes the likeliest token, which is reproducible; higher is more varied [default:
     /// generate 0, chat as the checkpoint says]
@@ -136,7 +137,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
     /// Makes sampling repeatable [default: another one in every run; --stats shows it]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Go on after a stop token
     #[arg(long)]

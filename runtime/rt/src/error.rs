@@ -78,8 +78,8 @@ pub enum Error {
     /// The processor lacks instructions that the code uses.
     #[error(
         "this processor lacks {missing}, which this executable was compiled for ({wanted}); recompile \
-         on this machine with `qwenc compile --cpu native`, or for older processors with e.g. `--cpu \
-         x86-64-v3`"
+         on this machine with `qwenc compile --cpu native`, or for a lower level, e.g. `--cpu \
+         x86-64-v3` or `--cpu x86-64`"
     )]
     Cpu {
         /// What is missing, comma-separated.

@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod engine;
 pub mod entry;
 pub mod error;
+pub mod gate;
 pub mod generate;
 pub mod image;
 pub mod interrupt;

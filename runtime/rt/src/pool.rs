@@ -6,39 +6,37 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 
 use qwenc_abi::{StepArgs, StepFn};
 
-use crate::barrier::{spin_for, spin_until, Barrier};
+use crate::barrier::Barrier;
 use crate::error::{Error, Result};
+use crate::gate::Gate;
 
-/// Offers of its core that a worker makes between steps before it sleeps: longer than it takes to
-/// sample a token, as waking up costs more than that.
-const IDLE_YIELDS: u32 = 2000;
+/// Pauses of a worker between steps before it sleeps: longer than it takes to sample a token.
+const IDLE_PAUSES: u32 = 20_000;
+/// Pauses of the caller at the end of a step before it sleeps.
+const END_PAUSES: u32 = 1000;
 
 /// Worker threads and the barrier they share.
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<Worker>,
+    workers: Vec<JoinHandle<()>>,
     threads: usize,
-}
-
-struct Worker {
-    thread: Thread,
-    handle: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     barrier: Barrier,
     /// Raised by one for every step, and once more to end the threads.
-    epoch: AtomicU64,
+    epoch: Gate,
+    /// Raised by one when all workers have left a step.
+    done: Gate,
     /// Workers that have left the current step.
-    finished: AtomicU64,
+    finished: AtomicU32,
     quit: AtomicBool,
-    sleeping: Vec<AtomicBool>,
     job: UnsafeCell<Option<Job>>,
 }
 
@@ -60,10 +58,10 @@ impl Pool {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
             barrier: Barrier::new(threads),
-            epoch: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
+            epoch: Gate::default(),
+            done: Gate::default(),
+            finished: AtomicU32::new(0),
             quit: AtomicBool::new(false),
-            sleeping: (1..threads).map(|_| AtomicBool::new(false)).collect(),
             job: UnsafeCell::new(None),
         });
         let mut pool = Pool { shared, workers: Vec::new(), threads };
@@ -71,9 +69,9 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let handle = std::thread::Builder::new()
                 .name(format!("worker {index}"))
-                .spawn(move || shared.work(index))
+                .spawn(move || shared.work(index, threads))
                 .map_err(|source| Error::Thread { index, source })?;
-            pool.workers.push(Worker { thread: handle.thread().clone(), handle: Some(handle) });
+            pool.workers.push(handle);
         }
         Ok(pool)
     }
@@ -95,29 +93,22 @@ impl Pool {
         shared.finished.store(0, Ordering::Relaxed);
         // SAFETY: all workers have left the last step, see `Shared`.
         unsafe { *shared.job.get() = Some(Job { step, args: &raw const args }) };
-        self.wake();
+        let steps = shared.done.value();
+        shared.epoch.advance();
         // SAFETY: by the caller's promise.
         unsafe { step(&raw const args, 0) };
-        let others = self.threads as u64 - 1;
-        spin_until(|| shared.finished.load(Ordering::Acquire) == others);
-    }
-
-    fn wake(&self) {
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
-        for (worker, sleeping) in self.workers.iter().zip(&self.shared.sleeping) {
-            if sleeping.load(Ordering::SeqCst) {
-                worker.thread.unpark();
-            }
+        if self.threads > 1 {
+            shared.done.wait_beyond(steps, END_PAUSES);
         }
     }
 }
 
 impl Shared {
-    fn work(&self, index: usize) {
+    fn work(&self, index: usize, threads: usize) {
         let mut seen = 0;
         loop {
-            self.await_epoch_after(seen, index);
-            seen += 1;
+            self.epoch.wait_beyond(seen, IDLE_PAUSES);
+            seen = seen.wrapping_add(1);
             if self.quit.load(Ordering::Acquire) {
                 return;
             }
@@ -126,32 +117,20 @@ impl Shared {
                 // SAFETY: `run` was promised that step and args are valid and waits for us.
                 unsafe { (job.step)(job.args, index as u64) };
             }
-            self.finished.fetch_add(1, Ordering::Release);
+            if self.finished.fetch_add(1, Ordering::AcqRel) as usize + 2 == threads {
+                self.done.advance();
+            }
         }
-    }
-
-    fn await_epoch_after(&self, seen: u64, index: usize) {
-        if spin_for(IDLE_YIELDS, || self.epoch.load(Ordering::Acquire) != seen) {
-            return;
-        }
-        let sleeping = &self.sleeping[index - 1];
-        sleeping.store(true, Ordering::SeqCst);
-        while self.epoch.load(Ordering::SeqCst) == seen {
-            std::thread::park();
-        }
-        sleeping.store(false, Ordering::SeqCst);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::Release);
-        self.wake();
-        for worker in &mut self.workers {
-            if let Some(handle) = worker.handle.take() {
-                // A worker that panicked has nothing left to clean up.
-                drop(handle.join());
-            }
+        self.shared.epoch.advance();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has nothing left to clean up.
+            drop(worker.join());
         }
     }
 }

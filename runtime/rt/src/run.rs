@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches};
 use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, EXAMPLES};
 use crate::commands;
 use crate::error::{Error, Result};
 
@@ -84,7 +84,7 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
 fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let name = args.first().map(PathBuf::from);
     let name = name.as_deref().and_then(|p| p.file_name()).and_then(|n| n.to_str()).unwrap_or("model");
-    let command = Cli::command().bin_name(name.to_owned());
+    let command = Cli::command().bin_name(name.to_owned()).after_help(EXAMPLES.replace("NAME", name));
     Cli::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 

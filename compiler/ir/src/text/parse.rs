@@ -35,6 +35,10 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
             Some(kind) => node(&mut graph, kind, line).map_err(at)?,
         };
     }
+    // Windows that no layer has are not printed.
+    if graph.windows.is_empty() {
+        graph.windows = vec![None; graph.dims.layers as usize];
+    }
     Ok(graph)
 }
 
@@ -64,12 +68,7 @@ fn header(g: &mut Graph, line: &str) -> Parsed<Option<SectionKind>> {
         }
         "weight" => weight(g, rest)?,
         "prologue" => return Ok(Some(SectionKind::Prologue)),
-        "repeat" => {
-            if g.windows.is_empty() {
-                g.windows = vec![None; g.dims.layers as usize];
-            }
-            return Ok(Some(SectionKind::Block));
-        }
+        "repeat" => return Ok(Some(SectionKind::Block)),
         "head" => return Ok(Some(SectionKind::Head)),
         _ => {
             return Err(format!(
@@ -84,7 +83,7 @@ fn number<T: std::str::FromStr>(s: &str) -> Parsed<T> {
     s.parse().map_err(|_| format!("expected a number, found {s:?}"))
 }
 
-/// A quoted string and what follows it.
+/// A string as `{:?}` quotes it, and what follows.
 fn quoted(s: &str) -> Parsed<(String, &str)> {
     let inner = s.strip_prefix('"').ok_or_else(|| format!("expected a quoted string, found {s:?}"))?;
     let mut out = String::new();
@@ -96,6 +95,11 @@ fn quoted(s: &str) -> Parsed<(String, &str)> {
                 Some((_, 'n')) => out.push('\n'),
                 Some((_, 't')) => out.push('\t'),
                 Some((_, 'r')) => out.push('\r'),
+                Some((_, '0')) => out.push('\0'),
+                Some((_, 'u')) => {
+                    let digits: String = chars.by_ref().map(|(_, c)| c).take_while(|&c| c != '}').collect();
+                    out.push(code_point(&digits)?);
+                }
                 Some((_, c @ ('"' | '\\' | '\''))) => out.push(c),
                 _ => return Err("unknown escape in a quoted string".to_string()),
             },
@@ -103,6 +107,13 @@ fn quoted(s: &str) -> Parsed<(String, &str)> {
         }
     }
     Err("a quoted string is not closed".to_string())
+}
+
+/// The character of `{301`, as it stands between `\u` and `}`.
+fn code_point(digits: &str) -> Parsed<char> {
+    let code = digits.strip_prefix('{').and_then(|d| u32::from_str_radix(d, 16).ok());
+    code.and_then(char::from_u32)
+        .ok_or_else(|| format!("expected a code point such as \\u{{301}}, found \\u{digits}}}"))
 }
 
 /// `key=value` fields, looked up by key.
@@ -180,8 +191,8 @@ fn node(g: &mut Graph, kind: SectionKind, line: &str) -> Parsed<Option<SectionKi
     let is_operand = |w: &&str| w.starts_with('%');
     let args = operands.split(' ').filter(is_operand).map(node_id).collect::<Parsed<Vec<_>>>()?;
     let id = g.push(kind, op, &args).map_err(|e| e.to_string())?;
-    let (ty, label) = match ty.split_once(" \"") {
-        Some((ty, label)) => (ty, Some(label.trim_end_matches('"'))),
+    let (ty, label) = match ty.find(" \"") {
+        Some(at) => (&ty[..at], Some(quoted(&ty[at + 1..])?.0)),
         None => (ty, None),
     };
     let section: &Section = g.section(kind);
@@ -190,7 +201,7 @@ fn node(g: &mut Graph, kind: SectionKind, line: &str) -> Parsed<Option<SectionKi
         return Err(format!("{id}: stated type {ty}, but its operands make {inferred}"));
     }
     if let Some(label) = label {
-        g.label(kind, id, label);
+        g.label(kind, id, &label);
     }
     Ok(Some(kind))
 }

@@ -101,7 +101,7 @@ fn table(facts: &Value) -> String {
         ("stop tokens", text(&facts["stop_tokens"])),
         ("chat template", if facts["chat_template"] == json!(true) { "yes" } else { "no" }.into()),
         ("compiled for", text(&cpu["target"])),
-        ("instructions", format!("{}{supported}", text(&cpu["features"]))),
+        ("instructions", format!("{}{supported}", instructions(&cpu["features"]))),
         ("threads", text(&cpu["threads"])),
         ("memory: weights", format!("{} (mapped from the file)", size(&memory["weights"]))),
         ("memory: KV cache", format!("{} per 1024 tokens", size(&memory["kv_per_1024_tokens"]))),
@@ -112,6 +112,14 @@ fn table(facts: &Value) -> String {
         ("image", text(&facts["image"])),
     ];
     rows.iter().map(|(name, value)| format!("{name:<18}{value}\n")).collect()
+}
+
+fn instructions(features: &Value) -> String {
+    let names: Vec<String> = features.as_array().into_iter().flatten().map(plain).collect();
+    match names.is_empty() {
+        true => "those of any x86-64".to_owned(),
+        false => names.join(", "),
+    }
 }
 
 fn plain(v: &Value) -> String {

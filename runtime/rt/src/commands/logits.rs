@@ -80,7 +80,7 @@ impl Partial {
         let partial = if in_place { None } else { Some(hidden_name(path)?) };
         let name = partial.as_deref().unwrap_or(path);
         let file = OpenOptions::new().write(true).create(!in_place).truncate(!in_place).open(name);
-        let file = BufWriter::with_capacity(1 << 20, file.map_err(Error::file("create", name))?);
+        let file = BufWriter::with_capacity(1 << 20, file.map_err(Error::file("create", path))?);
         Ok(Partial { file, partial, path: path.into() })
     }
 

@@ -43,7 +43,7 @@ fn info(step: qwenc_abi::StepFn, rows: usize, stride: usize) -> ModelInfo {
         step,
         weights_bytes: 4 * rows as u64,
         kv_bytes_per_position: KV_BYTES as u64,
-        arena_fixed: 64,
+        arena_counters: 64,
         arena_per_row: 8,
         arena_per_thread: 8,
         features: features.as_ptr(),

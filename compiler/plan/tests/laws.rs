@@ -1,0 +1,196 @@
+//! Every law of a plan, broken by editing its text: `Checked` refuses it and says which.
+
+mod model;
+
+use model::{plan, I8, NO_BIAS};
+use qwenc_ir::Checked;
+use qwenc_plan::{parse, PlanError};
+
+/// The plan's text with one part replaced must break a law.
+fn broken(dtype: &str, from: &str, to: &str) -> PlanError {
+    let text = plan(dtype, &NO_BIAS).to_string();
+    assert!(text.contains(from), "{from:?} is not in\n{text}");
+    let edited = text.replacen(from, to, 1);
+    let parsed = parse(&edited).unwrap_or_else(|e| panic!("{e}\n{edited}"));
+    Checked::of(parsed).expect_err("a law is broken")
+}
+
+/// The first line of the plan's text that starts so.
+fn line(dtype: &str, start: &str) -> String {
+    let text = plan(dtype, &NO_BIAS).to_string();
+    let found = text.lines().find(|l| l.trim().starts_with(start));
+    found.unwrap_or_else(|| panic!("no line starts with {start:?} in\n{text}")).to_string()
+}
+
+fn field<'a>(line: &'a str, key: &str) -> &'a str {
+    let found = line.split(' ').find(|w| w.starts_with(&format!("{key}=")));
+    found.unwrap_or_else(|| panic!("no {key}= in {line:?}"))
+}
+
+/// Replaces a field of the line that starts so.
+fn with(dtype: &str, start: &str, key: &str, value: &str) -> PlanError {
+    let old = line(dtype, start);
+    let new = old.replace(&format!(" {}", field(&old, key)), &format!(" {key}={value}"));
+    broken(dtype, &old, &new)
+}
+
+/// Takes a field from the line that starts so.
+fn without(dtype: &str, start: &str, key: &str) -> PlanError {
+    let old = line(dtype, start);
+    broken(dtype, &old, &old.replace(&format!(" {}", field(&old, key)), ""))
+}
+
+fn assert_misfit(e: &PlanError, expected: &str) {
+    assert!(matches!(e, PlanError::Misfit { what, .. } if *what == expected), "{expected}: {e}");
+}
+
+#[test]
+fn what_is_referred_to_exists() {
+    for (start, key, value) in [
+        ("segment w0", "parts", "@99"),
+        ("segment w1", "gain", "@99"),
+        ("k0 ", "table", "w99"),
+        ("k1 ", "weight", "w99"),
+        ("k2 ", "q_gain", "w99"),
+        ("k3 ", "out", "b99"),
+        ("k4 ", "input", "b99"),
+    ] {
+        let e = with("f32", start, key, value);
+        assert!(matches!(&e, PlanError::Undefined { what } if what == value), "{start} {key}: {e}");
+    }
+    assert_eq!(with("f32", "k1 ", "weight", "w99").to_string(), "w99 is not defined");
+}
+
+#[test]
+fn widths_fit() {
+    for (start, key, value, what) in [
+        ("segment w0", "cols", "6", "embedding columns"),
+        ("segment w0", "rows", "36", "embedding rows"),
+        ("buffer b0", "width", "8", "output width"),
+        ("buffer b1", "width", "8", "rope width"),
+        ("k1 ", "input", "b2", "input width"),
+        ("k2 ", "qkv", "b0", "q, k, v width"),
+        ("k3 ", "q", "b0", "q, k, v width"),
+        ("k3 ", "out", "b0", "output width"),
+        ("k5 ", "weight", "w1", "weight layout"),
+    ] {
+        assert_misfit(&with("f32", start, key, value), what);
+    }
+    assert_misfit(&with("bf16", "k1 ", "gain", "w3"), "gain length");
+    assert_misfit(&with("f32", "k2 ", "q_gain", "w1"), "gain length");
+    assert_misfit(&broken("f32", "k4 linear_add", "k4 linear_add bias=w2"), "bias length");
+    assert_misfit(&broken("f32", "vocab_rows=37", "vocab_rows=38"), "embedding rows");
+}
+
+#[test]
+fn prepared_rows_are_there_where_needed_and_only_there() {
+    assert_misfit(&without("bf16", "k1 ", "prepared"), "prepared rows");
+    assert_misfit(&without(I8, "k4 ", "prepared"), "prepared rows");
+    let e = broken("bf16", "k4 linear_add", "k4 linear_add prepared=b3,b4");
+    assert_misfit(&e, "prepared rows");
+    let prepared = field(&line(I8, "k1 "), "prepared").replace("prepared=", "");
+    let (step, _) = prepared.split_once(',').expect("two buffers");
+    let e = with(I8, &format!("buffer {step} "), "row_bytes", "1024");
+    assert!(
+        matches!(e, PlanError::Misfit { .. } | PlanError::Overlap { .. } | PlanError::Place { .. }),
+        "{e}"
+    );
+}
+
+#[test]
+fn segments_lie_in_the_image() {
+    for (start, value) in
+        [("segment w0", "1"), ("segment w0", "18446744073709551552"), ("segment w1", "4096000")]
+    {
+        let e = with("f32", start, "offset", value);
+        assert!(matches!(&e, PlanError::Place { .. }), "{start} at {value}: {e}");
+    }
+    let e = with("f32", "image", "weights_bytes", "4096");
+    assert!(matches!(&e, PlanError::Place { what, .. } if what == "layers"), "{e}");
+}
+
+#[test]
+fn segments_do_not_overlap() {
+    let e = with("f32", "segment w2", "offset", "0");
+    assert_eq!(e.to_string(), "w1 and w2 overlap in memory and in time");
+}
+
+#[test]
+fn buffers_lie_in_the_arena() {
+    for (key, value) in [("offset", "64"), ("offset", "1048576"), ("row_bytes", "129")] {
+        let e = with("f32", "buffer b0", key, value);
+        assert!(matches!(&e, PlanError::Place { what, .. } if what == "b0"), "{key}: {e}");
+    }
+    let e = with("f32", "arena", "thread_bytes", "0");
+    assert!(matches!(e, PlanError::Place { .. }), "{e}");
+}
+
+#[test]
+fn buffers_that_live_together_lie_apart() {
+    let stream = field(&line("f32", "buffer b0"), "offset").replace("offset=", "");
+    let e = with("f32", "buffer b2", "offset", &stream);
+    assert!(matches!(&e, PlanError::Overlap { .. }), "{e}");
+}
+
+#[test]
+fn lifetimes_cover_the_use() {
+    let e = with("f32", "buffer b0", "live", "0..3");
+    assert!(matches!(&e, PlanError::Lifetime { used: (0, 7), .. }), "{e}");
+    assert_eq!(e.to_string(), "b0: stated live (0, 3), but kernels use it in (0, 7)");
+}
+
+/// A tables' buffer of the prologue is read again in the next layer, after the last kernel that names it.
+#[test]
+fn what_enters_the_block_lives_through_it() {
+    let e = with("f32", "buffer b1", "live", "0..2");
+    assert!(matches!(&e, PlanError::Lifetime { used: (0, 6), .. }), "{e}");
+}
+
+/// Attention after the linear that reads its result; q lives one kernel longer for it.
+#[test]
+fn nothing_is_read_before_it_is_written() {
+    let (attention, linear, q) = (line("f32", "k3 "), line("f32", "k4 "), line("f32", "buffer b2"));
+    let swapped = format!("{linear}\n{attention}\n");
+    let text = plan("f32", &NO_BIAS).to_string();
+    let text = text.replace(&format!("{attention}\n{linear}\n"), &swapped);
+    let text = text.replace(&q, &q.replace("live=1..3", "live=1..4"));
+    let e = Checked::of(parse(&text).expect("the text parses")).expect_err("k3 reads what k4 writes");
+    assert_eq!(e.to_string(), "k3 reads b5 before anything wrote it");
+}
+
+#[test]
+fn a_plan_starts_with_embed_and_ends_with_logits() {
+    let embed = line("f32", "k0 ");
+    let e = broken("f32", &format!("{embed}\n"), "");
+    assert!(matches!(e, PlanError::Form { .. }), "{e}");
+    let e = with("f32", "k7 ", "out", "b0");
+    assert_eq!(e.to_string(), "a plan starts with one embed and ends with one linear to logits");
+}
+
+#[test]
+fn a_residual_is_added_in_place() {
+    let e = with("f32", "k4 ", "residual", "b5");
+    assert_eq!(e.to_string(), "a residual is added in place");
+}
+
+#[test]
+fn only_inputs_of_int8_weights_have_planes() {
+    for (dtype, start, planes) in [(I8, "k1 ", "0"), (I8, "k4 ", "3"), ("bf16", "k1 ", "1")] {
+        let old = line(dtype, start);
+        let e = match old.contains(" planes=") {
+            true => with(dtype, start, "planes", planes),
+            false => broken(dtype, &old, &format!("{old} planes={planes}")),
+        };
+        assert_eq!(e.to_string(), "inputs of int8 weights have 1 or 2 planes, others none");
+    }
+}
+
+/// A kernel's counter is reset while the next one runs.
+#[test]
+fn a_block_has_two_kernels() {
+    let text = plan("f32", &NO_BIAS).to_string();
+    let kept = |l: &&str| !["  k2", "  k3", "  k4", "  k5", "  k6"].iter().any(|k| l.starts_with(k));
+    let text: Vec<&str> = text.lines().filter(kept).collect();
+    let e = Checked::of(parse(&text.join("\n")).expect("the text parses")).expect_err("one kernel is left");
+    assert_eq!(e.to_string(), "a block has at least two kernels");
+}

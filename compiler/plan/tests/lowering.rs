@@ -1,0 +1,116 @@
+//! Optimised graphs to plans: the expected text, and what has no plan.
+//!
+//! `INSTA_UPDATE=always cargo test -p qwenc-plan` accepts changed plans.
+
+mod model;
+
+use model::{graph, plan, I8, NO_BIAS, TIED};
+use qwenc_ir::Checked;
+use qwenc_plan::{lower, LowerError, Options, Plan};
+
+fn check(name: &str, plan: &Checked<Plan>) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_description("INSTA_UPDATE=always cargo test -p qwenc-plan accepts a changed plan");
+    settings.bind(|| insta::assert_snapshot!(name, plan.to_string()));
+}
+
+#[test]
+fn f32_packs_gains_into_weights() {
+    check("f32", &plan("f32", &[]));
+}
+
+#[test]
+fn bf16_keeps_gains_as_vectors() {
+    check("bf16", &plan("bf16", &[]));
+}
+
+#[test]
+fn int8_prepares_the_input_of_every_linear() {
+    check("int8", &plan(I8, &[]));
+}
+
+/// The table is also read without the gain, so even f32 keeps the gain apart.
+#[test]
+fn a_tied_head_shares_the_embedding() {
+    check("f32_tied", &plan("f32", &[TIED]));
+}
+
+#[test]
+fn an_absent_bias_is_no_segment() {
+    let text = plan("bf16", &NO_BIAS).to_string();
+    assert!(!text.contains(" bias="), "{text}");
+}
+
+#[test]
+fn the_reserve_moves_the_image_by_pages() {
+    let reserved = lower(&graph("bf16", &[]), &Options { reserve: 1 }).expect("it can be planned");
+    let plain = plan("bf16", &[]);
+    assert_eq!(reserved.weights_bytes, plain.weights_bytes + 4096);
+    assert_eq!(reserved.layers_offset, plain.layers_offset + 4096);
+    assert_eq!(reserved.segments[0].offset, 4096);
+}
+
+#[test]
+fn sizes_are_those_of_the_model() {
+    let plan = plan("f32", &[]);
+    assert_eq!(plan.kv_bytes_per_position(), 2 * 2 * 4 * 4, "layers, k and v, head_dim, bytes of f32");
+    let linears = plan.segments.iter().skip(1).filter(|s| s.rows > 1);
+    let bytes: u64 = linears.map(|s| s.bytes() * if s.per_layer { 2 } else { 1 }).sum();
+    assert_eq!(plan.bytes_per_token(), bytes, "every matrix but the embedding");
+}
+
+fn refused(dtype: &str, edits: &[(&str, &str)]) -> LowerError {
+    lower(&graph(dtype, edits), &Options::default()).expect_err("this graph has no plan")
+}
+
+#[test]
+fn ops_that_the_optimiser_removes_have_no_kernel() {
+    let e = refused("bf16", &[("  return %out\n", "  %silu = silu %out : [T, 7]\n  return %silu\n")]);
+    assert!(matches!(e, LowerError::NoKernel { op: "silu", .. }), "{e}");
+    assert_eq!(e.to_string(), "Block %29: no kernel for silu; optimise the graph first");
+}
+
+#[test]
+fn f16_has_no_kernels() {
+    let e = refused("f16", &[]);
+    assert!(matches!(e, LowerError::WeightType { .. }));
+    assert_eq!(e.to_string(), "weight embed: no kernel reads f16; export it as f32, bf16 or int8");
+}
+
+#[test]
+fn weights_are_parts_and_one_gain() {
+    let dequant = "  %loose = weight @7 : W[7, 8]\n  %o = dequant %loose : f32[7, 8]\n";
+    let twice = "  %gu = scale_cols %gate_up %ffn_norm : W[38, 7]\n  %scaled_gate_up = scale_cols %gu %ffn_norm : W[38, 7]\n";
+    let below = "  %wk = scale_cols %k %attn_norm : W[4, 7]\n  %kv = concat_rows %wk %v : W[8, 7]\n";
+    let first = ("  %attn_norm = weight @1 : f32[7]\n", "");
+    let earlier = ("  %k = weight", "  %attn_norm = weight @1 : f32[7]\n  %k = weight");
+    let cases: [(&str, &[(&str, &str)]); 3] = [
+        ("dequant", &[("  %o = weight @7 : W[7, 8]\n", dequant)]),
+        ("scale_cols", &[("  %scaled_gate_up = scale_cols %gate_up %ffn_norm : W[38, 7]\n", twice)]),
+        ("concat_rows", &[first, earlier, ("  %kv = concat_rows %k %v : W[8, 7]\n", below)]),
+    ];
+    for (name, edits) in cases {
+        let e = refused("bf16", edits);
+        assert!(matches!(e, LowerError::WeightExpression { op, .. } if op == name), "{name}: {e}");
+    }
+}
+
+#[test]
+fn what_is_overwritten_is_not_used_again() {
+    let residual = ("%attn %o %none %x : [T, 7]", "%attn %o %none %x : [T, 7]\n  %late = add %h %x : [T, 7]");
+    let late = ("%y %down %none %h", "%y %down %none %late");
+    let e = refused("bf16", &[residual, late]);
+    assert!(matches!(e, LowerError::InPlace { .. }), "{e}");
+    assert_eq!(e.to_string(), "Block %20: the residual is used after being overwritten");
+    let slice = ("  %gate = weight", "  %late = slice start=0 len=7 %qkv : [T, 7]\n  %gate = weight");
+    let add = ("return %out", "%sum = add %out %late : [T, 7]\n  return %sum");
+    let e = refused("bf16", &[slice, add]);
+    assert_eq!(e.to_string(), "Block %16: q, k and v are used after being rotated in place");
+}
+
+#[test]
+fn a_block_ends_in_the_residual_stream() {
+    let e = refused("bf16", &[("linear_add %y %down %none %h", "linear %y %down %none")]);
+    assert_eq!(e.to_string(), "Block %28: the section must end in the residual stream's buffer");
+}

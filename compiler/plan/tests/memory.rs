@@ -1,0 +1,110 @@
+//! Buffers that share bytes are never needed at once. In: plans. Out: a run of their kernels that
+//! notes, for every byte of a row, which buffer wrote it last.
+//!
+//! It trusts neither the stated lifetimes nor the checker: it goes by the kernels' fields alone.
+
+mod model;
+
+use std::collections::BTreeMap;
+
+use model::{plan, I8, NO_BIAS, TIED};
+use qwenc_plan::{Plan, Rows};
+
+/// A kernel of the text form: its name and the buffers in its fields.
+struct Kernel {
+    name: String,
+    reads: Vec<usize>,
+    writes: Vec<usize>,
+}
+
+fn kernel(line: &str) -> Kernel {
+    let mut words = line.trim().split(' ').skip(1);
+    let name = words.next().expect("a kernel has a name").to_string();
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    for (key, value) in words.filter_map(|w| w.split_once('=')) {
+        let ids = value.split(',').filter_map(|b| b.strip_prefix('b')?.parse::<usize>().ok());
+        for id in ids {
+            match (name.as_str(), key) {
+                ("embed", _) | (_, "out" | "prepared") => writes.push(id),
+                // q is rotated in place.
+                (_, "qkv") => {
+                    reads.push(id);
+                    writes.push(id);
+                }
+                _ => reads.push(id),
+            }
+        }
+    }
+    Kernel { name, reads, writes }
+}
+
+/// Prologue, then the block once per layer, then the head.
+fn schedule(plan: &Plan) -> Vec<Kernel> {
+    let text = plan.to_string();
+    let all: Vec<&str> = text.lines().filter(|l| l.trim_start().starts_with('k')).collect();
+    let (prologue, rest) = all.split_at(plan.prologue.len());
+    let (block, head) = rest.split_at(plan.block.len());
+    let layers = (0..plan.dims.layers).flat_map(|_| block);
+    prologue.iter().chain(layers).chain(head).map(|l| kernel(l)).collect()
+}
+
+/// Bytes of row 0 of a buffer, in an arena per kind.
+fn bytes(plan: &Plan, id: usize) -> impl Iterator<Item = (bool, u64)> {
+    let b = &plan.buffers[id];
+    let step = b.rows == Rows::Step;
+    (b.offset..b.offset + b.row_bytes).map(move |at| (step, at))
+}
+
+fn check(plan: &Plan) {
+    let mut owner: BTreeMap<(bool, u64), usize> = BTreeMap::new();
+    for k in schedule(plan) {
+        for &id in &k.reads {
+            let mine = bytes(plan, id).all(|at| owner.get(&at) == Some(&id));
+            assert!(mine, "{} reads b{id}, which another buffer overwrote\n{plan}", k.name);
+        }
+        let mut touched = [k.reads.clone(), k.writes.clone()].concat();
+        touched.sort_unstable();
+        touched.dedup();
+        let mut seen = BTreeMap::new();
+        for id in touched {
+            for at in bytes(plan, id) {
+                let other = seen.insert(at, id);
+                assert_eq!(other, None, "{} touches b{id} on the same bytes\n{plan}", k.name);
+            }
+        }
+        for id in k.writes {
+            owner.extend(bytes(plan, id).map(|at| (at, id)));
+        }
+    }
+}
+
+#[test]
+fn no_buffer_is_overwritten_while_needed() {
+    for dtype in ["f32", "bf16", I8] {
+        for edits in [&[][..], &[TIED], &NO_BIAS] {
+            let plan = plan(dtype, edits);
+            assert!(plan.buffers.len() > 8, "the run proves little\n{}", *plan);
+            check(&plan);
+        }
+    }
+}
+
+/// The block's scratch is smaller than the sum of its buffers: memory is shared at all.
+#[test]
+fn memory_is_shared() {
+    let plan = plan("bf16", &[]);
+    let of_step = plan.buffers.iter().filter(|b| b.rows == Rows::Step);
+    let sum: u64 = of_step.map(|b| b.row_bytes).sum();
+    assert!(plan.row_bytes < sum, "{} of {sum}", plan.row_bytes);
+}
+
+/// The run above notices what it is for.
+#[test]
+#[should_panic(expected = "which another buffer overwrote")]
+fn an_overwritten_buffer_is_noticed() {
+    let mut plan = plan("bf16", &[]).into_inner();
+    let x = plan.buffers[0].offset;
+    let attention = plan.buffers.iter_mut().find(|b| b.name == "attention").expect("attention has a result");
+    attention.offset = x;
+    check(&plan);
+}

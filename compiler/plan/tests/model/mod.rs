@@ -1,0 +1,98 @@
+//! A tiny optimised Qwen3 with odd sizes, as text. In: a weight type and edits. Out: graphs, plans,
+//! and random weights, none of them zero.
+
+#![allow(dead_code)] // Each test crate uses its part.
+
+use std::borrow::Cow;
+
+use qwenc_ir::{parse, verify, Checked, DType, Graph, Scales, Tensor, WeightDecl, WeightError, WeightSource};
+use qwenc_plan::{lower, Options, Plan};
+
+const QWEN3: &str = include_str!("qwen3.txt");
+/// Shorter than a row, and no divisor of one.
+pub const I8: &str = "i8g3";
+/// Makes the head read the embedding.
+pub const TIED: (&str, &str) = ("%w = weight @13 : W", "%w = weight @0 : W");
+/// Takes the biases of q, k and v away.
+pub const NO_BIAS: [(&str, &str); 2] = [
+    (
+        "  %bq = weight @14 : f32[8]
+  %bk = weight @15 : f32[4]
+  %bv = weight @16 : f32[4]
+  %bkv = concat_rows %bk %bv : f32[8]
+  %bqkv = concat_rows %bq %bkv : f32[16]
+",
+        "  %nothing = absent : f32[]\n",
+    ),
+    ("%scaled %bqkv", "%scaled %nothing"),
+];
+
+/// The graph with weights of this type, after replacing parts of its text.
+pub fn graph(dtype: &str, edits: &[(&str, &str)]) -> Checked<Graph> {
+    let mut text = QWEN3.to_string();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from:?} is not in the text");
+        text = text.replace(from, to);
+    }
+    let text = numbered(&text.replace("W[", &format!("{dtype}[")));
+    let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    verify(graph).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Values have names in `qwen3.txt`, so that edits need not count; the text form wants numbers.
+fn numbered(text: &str) -> String {
+    let mut out = String::new();
+    let mut names: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        if line.ends_with('{') {
+            names.clear();
+        }
+        if let Some((name, _)) = line.trim().split_once(" = ") {
+            names.push(name);
+        }
+        let number = |word: &str| names.iter().rposition(|n| *n == word).map(|i| format!("%{i}"));
+        let words = line.split(' ').map(|word| number(word).unwrap_or_else(|| word.to_string()));
+        out += &(words.collect::<Vec<_>>().join(" ") + "\n");
+    }
+    out
+}
+
+/// Its plan.
+pub fn plan(dtype: &str, edits: &[(&str, &str)]) -> Checked<Plan> {
+    lower(&graph(dtype, edits), &Options::default()).expect("the graph can be planned")
+}
+
+/// The same values for the same tensor name.
+pub struct Random;
+
+impl WeightSource for Random {
+    fn tensor(&self, decl: &WeightDecl, layer: u32) -> Result<Tensor<'_>, WeightError> {
+        let name = decl.tensor_name(layer);
+        let (rows, cols) = match decl.shape[..] {
+            [n] => (1, n as usize),
+            [r, c] => (r as usize, c as usize),
+            _ => unreachable!("weights have one or two axes"),
+        };
+        let mut state =
+            name.bytes().fold(0x2545_f491_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_01b3));
+        let mut bits = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u32
+        };
+        // Exponents of 0.5 to 4, so that no value is zero, huge or not a number.
+        let mut next = || f32::from_bits(0x3f00_0000 + (bits() & 0x017f_ffff) + ((bits() & 1) << 31));
+        let mut bytes = |n: usize| -> Vec<u8> { (0..n).flat_map(|_| next().to_le_bytes()).collect() };
+        let n = rows * cols;
+        let (data, scales) = match decl.dtype {
+            DType::F32 => (bytes(n), None),
+            DType::F16 | DType::Bf16 => (bytes(n).chunks(4).flat_map(|b| [b[2], b[3]]).collect(), None),
+            DType::I8 { group } => {
+                let scales = bytes(rows * cols.div_ceil(group as usize));
+                // Never 0.
+                let q = |b: &[u8]| if b[0] == 0 { 127 } else { b[0] };
+                (bytes(n).chunks(4).map(q).collect(), Some(Scales::F32(Cow::Owned(scales))))
+            }
+        };
+        Tensor::new(&name, decl.dtype, (rows, cols), Cow::Owned(data), scales)
+    }
+}

@@ -1,0 +1,190 @@
+//! Packed images, read by a second reader that shares no code with the packer.
+//!
+//! In: plans and random tensors with odd sizes. Out: every element of every tensor found where the
+//! layout says, and nothing but padding between them. The layout is that of src/segment.rs.
+
+mod model;
+
+use model::{plan, Random, I8, NO_BIAS, TIED};
+use qwenc_ir::{Checked, DType, Tensor, WeightSource};
+use qwenc_plan::{pack, Layout, PackError, Plan, Segment};
+
+fn packed(plan: &Checked<Plan>) -> Vec<u8> {
+    let mut image = Vec::new();
+    let mut last = 0;
+    pack(plan, &Random, &mut image, &mut |done| last = done).expect("memory can be written");
+    assert_eq!((image.len() as u64, last), (plan.weights_bytes, plan.weights_bytes));
+    image
+}
+
+fn f32_at(bytes: &[u8], at: usize) -> f32 {
+    f32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// The element in row `l` of a panel and column `k`, by type. `cols` and `group` are of the segment.
+fn element(panel: &[u8], dtype: DType, cols: usize, l: usize, k: usize) -> f32 {
+    match dtype {
+        DType::F32 => f32_at(panel, (k * 32 + l) * 4),
+        DType::Bf16 | DType::F16 => {
+            let at = (k / 2) * 32 * 4 + l * 4 + (k % 2) * 2;
+            f32::from_bits(u32::from(u16::from_le_bytes([panel[at], panel[at + 1]])) << 16)
+        }
+        DType::I8 { group } => {
+            let (group, mut start, mut first) = (group as usize, 0, 0);
+            while k >= first + group {
+                start += 32 * 4 + 32 * group.div_ceil(4) * 4;
+                first += group;
+            }
+            assert!(first < cols);
+            let scale = f32_at(panel, start + 4 * l);
+            let at = start + 32 * 4 + (k - first) / 4 * 128 + l * 4 + (k - first) % 4;
+            (f32::from(panel[at]) - 128.0) * scale
+        }
+    }
+}
+
+fn panel_bytes(dtype: DType, cols: usize) -> usize {
+    match dtype {
+        DType::F32 => cols * 32 * 4,
+        DType::Bf16 | DType::F16 => cols.div_ceil(2) * 32 * 4,
+        DType::I8 { group } => {
+            let widths = (0..cols).step_by(group as usize).map(|at| (group as usize).min(cols - at));
+            widths.map(|w| 32 * 4 + 32 * w.div_ceil(4) * 4).sum()
+        }
+    }
+}
+
+/// Panel and row within it of row `r` of part `part`.
+fn place(s: &Segment, parts: &[Tensor], part: usize, r: usize) -> (usize, usize) {
+    let before: usize = parts[..part].iter().map(Tensor::rows).sum();
+    match s.layout {
+        Layout::PairedPanels => (r / 16, 16 * part + r % 16),
+        _ => ((before + r) / 32, (before + r) % 32),
+    }
+}
+
+fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
+    let load = |id: &qwenc_ir::WeightId| {
+        Random.tensor(&plan.weights[id.0 as usize], layer).expect("every weight is there")
+    };
+    let parts: Vec<Tensor> = s.parts.iter().map(load).collect();
+    let gain = s.gain.map(|g| load(&g).to_f32());
+    let size = panel_bytes(s.dtype, s.cols as usize);
+    assert_eq!(bytes.len() % size, 0, "{s:?}");
+    let mut used = vec![[false; 32]; bytes.len() / size];
+    for (part, tensor) in parts.iter().enumerate() {
+        let values = tensor.to_f32();
+        for r in 0..tensor.rows() {
+            let (panel, l) = place(s, &parts, part, r);
+            assert!(!std::mem::replace(&mut used[panel][l], true), "two rows in one lane: {s:?}");
+            for k in 0..tensor.cols() {
+                let found = element(&bytes[panel * size..][..size], s.dtype, tensor.cols(), l, k);
+                let factor = gain.as_ref().map_or(1.0, |g| g[k]);
+                let expected = values[r * tensor.cols() + k] * factor;
+                assert_eq!(found, expected, "part {part}, row {r}, column {k} of {s:?}");
+            }
+        }
+    }
+    for (panel, lanes) in used.iter().enumerate() {
+        for l in (0..32).filter(|&l| !lanes[l]) {
+            for k in 0..s.cols as usize {
+                let found = element(&bytes[panel * size..][..size], s.dtype, s.cols as usize, l, k);
+                assert_eq!(found, 0.0, "padding lane {l} of {s:?}");
+            }
+        }
+    }
+}
+
+fn check_vector(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
+    let parts = s.parts.iter().map(|id| &plan.weights[id.0 as usize]);
+    let mut expected: Vec<f32> =
+        parts.flat_map(|w| Random.tensor(w, layer).expect("every weight is there").to_f32()).collect();
+    assert_eq!(expected.len(), s.cols as usize);
+    expected.resize(bytes.len() / 4, 0.0);
+    let found: Vec<f32> = (0..bytes.len() / 4).map(|i| f32_at(bytes, 4 * i)).collect();
+    assert_eq!(found, expected, "{s:?}");
+}
+
+fn check(plan: &Checked<Plan>) {
+    let image = packed(plan);
+    let mut covered = vec![false; image.len()];
+    for layer in 0..plan.dims.layers {
+        for s in plan.segments.iter().filter(|s| s.per_layer || layer == 0) {
+            let base = if s.per_layer { plan.layers_offset + u64::from(layer) * plan.layer_bytes } else { 0 };
+            let (start, n) = ((base + s.offset) as usize, s.bytes() as usize);
+            covered[start..start + n].fill(true);
+            match s.layout {
+                Layout::Vector => check_vector(plan, s, layer, &image[start..start + n]),
+                _ => check_matrix(plan, s, layer, &image[start..start + n]),
+            }
+        }
+    }
+    let between = image.iter().zip(&covered).filter(|(_, covered)| !**covered);
+    assert!(between.into_iter().all(|(b, _)| *b == 0), "bytes between segments are zero");
+}
+
+#[test]
+fn every_element_is_where_the_layout_says() {
+    for dtype in ["f32", "bf16", I8, "i8g1", "i8g4", "i8g64"] {
+        for edits in [&[][..], &[TIED], &NO_BIAS] {
+            check(&plan(dtype, edits));
+        }
+    }
+}
+
+/// The tests above check gains and pairs only if plans have them.
+#[test]
+fn the_plans_have_gains_pairs_and_short_groups() {
+    let plan = plan("f32", &[]);
+    assert!(plan.segments.iter().any(|s| s.gain.is_some()));
+    assert!(plan.segments.iter().any(|s| s.layout == Layout::PairedPanels && s.rows % 32 != 0));
+    assert!(plan.segments.iter().any(|s| s.rows > 32 && s.rows % 32 != 0));
+    assert!(plan.segments.iter().any(|s| s.layout == Layout::Vector && s.parts.len() == 3));
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let plan = plan(I8, &[]);
+    assert_eq!(packed(&plan), packed(&plan));
+}
+
+struct Full;
+
+impl std::io::Write for Full {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let e = pack(&plan("f32", &[]), &Random, &mut Full, &mut |_| ()).expect_err("nothing fits");
+    assert!(matches!(e, PackError::Io(_)), "{e}");
+    assert!(e.to_string().starts_with("writing the packed weights: "), "{e}");
+}
+
+/// Answers each request with a tensor of another shape or type.
+struct Wrong(DType, (usize, usize));
+
+impl WeightSource for Wrong {
+    fn tensor(&self, _: &qwenc_ir::WeightDecl, _: u32) -> Result<Tensor<'_>, qwenc_ir::WeightError> {
+        let (rows, cols) = self.1;
+        let bytes = vec![0; self.0.bytes((rows * cols) as u64) as usize];
+        Tensor::new("wrong", self.0, self.1, bytes.into(), None)
+    }
+}
+
+#[test]
+fn tensors_that_are_not_as_declared_are_refused() {
+    for (source, message) in [
+        (Wrong(DType::F32, (37, 8)), "tensor embed: expected [37, 7], found [37, 8]"),
+        (Wrong(DType::Bf16, (37, 7)), "tensor embed: expected f32, found bf16"),
+    ] {
+        let e = pack(&plan("f32", &[]), &source, &mut Vec::new(), &mut |_| ()).expect_err("it is wrong");
+        assert_eq!(e.to_string(), message);
+    }
+}

@@ -1,0 +1,63 @@
+//! The text form: what is printed parses back to the same plan; what is wrong is named with its line.
+
+mod model;
+
+use model::{plan, I8, NO_BIAS, TIED};
+use qwenc_plan::parse;
+
+#[test]
+fn plans_round_trip() {
+    let windows = (
+        "rope theta=10000\n",
+        "rope theta=500000 llama3 factor=32 low=1 high=4 original_context=8192\nwindows 8 -\n",
+    );
+    for dtype in ["f32", "bf16", I8, "i8g64"] {
+        for edits in [&[][..], &[TIED], &NO_BIAS, &[windows]] {
+            let plan = plan(dtype, edits);
+            let text = plan.to_string();
+            let parsed = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            assert_eq!(parsed, *plan, "{text}");
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
+}
+
+/// The error of the text with `from` replaced, without its line number.
+fn refused(from: &str, to: &str) -> String {
+    let text = plan(I8, &[]).to_string();
+    assert!(text.contains(from), "{from:?} is not in\n{text}");
+    let e = parse(&text.replacen(from, to, 1)).expect_err("the text is wrong");
+    let line = text.lines().position(|l| l.contains(from.lines().next().unwrap_or_default()));
+    assert_eq!(Some(e.line), line.map(|l| l + 1), "{e}");
+    e.what
+}
+
+#[test]
+fn errors_name_what_is_wrong() {
+    assert_eq!(refused("hidden=7", "hidden=x"), "expected a number, found \"x\"");
+    assert_eq!(refused("layers_offset=", "offset="), "layers_offset= is missing");
+    assert_eq!(
+        refused("layout=panels", "layout=tiles"),
+        "expected vector, panels or paired, found \"tiles\""
+    );
+    assert_eq!(refused("segment w0 i8g3", "segment w0 i4"), "expected a dtype");
+    assert_eq!(refused("parts=@0", "parts=0"), "expected @ and a number, found \"0\"");
+    assert_eq!(refused(" out=b0 ", " "), "out= is missing");
+    assert_eq!(refused("rope=b1", "rope=w1"), "expected b and a number, found \"w1\"");
+    assert_eq!(refused("live=0..", "live=0-"), "live: expected first..last");
+    assert_eq!(
+        refused("out=logits", "out=probabilities"),
+        "expected b and a number, found \"probabilities\""
+    );
+    assert_eq!(refused("table=w0", "row=w0"), "table= is missing");
+}
+
+#[test]
+fn a_kernel_is_what_its_fields_say() {
+    let e = refused("k3 attention", "k3 linear");
+    assert_eq!(e, "input= is missing");
+    let e = refused("k4 linear_add", "k4 norm_linear");
+    assert!(e.starts_with("unknown kernel \"norm_linear\"; its fields make \"linear_add\""), "{e}");
+    let e = refused("k4 linear_add", "k4 conv");
+    assert!(e.starts_with("unknown kernel \"conv\""), "{e}");
+}

@@ -1,0 +1,48 @@
+//! Weights that lie beyond 4 GiB of the executable's own file: no offset is cut to 32 bits.
+//!
+//! The file is sparse, so it needs no more room on the disk than the sample does.
+
+use std::os::unix::fs::MetadataExt;
+
+use qwenc_ir::verify;
+use qwenc_link::{Assets, Executable, Image, Weights};
+use qwenc_llvm::{emit, emit_entry, Cpu};
+use qwenc_models::{export, Checkpoint, ModelFile, Quant};
+use qwenc_opt::{optimise, Limits, Machine};
+use qwenc_plan::{lower, Options};
+use qwenc_tests::golden::{answers, greedy, say};
+use qwenc_tests::variants::folder;
+
+const RESERVE: u64 = (4 << 30) + (1 << 20);
+
+#[test]
+fn are_read_where_they_are() {
+    let folder = folder();
+    let (model, output) = (folder.join("model.bin"), folder.join("qwen"));
+    export(&Checkpoint::sample(), &model, Some(Quant::Bf16), &mut |_, _| {}).unwrap();
+    let model = ModelFile::open(&model).unwrap();
+
+    let graph = verify(model.graph().unwrap()).unwrap();
+    let graph = optimise(&graph, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
+    let plan = lower(&graph, &Options { reserve: RESERVE }).unwrap();
+    assert!(
+        plan.segments.iter().all(|s| s.per_layer || s.offset >= RESERVE) && plan.layers_offset >= RESERVE
+    );
+    let artifact = emit(&plan, &Cpu::named("native").unwrap()).unwrap();
+    let executable = Executable::new(&output).unwrap();
+    let assets = Assets { tokenizer: model.tokenizer_json().unwrap().as_bytes(), metadata: b"{}" };
+    let image =
+        Image::write(&executable.image_path(), &plan, &model, assets, artifact.code_id, &mut |_| {}).unwrap();
+    let entry = emit_entry(&image.identity).unwrap();
+    executable.finish(&[&entry, &artifact.object], &image, Weights::Embed).unwrap();
+
+    let about = output.metadata().unwrap();
+    assert!(about.len() > RESERVE, "{} bytes", about.len());
+    assert!(about.blocks() * 512 < 64 << 20, "the file is not sparse: {} blocks", about.blocks());
+    let answer = &answers()[0];
+    let n = answer.ids.len().to_string();
+    assert_eq!(greedy(&output, &answer.prompt_ids, &["--max-tokens", &n]), answer.ids);
+    let said = say(&output, &["generate", "The capital of Brazil is", "--max-tokens", "2"]).ok();
+    assert_eq!(said, " Brasília.\n");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -1,0 +1,59 @@
+//! `qwenc inspect`: what it says of a good file, of a folder with something missing, and as JSON.
+
+use qwenc_tests::forged;
+use qwenc_tests::golden;
+use qwenc_tests::program::{qwenc, run};
+use qwenc_tests::variants::folder;
+use serde_json::Value;
+
+use crate::shown::stable;
+
+fn inspect(args: &[&str]) -> String {
+    stable(&run(&mut qwenc(&[&["inspect"], args].concat())).ok())
+}
+
+fn sample() -> String {
+    let path = folder().join("model.bin").to_str().unwrap().to_string();
+    run(&mut qwenc(&["export", "sample", "-o", &path])).ok();
+    path
+}
+
+#[test]
+fn a_model_bin_as_text() {
+    let text = inspect(&[&sample()]);
+    insta::assert_snapshot!(text);
+    assert_eq!(inspect(&["sample"]), text.replace("[folder]/model.bin", "sample"));
+}
+
+#[test]
+fn a_model_bin_as_json() {
+    let found: Value = serde_json::from_str(&inspect(&["--json", &sample()])).unwrap();
+    assert_eq!(found["kind"], "model.bin version 2");
+    assert_eq!(found["parameters"], 1_246_848);
+    assert_eq!(found["file_bytes"], 2_656_640);
+    assert_eq!(found["stated_hash"], found["computed_hash"]);
+    assert_eq!(found["problems"], serde_json::json!([]));
+    let header = |name: &str| {
+        let fields = found["header"].as_array().unwrap();
+        fields.iter().find(|f| f["name"] == name).unwrap()["value"].as_str().unwrap().to_string()
+    };
+    assert_eq!(
+        (header("head_dim"), header("n_layers"), header("vocab_size")),
+        ("64".into(), "4".into(), "2048".into())
+    );
+    let tensors = found["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 46);
+    assert_eq!(tensors[0]["name"], "model.layers.0.self_attn.q_proj.weight");
+    assert_eq!(tensors[0]["shape"], serde_json::json!([256, 128]));
+}
+
+#[test]
+fn a_checkpoint_with_a_tensor_missing() {
+    let (checkpoint, tensor) = forged::without_last_tensor(&golden::folder("qwen3-tied"));
+    let path = checkpoint.to_str().unwrap();
+    let shown = inspect(&[path]);
+    insta::assert_snapshot!(shown);
+    let found: Value = serde_json::from_str(&inspect(&["--json", path])).unwrap();
+    let problems = found["problems"].as_array().unwrap();
+    assert!(problems.len() == 1 && problems[0].as_str().unwrap().contains(&tensor), "{problems:?}");
+}

@@ -1,0 +1,19 @@
+//! The whole way, as a user goes it: the real `qwenc`, and the executables that it makes.
+//!
+//! One test executable, so that every model is compiled once. Run `cargo build --workspace` first, or
+//! scripts/test.sh.
+// A failure here is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
+mod alone;
+mod beyond_4_gib;
+mod cpus;
+mod inspect;
+mod refused_models;
+mod refused_outputs;
+mod refused_runs;
+mod same_bits;
+mod same_bytes;
+mod sample;
+mod shown;
+mod transformers;
