@@ -221,6 +221,10 @@ impl<'c> Code<'c, '_> {
         built(self.b.build_int_compare(p, a, b, ""))
     }
 
+    pub fn and(&self, a: Int<'c>, b: Int<'c>) -> Int<'c> {
+        built(self.b.build_and(a, b, ""))
+    }
+
     pub fn and_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
         built(self.b.build_and(a, b, ""))
     }

@@ -3,7 +3,7 @@
 //! In: a checked plan and a CPU. Out: object bytes, or assembly or IR as text. Invariant: nothing
 //! outside plan and CPU reaches the module, so its bytes depend on nothing else.
 
-use inkwell::attributes::AttributeLoc;
+use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
@@ -178,6 +178,9 @@ fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> Fun
     let function = step::declare(unit, &format!("k{number}_{}", kernel.name()));
     let code = code(unit, function);
     code.b.position_at_end(unit.cx.append_basic_block(function, "entry"));
+    // Kernels stay functions of their own, so that a profile names them.
+    let noinline = Attribute::get_named_enum_kind_id("noinline");
+    function.add_attribute(AttributeLoc::Function, unit.cx.create_enum_attribute(noinline, 0));
     let k = Kernel::new(code, number);
     match kernel {
         PlanKernel::Embed(e) => embed::emit(&k, e),

@@ -26,7 +26,7 @@ pub fn digraph(section: &Section) -> DiGraph<NodeId, ()> {
 pub fn dead(section: &Section) -> Vec<NodeId> {
     let g = digraph(section);
     let mut live = vec![false; section.nodes.len()];
-    if let Some(root) = section.root {
+    if let Some(root) = section.root.filter(|r| (r.0 as usize) < section.nodes.len()) {
         let reversed = Reversed(&g);
         let mut dfs = Dfs::new(reversed, NodeIndex::new(root.0 as usize));
         while let Some(i) = dfs.next(reversed) {

@@ -38,7 +38,11 @@ impl Definitions {
     fn of(text: &str) -> Definitions {
         let mut found = Definitions::default();
         let (mut item, mut attribute) = (String::new(), String::new());
-        for line in text.lines().map(str::trim) {
+        for line in text.lines() {
+            if line == "}" {
+                item.clear();
+            }
+            let line = line.trim();
             let words: Vec<&str> = line.split([' ', '(', ')', ',']).filter(|w| !w.is_empty()).collect();
             match words.as_slice() {
                 ["pub", "struct" | "enum", name, "{"] => item = (*name).to_string(),
