@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use qwenc_ir::{Checked, DType, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
+use qwenc_ir::{Checked, DType, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
 
 use crate::memory;
 use crate::plan::{BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv};
@@ -349,9 +349,4 @@ fn input_planes(dtype: DType) -> u32 {
         DType::I8 { .. } => 2,
         _ => 0,
     }
-}
-
-/// Whether a linear's input rows need work before its weights are read.
-pub(crate) fn needs_preparation(dtype: DType, norm: Option<Eps>) -> bool {
-    norm.is_some() || matches!(dtype, DType::I8 { .. })
 }

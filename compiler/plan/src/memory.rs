@@ -5,7 +5,6 @@
 
 use qwenc_ir::{DType, Eps};
 
-use crate::lower::needs_preparation;
 use crate::plan::{Buffer, BufferId, Dest, Kernel, Plan, Rows};
 use crate::round_up;
 use crate::segment::{SegmentId, PANEL_ROWS};
@@ -39,6 +38,11 @@ pub(crate) fn prepared_row_bytes(dtype: DType, planes: u32, cols: u32) -> u64 {
         _ => 4 * cols,
     };
     round_up(bytes, ALIGN)
+}
+
+/// Whether a linear's input rows need work before its weights are read.
+fn needs_preparation(dtype: DType, norm: Option<Eps>) -> bool {
+    norm.is_some() || matches!(dtype, DType::I8 { .. })
 }
 
 /// Buffers for a linear's prepared rows, if it prepares any.

@@ -197,6 +197,12 @@ impl<'a> Fields<'a> {
         self.values.get(key).copied().ok_or_else(|| format!("{key}= is missing"))
     }
 
+    fn one_of(&self, key: &str, words: [&'static str; 2]) -> Parsed<&'static str> {
+        let text = self.text(key)?;
+        let known = words.into_iter().find(|w| *w == text);
+        known.ok_or_else(|| format!("{key}: expected {} or {}, found {text:?}", words[0], words[1]))
+    }
+
     fn get<T: FromStr>(&self, key: &str) -> Parsed<T> {
         let text = self.text(key)?;
         text.parse().map_err(|_| format!("{key}: expected a number, found {text:?}"))
@@ -242,7 +248,7 @@ fn segment(f: &Fields) -> Parsed<Segment> {
         rows: f.get("rows")?,
         cols: f.get("cols")?,
         layout,
-        per_layer: f.text("in")? == "layer",
+        per_layer: f.one_of("in", ["image", "layer"])? == "layer",
         offset: f.get("offset")?,
     })
 }
@@ -253,7 +259,7 @@ fn buffer(f: &Fields) -> Parsed<Buffer> {
         name: f.text("name")?.to_string(),
         width: f.get("width")?,
         row_bytes: f.get("row_bytes")?,
-        rows: if f.text("rows")? == "step" { Rows::Step } else { Rows::Thread },
+        rows: if f.one_of("rows", ["step", "thread"])? == "step" { Rows::Step } else { Rows::Thread },
         offset: f.get("offset")?,
         live: live.ok_or("live: expected first..last")?,
     })

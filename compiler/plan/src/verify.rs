@@ -1,10 +1,11 @@
 //! The laws of a plan. In: any plan. Out: the first law it breaks.
 
-use qwenc_ir::{DType, Verify};
+use qwenc_ir::{DType, Verify, WeightId};
 
 use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
-use crate::plan::{BufferId, Dest, Kernel, Linear, Plan};
-use crate::segment::{Layout, SegmentId};
+use crate::plan::{BufferId, Dest, Kernel, Linear, Plan, Rows};
+use crate::round_up;
+use crate::segment::{Layout, Segment, SegmentId, PANEL_ROWS};
 
 /// A broken law.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -26,6 +27,14 @@ pub enum PlanError {
         expected: u64,
         /// In the plan.
         found: u64,
+    },
+    /// A segment that is not what its parts make.
+    #[error("{segment}: {law}: does not hold")]
+    Segment {
+        /// The segment.
+        segment: SegmentId,
+        /// What must hold.
+        law: &'static str,
     },
     /// Offset or size out of its place.
     #[error("{what}: offset {offset} and size {bytes} are not aligned within {limit}")]
@@ -106,6 +115,7 @@ fn check_segments(plan: &Plan) -> Result<(), PlanError> {
                 return Err(PlanError::Undefined { what: w.to_string() });
             }
         }
+        check_parts(plan, s).map_err(|law| PlanError::Segment { segment: SegmentId(i as u32), law })?;
         let limit = if s.per_layer { plan.layer_bytes } else { plan.layers_offset };
         let (offset, bytes) = (s.offset, s.bytes());
         if offset % 64 != 0 || bytes > limit || offset > limit - bytes {
@@ -123,6 +133,37 @@ fn check_segments(plan: &Plan) -> Result<(), PlanError> {
         false => {
             let (what, offset) = ("layers".to_string(), plan.layers_offset);
             Err(PlanError::Place { what, offset, bytes: records, limit: plan.weights_bytes })
+        }
+    }
+}
+
+/// A segment holds exactly the rows of its parts.
+fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
+    let shape = |w: &WeightId| plan.weights[w.0 as usize].shape.as_slice();
+    let sum = |f: fn(&[u32]) -> u32| s.parts.iter().map(|w| u64::from(f(shape(w)))).sum::<u64>();
+    let law = |holds: bool, law: &'static str| if holds { Ok(()) } else { Err(law) };
+    let axes = if s.layout == Layout::Vector { 1 } else { 2 };
+    law(!s.parts.is_empty(), "has at least one part")?;
+    law(s.parts.iter().all(|w| shape(w).len() == axes), "joins vectors, or matrices")?;
+    let layers = |w: &WeightId| plan.weights[w.0 as usize].per_layer() == s.per_layer;
+    law(s.parts.iter().chain(&s.gain).all(layers), "is per-layer like its parts")?;
+    if let Some(gain) = &s.gain {
+        let takes = s.dtype == DType::F32 && s.layout != Layout::Vector;
+        law(takes, "takes in a gain only as a matrix of f32")?;
+        law(shape(gain) == [s.cols], "has a gain as long as its rows")?;
+    }
+    match s.layout {
+        Layout::Vector => {
+            law(sum(|shape| shape[0]) == u64::from(s.cols) && s.rows == 1, "is as long as its parts")?;
+            law(s.dtype == DType::F32, "holds vectors as f32")
+        }
+        _ => {
+            law(sum(|shape| shape[0]) == u64::from(s.rows), "has the rows of its parts")?;
+            law(s.parts.iter().all(|w| shape(w)[1] == s.cols), "has the columns of its parts")?;
+            let dtype = |w: &WeightId| plan.weights[w.0 as usize].dtype == s.dtype;
+            law(s.parts.iter().all(dtype), "has the type of its parts")?;
+            let pair = s.parts.len() == 2 && shape(&s.parts[0]) == shape(&s.parts[1]);
+            law(s.layout != Layout::PairedPanels || pair, "pairs two parts of one shape")
         }
     }
 }
@@ -154,9 +195,12 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
         }
     };
     let width = |b: BufferId| plan.buffer(b).width;
+    let vector = |id: SegmentId| fits("vector layout", Layout::Vector as u32, plan.segment(id).layout as u32);
     let d = plan.dims;
     match *k {
         Kernel::Embed(e) => {
+            let layout = plan.segment(e.table).layout;
+            fits("embedding layout", Layout::Panels as u32, layout as u32)?;
             fits("embedding columns", d.hidden, plan.segment(e.table).cols)?;
             fits("embedding rows", d.vocab_rows, plan.segment(e.table).rows)?;
             fits("output width", d.hidden, width(e.out))?;
@@ -165,6 +209,7 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
         Kernel::PrepareQkv(p) => {
             fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(p.qkv))?;
             for gain in p.q_gain.into_iter().chain(p.k_gain) {
+                vector(gain)?;
                 fits("gain length", d.head_dim, plan.segment(gain).cols)?;
             }
             fits("rope width", d.head_dim, width(p.rope))
@@ -173,7 +218,10 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
             fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(q))?;
             fits("output width", d.q_width(), width(out))
         }
-        Kernel::Linear(l) => check_linear(plan, kernel, &l, &fits),
+        Kernel::Linear(l) => {
+            l.gain.into_iter().chain(l.bias).try_for_each(vector)?;
+            check_linear(plan, kernel, &l, &fits)
+        }
     }
 }
 
@@ -207,6 +255,12 @@ fn check_linear(
     if quantised != (1..=2).contains(&l.planes) || (!quantised && l.planes != 0) {
         return Err(PlanError::Form { what: "inputs of int8 weights have 1 or 2 planes, others none" });
     }
+    if l.prepared.is_some_and(|p| p.map(|b| plan.buffer(b).rows) != [Rows::Step, Rows::Thread]) {
+        return Err(PlanError::Form { what: "prepared rows are one buffer per step and one per thread" });
+    }
+    if l.swiglu && l.bias.is_some() {
+        return Err(PlanError::Form { what: "no kernel adds a bias before SwiGLU" });
+    }
     for p in l.prepared.into_iter().flatten() {
         let expected = prepared_row_bytes(w.dtype, l.planes, w.cols);
         let found = plan.buffer(p).row_bytes;
@@ -217,15 +271,32 @@ fn check_linear(
     Ok(())
 }
 
+/// Rows of f32 hold their columns, up to whole panels; prepared rows were checked with their linear.
+fn check_row(plan: &Plan, id: BufferId) -> Result<(), PlanError> {
+    let b = plan.buffer(id);
+    let prepared =
+        |k: &Kernel| matches!(k, Kernel::Linear(l) if l.prepared.into_iter().flatten().any(|p| p == id));
+    let needed = 4 * round_up(u64::from(b.width), u64::from(PANEL_ROWS));
+    let used_as_row = plan.kernels().any(|(_, k)| touched(k).contains(&id) && !prepared(k));
+    match used_as_row && (b.row_bytes < needed || b.rows != Rows::Step) {
+        true => {
+            let what = format!("{id} as rows of f32");
+            Err(PlanError::Place { what, offset: b.offset, bytes: needed, limit: b.row_bytes })
+        }
+        false => Ok(()),
+    }
+}
+
 fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
     for (i, (b, used)) in plan.buffers.iter().zip(lifetimes(plan)).enumerate() {
         let id = BufferId(i as u32);
+        check_row(plan, id)?;
         if used.0 <= used.1 && (b.live.0 > used.0 || b.live.1 < used.1) {
             return Err(PlanError::Lifetime { buffer: id, stated: b.live, used });
         }
         let limit = match b.rows {
-            crate::Rows::Step => plan.row_bytes,
-            crate::Rows::Thread => plan.thread_bytes,
+            Rows::Step => plan.row_bytes,
+            Rows::Thread => plan.thread_bytes,
         };
         if b.offset % 128 != 0
             || b.row_bytes % 128 != 0

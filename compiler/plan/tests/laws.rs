@@ -64,8 +64,6 @@ fn what_is_referred_to_exists() {
 #[test]
 fn widths_fit() {
     for (start, key, value, what) in [
-        ("segment w0", "cols", "6", "embedding columns"),
-        ("segment w0", "rows", "36", "embedding rows"),
         ("buffer b0", "width", "8", "output width"),
         ("buffer b1", "width", "8", "rope width"),
         ("k1 ", "input", "b2", "input width"),
@@ -77,9 +75,44 @@ fn widths_fit() {
         assert_misfit(&with("f32", start, key, value), what);
     }
     assert_misfit(&with("bf16", "k1 ", "gain", "w3"), "gain length");
-    assert_misfit(&with("f32", "k2 ", "q_gain", "w1"), "gain length");
+    assert_misfit(&with("f32", "k2 ", "q_gain", "w1"), "vector layout");
     assert_misfit(&broken("f32", "k4 linear_add", "k4 linear_add bias=w2"), "bias length");
     assert_misfit(&broken("f32", "vocab_rows=37", "vocab_rows=38"), "embedding rows");
+}
+
+#[test]
+fn segments_hold_their_parts() {
+    for (dtype, start, key, value, expected) in [
+        ("f32", "segment w0", "cols", "6", "has the columns of its parts"),
+        ("f32", "segment w0", "rows", "36", "has the rows of its parts"),
+        ("f32", "segment w0", "layout", "paired", "pairs two parts of one shape"),
+        ("f32", "segment w0", "layout", "vector", "joins vectors, or matrices"),
+        ("f32", "segment w1", "gain", "@0", "is per-layer like its parts"),
+    ] {
+        let e = with(dtype, start, key, value);
+        assert!(matches!(&e, PlanError::Segment { law, .. } if *law == expected), "{start} {key}: {e}");
+    }
+    for segment in ["segment w1", "segment w2"] {
+        let old = line("bf16", segment);
+        let e = broken("bf16", &old, &format!("{old} gain=@1"));
+        assert!(e.to_string().contains("takes in a gain only as a matrix of f32"), "{e}");
+    }
+    let e = with("bf16", "k1 ", "gain", "w2");
+    assert!(matches!(e, PlanError::Misfit { .. }), "{e}");
+}
+
+#[test]
+fn rows_hold_their_columns() {
+    let e = with("f32", "buffer b0", "row_bytes", "0");
+    assert!(matches!(&e, PlanError::Place { what, .. } if what.starts_with("b0 as rows")), "{e}");
+}
+
+#[test]
+fn prepared_rows_come_once_per_step_and_once_per_thread() {
+    let prepared = field(&line(I8, "k1 "), "prepared").replace("prepared=", "");
+    let (step, thread) = prepared.split_once(',').expect("two buffers");
+    let e = with(I8, "k1 ", "prepared", &format!("{thread},{step}"));
+    assert!(matches!(e, PlanError::Form { .. }), "{e}");
 }
 
 #[test]
