@@ -215,6 +215,12 @@ fn encode(
     Ok(())
 }
 
+/// The name that [`export`] writes under until the file is whole: the same within a process.
+pub fn temporary_path(out: &Path) -> PathBuf {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    out.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
 /// A file beside the wanted one, removed unless finished.
 struct Temporary {
     file: File,
@@ -227,8 +233,7 @@ struct Temporary {
 impl Temporary {
     /// Positioned after the header.
     fn create(out: &Path) -> Result<Temporary> {
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let path = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let path = temporary_path(out);
         let mut file = File::create(&path).map_err(io(out, "create"))?;
         file.write_all(&[0; HEADER_BYTES]).map_err(io(out, "write"))?;
         Ok(Temporary { file, path, wanted: out.to_path_buf(), finished: false })

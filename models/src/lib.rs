@@ -28,7 +28,7 @@ mod tensor_stats;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::Error;
-pub use export::{export, ExportReport, Progress};
+pub use export::{export, temporary_path, ExportReport, Progress};
 pub use family::Family;
 pub use inspect::{HeaderField, Inspection, MetadataEntry};
 pub use model_file::ModelFile;

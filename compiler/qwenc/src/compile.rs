@@ -16,6 +16,7 @@ use qwenc_plan::{lower, Options, Plan};
 use crate::args::{Compile, Emit, Target, WeightsPlace};
 use crate::input;
 use crate::inspect::print;
+use crate::interrupt;
 use crate::output::Output;
 use crate::progress;
 
@@ -87,7 +88,9 @@ impl Job {
             Some(Output::File(path)) => Place::Beside(qwenc_link::Executable::new(path)?),
             _ => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
         };
-        Ok(Job { output, started: Instant::now(), place })
+        let job = Job { output, started: Instant::now(), place };
+        interrupt::removes(job.scratch().to_path_buf());
+        Ok(job)
     }
 
     fn scratch(&self) -> &Path {

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
-use qwenc_models::{export, Checkpoint, ModelFile, Quant};
+use qwenc_models::{export, temporary_path, Checkpoint, ModelFile, Quant};
 
-use crate::progress;
 use crate::Misuse;
+use crate::{interrupt, progress};
 
 /// The word for the built-in model. A folder of that name is `./sample`.
 pub const SAMPLE: &str = "sample";
@@ -53,6 +53,7 @@ pub fn model(path: &Path, quant: Option<Quant>, scratch: &Path) -> Result<ModelF
 
 /// Exports with a progress bar, printing warnings.
 pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<qwenc_models::ExportReport> {
+    interrupt::removes(temporary_path(to));
     let bar = progress::bytes("exporting", 0);
     let report = export(checkpoint, to, quant, &mut |done, total| {
         bar.set_length(total);

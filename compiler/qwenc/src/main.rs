@@ -10,6 +10,7 @@ mod cpu;
 mod export;
 mod input;
 mod inspect;
+mod interrupt;
 mod metadata;
 mod output;
 mod progress;
@@ -23,17 +24,20 @@ use args::{Args, Command};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let done = match &args.command {
-        Command::Export(a) => export::run(a),
-        Command::Inspect(a) => inspect::run(a),
-        Command::Compile(a) => compile::run(a),
-    };
-    match done {
+    match interrupt::install().and_then(|()| run(&args.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {}", message(&e));
             ExitCode::from(if e.is::<Misuse>() { 2 } else { 1 })
         }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Export(a) => export::run(a),
+        Command::Inspect(a) => inspect::run(a),
+        Command::Compile(a) => compile::run(a),
     }
 }
 
