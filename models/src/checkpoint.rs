@@ -9,19 +9,21 @@ use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::dialogue::{template_of, Dialogue};
 use crate::error::Result;
-use crate::family::TensorSpec;
 use crate::files::{self, Bytes};
+use crate::model_graph;
+use crate::named_tensors::{self, Stored, Tensors};
 use crate::shards::{self, Shards};
-use crate::stored::{self, Stored, Tensors};
+use crate::side_files::{template_of, SideFiles};
+use crate::tensor_check;
+use crate::tensor_spec::TensorSpec;
 
 /// An open checkpoint.
 pub struct Checkpoint {
     place: String,
     config_text: String,
     config: Config,
-    dialogue: Dialogue,
+    side_files: SideFiles,
     shards: Shards,
     /// Name and text of every text file read, for the source hashes.
     texts: Vec<(&'static str, String)>,
@@ -81,8 +83,8 @@ impl Checkpoint {
             (None, Some(text)) => template_of(&tokenizer_config, text)?,
             (None, None) => None,
         };
-        let dialogue =
-            Dialogue::new(&place, &config, texts.tokenizer.clone(), template, texts.generation.clone())?;
+        let side_files =
+            SideFiles::new(&place, &config, texts.tokenizer.clone(), template, texts.generation.clone())?;
         let sources = [
             ("chat_template.jinja", texts.chat_template),
             ("config.json", Some(texts.config.clone())),
@@ -93,8 +95,8 @@ impl Checkpoint {
         ];
         let sources = sources.into_iter().filter_map(|(name, text)| text.map(|t| (name, t))).collect();
         let checkpoint =
-            Checkpoint { place, config_text: texts.config, config, dialogue, shards, texts: sources };
-        match stored::problems(&checkpoint, &checkpoint.config, None).into_iter().next() {
+            Checkpoint { place, config_text: texts.config, config, side_files, shards, texts: sources };
+        match tensor_check::problems(&checkpoint, &checkpoint.config, None).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(checkpoint),
         }
@@ -112,33 +114,33 @@ impl Checkpoint {
 
     /// tokenizer.json to the byte.
     pub fn tokenizer_json(&self) -> Option<&str> {
-        self.dialogue.tokenizer.as_deref()
+        self.side_files.tokenizer.as_deref()
     }
 
     /// The chat template's Jinja source.
     pub fn chat_template(&self) -> Option<&str> {
-        self.dialogue.chat_template.as_deref()
+        self.side_files.chat_template.as_deref()
     }
 
     /// generation_config.json.
     pub fn generation_config(&self) -> Option<&Value> {
-        self.dialogue.generation.as_ref().map(|(_, value)| value)
+        self.side_files.generation.as_ref().map(|(_, value)| value)
     }
 
     /// Token ids that end generation: of config and generation config, ascending.
     pub fn stop_tokens(&self) -> Vec<u32> {
-        self.dialogue.stop_tokens.clone()
+        self.side_files.stop_tokens.clone()
     }
 
     /// What a person should know before relying on this checkpoint.
     pub fn warnings(&self) -> &[String] {
-        &self.dialogue.warnings
+        &self.side_files.warnings
     }
 
     /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
     /// declared f32 and widened exactly when read.
     pub fn graph(&self) -> Result<Graph> {
-        self.config.family.graph(&self.config, &|spec| self.common_type(spec))
+        model_graph::graph(&self.config, &|spec| self.common_type(spec))
     }
 
     fn common_type(&self, spec: &TensorSpec) -> DType {
@@ -153,12 +155,12 @@ impl Checkpoint {
 
     /// The type of a tensor that `assemble` has checked.
     pub(crate) fn float_type(&self, name: &str) -> DType {
-        self.find(name).and_then(|t| stored::float(t.entry.dtype)).unwrap_or(DType::F32)
+        self.find(name).and_then(|t| named_tensors::float(t.entry.dtype)).unwrap_or(DType::F32)
     }
 
     /// generation_config.json to the byte.
     pub(crate) fn generation_text(&self) -> Option<&str> {
-        self.dialogue.generation.as_ref().map(|(text, _)| text.as_str())
+        self.side_files.generation.as_ref().map(|(text, _)| text.as_str())
     }
 
     /// Name and bytes of every file that this checkpoint was read from, by name.
@@ -190,6 +192,6 @@ impl Tensors for Checkpoint {
 
 impl WeightSource for Checkpoint {
     fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
-        stored::tensor(self, decl, layer)
+        named_tensors::tensor(self, decl, layer)
     }
 }

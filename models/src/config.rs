@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::family::Family;
-use crate::fields::{self, Fields};
+use crate::json_fields::{self, Fields};
+use crate::qwen3;
 use crate::rope::{rope, MAX_CONTEXT};
 
 const MAX_LAYERS: u32 = 1024;
@@ -45,10 +46,12 @@ pub struct Config {
 impl Config {
     /// Parses the text of a config.json; `file` names it in messages.
     pub fn parse(file: &str, text: &str) -> Result<Config> {
-        let raw = fields::object(file, text)?;
+        let raw = json_fields::object(file, text)?;
         let fields = Fields { file, at: "", map: &raw };
         let family = Family::of(&fields)?;
-        let traits = family.traits(&fields)?;
+        let traits = match family {
+            Family::Qwen3 => qwen3::fields::traits(&fields)?,
+        };
         let dims = dims(&fields)?;
         let config = Config {
             family,
@@ -134,7 +137,7 @@ fn layer_types(fields: &Fields, layers: u32) -> Result<Option<Vec<bool>>> {
         Some("full_attention") => Ok(false),
         Some("sliding_attention") => Ok(true),
         _ => {
-            let what = format!("layer_types entry {}", fields::shown(t));
+            let what = format!("layer_types entry {}", json_fields::shown(t));
             Err(fields.unsupported(what, "full_attention, sliding_attention"))
         }
     });

@@ -16,9 +16,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files::io;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::layout::{plan, Item, Layout};
+use crate::named_tensors::{decode, Tensors};
+use crate::payload_layout::{plan, Item, Layout};
 use crate::quant::{self, Quant};
-use crate::stored::{decode, Tensors};
 
 /// Values converted at a time.
 const CHUNK_VALUES: usize = 1 << 20;
@@ -72,15 +72,15 @@ pub fn export(
     let source_bytes: u64 = checkpoint.sources().iter().map(|(_, b)| b.len() as u64).sum();
     // The layout follows the source hashes, so the total is a guess from the layout without them.
     let guess = plan(checkpoint, quant, &BTreeMap::new(), out)?;
-    let total = source_bytes + guess.image_header.len() as u64 + guess.data_bytes;
+    let total = source_bytes + guess.json_header.len() as u64 + guess.data_bytes;
     let mut meter = Meter { done: 0, total, tell: progress };
     let sources = hash_sources(checkpoint, &mut meter);
     let layout = plan(checkpoint, quant, &sources, out)?;
-    meter.total = source_bytes + layout.image_header.len() as u64 + layout.data_bytes;
+    meter.total = source_bytes + layout.json_header.len() as u64 + layout.data_bytes;
 
     let mut temporary = Temporary::create(out)?;
     let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
-    let payload_bytes = layout.image_header.len() as u64 + layout.data_bytes;
+    let payload_bytes = layout.json_header.len() as u64 + layout.data_bytes;
     let header = Header::new(checkpoint.config(), quant, payload_bytes, payload_hash);
     temporary.finish(&header.encode())?;
     Ok(ExportReport {
@@ -94,7 +94,7 @@ pub fn export(
 }
 
 fn own_type(checkpoint: &Checkpoint) -> Quant {
-    let matrices = crate::stored::expected(checkpoint.config());
+    let matrices = crate::model_graph::tensors_in_order(checkpoint.config());
     let mut matrices = matrices.iter().filter(|(_, spec)| spec.is_matrix());
     match matrices.all(|(name, _)| checkpoint.float_type(name) == qwenc_ir::DType::Bf16) {
         true => Quant::Bf16,
@@ -154,7 +154,7 @@ fn convert_all(
         meter.add(chunk.len());
         send.send(chunk).is_ok()
     };
-    if !emit(layout.image_header.clone()) {
+    if !emit(layout.json_header.clone()) {
         return Ok(());
     }
     for item in &layout.items {

@@ -16,11 +16,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::image::{self, Entry};
-use crate::layout::key;
 use crate::model_file::{check_size, Parts};
+use crate::named_tensors::{Stored, Tensors};
+use crate::payload::{self, Entry};
+use crate::payload_layout::key;
 use crate::shards;
-use crate::stored::{self, Stored, Tensors};
+use crate::tensor_check;
 use crate::tensor_stats::{summary, TensorSummary};
 
 /// A header field of a model.bin.
@@ -133,18 +134,18 @@ impl Inspection {
         out.problems.extend(check_size(path, &header, out.file_bytes).err().map(|e| e.to_string()));
         out.check_hash(path, &header, &map);
         let place = path.display().to_string();
-        match image::header(&place, &map, HEADER_BYTES) {
+        match payload::header(&place, &map, HEADER_BYTES) {
             Err(error) => out.problem(error),
-            Ok((mut image, (expected, found))) => {
+            Ok((mut payload, (expected, found))) => {
                 if expected != found {
-                    out.problem(image::wrong_length(&place, expected, found));
+                    out.problem(payload::wrong_length(&place, expected, found));
                 }
                 let data = |e: &Entry| map.get(e.range.clone());
-                out.add_tensors(image.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))));
-                out.add_metadata(&image.metadata);
-                let tensors = image.entries.iter().map(|(name, e)| (name.as_str(), (e, data(e)))).collect();
+                out.add_tensors(payload.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))));
+                out.add_metadata(&payload.metadata);
+                let tensors = payload.entries.iter().map(|(name, e)| (name.as_str(), (e, data(e)))).collect();
                 let found = Found { place: &place, tensors };
-                out.check_model(path, &header, &mut image.metadata, &found);
+                out.check_model(path, &header, &mut payload.metadata, &found);
             }
         }
         Ok(out)
@@ -171,9 +172,9 @@ impl Inspection {
             Err(error) => self.problem(error),
             Ok(parts) => {
                 self.problems.extend(parts.disagreements(path, header).iter().map(Error::to_string));
-                let wrong = stored::problems(found, &parts.config, Some(parts.quant.dtype()));
+                let wrong = tensor_check::problems(found, &parts.config, Some(parts.quant.dtype()));
                 self.problems.extend(wrong.iter().map(Error::to_string));
-                self.warnings = parts.dialogue.warnings;
+                self.warnings = parts.side_files.warnings;
             }
         }
     }
@@ -204,7 +205,8 @@ impl Inspection {
             Ok(config) => {
                 let tensors = listed.iter().map(|&(file, name, e)| (name, (e, data(file, e)))).collect();
                 let found = Found { place: &out.path.clone(), tensors };
-                out.problems.extend(stored::problems(&found, &config, None).iter().map(Error::to_string));
+                out.problems
+                    .extend(tensor_check::problems(&found, &config, None).iter().map(Error::to_string));
                 match Checkpoint::open(path) {
                     Ok(checkpoint) => out.warnings = checkpoint.warnings().to_vec(),
                     Err(error) if out.problems.is_empty() => out.problem(error),

@@ -4,26 +4,41 @@
 //! [`Graph`](qwenc_ir::Graph). Invariant: a file's counts, offsets and sizes are hostile until checked; what
 //! cannot be run right is refused by name.
 
-mod blocks;
-mod checkpoint;
+// config.json: what a model is.
 mod config;
-mod dialogue;
-mod error;
-mod export;
 mod family;
-mod fields;
-mod files;
-mod header;
-mod image;
-mod inspect;
-mod layout;
-mod model_file;
-mod quant;
-mod qwen3;
+mod json_fields;
 mod rope;
+
+// The model written down as a graph, and the tensors that it reads.
+mod graph_builder;
+mod model_graph;
+mod qwen3;
+mod tensor_spec;
+
+// A Hugging Face folder.
+mod checkpoint;
+mod files;
 mod shards;
-mod stored;
+mod side_files;
+
+// A model.bin: reading and writing one.
+mod export;
+mod header;
+mod model_file;
+mod payload_layout;
+mod quant;
+
+// What both have: safetensors, tensors by name.
+mod named_tensors;
+mod payload;
+mod tensor_check;
+
+// A lenient look at either.
+mod inspect;
 mod tensor_stats;
+
+mod error;
 
 pub use checkpoint::Checkpoint;
 pub use config::Config;

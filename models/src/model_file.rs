@@ -13,14 +13,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::dialogue::Dialogue;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::image::{self, Entry, Image};
-use crate::layout::key;
+use crate::model_graph;
+use crate::named_tensors::{self, Stored, Tensors};
+use crate::payload::{self, Entry, Payload};
+use crate::payload_layout::key;
 use crate::quant::Quant;
-use crate::stored::{self, Stored, Tensors};
+use crate::side_files::SideFiles;
+use crate::tensor_check;
 
 /// An open model.bin.
 pub struct ModelFile {
@@ -30,7 +32,7 @@ pub struct ModelFile {
     header: Header,
     quant: Quant,
     config: Config,
-    dialogue: Dialogue,
+    side_files: SideFiles,
     sources: Option<String>,
     exporter: Option<String>,
 }
@@ -47,7 +49,7 @@ impl ModelFile {
             return Err(Error::Hash { path: path.to_path_buf(), expected, found });
         }
         let place = path.display().to_string();
-        let Image { entries, mut metadata } = image::read(&place, &map, HEADER_BYTES)?;
+        let Payload { entries, mut metadata } = payload::read(&place, &map, HEADER_BYTES)?;
         let parts = Parts::read(path, &header, &mut metadata)?;
         if let Some(problem) = parts.disagreements(path, &header).into_iter().next() {
             return Err(problem);
@@ -59,11 +61,11 @@ impl ModelFile {
             header,
             quant: parts.quant,
             config: parts.config,
-            dialogue: parts.dialogue,
+            side_files: parts.side_files,
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
         };
-        match stored::problems(&file, &file.config, Some(file.quant.dtype())).into_iter().next() {
+        match tensor_check::problems(&file, &file.config, Some(file.quant.dtype())).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(file),
         }
@@ -81,22 +83,22 @@ impl ModelFile {
 
     /// tokenizer.json to the byte.
     pub fn tokenizer_json(&self) -> Option<&str> {
-        self.dialogue.tokenizer.as_deref()
+        self.side_files.tokenizer.as_deref()
     }
 
     /// The chat template's Jinja source.
     pub fn chat_template(&self) -> Option<&str> {
-        self.dialogue.chat_template.as_deref()
+        self.side_files.chat_template.as_deref()
     }
 
     /// generation_config.json.
     pub fn generation_config(&self) -> Option<&Value> {
-        self.dialogue.generation.as_ref().map(|(_, value)| value)
+        self.side_files.generation.as_ref().map(|(_, value)| value)
     }
 
     /// Token ids that end generation: of config and generation config, ascending.
     pub fn stop_tokens(&self) -> Vec<u32> {
-        self.dialogue.stop_tokens.clone()
+        self.side_files.stop_tokens.clone()
     }
 
     /// SHA-256 of all bytes after the header.
@@ -106,7 +108,7 @@ impl ModelFile {
 
     /// What a person should know before relying on this file.
     pub fn warnings(&self) -> &[String] {
-        &self.dialogue.warnings
+        &self.side_files.warnings
     }
 
     /// JSON object of source file names and their SHA-256, if the exporter stated them.
@@ -122,7 +124,7 @@ impl ModelFile {
     /// The graph: matrices of the file's type, norms and biases f32.
     pub fn graph(&self) -> Result<Graph> {
         let matrices = self.quant.dtype();
-        self.config.family.graph(&self.config, &|spec| if spec.is_matrix() { matrices } else { DType::F32 })
+        model_graph::graph(&self.config, &|spec| if spec.is_matrix() { matrices } else { DType::F32 })
     }
 }
 
@@ -130,7 +132,7 @@ impl ModelFile {
 pub(crate) struct Parts {
     pub config: Config,
     pub quant: Quant,
-    pub dialogue: Dialogue,
+    pub side_files: SideFiles,
     /// The weight type as the metadata repeats it.
     weights: Option<String>,
 }
@@ -145,8 +147,8 @@ impl Parts {
         let config = Config::parse(&format!("{place}: config.json"), &text)?;
         let mut take = |key: &str| metadata.remove(key);
         let (tokenizer, template) = (take(key::TOKENIZER), take(key::CHAT_TEMPLATE));
-        let dialogue = Dialogue::new(&place, &config, tokenizer, template, take(key::GENERATION))?;
-        Ok(Parts { config, quant, dialogue, weights: take(key::WEIGHTS) })
+        let side_files = SideFiles::new(&place, &config, tokenizer, template, take(key::GENERATION))?;
+        Ok(Parts { config, quant, side_files, weights: take(key::WEIGHTS) })
     }
 
     /// Where the header is not what the metadata implies.
@@ -193,6 +195,6 @@ impl Tensors for ModelFile {
 
 impl WeightSource for ModelFile {
     fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
-        stored::tensor(self, decl, layer)
+        named_tensors::tensor(self, decl, layer)
     }
 }

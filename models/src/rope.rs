@@ -7,7 +7,7 @@ use qwenc_ir::{Rope, Scaling};
 use serde_json::Map;
 
 use crate::error::{Error, Result};
-use crate::fields::Fields;
+use crate::json_fields::Fields;
 
 /// Largest context accepted, in tokens.
 pub(crate) const MAX_CONTEXT: u32 = 1 << 28;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::fields::{self, Fields};
 use crate::files::{self, Bytes};
-use crate::image::{self, Entry};
+use crate::json_fields::{self, Fields};
+use crate::payload::{self, Entry};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -71,7 +71,7 @@ fn weights_hint(dir: &Path) -> String {
 /// `weight_map` of the index: tensor to shard.
 fn placement(path: &Path, text: &str) -> Result<BTreeMap<String, String>> {
     let file = path.display().to_string();
-    let index = fields::object(&file, text)?;
+    let index = json_fields::object(&file, text)?;
     let index = Fields { file: &file, at: "", map: &index };
     let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object"))?;
     let placed = Fields { file: &file, at: "weight_map.", map };
@@ -95,7 +95,7 @@ pub(crate) fn read(dir: &Path, files: Vec<(String, Bytes)>) -> Result<Shards> {
     let mut tensors: HashMap<String, (usize, Entry)> = HashMap::new();
     for (i, (name, bytes)) in files.iter().enumerate() {
         let file = dir.join(name).display().to_string();
-        for (tensor, entry) in image::read(&file, bytes, 0)?.entries {
+        for (tensor, entry) in payload::read(&file, bytes, 0)?.entries {
             if let Some((earlier, _)) = tensors.insert(tensor.clone(), (i, entry)) {
                 let (first, second) = (files[earlier].0.clone(), name.clone());
                 return Err(Error::Duplicate { tensor, first, second });

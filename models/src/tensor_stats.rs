@@ -6,8 +6,8 @@ use serde::Serialize;
 use qwenc_ir::DType;
 use safetensors::Dtype;
 
-use crate::image::{name, Entry};
-use crate::stored::{decode, float};
+use crate::named_tensors::{decode, float};
+use crate::payload::{name, Entry};
 
 /// Values looked at together.
 const CHUNK_BYTES: usize = 1 << 20;

@@ -16,9 +16,11 @@ use crate::prepare;
 use crate::step::Kernel;
 use crate::{tile_float, tile_int8};
 
-/// How far ahead of the inner loop a single token's weights are fetched, in bytes: hardware
-/// prefetchers stop at the end of a 4 KiB page.
+/// How far ahead of the inner loop weights are fetched, in bytes: hardware prefetchers stop at the end
+/// of a 4 KiB page.
 pub(crate) const PREFETCH: u64 = 4096;
+/// Largest tile that fetches ahead: with few tokens a panel comes from memory, with many from cache.
+pub(crate) const PREFETCH_TILE: usize = 4;
 
 /// A panel's two vectors of results for one token.
 pub(crate) type Sums<'c> = [Vector<'c>; 2];
@@ -42,8 +44,6 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let out = Output::of(k, l);
     let weight = c.plan.segment(l.weight);
     let image = k.segment(l.weight);
-    let tile = tile_tokens(c.cpu.registers(), l.planes);
-    let tiled = c.times(c.div(tokens, c.int(tile)), tile);
     let panels = u64::from(weight.panels());
     k.take(c.int(panels), panels_at_once(panels, weight.panel_bytes()), |panel| {
         let weights = c.at(image, c.times(panel, weight.panel_bytes()));
@@ -58,11 +58,12 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
                 out.write(k, l, panel, row, sums);
             }
         };
-        if tile > 1 {
-            c.for_each(c.int(0), tiled, tile, |first| tokens_at(first, tile));
-        }
-        let rest = if tile > 1 { tiled } else { c.int(0) };
-        c.for_each(rest, tokens, 1, |first| tokens_at(first, 1));
+        tiles(c.cpu.registers(), l.planes).into_iter().fold(c.int(0), |first, tile| {
+            let left = c.sub(tokens, first);
+            let end = c.add(first, c.times(c.div(left, c.int(tile)), tile));
+            c.for_each(first, end, tile, |first| tokens_at(first, tile));
+            end
+        });
     });
     c.ret();
 }
@@ -73,11 +74,14 @@ fn panels_at_once(panels: u64, panel_bytes: u64) -> u64 {
     (BYTES / panel_bytes).clamp(1, panels.div_ceil(8))
 }
 
-/// Tokens per tile: as many accumulators as fit in registers beside weights and a broadcast. A token
-/// has two vectors of sums, and as many of integer dot products per plane.
-fn tile_tokens(registers: usize, planes: u32) -> u64 {
+/// Tokens per tile, largest first: as many accumulators as fit in registers beside weights and a
+/// broadcast, then smaller tiles for what is left, down to one. A token has two vectors of sums, and as
+/// many of integer dot products per plane.
+fn tiles(registers: usize, planes: u32) -> Vec<u64> {
     let per_token = 2 + 2 * planes as usize;
-    (registers.saturating_sub(6) / per_token).clamp(1, 12) as u64
+    let largest = (registers.saturating_sub(6) / per_token).clamp(1, 12) as u64;
+    let smaller = [4, 2, 1].into_iter().filter(|&n| n < largest);
+    std::iter::once(largest).chain(smaller).collect()
 }
 
 /// Normalises or quantises input rows. With one token every thread does so for itself, which saves

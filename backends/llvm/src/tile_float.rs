@@ -7,7 +7,7 @@ use qwenc_ir::DType;
 use qwenc_plan::{Segment, LANES, PANEL_ROWS};
 
 use crate::code::{Any, Code, Int, Ptr, Vector};
-use crate::linear::{Sums, PREFETCH};
+use crate::linear::{Sums, PREFETCH, PREFETCH_TILE};
 
 /// Steps of the loop body, so that its counter costs little.
 const UNROLL: u64 = 4;
@@ -50,7 +50,7 @@ fn one_step<'c>(
     inputs: Int<'c>,
     mut sums: Vec<Vector<'c>>,
 ) -> Vec<Vector<'c>> {
-    if x.len() == 1 {
+    if x.len() <= PREFETCH_TILE {
         c.prefetch(c.plus(weights, PREFETCH));
         c.prefetch(c.plus(weights, PREFETCH + 64));
     }

@@ -10,7 +10,7 @@ use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
 use crate::code::{Any, Code, Int, Ptr, Vector};
 use crate::cpu::Vnni;
-use crate::linear::{Sums, PREFETCH};
+use crate::linear::{Sums, PREFETCH, PREFETCH_TILE};
 use crate::tile_float::vectors;
 
 /// Quads of inputs unrolled in a loop body.
@@ -75,7 +75,7 @@ fn group_dots<'c>(c: &Code<'c, '_>, weights: Ptr<'c>, quads: u64, rows: &[Row<'c
     let init: Vec<Any> = planes.iter().flat_map(|p| [c.splat(p.correction, LANES).into(); 2]).collect();
     let quad = |at: Int<'c>, mut dots: Vec<Vector<'c>>| {
         let bytes = c.times(at, 4 * u64::from(PANEL_ROWS));
-        if rows.len() == 1 {
+        if rows.len() <= PREFETCH_TILE {
             c.prefetch(c.at(weights, c.add(bytes, c.int(PREFETCH))));
             c.prefetch(c.at(weights, c.add(bytes, c.int(PREFETCH + 64))));
         }

@@ -4,7 +4,8 @@ use petgraph::dot::{Config, Dot};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, Reversed};
 
-use crate::graph::{NodeId, Section};
+use crate::graph::Section;
+use crate::ids::NodeId;
 
 /// Edges run from operand to user. Operands that do not exist have no edge.
 pub fn digraph(section: &Section) -> DiGraph<NodeId, ()> {

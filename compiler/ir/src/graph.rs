@@ -4,100 +4,13 @@
 //! node's operands stand earlier in the same section; values cross sections only as a section's
 //! root becoming the next one's [`Op::Input`].
 
-use std::fmt;
-
+use crate::dims::Dims;
 use crate::dtype::DType;
+use crate::ids::{NodeId, WeightId};
 use crate::op::Op;
 use crate::rope::Rope;
 use crate::shape::{infer, ShapeError, Type};
-
-/// A node of one section; prints as `%12`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub u32);
-
-/// A row of [`Graph::weights`]; prints as `@3`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WeightId(pub u32);
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "%{}", self.0)
-    }
-}
-
-impl fmt::Display for WeightId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "@{}", self.0)
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Debug for WeightId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The sizes that shape laws refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dims {
-    /// Transformer blocks.
-    pub layers: u32,
-    /// Width of the residual stream, D.
-    pub hidden: u32,
-    /// Width inside the MLP, F.
-    pub intermediate: u32,
-    /// Query heads, H.
-    pub heads: u32,
-    /// Key and value heads, K; divides H.
-    pub kv_heads: u32,
-    /// Width of one head, h; even. Not always hidden / heads.
-    pub head_dim: u32,
-    /// Rows of the embedding, V; may exceed the tokenizer's size.
-    pub vocab_rows: u32,
-    /// Longest context trained for, in tokens.
-    pub context: u32,
-}
-
-impl Dims {
-    /// `H · h`.
-    pub fn q_width(&self) -> u32 {
-        self.heads * self.head_dim
-    }
-
-    /// `K · h`.
-    pub fn kv_width(&self) -> u32 {
-        self.kv_heads * self.head_dim
-    }
-}
-
-/// A stored tensor that the graph refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WeightDecl {
-    /// Name in the checkpoint; `*` stands for the layer, and makes the weight per-layer.
-    pub name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// `[out, in]`, or `[n]` for norms and biases.
-    pub shape: Vec<u32>,
-}
-
-impl WeightDecl {
-    /// Whether each layer has its own.
-    pub fn per_layer(&self) -> bool {
-        self.name.contains('*')
-    }
-
-    /// The tensor's name in the checkpoint, for this layer.
-    pub fn tensor_name(&self, layer: u32) -> String {
-        self.name.replace('*', &layer.to_string())
-    }
-}
+use crate::weights::WeightDecl;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,10 @@
 //! only by [`verify`].
 
 pub mod dataflow;
+mod dims;
 mod dtype;
 mod graph;
+mod ids;
 pub mod interp;
 mod op;
 mod rope;
@@ -15,11 +17,13 @@ mod text;
 mod verify;
 mod weights;
 
+pub use dims::Dims;
 pub use dtype::DType;
-pub use graph::{Dims, Graph, Node, NodeId, Section, SectionKind, WeightDecl, WeightId};
+pub use graph::{Graph, Node, Section, SectionKind};
+pub use ids::{NodeId, WeightId};
 pub use op::{Eps, Op, Slot};
 pub use rope::{Rope, Scaling};
 pub use shape::{infer, Extent, ShapeError, Type};
 pub use text::{parse, ParseError};
 pub use verify::{verify, Checked, Verify, VerifyError};
-pub use weights::{Scales, Tensor, WeightError, WeightSource};
+pub use weights::{Scales, Tensor, WeightDecl, WeightError, WeightSource};

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::graph::WeightId;
+use crate::ids::WeightId;
 
 /// The epsilon of an RMSNorm, compared and hashed by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

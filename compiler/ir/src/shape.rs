@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use crate::dims::Dims;
 use crate::dtype::DType;
-use crate::graph::{Dims, NodeId, WeightDecl, WeightId};
+use crate::ids::{NodeId, WeightId};
 use crate::op::Op;
+use crate::weights::WeightDecl;
 
 /// One axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

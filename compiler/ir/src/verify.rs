@@ -6,7 +6,9 @@
 use std::ops::Deref;
 
 use crate::dataflow;
-use crate::graph::{Dims, Graph, NodeId, SectionKind};
+use crate::dims::Dims;
+use crate::graph::{Graph, SectionKind};
+use crate::ids::NodeId;
 use crate::op::Op;
 use crate::shape::{infer, Extent, ShapeError, Type};
 

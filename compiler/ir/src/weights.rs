@@ -8,7 +8,29 @@ use std::borrow::Cow;
 use half::{bf16, f16};
 
 use crate::dtype::DType;
-use crate::graph::WeightDecl;
+
+/// A stored tensor that the graph refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightDecl {
+    /// Name in the checkpoint; `*` stands for the layer, and makes the weight per-layer.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// `[out, in]`, or `[n]` for norms and biases.
+    pub shape: Vec<u32>,
+}
+
+impl WeightDecl {
+    /// Whether each layer has its own.
+    pub fn per_layer(&self) -> bool {
+        self.name.contains('*')
+    }
+
+    /// The tensor's name in the checkpoint, for this layer.
+    pub fn tensor_name(&self, layer: u32) -> String {
+        self.name.replace('*', &layer.to_string())
+    }
+}
 
 /// Scales of a quantised tensor, `[rows, ceil(cols / group)]`.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use egg::Id;
 use qwenc_ir::Type;
 
-use crate::facts::{self, EGraph, Fact};
+use crate::analysis::{self, EGraph, Fact};
 use crate::language::Term;
 use crate::machine::{Machine, Work};
 use crate::section::Selection;
@@ -140,7 +140,7 @@ fn candidate(egraph: &EGraph, class: Id, term: &Term, machine: &Machine) -> Opti
     let (Term::Apply(kind, children), Fact::Value(result)) = (term, &egraph[class].data) else {
         return None;
     };
-    let op = facts::op(*kind, children, |id| &egraph[id].data)?;
+    let op = analysis::op(*kind, children, |id| &egraph[id].data)?;
     let operands: Vec<Id> = term.operands().iter().map(|&id| egraph.find(id)).collect();
     let types: Vec<&Type> = operands.iter().map(|&id| egraph[id].data.ty()).collect::<Option<_>>()?;
     let work = Work::of(op, &types, result, egraph.analysis.dims.head_dim);

@@ -5,10 +5,10 @@
 //! block and the head are rewritten, never the unrolled model; the same input gives the same output,
 //! since neither a clock nor an address takes part in any choice.
 
+mod analysis;
 mod cost;
 mod error;
 mod extract;
-mod facts;
 mod language;
 mod machine;
 mod random;
@@ -27,6 +27,7 @@ pub use machine::{Machine, Work};
 pub use report::{Difference, Report, RuleCount, RunnerUp, SectionReport, StageReport};
 pub use rules::{rules, Condition, Exactness, Guard, Rule, Stage};
 pub use saturate::Limits;
+use saturate::Saturated;
 
 /// The optimised graph and how it came about.
 #[derive(Clone, Debug)]
@@ -64,20 +65,20 @@ fn rewritten(
     machine: &Machine,
     limits: &Limits,
 ) -> Result<(Section, SectionReport), OptError> {
-    let saturated = saturate::saturate(graph, kind, limits)?;
-    let space = Space::new(&saturated.egraph, machine);
-    let (chosen, other) = space.cheapest(saturated.root).ok_or(OptError::NoExtraction { section: kind })?;
-    let section = section::from_selection(&saturated, &chosen)?;
+    let Saturated { section: equal, stages } = saturate::saturate(graph, kind, limits)?;
+    let space = Space::new(&equal.egraph, machine);
+    let (chosen, other) = space.cheapest(equal.root).ok_or(OptError::NoExtraction { section: kind })?;
+    let section = section::from_selection(&equal, &chosen)?;
     let runner_up = match other {
         Some(other) => {
-            let cost = Work::of_section(&section::from_selection(&saturated, &other)?, graph);
-            Some(RunnerUp::new(&saturated.egraph, &chosen, &other, cost))
+            let cost = Work::of_section(&section::from_selection(&equal, &other)?, graph);
+            Some(RunnerUp::new(&equal.egraph, &chosen, &other, cost))
         }
         None => None,
     };
     let before = Work::of_section(graph.section(kind), graph);
     let chosen = Work::of_section(&section, graph);
-    Ok((section, SectionReport { kind, stages: saturated.stages, before, chosen, runner_up }))
+    Ok((section, SectionReport { kind, stages, before, chosen, runner_up }))
 }
 
 /// Any graph that the rules make of this one, for tests of the rules: every extraction must agree
@@ -85,15 +86,15 @@ fn rewritten(
 pub fn random_extraction(graph: &Checked<Graph>, seed: u64) -> Result<Checked<Graph>, OptError> {
     let mut out = Graph::clone(graph);
     for (kind, salt) in REWRITTEN.into_iter().zip(0..) {
-        let saturated = saturate::saturate(graph, kind, &Limits::default())?;
-        let selection = random::any_well_founded(&saturated.egraph, saturated.root, seed ^ (salt << 32))
+        let equal = saturate::saturate(graph, kind, &Limits::default())?.section;
+        let selection = random::any_well_founded(&equal.egraph, equal.root, seed ^ (salt << 32))
             .ok_or(OptError::NoExtraction { section: kind })?;
-        *out.section_mut(kind) = section::from_selection(&saturated, &selection)?;
+        *out.section_mut(kind) = section::from_selection(&equal, &selection)?;
     }
     verify(out).map_err(OptError::Verify)
 }
 
 /// The saturated e-graph of one section as Graphviz text.
 pub fn egraph_dot(graph: &Checked<Graph>, kind: SectionKind, limits: &Limits) -> Result<String, OptError> {
-    Ok(saturate::saturate(graph, kind, limits)?.egraph.dot().to_string())
+    Ok(saturate::saturate(graph, kind, limits)?.section.egraph.dot().to_string())
 }

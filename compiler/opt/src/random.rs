@@ -5,7 +5,7 @@
 
 use egg::Id;
 
-use crate::facts::EGraph;
+use crate::analysis::EGraph;
 use crate::language::Term;
 use crate::section::Selection;
 

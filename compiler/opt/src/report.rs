@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter};
 
 use qwenc_ir::SectionKind;
 
-use crate::facts::{self, EGraph, Fact};
+use crate::analysis::{self, EGraph, Fact};
 use crate::language::Term;
 use crate::machine::{Machine, Work};
 use crate::rules::Stage;
@@ -103,7 +103,7 @@ impl RunnerUp {
 fn describe(egraph: &EGraph, class: egg::Id, term: &Term) -> String {
     match (term, &egraph[class].data) {
         (Term::Apply(kind, children), Fact::Value(ty)) => {
-            let op = facts::op(*kind, children, |id| &egraph[id].data);
+            let op = analysis::op(*kind, children, |id| &egraph[id].data);
             format!("{} : {ty}", op.map_or("?", |op| op.name()))
         }
         _ => term.to_string(),

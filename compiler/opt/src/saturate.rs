@@ -6,14 +6,15 @@
 
 use std::time::Duration;
 
-use egg::{Id, Runner, SimpleScheduler, StopReason};
+use egg::{Runner, SimpleScheduler, StopReason};
 use qwenc_ir::{Graph, SectionKind};
 
+use crate::analysis::{Fact, TypeAnalysis};
 use crate::error::OptError;
-use crate::facts::{EGraph, Fact};
+use crate::language::Term;
 use crate::report::{RuleCount, StageReport};
 use crate::rules::{rules, Rule, Stage};
-use crate::section::{self, Entered};
+use crate::section::{self, SectionEGraph};
 
 /// How far each stage may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +34,7 @@ impl Default for Limits {
 
 /// A section with everything that is equal to its parts.
 pub(crate) struct Saturated {
-    pub kind: SectionKind,
-    pub egraph: EGraph,
-    /// The class of the result.
-    pub root: Id,
-    /// The class and name of each labelled node of the source.
-    pub labels: Vec<(Id, String)>,
+    pub section: SectionEGraph,
     pub stages: Vec<StageReport>,
 }
 
@@ -57,7 +53,7 @@ pub(crate) fn saturate_with(
     limits: &Limits,
     rules: &[Rule],
 ) -> Result<Saturated, OptError> {
-    let Entered { mut egraph, root, labels } = section::enter(graph, kind)?;
+    let SectionEGraph { mut egraph, root, labels, .. } = section::enter(graph, kind)?;
     let mut stages = Vec::new();
     for stage in Stage::ALL {
         let rewrites = rules
@@ -81,10 +77,10 @@ pub(crate) fn saturate_with(
         }
     }
     let root = egraph.find(root);
-    Ok(Saturated { kind, egraph, root, labels, stages })
+    Ok(Saturated { section: SectionEGraph { kind, egraph, root, labels }, stages })
 }
 
-fn report(stage: Stage, runner: &Runner<crate::language::Term, crate::facts::Facts>) -> StageReport {
+fn report(stage: Stage, runner: &Runner<Term, TypeAnalysis>) -> StageReport {
     let mut fired: Vec<RuleCount> = Vec::new();
     for (name, &times) in runner.iterations.iter().flat_map(|i| &i.applied) {
         match fired.iter_mut().find(|r| r.rule == name.as_str()) {

@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use egg::Id;
 use qwenc_ir::{Graph, Node, NodeId, Section, SectionKind};
 
+use crate::analysis::{self, EGraph, Fact, TypeAnalysis};
 use crate::error::OptError;
-use crate::facts::{self, EGraph, Fact, Facts};
 use crate::language::{Attributes, Epsilon, Kind, Term};
-use crate::saturate::Saturated;
 
 /// The e-node chosen for each class that the result needs.
 pub(crate) type Selection = BTreeMap<Id, Term>;
 
 /// A section in an e-graph.
-pub(crate) struct Entered {
+pub(crate) struct SectionEGraph {
+    pub kind: SectionKind,
     pub egraph: EGraph,
     /// The class of the result.
     pub root: Id,
@@ -28,11 +28,11 @@ pub(crate) struct Entered {
 
 /// An empty e-graph that knows the graph's sizes and weights.
 pub(crate) fn empty(graph: &Graph) -> EGraph {
-    EGraph::new(Facts { dims: graph.dims, weights: graph.weights.clone() })
+    EGraph::new(TypeAnalysis { dims: graph.dims, weights: graph.weights.clone() })
 }
 
 /// The section's nodes as e-nodes.
-pub(crate) fn enter(graph: &Graph, kind: SectionKind) -> Result<Entered, OptError> {
+pub(crate) fn enter(graph: &Graph, kind: SectionKind) -> Result<SectionEGraph, OptError> {
     let section = graph.section(kind);
     let mut egraph = empty(graph);
     let mut classes: Vec<Id> = Vec::with_capacity(section.nodes.len());
@@ -50,11 +50,11 @@ pub(crate) fn enter(graph: &Graph, kind: SectionKind) -> Result<Entered, OptErro
     }
     egraph.rebuild();
     let root = section.root.ok_or(OptError::NoRoot { section: kind })?;
-    Ok(Entered { egraph, root: classes[root.0 as usize], labels })
+    Ok(SectionEGraph { kind, egraph, root: classes[root.0 as usize], labels })
 }
 
 /// The section that a selection makes; operands come first, in the order of their first use.
-pub(crate) fn from_selection(from: &Saturated, selection: &Selection) -> Result<Section, OptError> {
+pub(crate) fn from_selection(from: &SectionEGraph, selection: &Selection) -> Result<Section, OptError> {
     let mut writer = Writer { from, selection, section: Section::default(), written: BTreeMap::new() };
     let root = writer.write(from.root).ok_or(OptError::NoExtraction { section: from.kind })?;
     writer.section.root = Some(root);
@@ -62,7 +62,7 @@ pub(crate) fn from_selection(from: &Saturated, selection: &Selection) -> Result<
 }
 
 struct Writer<'a> {
-    from: &'a Saturated,
+    from: &'a SectionEGraph,
     selection: &'a Selection,
     section: Section,
     /// `None` while a class's operands are being written, which a cycle would meet again.
@@ -82,7 +82,7 @@ impl Writer<'_> {
         let (Term::Apply(kind, children), Fact::Value(ty)) = (term, &egraph[class].data) else {
             return None;
         };
-        let op = facts::op(*kind, children, |id| &egraph[id].data)?;
+        let op = analysis::op(*kind, children, |id| &egraph[id].data)?;
         let named = |(id, _): &&(Id, String)| egraph.find(*id) == class;
         let label = self.from.labels.iter().find(named).map(|(_, label)| label.clone());
         let id = NodeId(self.section.nodes.len() as u32);

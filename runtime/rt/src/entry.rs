@@ -10,8 +10,10 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use qwenc_abi::{Identity, ModelInfo};
 
+use crate::console::Console;
 use crate::interrupt;
-use crate::run::{run, Console, Program};
+use crate::program::Program;
+use crate::run::run;
 
 /// Runs the executable.
 ///

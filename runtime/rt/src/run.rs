@@ -5,52 +5,17 @@
 //! the given streams, so that tests run commands in-process.
 
 use std::ffi::OsString;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
-use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
+use qwenc_abi::ABI_VERSION;
 
 use crate::cli::{Cli, Command, EXAMPLES};
 use crate::commands;
+use crate::console::Console;
 use crate::error::{Error, Result};
-
-/// What the executable is.
-#[derive(Clone, Debug)]
-pub struct Program<'a> {
-    /// Its code.
-    pub model: &'a ModelInfo,
-    /// Which code and weights these are.
-    pub identity: &'a Identity,
-    /// Its file.
-    pub executable: PathBuf,
-}
-
-/// Its streams.
-pub struct Console<'a> {
-    /// Standard input.
-    pub input: &'a mut dyn BufRead,
-    /// Standard output.
-    pub output: &'a mut dyn Write,
-    /// Standard error.
-    pub errors: &'a mut dyn Write,
-    /// Whether a person is typing.
-    pub input_is_terminal: bool,
-    /// Whether a person is reading.
-    pub output_is_terminal: bool,
-}
-
-impl Console<'_> {
-    /// Writes to standard output at once.
-    pub fn print(&mut self, text: &str) -> Result<()> {
-        self.output.write_all(text.as_bytes()).and_then(|()| self.output.flush()).map_err(Error::output)
-    }
-
-    /// Writes a line to standard error.
-    pub fn note(&mut self, text: &str) -> Result<()> {
-        writeln!(self.errors, "{text}").map_err(Error::output)
-    }
-}
+use crate::program::Program;
 
 /// Runs the command that `args` (the program's name first) ask for.
 ///

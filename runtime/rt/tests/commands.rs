@@ -5,7 +5,7 @@
 mod mock;
 
 use mock::{chain, data, free, metadata, model, tiny, Executable, END_OF_TEXT, IM_END, KNOWN, ROWS};
-use qwenc_rt::tokenizer::Tokenizer;
+use qwenc_rt::text::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use serde_json::json;
 

@@ -7,9 +7,9 @@ mod mock;
 use std::sync::LazyLock;
 
 use mock::data;
-use qwenc_rt::prompt;
-use qwenc_rt::template::{ChatTemplate, Conversation};
-use qwenc_rt::tokenizer::{Controls, TextStream, Tokenizer};
+use qwenc_rt::text::prompt;
+use qwenc_rt::text::template::{ChatTemplate, Conversation};
+use qwenc_rt::text::tokenizer::{Controls, TextStream, Tokenizer};
 use serde_json::{json, Value};
 
 static QWEN3: LazyLock<Tokenizer> =

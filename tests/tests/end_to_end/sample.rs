@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use qwenc_rt::tokenizer::{Controls, Tokenizer};
+use qwenc_rt::text::tokenizer::{Controls, Tokenizer};
 use qwenc_tests::golden::{answers, comma, greedy, logits, root, say, Answer};
 use qwenc_tests::program::run_with;
 use qwenc_tests::tensors::Tensors;

@@ -8,7 +8,8 @@ mod attention;
 mod eval;
 mod value;
 
-use crate::graph::{Graph, NodeId, Section, SectionKind};
+use crate::graph::{Graph, Section, SectionKind};
+use crate::ids::NodeId;
 use crate::op::{Op, Slot};
 use crate::verify::Checked;
 use crate::weights::{WeightError, WeightSource};

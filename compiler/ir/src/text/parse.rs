@@ -3,8 +3,10 @@
 //! In: the text form. Out: a graph with types inferred; stated types must agree. Not checked beyond
 //! that: call [`verify`](crate::verify).
 
+use crate::dims::Dims;
 use crate::dtype::DType;
-use crate::graph::{Dims, Graph, NodeId, Section, SectionKind, WeightId};
+use crate::graph::{Graph, Section, SectionKind};
+use crate::ids::{NodeId, WeightId};
 use crate::op::{Eps, Op, Slot};
 use crate::rope::{Rope, Scaling};
 

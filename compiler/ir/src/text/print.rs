@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::graph::{Graph, Node, NodeId, Section};
+use crate::graph::{Graph, Node, Section};
+use crate::ids::NodeId;
 use crate::op::Op;
 use crate::rope::{Rope, Scaling};
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use qwenc_ir::{Dims, Type};
 
-use crate::facts::Fact;
+use crate::analysis::Fact;
 
 type Law = fn(&[&Fact], &Dims) -> bool;
 

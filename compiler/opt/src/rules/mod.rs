@@ -15,8 +15,8 @@ use std::fmt;
 
 use egg::{ConditionalApplier, Id, Pattern, Rewrite, Subst, Var};
 
+use crate::analysis::{EGraph, TypeAnalysis};
 use crate::error::OptError;
-use crate::facts::{EGraph, Facts};
 use crate::language::Term;
 pub use guards::{Condition, Guard};
 
@@ -97,7 +97,7 @@ const fn rule(
 
 impl Rule {
     /// For egg.
-    pub(crate) fn rewrite(&self) -> Result<Rewrite<Term, Facts>, OptError> {
+    pub(crate) fn rewrite(&self) -> Result<Rewrite<Term, TypeAnalysis>, OptError> {
         let fault = |side, what: String| OptError::Rule { rule: self.name, side, what };
         let left: Pattern<Term> = self.left.parse().map_err(|e| fault("left", format!("{e}")))?;
         let right: Pattern<Term> = self.right.parse().map_err(|e| fault("right", format!("{e}")))?;

@@ -9,11 +9,10 @@ use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{verify, Checked, DType, Graph, Op, SectionKind};
 
 use super::fixture::{self, Random, Writer, DIMS, I8};
-use crate::facts::{EGraph, Fact};
+use crate::analysis::{EGraph, Fact};
 use crate::language::Term;
 use crate::rules::Rule;
-use crate::saturate::Saturated;
-use crate::section::{self, Selection};
+use crate::section::{self, SectionEGraph, Selection};
 
 /// Weights of the block that terms can name.
 const BLOCK_WEIGHTS: [(&str, DType, &[u32]); 25] = [
@@ -121,7 +120,7 @@ impl Side {
         let labels = vec![(value, "value".to_string())];
         let only = |c: &egg::EClass<Term, Fact>| (c.id, c.iter().next().expect("a class has a node").clone());
         let selection: Selection = egraph.classes().map(only).collect();
-        let entered = Saturated { kind: self.kind, egraph, root, labels, stages: Vec::new() };
+        let entered = SectionEGraph { kind: self.kind, egraph, root, labels };
         *graph.section_mut(self.kind) =
             section::from_selection(&entered, &selection).map_err(|e| e.to_string())?;
         match self.kind {

@@ -10,18 +10,19 @@ use serde_json::json;
 
 use crate::cli::{Chat, SamplingArgs};
 use crate::commands::generate::{full_note, statistics};
-use crate::commands::Opened;
-use crate::engine::Engine;
+use crate::commands::opened::Opened;
+use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::generate::{generate, Ending, Limits, Sampled};
+use crate::image::metadata::GenerationConfig;
+use crate::inference::engine::Engine;
+use crate::inference::generate::{generate, Ending, Limits, Sampled};
+use crate::inference::sampler::{Sampler, Sampling};
+use crate::inference::session::Session;
 use crate::interrupt;
-use crate::metadata::GenerationConfig;
-use crate::prompt;
-use crate::run::{Console, Program};
-use crate::sampler::{Sampler, Sampling};
-use crate::session::Session;
-use crate::template::{ChatTemplate, Conversation};
-use crate::tokenizer::{TextStream, Tokenizer};
+use crate::program::Program;
+use crate::text::prompt;
+use crate::text::template::{ChatTemplate, Conversation};
+use crate::text::tokenizer::{TextStream, Tokenizer};
 
 const DEFAULT_MAX_TOKENS: usize = 4096;
 const DIM: &str = "\x1b[2m";
@@ -30,7 +31,7 @@ const PLAIN: &str = "\x1b[0m";
 /// Runs the command.
 ///
 /// # Safety
-/// As for [`crate::run::run`].
+/// As for [`Opened::engine`].
 pub unsafe fn run(
     program: &Program,
     weights: Option<&Path>,

@@ -6,20 +6,21 @@
 use std::path::Path;
 
 use crate::cli::{Generate, SamplingArgs};
-use crate::commands::Opened;
+use crate::commands::opened::Opened;
+use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::generate::{generate, Ending, Limits, Report, Sampled};
-use crate::run::{Console, Program};
-use crate::sampler::{Sampler, Sampling};
-use crate::session::Session;
-use crate::tokenizer::TextStream;
+use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
+use crate::inference::sampler::{Sampler, Sampling};
+use crate::inference::session::Session;
+use crate::program::Program;
+use crate::text::tokenizer::TextStream;
 
 const DEFAULT_MAX_TOKENS: usize = 512;
 
 /// Runs the command.
 ///
 /// # Safety
-/// As for [`crate::run::run`].
+/// As for [`Opened::engine`].
 pub unsafe fn run(
     program: &Program,
     weights: Option<&Path>,

@@ -8,13 +8,14 @@ use std::path::Path;
 use serde_json::{json, Value};
 
 use crate::cli::Info;
-use crate::commands::{max_rows, threads};
+use crate::commands::opened::{max_rows, threads};
+use crate::console::Console;
 use crate::cpu;
 use crate::error::Result;
 use crate::image::{hex, Image};
-use crate::run::{Console, Program};
-use crate::session::{capacity, check_context};
-use crate::tokenizer::Tokenizer;
+use crate::inference::session::{capacity, check_context};
+use crate::program::Program;
+use crate::text::tokenizer::Tokenizer;
 
 /// Runs the command.
 pub fn run(program: &Program, weights: Option<&Path>, args: &Info, console: &mut Console) -> Result<()> {

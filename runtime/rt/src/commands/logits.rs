@@ -11,15 +11,15 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
 
 use crate::cli::Logits;
-use crate::commands::Opened;
+use crate::commands::opened::Opened;
 use crate::error::{Error, Result};
-use crate::run::Program;
-use crate::session::{Session, Wanted};
+use crate::inference::session::{Session, Wanted};
+use crate::program::Program;
 
 /// Runs the command.
 ///
 /// # Safety
-/// As for [`crate::run::run`].
+/// As for [`Opened::engine`].
 pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> Result<()> {
     let opened = Opened::new(program, weights)?;
     let tokens = match &args.prompt {

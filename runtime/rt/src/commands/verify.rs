@@ -7,9 +7,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::image::{hex, Image};
-use crate::run::{Console, Program};
+use crate::program::Program;
 
 /// Runs the command.
 pub fn run(program: &Program, weights: Option<&Path>, console: &mut Console) -> Result<()> {

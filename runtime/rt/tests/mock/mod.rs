@@ -11,7 +11,9 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use qwenc_abi::{Footer, Identity, ModelInfo, Row, Section, StepArgs, ABI_VERSION, FOOTER_BYTES};
-use qwenc_rt::run::{run, Console, Program};
+use qwenc_rt::console::Console;
+use qwenc_rt::program::Program;
+use qwenc_rt::run::run;
 use sha2::{Digest, Sha256};
 
 /// Vocabulary rows of the mock with the small tokenizer, of which the last two are padding.

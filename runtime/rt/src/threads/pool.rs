@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 
 use qwenc_abi::{StepArgs, StepFn};
 
-use crate::barrier::Barrier;
 use crate::error::{Error, Result};
-use crate::gate::Gate;
+use crate::threads::barrier::Barrier;
+use crate::threads::gate::Gate;
 
 /// Pauses of a worker between steps before it sleeps: longer than it takes to sample a token.
 const IDLE_PAUSES: u32 = 20_000;

@@ -7,7 +7,7 @@
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::gate::Gate;
+use crate::threads::gate::Gate;
 
 /// Pauses before a waiting thread sleeps, about 20 µs: longer than the others are usually late, and
 /// short enough that a machine with too few cores loses little.

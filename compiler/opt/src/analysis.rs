@@ -10,11 +10,11 @@ use qwenc_ir::{infer, Dims, Eps, Op, Type, WeightDecl};
 use crate::language::{Attributes, Kind, Term};
 
 /// The e-graph of one section.
-pub(crate) type EGraph = egg::EGraph<Term, Facts>;
+pub(crate) type EGraph = egg::EGraph<Term, TypeAnalysis>;
 
 /// What laws refer to: sizes and declared weights.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct TypeAnalysis {
     pub dims: Dims,
     pub weights: Vec<WeightDecl>,
 }
@@ -50,7 +50,7 @@ impl Fact {
     }
 }
 
-impl Facts {
+impl TypeAnalysis {
     fn of<'a>(&self, term: &Term, fact: impl Fn(Id) -> &'a Fact) -> Fact {
         match term {
             Term::Number(n) => Fact::Number(*n),
@@ -103,7 +103,7 @@ fn rows(w: &Fact) -> Fact {
     }
 }
 
-impl Analysis<Term> for Facts {
+impl Analysis<Term> for TypeAnalysis {
     type Data = Fact;
 
     fn make(egraph: &mut EGraph, term: &Term, _id: Id) -> Fact {

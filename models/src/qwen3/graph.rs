@@ -1,15 +1,15 @@
-//! Dense Qwen3: which fields it refuses, its tensors, its block.
+//! What a dense Qwen3 is: its tensors and its block, written down as its paper does.
 //!
-//! In: config.json. Out: the tensor table in the order of model.bin, and the graph. Invariant: q and
-//! k are normalised per head before RoPE, and there are no biases.
+//! In: a config. Out: the tensor table in the order of model.bin, and the graph. Invariant: q and k are
+//! normalised per head before RoPE, and there are no biases. Nothing is fused here: that is for
+//! `qwenc-opt`. The order of the table is part of the format of model.bin, so it stays.
 
 use qwenc_ir::{DType, Graph, Op, SectionKind};
 
-use crate::blocks::{Blocks, EMBEDDING, FINAL_NORM, LM_HEAD};
 use crate::config::Config;
 use crate::error::Result;
-use crate::family::{TensorSpec, Traits};
-use crate::fields::{shown, Fields};
+use crate::graph_builder::{GraphBuilder, EMBEDDING, FINAL_NORM, LM_HEAD};
+use crate::tensor_spec::TensorSpec;
 
 const Q: &str = "model.layers.*.self_attn.q_proj.weight";
 const K: &str = "model.layers.*.self_attn.k_proj.weight";
@@ -22,28 +22,6 @@ const ATTN_NORM: &str = "model.layers.*.input_layernorm.weight";
 const FFN_NORM: &str = "model.layers.*.post_attention_layernorm.weight";
 const Q_NORM: &str = "model.layers.*.self_attn.q_norm.weight";
 const K_NORM: &str = "model.layers.*.self_attn.k_norm.weight";
-
-pub(crate) fn traits(fields: &Fields) -> Result<Traits> {
-    if let Some(act) = fields.text("hidden_act")?.filter(|&act| act != "silu") {
-        return Err(fields.unsupported(format!("hidden_act {act:?}"), "silu"));
-    }
-    for bias in ["attention_bias", "mlp_bias"] {
-        if fields.flag(bias, false)? {
-            return Err(fields.unsupported(format!("{bias} true for Qwen3"), "false"));
-        }
-    }
-    for experts in ["num_experts", "num_local_experts", "n_routed_experts"] {
-        if let Some(n) = fields.get(experts).filter(|n| n.as_u64() != Some(0)) {
-            let what = format!("a mixture of experts ({experts} {})", shown(n));
-            return Err(fields.unsupported(what, "dense models"));
-        }
-    }
-    if let Some(method) = fields.object("quantization_config")? {
-        let name = method.get("quant_method").map_or("unnamed".to_string(), shown);
-        return Err(fields.unsupported(format!("quantization_config {name}"), "f32, f16, bf16 checkpoints"));
-    }
-    Ok(Traits { tied_if_absent: false, attention_bias: false })
-}
 
 pub(crate) fn tensors(config: &Config) -> Vec<TensorSpec> {
     let d = config.dims;
@@ -70,14 +48,14 @@ pub(crate) fn tensors(config: &Config) -> Vec<TensorSpec> {
 }
 
 pub(crate) fn graph(config: &Config, dtype: &dyn Fn(&TensorSpec) -> DType) -> Result<Graph> {
-    let mut b = Blocks::new(config, &tensors(config), dtype);
+    let mut b = GraphBuilder::new(config, &tensors(config), dtype);
     b.prologue()?;
     block(&mut b, config)?;
     b.head(config)?;
     Ok(b.graph)
 }
 
-fn block(b: &mut Blocks, config: &Config) -> Result<()> {
+fn block(b: &mut GraphBuilder, config: &Config) -> Result<()> {
     b.enter(SectionKind::Block);
     let x = b.push(Op::Input, &[])?;
     let n = b.rms_norm("attn_norm", x, ATTN_NORM, config.eps)?;

@@ -5,10 +5,10 @@
 
 use qwenc_abi::{ModelInfo, Row, StepArgs, ABI_VERSION};
 
-use crate::barrier::Barrier;
 use crate::error::{Error, Result};
-use crate::memory::Region;
-use crate::pool::Pool;
+use crate::inference::memory::Region;
+use crate::threads::barrier::Barrier;
+use crate::threads::pool::Pool;
 
 /// Rows of the largest step when nobody says.
 pub const DEFAULT_CHUNK: usize = 256;

@@ -35,19 +35,19 @@ pub(crate) fn name(dtype: Dtype) -> String {
     format!("{dtype:?}").to_lowercase()
 }
 
-/// A parsed image.
-pub(crate) struct Image {
+/// A parsed payload.
+pub(crate) struct Payload {
     /// In the order of their bytes.
     pub entries: Vec<(String, Entry)>,
     pub metadata: HashMap<String, String>,
 }
 
-/// Parses the image that fills `bytes` from offset `base` to the end.
-pub(crate) fn read(file: &str, bytes: &[u8], base: usize) -> Result<Image> {
-    let (image, data_bytes) = header(file, bytes, base)?;
+/// Parses the payload that fills `bytes` from offset `base` to the end.
+pub(crate) fn read(file: &str, bytes: &[u8], base: usize) -> Result<Payload> {
+    let (payload, data_bytes) = header(file, bytes, base)?;
     let (expected, found) = data_bytes;
     match expected == found {
-        true => Ok(image),
+        true => Ok(payload),
         false => Err(wrong_length(file, expected, found)),
     }
 }
@@ -60,12 +60,12 @@ fn bad(file: &str, reason: String) -> Error {
     Error::Image { file: file.to_string(), reason }
 }
 
-/// Parses the image's header alone: ranges may lie past the end of the file. Also returns the bytes of
+/// Parses the payload's header alone: ranges may lie past the end of the file. Also returns the bytes of
 /// data that the header wants, and those that there are.
-pub(crate) fn header(file: &str, bytes: &[u8], base: usize) -> Result<(Image, (usize, usize))> {
-    let image = bytes.get(base..).unwrap_or_default();
-    let Some((length, rest)) = image.split_first_chunk::<8>() else {
-        return Err(bad(file, format!("expected at least 8 bytes, found {}", image.len())));
+pub(crate) fn header(file: &str, bytes: &[u8], base: usize) -> Result<(Payload, (usize, usize))> {
+    let payload = bytes.get(base..).unwrap_or_default();
+    let Some((length, rest)) = payload.split_first_chunk::<8>() else {
+        return Err(bad(file, format!("expected at least 8 bytes, found {}", payload.len())));
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER || length > rest.len() as u64 {
@@ -89,5 +89,5 @@ pub(crate) fn header(file: &str, bytes: &[u8], base: usize) -> Result<(Image, (u
     let mut entries: Vec<(String, Entry)> = parsed.tensors().into_iter().map(entry).collect();
     entries.sort_by(|(a, x), (b, y)| (x.range.start, x.range.end, a).cmp(&(y.range.start, y.range.end, b)));
     let metadata = parsed.metadata().clone().unwrap_or_default();
-    Ok((Image { entries, metadata }, (parsed.data_len(), data.len())))
+    Ok((Payload { entries, metadata }, (parsed.data_len(), data.len())))
 }

@@ -1,68 +1,24 @@
-//! Tensors by name, and the check that they are those of a config.
+//! Whether stored tensors are those of a config. In: tensors by name, a config. Out: every disagreement.
 //!
-//! In: entries of one or more files. Out: bytes, and [`qwenc_ir::Tensor`]s for a graph's weights.
-//! Invariant: after the check, each tensor of the config is there with its shape and a type that the
-//! interpreter and the planner read, and there is no other.
+//! Invariant: where there is none, each tensor of the config is there with its shape and a type that the
+//! interpreter and the planner read, and there is no other. A kind of damage that gets past this check
+//! would surface in a kernel: new laws belong here.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
-use half::{bf16, f16};
-use qwenc_ir::{DType, Scales, Tensor, WeightDecl, WeightError};
+use qwenc_ir::DType;
 use safetensors::Dtype;
 
-use crate::blocks::{EMBEDDING, LM_HEAD};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::family::TensorSpec;
-use crate::image::Entry;
-
-/// A tensor as stored.
-#[derive(Clone, Copy)]
-pub(crate) struct Stored<'a> {
-    pub entry: &'a Entry,
-    pub data: &'a [u8],
-}
-
-/// Tensors by name.
-pub(crate) trait Tensors {
-    /// The file or folder, for messages.
-    fn file(&self) -> &str;
-    fn find(&self, name: &str) -> Option<Stored<'_>>;
-    fn names(&self) -> Vec<&str>;
-}
-
-/// The type of a checkpoint's float tensor.
-pub(crate) fn float(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 => Some(DType::Bf16),
-        _ => None,
-    }
-}
-
-/// Name of the scales of a quantised tensor.
-pub(crate) fn scales_name(tensor: &str) -> String {
-    format!("{tensor}.scales")
-}
-
-/// Each tensor that the config implies, with its layer's name filled in, in the order of model.bin:
-/// layer by layer, then the rest.
-pub(crate) fn expected(config: &Config) -> Vec<(String, TensorSpec)> {
-    let table = config.family.tensors(config);
-    let (block, rest): (Vec<_>, Vec<_>) = table.into_iter().partition(TensorSpec::per_layer);
-    let layers =
-        (0..config.dims.layers).flat_map(|i| block.iter().map(move |s| (s.tensor_name(i), s.clone())));
-    layers.chain(rest.iter().map(|s| (s.name.to_string(), s.clone()))).collect()
-}
+use crate::graph_builder::{EMBEDDING, LM_HEAD};
+use crate::model_graph::tensors_in_order;
+use crate::named_tensors::{decode, float, same_shape, scales_name, Stored, Tensors};
+use crate::payload::Entry;
+use crate::tensor_spec::TensorSpec;
 
 fn shape_text(spec: &TensorSpec) -> String {
     format!("{:?}", spec.shape)
-}
-
-fn same_shape(found: &[usize], spec: &[u32]) -> bool {
-    found.len() == spec.len() && found.iter().zip(spec).all(|(&a, &b)| a as u64 == u64::from(b))
 }
 
 /// Every disagreement between the tensors and the config; `weights` is the type of quantised
@@ -70,7 +26,7 @@ fn same_shape(found: &[usize], spec: &[u32]) -> bool {
 pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, weights: Option<DType>) -> Vec<Error> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
-    for (name, spec) in expected(config) {
+    for (name, spec) in tensors_in_order(config) {
         found
             .extend(check_one(tensors, &name, &spec, weights.filter(|_| spec.is_matrix()), &mut known).err());
         known.insert(name);
@@ -172,61 +128,4 @@ fn check_tied(tensors: &dyn Tensors) -> Result<()> {
     };
     let (lm_head, embedding) = (side(&head), side(&embedding));
     Err(Error::TiedHead { file: tensors.file().to_string(), lm_head, embedding })
-}
-
-/// Little-endian floats of type `dtype` to f32, exactly; replaces `out`.
-pub(crate) fn decode(dtype: DType, bytes: &[u8], out: &mut Vec<f32>) {
-    out.clear();
-    match dtype {
-        DType::Bf16 => out.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
-        DType::F16 => out.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
-        DType::F32 | DType::I8 { .. } => {
-            out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-        }
-    }
-}
-
-/// The tensor of a graph's weight; floats of another type are widened where f32 is declared.
-pub(crate) fn tensor<'a>(
-    tensors: &'a dyn Tensors,
-    decl: &WeightDecl,
-    layer: u32,
-) -> std::result::Result<Tensor<'a>, WeightError> {
-    let name = decl.tensor_name(layer);
-    let find = |name: &str| tensors.find(name).ok_or_else(|| WeightError::Missing { name: name.to_string() });
-    let stored = find(&name)?;
-    let mismatch = || WeightError::Mismatch {
-        name: name.clone(),
-        expected: format!("{}{:?}", decl.dtype, decl.shape),
-        found: stored.entry.describe(),
-    };
-    if !same_shape(&stored.entry.shape, &decl.shape) {
-        return Err(mismatch());
-    }
-    let extent = match stored.entry.shape.as_slice() {
-        [rows, cols] => (*rows, *cols),
-        other => (1, other.iter().product()),
-    };
-    let data = Cow::Borrowed(stored.data);
-    match (decl.dtype, stored.entry.dtype) {
-        (DType::I8 { .. }, Dtype::I8) => {
-            let scales = find(&scales_name(&name))?;
-            let bytes = Cow::Borrowed(scales.data);
-            let scales = match scales.entry.dtype {
-                Dtype::F32 => Scales::F32(bytes),
-                Dtype::F16 => Scales::F16(bytes),
-                _ => return Err(mismatch()),
-            };
-            Tensor::new(&name, decl.dtype, extent, data, Some(scales))
-        }
-        (declared, found) => match float(found) {
-            Some(found) if found == declared => Tensor::new(&name, declared, extent, data, None),
-            Some(found) if declared == DType::F32 => {
-                let mut values = Vec::new();
-                decode(found, stored.data, &mut values);
-                Tensor::from_f32(&name, extent, &values)
-            }
-            _ => Err(mismatch()),
-        },
-    }
 }

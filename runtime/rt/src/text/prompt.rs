@@ -11,8 +11,8 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::template::{ChatTemplate, Conversation};
-use crate::tokenizer::{Controls, Tokenizer};
+use crate::text::template::{ChatTemplate, Conversation};
+use crate::text::tokenizer::{Controls, Tokenizer};
 
 /// A rendered conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! In: file names and the identity of the code. Out: mapped sections. Invariant: an `Image` belongs
 //! to the code that opened it; its ranges were checked against the file before anything was read.
 
+pub mod metadata;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use memmap2::{Mmap, MmapOptions};
 use qwenc_abi::{Footer, FooterError, Identity, ModelInfo, Section, FOOTER_BYTES, PAGE};
 
 use crate::error::{Error, Result};
-use crate::metadata::Metadata;
+use crate::image::metadata::Metadata;
 
 /// An open image, mapped read-only.
 pub struct Image {

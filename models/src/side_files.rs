@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::config::{stop_tokens, Config};
 use crate::error::Result;
-use crate::fields::{self, Fields};
+use crate::json_fields::{self, Fields};
 
 /// Texts beside the weights.
 #[derive(Default)]
-pub(crate) struct Dialogue {
+pub(crate) struct SideFiles {
     /// tokenizer.json.
     pub tokenizer: Option<String>,
     /// Jinja source.
@@ -24,7 +24,7 @@ pub(crate) struct Dialogue {
     pub warnings: Vec<String>,
 }
 
-impl Dialogue {
+impl SideFiles {
     /// From texts; `file` is the folder or file that they came from.
     pub fn new(
         file: &str,
@@ -32,24 +32,24 @@ impl Dialogue {
         tokenizer: Option<String>,
         chat_template: Option<String>,
         generation: Option<String>,
-    ) -> Result<Dialogue> {
+    ) -> Result<SideFiles> {
         let mut stops = config.stop_tokens.clone();
         let generation = match generation {
             None => None,
             Some(text) => {
                 let name = format!("{file}: generation_config.json");
-                let map = fields::object(&name, &text)?;
+                let map = json_fields::object(&name, &text)?;
                 stops.extend(stop_tokens(&Fields { file: &name, at: "", map: &map })?);
                 Some((text, Value::Object(map)))
             }
         };
         if let Some(text) = &tokenizer {
-            fields::object(&format!("{file}: tokenizer.json"), text)?;
+            json_fields::object(&format!("{file}: tokenizer.json"), text)?;
         }
         stops.sort_unstable();
         stops.dedup();
         let mut all =
-            Dialogue { tokenizer, chat_template, generation, stop_tokens: stops, warnings: Vec::new() };
+            SideFiles { tokenizer, chat_template, generation, stop_tokens: stops, warnings: Vec::new() };
         all.warn(config);
         Ok(all)
     }
@@ -73,7 +73,7 @@ impl Dialogue {
 
 /// The chat template of a tokenizer_config.json: a string, or the one named `default` in a list.
 pub(crate) fn template_of(file: &str, tokenizer_config: &str) -> Result<Option<String>> {
-    let map = fields::object(file, tokenizer_config)?;
+    let map = json_fields::object(file, tokenizer_config)?;
     let config = Fields { file, at: "", map: &map };
     match config.get("chat_template") {
         None => Ok(None),

@@ -13,9 +13,10 @@ use serde_json::Value;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::header::HEADER_BYTES;
-use crate::image::MAX_HEADER;
+use crate::model_graph::tensors_in_order;
+use crate::named_tensors::scales_name;
+use crate::payload::MAX_HEADER;
 use crate::quant::Quant;
-use crate::stored::{expected, scales_name};
 
 /// Where tensor data begins: a multiple of this in the file, a cache line.
 const DATA_ALIGN: usize = 64;
@@ -53,7 +54,7 @@ pub(crate) struct Item {
 pub(crate) struct Layout {
     pub items: Vec<Item>,
     /// Length and JSON text of the safetensors header.
-    pub image_header: Vec<u8>,
+    pub json_header: Vec<u8>,
     /// Bytes of tensor data.
     pub data_bytes: u64,
     /// Number of tensors, scales counted apart.
@@ -93,7 +94,7 @@ pub(crate) fn plan(
     let text = format!("{{\"__metadata__\":{metadata}");
     let mut entries = Entries { text, offset: 0, count: 0 };
     let mut items = Vec::new();
-    for (name, spec) in expected(checkpoint.config()) {
+    for (name, spec) in tensors_in_order(checkpoint.config()) {
         let to = if spec.is_matrix() { quant } else { Quant::F32 };
         let shape: Vec<u64> = spec.shape.iter().map(|&n| u64::from(n)).collect();
         // Cannot overflow: the checkpoint has this many values in memory, of two bytes or more.
@@ -116,8 +117,8 @@ pub(crate) fn plan(
     if found > MAX_HEADER {
         return Err(Error::HeaderTooLarge { path: out.to_path_buf(), limit: MAX_HEADER, found });
     }
-    let image_header = [&found.to_le_bytes(), text.as_bytes()].concat();
-    Ok(Layout { items, image_header, data_bytes: entries.offset, entries: entries.count })
+    let json_header = [&found.to_le_bytes(), text.as_bytes()].concat();
+    Ok(Layout { items, json_header, data_bytes: entries.offset, entries: entries.count })
 }
 
 fn metadata(checkpoint: &Checkpoint, quant: Quant, sources: &BTreeMap<String, String>) -> Value {

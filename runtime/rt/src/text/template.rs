@@ -9,7 +9,7 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, Output, State, Valu
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::python;
+use crate::text::python_json;
 
 /// A chat template ready to render.
 pub struct ChatTemplate {
@@ -84,7 +84,7 @@ fn to_json(value: &JinjaValue, options: Kwargs) -> Result<JinjaValue, JinjaError
     options.assert_all_used()?;
     let json = serde_json::to_value(value)
         .map_err(|e| JinjaError::new(ErrorKind::BadSerialization, "tojson failed").with_source(e))?;
-    Ok(JinjaValue::from_safe_string(python::to_json(&json, indent)))
+    Ok(JinjaValue::from_safe_string(python_json::to_json(&json, indent)))
 }
 
 fn raise_exception(message: String) -> Result<JinjaValue, JinjaError> {

@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
 use crate::error::Result;
-use crate::sampler::Sampler;
-use crate::session::{Session, Wanted};
+use crate::inference::engine::Engine;
+use crate::inference::sampler::Sampler;
+use crate::inference::session::{Session, Wanted};
 
 /// When to stop.
 pub struct Limits<'a> {

@@ -5,9 +5,9 @@
 
 use qwenc_abi::{Row, KV_POSITIONS};
 
-use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::memory::Region;
+use crate::inference::engine::Engine;
+use crate::inference::memory::Region;
 
 /// Which positions of the fed tokens want logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

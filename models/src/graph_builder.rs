@@ -6,25 +6,29 @@ use qwenc_ir::{DType, Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, Wei
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::family::TensorSpec;
+use crate::tensor_spec::TensorSpec;
 
 type Node = std::result::Result<NodeId, ShapeError>;
 
 /// A graph under construction, and the section that nodes go to.
-pub(crate) struct Blocks {
+pub(crate) struct GraphBuilder {
     pub graph: Graph,
     section: SectionKind,
 }
 
-impl Blocks {
+impl GraphBuilder {
     /// A graph without nodes whose weight table is `tensors`, in that order.
-    pub fn new(config: &Config, tensors: &[TensorSpec], dtype: &dyn Fn(&TensorSpec) -> DType) -> Blocks {
+    pub fn new(
+        config: &Config,
+        tensors: &[TensorSpec],
+        dtype: &dyn Fn(&TensorSpec) -> DType,
+    ) -> GraphBuilder {
         let mut graph = Graph::new(&config.model_type, config.dims, config.rope);
         graph.windows = config.windows.clone();
         for spec in tensors {
             graph.declare(spec.name, dtype(spec), &spec.shape);
         }
-        Blocks { graph, section: SectionKind::Prologue }
+        GraphBuilder { graph, section: SectionKind::Prologue }
     }
 
     pub fn enter(&mut self, section: SectionKind) {
@@ -46,7 +50,7 @@ impl Blocks {
         self.graph.section_mut(self.section).root = Some(id);
     }
 
-    /// The stored tensor; the name is one of the table given to [`Blocks::new`].
+    /// The stored tensor; the name is one of the table given to [`GraphBuilder::new`].
     pub fn weight(&mut self, name: &str) -> Node {
         let found = self.graph.weights.iter().position(|w| w.name == name);
         // An id past the table makes `push` answer with ShapeError::UnknownWeight.

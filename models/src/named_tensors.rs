@@ -1,0 +1,105 @@
+//! Tensors by name, wherever they are stored: the face that a checkpoint and a model.bin share.
+//!
+//! In: entries of one or more files. Out: bytes, f32 values, and [`qwenc_ir::Tensor`]s for a graph's
+//! weights. Invariant: values are only ever widened, exactly; whether the tensors are those of the
+//! config is for `tensor_check.rs`, which runs when a file is opened.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+use qwenc_ir::{DType, Scales, Tensor, WeightDecl, WeightError};
+use safetensors::Dtype;
+
+use crate::payload::Entry;
+
+/// A tensor as stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub entry: &'a Entry,
+    pub data: &'a [u8],
+}
+
+/// Tensors by name.
+pub(crate) trait Tensors {
+    /// The file or folder, for messages.
+    fn file(&self) -> &str;
+    fn find(&self, name: &str) -> Option<Stored<'_>>;
+    fn names(&self) -> Vec<&str>;
+}
+
+/// The type of a checkpoint's float tensor.
+pub(crate) fn float(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::Bf16),
+        _ => None,
+    }
+}
+
+/// Whether a stored shape is the one of a table or a declaration.
+pub(crate) fn same_shape(found: &[usize], spec: &[u32]) -> bool {
+    found.len() == spec.len() && found.iter().zip(spec).all(|(&a, &b)| a as u64 == u64::from(b))
+}
+
+/// Name of the scales of a quantised tensor.
+pub(crate) fn scales_name(tensor: &str) -> String {
+    format!("{tensor}.scales")
+}
+
+/// Little-endian floats of type `dtype` to f32, exactly; replaces `out`.
+pub(crate) fn decode(dtype: DType, bytes: &[u8], out: &mut Vec<f32>) {
+    out.clear();
+    match dtype {
+        DType::Bf16 => out.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
+        DType::F16 => out.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
+        DType::F32 | DType::I8 { .. } => {
+            out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+        }
+    }
+}
+
+/// The tensor of a graph's weight; floats of another type are widened where f32 is declared.
+pub(crate) fn tensor<'a>(
+    tensors: &'a dyn Tensors,
+    decl: &WeightDecl,
+    layer: u32,
+) -> std::result::Result<Tensor<'a>, WeightError> {
+    let name = decl.tensor_name(layer);
+    let find = |name: &str| tensors.find(name).ok_or_else(|| WeightError::Missing { name: name.to_string() });
+    let stored = find(&name)?;
+    let mismatch = || WeightError::Mismatch {
+        name: name.clone(),
+        expected: format!("{}{:?}", decl.dtype, decl.shape),
+        found: stored.entry.describe(),
+    };
+    if !same_shape(&stored.entry.shape, &decl.shape) {
+        return Err(mismatch());
+    }
+    let extent = match stored.entry.shape.as_slice() {
+        [rows, cols] => (*rows, *cols),
+        other => (1, other.iter().product()),
+    };
+    let data = Cow::Borrowed(stored.data);
+    match (decl.dtype, stored.entry.dtype) {
+        (DType::I8 { .. }, Dtype::I8) => {
+            let scales = find(&scales_name(&name))?;
+            let bytes = Cow::Borrowed(scales.data);
+            let scales = match scales.entry.dtype {
+                Dtype::F32 => Scales::F32(bytes),
+                Dtype::F16 => Scales::F16(bytes),
+                _ => return Err(mismatch()),
+            };
+            Tensor::new(&name, decl.dtype, extent, data, Some(scales))
+        }
+        (declared, found) => match float(found) {
+            Some(found) if found == declared => Tensor::new(&name, declared, extent, data, None),
+            Some(found) if declared == DType::F32 => {
+                let mut values = Vec::new();
+                decode(found, stored.data, &mut values);
+                Tensor::from_f32(&name, extent, &values)
+            }
+            _ => Err(mismatch()),
+        },
+    }
+}
