@@ -12,9 +12,9 @@ use inkwell::IntPredicate;
 use qwenc_abi::Row;
 use qwenc_plan::{round_up, BufferId, LANES};
 
-use crate::code::{Any, Code, Int, Ptr, Vector};
+use crate::builder::{Any, Code, Int, Ptr, Vector};
+use crate::kernel::Kernel;
 use crate::prepare::pieces;
-use crate::step::Kernel;
 
 /// Independent sums of a score's dot product.
 const CHAINS: u64 = 2;

@@ -10,8 +10,8 @@ use qwenc_abi::Row;
 use qwenc_ir::DType;
 use qwenc_plan::{Embed, Segment, LANES, PANEL_ROWS};
 
-use crate::code::{Code, Int, Ptr};
-use crate::step::Kernel;
+use crate::builder::{Code, Int, Ptr};
+use crate::kernel::Kernel;
 
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, e: &Embed) {
     let c = &k.code;

@@ -18,9 +18,10 @@ use qwenc_ir::Checked;
 use qwenc_plan::{Kernel as PlanKernel, Plan};
 use sha2::{Digest, Sha256};
 
-use crate::code::Code;
+use crate::builder::Code;
 use crate::cpu::Cpu;
-use crate::step::{self, Kernel};
+use crate::kernel::Kernel;
+use crate::step;
 use crate::{attention, embed, linear, qkv};
 
 /// Compiled code.
@@ -49,11 +50,11 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 const MODEL_SYMBOL: &str = "qwenc_model";
 
 /// What all functions of a module share.
-pub(crate) struct Unit<'c, 'a> {
-    pub cx: &'c Context,
-    pub module: &'a Module<'c>,
-    pub cpu: &'a Cpu,
-    pub plan: &'a Plan,
+struct Unit<'c, 'a> {
+    cx: &'c Context,
+    module: &'a Module<'c>,
+    cpu: &'a Cpu,
+    plan: &'a Plan,
 }
 
 /// Compiles a plan.
@@ -174,8 +175,16 @@ fn code<'c, 'a>(unit: &Unit<'c, 'a>, function: FunctionValue<'c>) -> Code<'c, 'a
     Code { cx: unit.cx, module: unit.module, b, cpu: unit.cpu, plan: unit.plan, function }
 }
 
+/// Declares `void name(ptr args, i64 layer, i64 thread)`.
+fn declare<'c>(unit: &Unit<'c, '_>, name: &str) -> FunctionValue<'c> {
+    let cx = unit.cx;
+    let (pointer, i64) = (cx.ptr_type(AddressSpace::default()), cx.i64_type());
+    let ty = cx.void_type().fn_type(&[pointer.into(), i64.into(), i64.into()], false);
+    unit.module.add_function(name, ty, Some(Linkage::Internal))
+}
+
 fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> FunctionValue<'c> {
-    let function = step::declare(unit, &format!("k{number}_{}", kernel.name()));
+    let function = declare(unit, &format!("k{number}_{}", kernel.name()));
     let code = code(unit, function);
     code.b.position_at_end(unit.cx.append_basic_block(function, "entry"));
     // Kernels stay functions of their own, so that a profile names them.

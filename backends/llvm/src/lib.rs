@@ -7,10 +7,11 @@
 //! chunks, so results do not depend on them, bit for bit.
 
 mod attention;
-mod code;
+mod builder;
 mod cpu;
 mod embed;
 mod emit;
+mod kernel;
 mod linear;
 mod loops;
 mod math;

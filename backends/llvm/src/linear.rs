@@ -11,9 +11,9 @@ use qwenc_abi::StepArgs;
 use qwenc_ir::DType;
 use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
 
-use crate::code::{Int, Ptr, Vector};
+use crate::builder::{Int, Ptr, Vector};
+use crate::kernel::Kernel;
 use crate::prepare;
-use crate::step::Kernel;
 use crate::{tile_float, tile_int8};
 
 /// How far ahead of the inner loop weights are fetched, in bytes: hardware prefetchers stop at the end

@@ -4,7 +4,7 @@ use inkwell::basic_block::BasicBlock;
 use inkwell::values::BasicValue;
 use inkwell::IntPredicate;
 
-use crate::code::{Any, Code, Int};
+use crate::builder::{Any, Code, Int};
 
 impl<'c> Code<'c, '_> {
     fn block(&self, name: &str) -> BasicBlock<'c> {

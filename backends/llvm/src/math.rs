@@ -4,7 +4,7 @@
 
 use inkwell::IntPredicate;
 
-use crate::code::{Code, Float, Vector};
+use crate::builder::{Code, Float, Vector};
 
 impl<'c> Code<'c, '_> {
     /// `exp(x)`, relative error below 2e-7 for x in [-87.3, 88.3]; clamped outside. Range reduction by

@@ -6,8 +6,8 @@
 use qwenc_ir::DType;
 use qwenc_plan::{round_up, Linear, LANES};
 
-use crate::code::{Code, Float, Int, Ptr, Vector};
-use crate::step::Kernel;
+use crate::builder::{Code, Float, Int, Ptr, Vector};
+use crate::kernel::Kernel;
 
 /// Pieces of a row: whole vectors, then what is left.
 pub(crate) fn pieces(width: u64) -> Vec<(u64, u32)> {

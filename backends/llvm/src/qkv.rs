@@ -7,9 +7,9 @@
 use inkwell::IntPredicate;
 use qwenc_plan::{PrepareQkv, SegmentId, LANES};
 
-use crate::code::{Float, Int, Ptr, Vector};
+use crate::builder::{Float, Int, Ptr, Vector};
+use crate::kernel::Kernel;
 use crate::prepare::pieces;
-use crate::step::Kernel;
 
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv) {
     let c = &k.code;

@@ -6,7 +6,7 @@
 use qwenc_ir::DType;
 use qwenc_plan::{Segment, LANES, PANEL_ROWS};
 
-use crate::code::{Any, Code, Int, Ptr, Vector};
+use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::linear::{Sums, PREFETCH, PREFETCH_TILE};
 
 /// Steps of the loop body, so that its counter costs little.

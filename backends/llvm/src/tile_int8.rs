@@ -8,7 +8,7 @@
 
 use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
-use crate::code::{Any, Code, Int, Ptr, Vector};
+use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cpu::Vnni;
 use crate::linear::{Sums, PREFETCH, PREFETCH_TILE};
 use crate::tile_float::vectors;
@@ -59,7 +59,7 @@ pub(crate) fn emit<'c>(
 
 /// A token's share of a group.
 struct Row<'c> {
-    scale: crate::code::Float<'c>,
+    scale: crate::builder::Float<'c>,
     planes: Vec<Plane<'c>>,
 }
 

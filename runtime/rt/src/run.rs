@@ -5,7 +5,6 @@
 //! the given streams, so that tests run commands in-process.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
