@@ -1,7 +1,8 @@
 //! A Hugging Face checkpoint: a folder, or the sample model built into the program.
 //!
 //! In: a path. Out: config, texts, tensors by name, and the graph. Invariant: an open checkpoint has
-//! exactly the tensors of its config, each in f32, f16 or bf16.
+//! exactly the tensors of its config, each in f32, f16 or bf16. `ModelFile` has the same face for a
+//! model.bin: what one learns to answer, the other should too.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! config.json: what a model is. In: its text. Out: [`Config`], every size within limits.
 //!
 //! Invariant: a config that asks for what the compiler does not do is refused by name, never run
-//! wrong. Which fields a family knows is in its own file (`qwen3.rs`); the readers here are shared.
+//! wrong. Here are the fields that all families have; what one family reads alone is in its folder
+//! (`qwen3/fields.rs`), the rotary embedding in `rope.rs`.
 
 use qwenc_ir::{Dims, Eps, Rope};
 use serde_json::{Map, Value};

@@ -1,6 +1,8 @@
 //! Why a checkpoint or a model.bin is refused. In: what was found. Out: one message.
 //!
-//! Invariant: each message names the thing, what was expected, what was found, and what to do.
+//! Invariant: each message names the thing, what was expected, what was found, and what to do. Users and
+//! snapshots read these words; a new way to fail is a new variant with fields, not a text put together
+//! where it fails.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,8 @@
-//! Files of a checkpoint folder. In: paths. Out: text within a limit, or mapped bytes.
+//! Files of a checkpoint folder, and the one place that opens files to read. In: paths. Out: text within a
+//! limit, or mapped bytes.
 //!
-//! Invariant: nothing is read whole but text, and no more of that than the limit.
+//! Invariant: nothing is read whole but text, and no more of that than the limit. What a file means is for
+//! others: `config.rs`, `side_files.rs`, `shards.rs`.
 
 use std::fs::File;
 use std::io::Read;

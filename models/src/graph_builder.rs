@@ -1,6 +1,8 @@
-//! Pieces that the families' graphs share. In: operands. Out: nodes, labelled where a reference
-//! implementation names the same value. Invariant: one function here is one part of the model as
-//! its paper writes it; rewriting is not done here.
+//! The parts of which families build their graphs: norms, linears, attention, MLP, prologue, head.
+//!
+//! In: operands. Out: nodes, labelled where a reference implementation names the same value. Invariant:
+//! one function here is one part of the model as its paper writes it; rewriting is not done here. What
+//! only one family has stays in its folder; labels are what comparisons with transformers go by.
 
 use qwenc_ir::{DType, Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
 

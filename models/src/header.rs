@@ -1,7 +1,8 @@
 //! The 256 bytes before the payload of a model.bin. In: bytes, or a config. Out: the other.
 //!
 //! Invariant: every field is either checked against the payload or covered by a stored hash, so
-//! no changed bit goes unnoticed.
+//! no changed bit goes unnoticed. This is a file format (docs/model-bin.md): offsets stay, and a changed
+//! layout is a new version.
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //!
 //! In: a path. Out: what could be read, and a list of what is wrong with it. Invariant: whatever
 //! [`ModelFile::open`](crate::ModelFile::open) or [`Checkpoint::open`](crate::Checkpoint::open)
-//! refuses has at least one entry in `problems`.
+//! refuses has at least one entry in `problems`: a check added to them must be reached from here too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

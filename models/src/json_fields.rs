@@ -1,5 +1,8 @@
 //! Typed reading of a JSON object. In: the object and the name of its file. Out: numbers, strings
 //! and errors that name the field. Invariant: `null` means absent, and nothing is rounded or clipped.
+//!
+//! It knows no field by name: those are in `config.rs`, `family.rs`, `rope.rs`, `side_files.rs`,
+//! `shards.rs` and the families' folders.
 
 use serde_json::{Map, Value};
 

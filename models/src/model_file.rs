@@ -2,7 +2,7 @@
 //!
 //! In: a path. Out: config, texts, tensors by name, and the graph. Invariant: an open file has the
 //! hash that its header states, its header agrees with its config.json, and its tensors are those of
-//! that config in the stated types.
+//! that config in the stated types. The writing side is `export.rs`; both follow docs/model-bin.md.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! A safetensors image. In: bytes of a file, hostile until checked. Out: where each tensor lies.
+//! A safetensors payload: all of a checkpoint's weight file, or what follows the header of a model.bin.
 //!
-//! Invariant: every range of an [`Entry`] is inside the file and exactly as long as its shape and
-//! type say; the safetensors crate has checked offsets, overlaps and overflow.
+//! In: bytes of a file, hostile until checked. Out: where each tensor lies. Invariant: every range of an
+//! [`Entry`] is inside the file and exactly as long as its shape and type say; the safetensors crate has
+//! checked offsets, overlaps and overflow. Nothing else in this crate may turn a file's number into a range.
 
 use std::collections::HashMap;
 use std::ops::Range;

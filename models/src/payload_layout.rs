@@ -1,8 +1,9 @@
-//! Where everything stands in a model.bin, before a byte of it is written.
+//! Where everything will stand in a model.bin's payload, before a byte of it is written.
 //!
 //! In: a checkpoint and a weight type. Out: the safetensors header and the list of tensors to write
 //! after it. Invariant: tensors lie layer by layer in the family's order without gaps, and their data
-//! begins at a multiple of 64 bytes in the file.
+//! begins at a multiple of 64 bytes in the file. This is a file format: order, keys and spelling are
+//! what makes the same checkpoint the same bytes (docs/model-bin.md).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! In: rows of f32. Out: little-endian bytes. Invariant: int8 groups never cross rows; a scale is
 //! `max|w| / 127`, a value is rounded half to even and lies in -127..=127; nothing that is not finite
-//! is ever rounded.
+//! is ever rounded. Goldens hold these bytes; another way to round is another weight type.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
-//! The rotary embedding of a config.json, in either style.
+//! The rotary embedding of a config.json, in either of the styles in which checkpoints write it.
 //!
 //! In: `rope_theta` with `rope_scaling`, or `rope_parameters`. Out: [`Rope`]. Invariant: a rule or a
-//! parameter that [`Scaling`] cannot express is refused by name.
+//! parameter that [`Scaling`] cannot express is refused by name. Only the reading is here; the
+//! frequencies themselves are in `compiler/ir/src/rope.rs`.
 
 use qwenc_ir::{Rope, Scaling};
 use serde_json::Map;

@@ -1,6 +1,8 @@
-//! The weight files of a checkpoint folder. In: a folder. Out: mapped files and one table of tensors.
+//! The weight files of a checkpoint folder, one or many. In: a folder. Out: mapped files and one table of
+//! tensors.
 //!
-//! Invariant: each tensor is in exactly one file, and where an index says which, it is in that one.
+//! Invariant: each tensor is in exactly one file, and where an index says which, it is in that one. Names
+//! of shards come from a file, so none may lead out of the folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! What a model needs besides weights to hold a conversation: tokenizer, chat template, generation
-//! settings. In: the text of their files, or a model.bin's metadata. Out: the same, checked.
+//! The files beside the weights, which a model needs to read text and to converse: tokenizer.json, the
+//! chat template, generation_config.json. In: their texts, from a folder or from a model.bin's metadata.
+//! Out: the same, looked at just enough to warn.
 //!
-//! Invariant: texts are kept to the byte as their files have them.
+//! Invariant: texts are kept to the byte as their files have them. What they mean is for the runtime.
 
 use serde_json::Value;
 

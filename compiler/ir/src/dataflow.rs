@@ -1,4 +1,6 @@
 //! A section as a petgraph: which nodes feed which. In: a section. Out: reachability and DOT.
+//!
+//! The one file that knows petgraph; a question about who depends on whom is answered here.
 
 use petgraph::dot::{Config, Dot};
 use petgraph::graph::{DiGraph, NodeIndex};

@@ -1,6 +1,7 @@
 //! Element types of weights. In: a name of the text form. Out: sizes and names.
 //!
-//! Activations are always f32; only weights have other types.
+//! Activations are always f32; only weights have other types. A new type is a variant here, a reading in
+//! `weights.rs`, and then panels and kernels in plan and backend: the compiler's errors lead there.
 
 use std::fmt;
 use std::str::FromStr;

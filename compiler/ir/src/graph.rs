@@ -2,7 +2,8 @@
 //!
 //! In: ops in dependency order. Out: an arena whose order is a topological order. Invariant: a
 //! node's operands stand earlier in the same section; values cross sections only as a section's
-//! root becoming the next one's [`Op::Input`].
+//! root becoming the next one's [`Op::Input`]. Data and its building only: laws are in `shape.rs` and
+//! `verify.rs`, meaning in `interp/`, spelling in `text/`.
 
 use crate::dims::Dims;
 use crate::dtype::DType;

@@ -3,7 +3,8 @@
 //! Each variant states its operands, its shape law and its formula. `T` is the number of tokens in
 //! the step, `S` the number of cached positions including the step's own. `D` hidden, `H` heads, `K`
 //! kv heads, `h` head_dim come from [`Dims`](crate::Dims). The law itself is code in `shape.rs`, the
-//! formula in `interp`; an operand written `b?` may be [`Op::Absent`].
+//! formula in `interp`; an operand written `b?` may be [`Op::Absent`]. docs/add-an-op.md is the way to a
+//! new one.
 
 use std::fmt;
 

@@ -2,7 +2,8 @@
 //!
 //! In: the numbers of config.json. Out: `inv_freq` as f32 and the attention factor. Invariant: this
 //! table is the semantics; every implementation computes `angle = f32(position) · inv_freq[i]`
-//! rounded to f32, then an accurate cosine and sine, times the attention factor.
+//! rounded to f32, then an accurate cosine and sine, times the attention factor. The arithmetic follows
+//! transformers to the rounding: a more precise formula here would be a wrong one.
 
 /// How the base frequencies are changed for longer contexts.
 #[derive(Clone, Copy, Debug, PartialEq)]

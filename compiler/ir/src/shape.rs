@@ -1,7 +1,8 @@
 //! Types and the shape law of every op.
 //!
 //! In: an op and its operands' types. Out: the result's type, or which law was broken. Invariant:
-//! this is the only place that knows shape laws; the e-graph and the planner ask here.
+//! this is the only place that knows shape laws; builder, parser, checker and e-graph all ask [`infer`].
+//! A new op is an arm in `law`, made of the laws of its parts.
 
 use std::fmt;
 

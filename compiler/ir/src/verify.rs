@@ -1,7 +1,8 @@
 //! The checker: the only maker of [`Checked<Graph>`].
 //!
 //! In: any graph. Out: the same graph as a type that later phases demand, or the first thing that
-//! is wrong with it.
+//! is wrong with it. Invariant: nothing after it checks a graph again, so a law that a later phase relies
+//! on is added here; the law of one op is in `shape.rs`.
 
 use std::ops::Deref;
 

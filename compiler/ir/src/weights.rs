@@ -1,7 +1,8 @@
-//! Stored tensors as bytes, and their values as f32.
+//! Stored tensors: how a graph declares them, their bytes, and their values as f32.
 //!
 //! In: a tensor's bytes as a checkpoint holds them. Out: rows of f32. Invariant: lengths were
-//! checked when the [`Tensor`] was made, so a row read never goes out of bounds.
+//! checked when the [`Tensor`] was made, so a row read never goes out of bounds. Where bytes come from is
+//! for whoever implements [`WeightSource`].
 
 use std::borrow::Cow;
 

@@ -1,8 +1,9 @@
-//! What is known of each e-class: its type, or the number it stands for.
+//! egg's analysis of the e-graph: what is known of each e-class, its type or the number it stands for.
 //!
 //! In: an e-node and the facts of its children. Out: the fact of its class. Invariant: types come
 //! from `qwenc_ir::infer` alone; a class whose members disagree, or break a law, is `Broken` for
-//! good, and saturation then fails rather than choose from it.
+//! good, and saturation then fails rather than choose from it. Guards read these facts; a guard that
+//! needs to know more adds it to [`Fact`].
 
 use egg::{Analysis, DidMerge, Id};
 use qwenc_ir::{infer, Dims, Eps, Op, Type, WeightDecl};

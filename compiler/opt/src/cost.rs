@@ -2,7 +2,7 @@
 //!
 //! In: an op and the types of operands and result. Out: its [`Work`]. Invariant: what is evaluated
 //! when weights are packed costs nothing; everything else reads its operands from memory and writes
-//! its result there, once.
+//! its result there, once. Here is what an op asks; how fast a machine answers is in `machine.rs`.
 
 use qwenc_ir::{DType, Extent, Graph, Op, Section, Type};
 

@@ -1,4 +1,7 @@
 //! Why a graph could not be optimised. In: a failing phase. Out: the thing, and what was found.
+//!
+//! A user never meets one of these with rules and a checked graph that are right: they are faults, and
+//! say whose.
 
 use qwenc_ir::{SectionKind, VerifyError};
 

@@ -2,7 +2,8 @@
 //!
 //! In: an op with its attributes, or pattern text. Out: an e-node. Invariant: an op's attributes
 //! (epsilon; start and length of a slice) are its first children, so patterns bind and move them
-//! like any operand; the rest of its children are its operands, in the graph's order.
+//! like any operand; the rest of its children are its operands, in the graph's order. An op that rules
+//! are to name goes into `spellable`.
 
 use std::fmt;
 use std::str::FromStr;

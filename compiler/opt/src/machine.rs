@@ -1,7 +1,8 @@
 //! What a machine is good at, and what a graph asks of it.
 //!
 //! In: bytes, operations and launches of a graph. Out: an estimated time. Invariant: time is whole
-//! picoseconds, so that sums do not depend on their order and equal costs compare equal.
+//! picoseconds, so that sums do not depend on their order and equal costs compare equal. Only the ratios
+//! of a machine's numbers decide anything.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul};

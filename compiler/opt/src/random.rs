@@ -1,7 +1,8 @@
-//! Any expression in an e-graph, for tests.
+//! Any expression in an e-graph, for tests of the rules: whatever is drawn must mean what the source does.
 //!
 //! In: an e-graph and a seed. Out: one e-node for each class that the result needs. Invariant: a
-//! class is finished only after all operands of its chosen e-node, so the choice has no cycle.
+//! class is finished only after all operands of its chosen e-node, so the choice has no cycle. No
+//! compilation comes through here; that choice is `extract.rs`.
 
 use egg::Id;
 

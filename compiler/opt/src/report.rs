@@ -1,7 +1,7 @@
 //! How an optimised graph came about, for `--explain`.
 //!
 //! In: what the stages and the extraction did. Out: text. Invariant: the same input prints the same
-//! text; there is no time of day and no duration in it.
+//! text; there is no time of day and no duration in it. Only told here: no choice depends on a report.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -1,4 +1,4 @@
-//! One section to a saturated e-graph, stage by stage.
+//! One section to a saturated e-graph, stage by stage: the one place that runs egg.
 //!
 //! In: a section, the rules, limits. Out: the e-graph, with what each stage did. Invariant: stages
 //! run in the order of [`Stage`], each to saturation or to a limit that is reported; a stage that

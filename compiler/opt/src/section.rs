@@ -2,7 +2,8 @@
 //!
 //! In: a section. Out: the e-graph that holds it, with the class of its result and of each labelled
 //! node; later, from one chosen e-node per class, a section in dependency order. Invariant: a node
-//! that is equal to a labelled node of the source carries that label.
+//! that is equal to a labelled node of the source carries that label. What is equal to what is decided by
+//! `rules/`, what is chosen by `extract.rs`; here is only the change of form.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! The command line of an executable.
 //!
 //! In: arguments. Out: `Cli`, whose values are in range as far as that does not depend on the
-//! model. Invariant: every flag is documented here and nowhere else.
+//! model. Invariant: every flag is documented here and nowhere else in the code; README.md shows each one,
+//! which a test checks. Flags are only read here, what they do is in `commands/`.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,8 @@
 //! The C entry point, which the generated `main` calls.
 //!
 //! In: what C's `main` gets, and the model's constants. Out: an exit code. Invariant: a Rust panic
-//! ends here as a message and exit code 1.
+//! ends here as a message and exit code 1. The only file that takes C's arguments and the process's own
+//! streams; from here on everything is passed along. The name `qwenc_main` is part of the ABI.
 
 use std::ffi::{c_char, c_int, CStr, OsString};
 use std::io::{stderr, stdin, stdout, IsTerminal, Write};

@@ -1,7 +1,8 @@
 //! Everything that can go wrong in an executable, as one enum.
 //!
 //! In: facts at the point of failure. Out: a message that names the thing, what was expected, what
-//! was found and what to do, and an exit code. Invariant: only `run` prints errors.
+//! was found and what to do, and an exit code. Invariant: only `run` prints errors. Users and snapshots
+//! read these words; a new way to fail is a new variant.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Ctrl-C: the first one during an answer ends the answer, any other ends the program.
 //!
-//! In: SIGINT. Out: a flag. Invariant: the handler does nothing that is unsafe in a signal handler.
+//! In: SIGINT. Out: a flag. Invariant: the handler does nothing that is unsafe in a signal handler; it
+//! sets atomics, and loops ask them. All of the program's signal dispositions are set here.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -2,6 +2,9 @@
 //!
 //! In: the command line, the model's code as `ModelInfo`, the weights image. Out: text, files, an
 //! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main`.
+//!
+//! A program goes `entry` -> `run` -> one of `commands`; commands open an `image`, turn `text` into ids, and
+//! let `inference` run the compiled model on its `threads`.
 
 // From the command line to an exit code.
 pub mod cli;

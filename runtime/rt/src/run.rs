@@ -1,8 +1,8 @@
 //! From arguments to an exit code.
 //!
 //! In: what the executable is, its arguments, its streams. Out: an exit code: 0 done, 2 wrong
-//! usage, 1 anything else. Invariant: the only place that prints errors; everything goes through
-//! the given streams, so that tests run commands in-process.
+//! usage, 1 anything else. Invariant: the only place that prints errors and that chooses a command;
+//! everything goes through the given streams, so that tests run commands in-process.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

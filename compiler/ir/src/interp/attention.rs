@@ -1,4 +1,7 @@
-//! The parts of attention, and its streaming form. `[T, H, S]` scores are `[T · H, S]` values.
+//! What the parts of attention mean, and its streaming form. In: evaluated q, k, v, scores. Out: values;
+//! `[T, H, S]` scores are `[T · H, S]` values.
+//!
+//! Written to be read against the formulas of `op.rs`: nothing here is made faster.
 
 use super::value::Value;
 use super::Context;

@@ -1,4 +1,8 @@
-//! The formula of every op but attention's parts. Fused ops are the composition that defines them.
+//! What every op means but attention's parts: one small function each. In: an op and evaluated operands.
+//! Out: its value.
+//!
+//! Invariant: fused ops are the composition that defines them, so that they round where their parts do.
+//! Nothing here is made faster: this is what kernels are held against.
 
 use crate::op::{Op, Slot};
 

@@ -1,4 +1,6 @@
 //! A matrix of the interpreter. In: f32 data. Out: f64 rows, rounded to f32 after each op if asked.
+//!
+//! Data only: what is computed with it is in `eval.rs` and `attention.rs`.
 
 /// How results are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

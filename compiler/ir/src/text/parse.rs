@@ -1,7 +1,8 @@
 //! Text to graph, line by line.
 //!
 //! In: the text form. Out: a graph with types inferred; stated types must agree. Not checked beyond
-//! that: call [`verify`](crate::verify).
+//! that: call [`verify`](crate::verify). Whatever `print.rs` writes is read here; a text from anywhere is
+//! an error with its line, never a panic.
 
 use crate::dims::Dims;
 use crate::dtype::DType;

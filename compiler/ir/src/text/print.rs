@@ -1,4 +1,7 @@
-//! Graph to text: `Display` of [`Graph`].
+//! Graph to text: `Display` of [`Graph`]. In: any graph, checked or not. Out: one line per node, with its
+//! type and label.
+//!
+//! Invariant: everything that two graphs can differ in is printed, so that `parse.rs` loses nothing.
 
 use std::fmt::{self, Display, Formatter};
 

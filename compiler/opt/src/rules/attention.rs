@@ -1,7 +1,8 @@
 //! Rules of attention. In: its parts as a model writes them down. Out: one linear for q, k and v, one
 //! kernel that prepares them, one that attends.
 //!
-//! Each of the last four comes twice: with q and k norms (Qwen3) and without (Qwen2, Llama).
+//! Each of the last four comes twice: with q and k norms (Qwen3) and without (Qwen2, Llama): a change to
+//! one is a change to its twin.
 
 use super::guards::{ALL_OR_NONE, KV_WIDE, ONE_DTYPE, WHOLE_QKV};
 use super::Exactness::{Exact, Reassociating};

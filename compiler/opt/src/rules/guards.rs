@@ -1,7 +1,8 @@
 //! Guards: conditions that a rule needs and its pattern cannot say.
 //!
 //! In: the facts of a match's variables. Out: whether the rule may fire. Invariant: each guard is
-//! broken by a test in which the rule without it would be ill-typed or wrong.
+//! broken by a test in which the rule without it would be ill-typed or wrong. Guards say what is equal,
+//! never what pays: that is the cost's to say.
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! Rules of the MLP. In: gate and up as two linears. Out: one linear with a SwiGLU epilogue.
+//!
+//! A table; what each entry needs beside it is in `README.md`.
 
 use super::guards::{ALL_OR_NONE, ONE_DTYPE};
 use super::Exactness::Exact;

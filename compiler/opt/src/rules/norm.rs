@@ -1,5 +1,7 @@
 //! Rules of RMSNorm. In: a norm with its gain before a linear. Out: one kernel, the gain in its
 //! weights.
+//!
+//! A table; what each entry needs beside it is in `README.md`.
 
 use super::Exactness::{Exact, Reassociating};
 use super::Stage::{Fold, Fuse};

@@ -1,4 +1,6 @@
 //! Rules of the residual stream. In: a linear whose result is added. Out: a linear that adds.
+//!
+//! A table; what each entry needs beside it is in `README.md`.
 
 use super::Exactness::Exact;
 use super::Stage::Fuse;

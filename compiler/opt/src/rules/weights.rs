@@ -1,4 +1,6 @@
 //! Rules of stored weights. In: weights as a checkpoint has them. Out: weights as kernels read them.
+//!
+//! A table; what each entry needs beside it is in `README.md`.
 
 use super::Exactness::Exact;
 use super::Stage::{Lower, Widen};

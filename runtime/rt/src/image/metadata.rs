@@ -1,7 +1,8 @@
 //! The JSON object at the end of a weights image: what the model is and how it wants to be used.
 //!
 //! In: bytes of the image. Out: `Metadata`. Invariant: unknown keys are ignored and missing optional
-//! ones have neutral values, so that old executables read new images' metadata and vice versa.
+//! ones have neutral values, so that old executables read new images' metadata and vice versa. The writer
+//! is `compiler/qwenc/src/metadata.rs`, the format docs/model-bin.md: a key changes in all three.
 
 use serde::Deserialize;
 use serde_json::Value;

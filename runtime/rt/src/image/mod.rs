@@ -1,7 +1,8 @@
 //! The weights image: at the end of the executable, beside it, or where `--weights` says.
 //!
 //! In: file names and the identity of the code. Out: mapped sections. Invariant: an `Image` belongs
-//! to the code that opened it; its ranges were checked against the file before anything was read.
+//! to the code that opened it; its ranges were checked against the file before anything was read. This
+//! reads what `compiler/link` writes; the footer that both know is in `qwenc-abi`.
 
 pub mod metadata;
 

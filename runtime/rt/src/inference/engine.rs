@@ -1,7 +1,8 @@
 //! Generated code, its weights, its threads and its scratch memory: what runs one step.
 //!
 //! In: rows (token, position, cache) and which of them want logits. Out: logits. Invariant: rows
-//! handed to generated code have tokens below `vocab_rows`; scratch fits the largest step.
+//! handed to generated code have tokens below `vocab_rows`; scratch fits the largest step. The only caller
+//! of generated code's arguments: what `StepArgs` promises is kept or broken here.
 
 use qwenc_abi::{ModelInfo, Row, StepArgs, ABI_VERSION};
 

@@ -1,8 +1,9 @@
-//! The loop that turns a prompt into tokens.
+//! The loop that turns a prompt into tokens: what both `generate` and `chat` run.
 //!
 //! In: a session that holds the prompt's beginning, the rest of the prompt, limits. Out: each token
 //! as it comes, why it ended, how long it took. Invariant: every token of the prompt runs through
-//! the model; the token that ends an answer is reported but not fed.
+//! the model; the token that ends an answer is reported but not fed. No text and no flags here: those are
+//! for `commands/`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Zeroed memory that costs nothing until it is touched.
+//! Zeroed memory that costs nothing until it is touched: for the KV cache, scratch and logits.
 //!
 //! In: a size. Out: a page-aligned region that reads as zeros. Invariant: the region stays where it
 //! is and is released exactly once; resident memory follows use.

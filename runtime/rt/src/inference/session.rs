@@ -1,7 +1,8 @@
 //! One sequence of tokens and its KV cache.
 //!
 //! In: tokens. Out: logits at the wanted positions. Invariant: the cache holds exactly the tokens
-//! of `tokens()`; nothing is fed that is out of range or does not fit.
+//! of `tokens()`; nothing is fed that is out of range or does not fit. How a prompt is cut into steps is
+//! decided here, and may not change a bit of the logits.
 
 use qwenc_abi::{Row, KV_POSITIONS};
 

@@ -1,7 +1,7 @@
-//! Values printed as Python would: chat templates were written for it.
+//! `json.dumps` and `repr` of floats, for the `tojson` of chat templates: those were written for Python.
 //!
-//! In: template or JSON values. Out: text. Invariant: `to_json` equals `json.dumps(value,
-//! ensure_ascii=False)` for everything that JSON can carry.
+//! In: JSON values. Out: text. Invariant: `to_json` equals `json.dumps(value, ensure_ascii=False)` for
+//! everything that JSON can carry. Python is the law: what differs from it here is a bug, however odd.
 
 use serde_json::Value;
 

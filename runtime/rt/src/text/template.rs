@@ -2,7 +2,8 @@
 //!
 //! In: Jinja source, messages, tools. Out: text. Invariant: the environment equals that of
 //! `apply_chat_template`: trim_blocks, lstrip_blocks, loop controls, Python's methods and printing,
-//! `tojson`, `raise_exception`, `strftime_now`.
+//! `tojson`, `raise_exception`, `strftime_now`. The one file that knows minijinja; what a template of a
+//! real model needs and lacks is added to the environment here.
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Output, State, Value as JinjaValue};

@@ -1,7 +1,8 @@
 //! Text to token ids and back, as the checkpoint's tokenizer.json says.
 //!
 //! In: text, or ids. Out: ids, or the exact bytes of an id. Invariant: the bytes of ids put
-//! together are the bytes of the text that they spell; control tokens (special=true) have none.
+//! together are the bytes of the text that they spell; control tokens (special=true) have none. The one
+//! file that knows the tokenizers crate.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,8 +1,10 @@
-//! Where the threads of a step wait for each other.
+//! All wait for all: where the threads of a step meet after each kernel, and none goes on before the last
+//! has come.
 //!
 //! In: a number of threads. Out: `wait`, which returns once all of them have called it. Invariant:
 //! everything that a thread wrote before `wait` is visible to every thread after it; a barrier is
-//! reusable at once.
+//! reusable at once. It counts who has come and lets them go through a [`Gate`], which counts nobody.
+//! Generated code calls it through `StepArgs::barrier`.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};

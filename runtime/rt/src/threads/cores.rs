@@ -1,7 +1,8 @@
 //! How many threads to use when nobody says.
 //!
 //! In: the CPUs this process may run on and their topology. Out: the number of physical cores among
-//! them, at least 1. Invariant: affinity masks and CPU quotas are respected.
+//! them, at least 1. Invariant: affinity masks and CPU quotas are respected. Only asked, never set:
+//! threads are pinned to nothing.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,10 @@
-//! A number that threads wait on: spin first, then sleep in the kernel.
+//! Many wait for one: a number that threads wait on, spinning first, then asleep in the kernel.
 //!
-//! In: `advance` by one thread. Out: `wait_beyond` returns in the others. Invariant: what was written
-//! before `advance` is visible after `wait_beyond`. Sleeping rather than yielding matters: a thread
-//! that wakes is put on an idle core, while two yielding threads may share one core for long.
+//! In: `advance` by one thread, which does not wait. Out: `wait_beyond` returns in the others. Invariant:
+//! what was written before `advance` is visible after `wait_beyond`. It does not know how many wait: where
+//! all must have come, there is `Barrier`, which is made of a gate and a count; the pool uses bare gates to
+//! start its workers and to hear that they are done. Sleeping rather than yielding matters: a thread that
+//! wakes is put on an idle core, while two yielding threads may share one core for long.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -2,7 +2,8 @@
 //!
 //! In: a step function and its arguments. Out: the step, run by all threads at once, the caller
 //! being thread 0. Invariant: `run` returns only when every thread has left the step; workers spin
-//! briefly between steps, then sleep, so that an idle program uses no CPU.
+//! briefly between steps, then sleep, so that an idle program uses no CPU. How threads wait is in `gate.rs`
+//! and `barrier.rs`; here is who waits for what.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
