@@ -101,7 +101,7 @@ pub enum Error {
     },
     /// A file that is not a valid safetensors image.
     #[error("{file}: not a valid safetensors image: {reason}; fetch or write the file again")]
-    Image {
+    Payload {
         /// The file.
         file: String,
         /// What the format's checker says.

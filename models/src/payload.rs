@@ -58,7 +58,7 @@ pub(crate) fn wrong_length(file: &str, expected: usize, found: usize) -> Error {
 }
 
 fn bad(file: &str, reason: String) -> Error {
-    Error::Image { file: file.to_string(), reason }
+    Error::Payload { file: file.to_string(), reason }
 }
 
 /// Parses the payload's header alone: ranges may lie past the end of the file. Also returns the bytes of
