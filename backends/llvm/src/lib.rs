@@ -18,8 +18,10 @@ mod math;
 mod prepare;
 mod qkv;
 mod step;
+mod tile;
 mod tile_float;
 mod tile_int8;
+mod vectors;
 
 pub use cpu::{Cpu, CpuError, Vnni};
 pub use emit::{emit, emit_asm, emit_entry, emit_ir, Artifact, EmitError};

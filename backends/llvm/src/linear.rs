@@ -11,19 +11,11 @@ use qwenc_abi::StepArgs;
 use qwenc_ir::DType;
 use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
 
-use crate::builder::{Int, Ptr, Vector};
+use crate::builder::{Int, Ptr};
 use crate::kernel::Kernel;
 use crate::prepare;
+use crate::tile::Sums;
 use crate::{tile_float, tile_int8};
-
-/// How far ahead of the inner loop weights are fetched, in bytes: hardware prefetchers stop at the end
-/// of a 4 KiB page.
-pub(crate) const PREFETCH: u64 = 4096;
-/// Largest tile that fetches ahead: with few tokens a panel comes from memory, with many from cache.
-pub(crate) const PREFETCH_TILE: usize = 4;
-
-/// A panel's two vectors of results for one token.
-pub(crate) type Sums<'c> = [Vector<'c>; 2];
 
 /// Rows that the inner loop reads: start and distance.
 struct Inputs<'c> {

@@ -7,7 +7,7 @@ use qwenc_ir::DType;
 use qwenc_plan::{Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
-use crate::linear::{Sums, PREFETCH, PREFETCH_TILE};
+use crate::tile::{vectors, Sums, PREFETCH, PREFETCH_TILE};
 
 /// Steps of the loop body, so that its counter costs little.
 const UNROLL: u64 = 4;
@@ -36,10 +36,6 @@ pub(crate) fn emit<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, x: &[Ptr<'
         sums = step(c.int(at), sums);
     }
     sums.chunks(2).map(|s| [s[0], s[1]]).collect()
-}
-
-pub(crate) fn vectors<'c>(values: &[Any<'c>]) -> Vec<Vector<'c>> {
-    values.iter().map(|v| v.into_vector_value()).collect()
 }
 
 fn one_step<'c>(

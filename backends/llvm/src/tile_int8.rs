@@ -10,8 +10,7 @@ use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cpu::Vnni;
-use crate::linear::{Sums, PREFETCH, PREFETCH_TILE};
-use crate::tile_float::vectors;
+use crate::tile::{vectors, Sums, PREFETCH, PREFETCH_TILE};
 
 /// Quads of inputs unrolled in a loop body.
 const UNROLL: u64 = 16;
