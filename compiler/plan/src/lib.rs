@@ -16,7 +16,7 @@ pub use lower::{lower, LowerError, Options};
 pub use pack::{pack, PackError};
 pub use plan::{Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
 pub use segment::{Layout, Segment, SegmentId, LANES, PANEL_ROWS};
-pub use text::{parse, ParseError};
+pub use text::parse;
 pub use verify::PlanError;
 
 /// Rounds up to a multiple of `to`.

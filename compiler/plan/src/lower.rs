@@ -69,7 +69,7 @@ pub enum LowerError {
 
 /// Plans a graph.
 pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>, LowerError> {
-    let mut l = Lowering { graph, plan: empty(graph), rope: BufferId(0), stream: BufferId(0) };
+    let mut l = Lowering { graph, plan: Plan::of_model(graph), rope: BufferId(0), stream: BufferId(0) };
     l.stream = l.buffer("x", graph.dims.hidden);
     l.rope = l.buffer("rope", graph.dims.head_dim);
     for kind in [SectionKind::Prologue, SectionKind::Block, SectionKind::Head] {
@@ -83,26 +83,6 @@ pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>,
     memory::place_segments(&mut l.plan, options.reserve);
     memory::place_buffers(&mut l.plan);
     Ok(Checked::of(l.plan)?)
-}
-
-fn empty(graph: &Graph) -> Plan {
-    Plan {
-        name: graph.name.clone(),
-        dims: graph.dims,
-        rope: graph.rope,
-        windows: graph.windows.clone(),
-        weights: graph.weights.clone(),
-        segments: Vec::new(),
-        layers_offset: 0,
-        layer_bytes: 0,
-        weights_bytes: 0,
-        buffers: Vec::new(),
-        row_bytes: 0,
-        thread_bytes: 0,
-        prologue: Vec::new(),
-        block: Vec::new(),
-        head: Vec::new(),
-    }
 }
 
 struct Lowering<'a> {

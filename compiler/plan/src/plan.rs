@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use qwenc_ir::{Dims, Eps, Rope, WeightDecl};
+use qwenc_ir::{Dims, Eps, Graph, Rope, WeightDecl};
 
 use crate::segment::{Segment, SegmentId};
 
@@ -185,6 +185,27 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The model's header, and nothing planned yet.
+    pub(crate) fn of_model(graph: &Graph) -> Plan {
+        Plan {
+            name: graph.name.clone(),
+            dims: graph.dims,
+            rope: graph.rope,
+            windows: graph.windows.clone(),
+            weights: graph.weights.clone(),
+            segments: Vec::new(),
+            layers_offset: 0,
+            layer_bytes: 0,
+            weights_bytes: 0,
+            buffers: Vec::new(),
+            row_bytes: 0,
+            thread_bytes: 0,
+            prologue: Vec::new(),
+            block: Vec::new(),
+            head: Vec::new(),
+        }
+    }
+
     /// The segment; the id must be of this plan.
     pub fn segment(&self, id: SegmentId) -> &Segment {
         &self.segments[id.0 as usize]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use qwenc_ir::{Eps, Graph, WeightId};
+use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
 use crate::plan::{Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
 use crate::segment::{Layout, Segment, SegmentId};
@@ -99,16 +99,6 @@ fn field(f: &mut Formatter<'_>, key: &str, value: Option<impl Display>) -> fmt::
     }
 }
 
-/// Where and why a text is not a plan.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("line {line}: {what}")]
-pub struct ParseError {
-    /// 1-based.
-    pub line: usize,
-    /// What was expected and what stands there.
-    pub what: String,
-}
-
 type Parsed<T> = Result<T, String>;
 
 /// Parses the text form. Not checked: make a `Checked<Plan>` of it.
@@ -116,25 +106,8 @@ pub fn parse(text: &str) -> Result<Plan, ParseError> {
     let is_header = |l: &str| ["graph", "dims", "rope", "windows", "weight"].contains(&first_word(l));
     let header_lines = text.lines().take_while(|l| is_header(l)).count();
     let header: String = text.lines().take(header_lines).map(|l| format!("{l}\n")).collect();
-    let model = qwenc_ir::parse(&format!("{header}repeat\n}}\n"))
-        .map_err(|e| ParseError { line: e.line, what: e.what })?;
-    let mut plan = Plan {
-        name: model.name,
-        dims: model.dims,
-        rope: model.rope,
-        windows: model.windows,
-        weights: model.weights,
-        segments: Vec::new(),
-        layers_offset: 0,
-        layer_bytes: 0,
-        weights_bytes: 0,
-        buffers: Vec::new(),
-        row_bytes: 0,
-        thread_bytes: 0,
-        prologue: Vec::new(),
-        block: Vec::new(),
-        head: Vec::new(),
-    };
+    let model = qwenc_ir::parse(&format!("{header}repeat\n}}\n"))?;
+    let mut plan = Plan::of_model(&model);
     let mut place = Place::Prologue;
     for (i, line) in text.lines().enumerate().skip(header_lines) {
         line_of(&mut plan, &mut place, line.trim()).map_err(|what| ParseError { line: i + 1, what })?;
