@@ -14,7 +14,7 @@ if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
     export PATH="$HOME/.cargo/bin:$PATH"
 fi
 if ! command -v cargo >/dev/null; then
-    echo "setup: no cargo found; install Rust 1.88 or newer from https://rustup.rs" >&2
+    echo "setup: no cargo found; install Rust 1.89 or newer from https://rustup.rs" >&2
     exit 1
 fi
 

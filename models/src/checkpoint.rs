@@ -39,6 +39,17 @@ struct Texts {
     generation: Option<String>,
 }
 
+/// The length of the q_norm that is stored, where config.json has no head_dim and hidden / heads is
+/// another: transformers' default for it is not hidden / heads.
+fn stored_head_dim(config: &Config, shards: &Shards) -> Option<usize> {
+    let given = config.raw.get("head_dim").is_some_and(|v| !v.is_null());
+    let (_, entry) = shards.tensors.get("model.layers.0.self_attn.q_norm.weight")?;
+    match entry.shape[..] {
+        [n] if !given && n != config.dims.head_dim as usize => Some(n),
+        _ => None,
+    }
+}
+
 impl Checkpoint {
     /// Opens a folder with config.json and safetensors files.
     pub fn open(dir: &Path) -> Result<Checkpoint> {
@@ -51,8 +62,19 @@ impl Checkpoint {
         };
         // The config first: its refusal says more than the absence of weights.
         let place = dir.display().to_string();
-        let config = Config::parse(&format!("{place}/config.json"), &texts.config)?;
-        Checkpoint::assemble(place, config, texts, shards::open(dir)?)
+        let file = format!("{place}/config.json");
+        let config = Config::parse(&file, &texts.config)?;
+        let shards = shards::open(dir)?;
+        match stored_head_dim(&config, &shards) {
+            None => Checkpoint::assemble(place, config, texts, shards),
+            Some(head_dim) => {
+                let mut raw = config.raw;
+                raw.insert("head_dim".to_string(), head_dim.into());
+                let texts = Texts { config: Value::Object(raw).to_string(), ..texts };
+                let config = Config::parse(&file, &texts.config)?;
+                Checkpoint::assemble(place, config, texts, shards)
+            }
+        }
     }
 
     /// The model built into the program (`models/sample`).

@@ -120,7 +120,7 @@ pub enum Error {
         found: String,
     },
     /// A model that asks for what this compiler does not do.
-    #[error("{file}: {what} is not supported (supported: {supported}); use a model that does without it")]
+    #[error("{file}: {what} is not supported (supported: {supported})")]
     Unsupported {
         /// The file.
         file: String,

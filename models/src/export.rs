@@ -175,11 +175,15 @@ fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -
     let (mut values, mut scales) = (Vec::new(), Vec::new());
     for (i, bytes) in data.chunks(chunk_bytes).enumerate() {
         let mut chunk = Vec::with_capacity(bytes.len());
+        decode(item.from, bytes, &mut values);
+        if let Some((at, found)) = quant::not_finite(&values) {
+            let row = (i * rows_per_chunk + at / item.cols) as u64;
+            return Err(Error::NotFinite { tensor: item.name.clone(), row, found });
+        }
         if exact {
             chunk.extend_from_slice(bytes);
         } else {
-            decode(item.from, bytes, &mut values);
-            encode(item, &values, i * rows_per_chunk, &mut chunk, &mut scales)?;
+            encode(item, &values, &mut chunk, &mut scales);
         }
         if !emit(chunk) {
             return Ok(false);
@@ -188,31 +192,17 @@ fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -
     Ok(scales.is_empty() || emit(scales))
 }
 
-/// Values of whole rows from `first_row` on, to the bytes of the item's type.
-fn encode(
-    item: &Item,
-    values: &[f32],
-    first_row: usize,
-    out: &mut Vec<u8>,
-    scales: &mut Vec<u8>,
-) -> Result<()> {
-    if item.to == Quant::F32 {
-        quant::f32_bytes(values, out);
-        return Ok(());
-    }
-    if let Some((at, found)) = quant::not_finite(values) {
-        let row = (first_row + at / item.cols) as u64;
-        return Err(Error::NotFinite { tensor: item.name.clone(), row, found });
-    }
+/// Values of whole rows to the bytes of the item's type.
+fn encode(item: &Item, values: &[f32], out: &mut Vec<u8>, scales: &mut Vec<u8>) {
     match item.to {
+        Quant::F32 => quant::f32_bytes(values, out),
+        Quant::Bf16 => quant::bf16_bytes(values, out),
         Quant::I8 { group } => {
             for row in values.chunks(item.cols) {
                 quant::i8_row(row, group as usize, out, scales);
             }
         }
-        _ => quant::bf16_bytes(values, out),
     }
-    Ok(())
 }
 
 /// The name that [`export`] writes under until the file is whole: the same within a process.

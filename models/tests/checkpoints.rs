@@ -229,3 +229,33 @@ fn numbers_that_are_not_finite_are_not_rounded() {
         .iter()
         .any(|p| p.contains("found 1 NaN or infinite")));
 }
+
+#[test]
+fn an_absent_head_dim_is_that_of_the_stored_q_norm() {
+    let (config, tensors) = parts("qwen3-tied");
+    let mut changed: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let fields = changed.as_object_mut().unwrap();
+    let given = fields.remove("head_dim").unwrap();
+    let (hidden, heads) = (fields["hidden_size"].as_u64(), fields["num_attention_heads"].as_u64());
+    assert_ne!(given.as_u64(), hidden.zip(heads).map(|(d, h)| d / h), "the case tells the two apart");
+    let dir = write_checkpoint(&changed.to_string(), &tensors);
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert_eq!(Some(u64::from(checkpoint.config().dims.head_dim)), given.as_u64());
+    // The exported file says it too.
+    assert_eq!(exported_file(&checkpoint, None).config().dims, checkpoint.config().dims);
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_refused_whatever_the_type() {
+    let (config, mut tensors) = parts("qwen3-tied");
+    let weight = tensors.get_mut(Q0).unwrap();
+    weight.data[..2].copy_from_slice(&bf16::NAN.to_le_bytes());
+    let dir = write_checkpoint(&config, &tensors);
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    for quant in [Quant::F32, Quant::Bf16, Quant::I8 { group: 64 }] {
+        let out = dir.path().join("model.bin");
+        let error = qwenc_models::export(&checkpoint, &out, Some(quant), &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains(Q0), "{quant}: {error}");
+        assert!(!out.exists(), "{quant}");
+    }
+}

@@ -19,6 +19,8 @@ use crate::inspect::print;
 use crate::interrupt;
 use crate::output::Output;
 use crate::progress;
+#[cfg(feature = "llvm")]
+use crate::say;
 
 /// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
 pub fn run(args: &Compile) -> Result<()> {
@@ -145,7 +147,7 @@ impl Job {
         };
         let report = crate::cpu::link(executable, &artifact, model, plan, &cpu, args.place)?;
         let seconds = self.started.elapsed().as_secs_f64();
-        eprintln!("{}: {report}, {} in {seconds:.1} s", output.display(), cpu.name());
+        say(&format!("{}: {report}, {} in {seconds:.1} s", output.display(), cpu.name()));
         Ok(())
     }
 }

@@ -5,18 +5,19 @@ use anyhow::Result;
 use crate::args::Export;
 use crate::input;
 use crate::output::Output;
+use crate::say;
 
 pub fn run(args: &Export) -> Result<()> {
     let quant = args.weights.quant()?;
     let output = Output::new(&args.output, &args.checkpoint)?.file()?;
     let checkpoint = input::checkpoint(&args.checkpoint)?;
     let report = input::write(&checkpoint, &output, quant)?;
-    eprintln!(
+    say(&format!(
         "{}: {} tensors as {}, {:.1} MB",
         args.output.display(),
         report.tensors,
         report.quant,
         report.file_bytes as f64 / 1e6
-    );
+    ));
     Ok(())
 }

@@ -9,7 +9,7 @@ use anyhow::{bail, Context, Result};
 use qwenc_models::{export, temporary_path, Checkpoint, ModelFile, Quant};
 
 use crate::Misuse;
-use crate::{interrupt, progress};
+use crate::{interrupt, progress, say};
 
 /// The word for the built-in model. A folder of that name is `./sample`.
 pub const SAMPLE: &str = "sample";
@@ -67,6 +67,6 @@ pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
 }

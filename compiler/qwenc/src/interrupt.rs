@@ -15,7 +15,6 @@ pub fn install() -> anyhow::Result<()> {
             // Best effort: the path may not exist yet, or no longer.
             let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir_all(path));
         }
-        eprintln!();
         std::process::exit(130)
     })?;
     Ok(())

@@ -16,6 +16,7 @@ mod output;
 mod progress;
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     match interrupt::install().and_then(|()| run(&args.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", message(&e));
+            say(&format!("error: {}", message(&e)));
             ExitCode::from(if e.is::<Misuse>() { 2 } else { 1 })
         }
     }
@@ -39,6 +40,11 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Inspect(a) => inspect::run(a),
         Command::Compile(a) => compile::run(a),
     }
+}
+
+/// A line on standard error; nobody is told if that cannot be written.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The error and its causes, each said once: many messages quote their cause themselves.

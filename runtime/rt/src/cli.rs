@@ -17,6 +17,7 @@ Examples:
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
   NAME logits --tokens 1,2,3 --out logits.safetensors
+  NAME bench --threads 4                          how fast it is here, and how fast it could be
   NAME info --context 8192                        what this is and how much memory it needs
   NAME verify                                     whether the weights are intact";
 
@@ -41,6 +42,8 @@ pub enum Command {
     Chat(Chat),
     /// Write the logits of every position to a safetensors file
     Logits(Logits),
+    /// Measure speed, beside what this machine can do at most
+    Bench(Bench),
     /// Show what this executable is and needs
     Info(Info),
     /// Recompute the hash of the weights and compare
@@ -102,6 +105,27 @@ pub struct Logits {
     /// File to write: "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Tokens of the prompt that prefill is measured with [default: 512, or the context if it is shorter]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt: Option<u32>,
+    /// Tokens to decode: after a single one, or with --context the last ones of that context [default: 128,
+    /// or as many as fit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub new: Option<u32>,
+    /// Rounds to measure, after one to warm up
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -190,7 +214,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_usage_errors() {
-        let bad: [&[&str]; 12] = [
+        let bad: [&[&str]; 15] = [
             &["generate", "x", "--temperature", "-1"],
             &["generate", "x", "--temperature", "nan"],
             &["generate", "x", "--top-p", "1.5"],
@@ -202,6 +226,9 @@ mod tests {
             &["generate", "x", "--tokens", "1"],
             &["logits", "--out", "f"],
             &["chat", "--think", "--no-think"],
+            &["bench", "--prompt", "0"],
+            &["bench", "--new", "0"],
+            &["bench", "--runs", "0"],
             &[],
         ];
         for args in bad {

@@ -4,7 +4,7 @@
 //! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main`.
 //!
 //! A program goes `entry` -> `run` -> one of `commands`; commands open an `image`, turn `text` into ids, and
-//! let `inference` run the compiled model on its `threads`.
+//! let `inference` run the compiled model on its `threads`. What the `machine` itself can do is measured beside.
 
 // From the command line to an exit code.
 pub mod cli;
@@ -19,6 +19,7 @@ pub mod run;
 pub mod cpu;
 pub mod image;
 pub mod inference;
+pub mod machine;
 pub mod text;
 pub mod threads;
 

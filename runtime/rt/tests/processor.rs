@@ -12,9 +12,10 @@ fn missing_instructions_are_named_by_every_command_that_runs_code() {
     let e = Executable::talking(&free(ROWS));
     std::env::set_var("QWENC_HIDE_CPU_FEATURES", "avx2,sse2");
     let out = e.folder.path().join("o");
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 4] = [
         &["generate", "a"],
         &["chat", "--prompt", "a"],
+        &["bench"],
         &["logits", "--tokens", "1", "--out", out.to_str().unwrap()],
     ];
     for args in commands {

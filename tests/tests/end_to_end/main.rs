@@ -8,6 +8,7 @@
 mod alone;
 mod beyond_4_gib;
 mod cpus;
+mod goes_on;
 mod inspect;
 mod refused_models;
 mod refused_outputs;

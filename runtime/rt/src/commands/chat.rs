@@ -62,8 +62,17 @@ pub unsafe fn run(
         return talk.turn(text, console);
     }
     while let Some(line) = read_line(console)? {
-        if !line.trim().is_empty() {
-            talk.turn(&line, console)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let turns = talk.conversation.messages.len();
+        match talk.turn(&line, console) {
+            // A shorter question may still fit, so the conversation goes on as if this one was not put.
+            Err(full @ Error::ContextFull { .. }) => {
+                talk.conversation.messages.truncate(turns);
+                console.note(&format!("note: {full}"))?;
+            }
+            other => other?,
         }
     }
     Ok(())
@@ -75,16 +84,16 @@ fn read_line(console: &mut Console) -> Result<Option<String>> {
     if asks {
         console.print("> ")?;
     }
-    let mut line = String::new();
-    if console.input.read_line(&mut line).map_err(Error::input)? == 0 {
+    let mut bytes = Vec::new();
+    if console.input.read_until(b'\n', &mut bytes).map_err(Error::input)? == 0 {
         if asks {
             console.print("\n")?;
         }
         return Ok(None);
     }
-    let end = line.trim_end_matches(['\n', '\r']).len();
-    line.truncate(end);
-    Ok(Some(line))
+    // What is no UTF-8 becomes replacement characters, as in a text that was pasted badly.
+    let line = String::from_utf8_lossy(&bytes);
+    Ok(Some(line.trim_end_matches(['\n', '\r']).to_string()))
 }
 
 /// Flags first, then the checkpoint's word; without `do_sample` an answer is greedy, as in

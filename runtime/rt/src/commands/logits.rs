@@ -29,6 +29,12 @@ pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> R
     if tokens.is_empty() {
         return Err(Error::Usage("the prompt is empty; give a text or --tokens 1,2,3".into()));
     }
+    let same =
+        |path: &Path| matches!((path.canonicalize(), args.out.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same(&program.executable) || same(opened.image.path()) {
+        let what = format!("--out {} is this program or its weights; give another file", args.out.display());
+        return Err(Error::Usage(what));
+    }
     // SAFETY: by the caller's promise.
     let mut engine = unsafe { opened.engine(program, &args.machine)? };
     tokens.iter().try_for_each(|&t| engine.check_token(t))?;

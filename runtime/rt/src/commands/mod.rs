@@ -1,6 +1,7 @@
 //! One file per command: `run` takes the program, the parsed arguments and the console. `opened.rs` has what
 //! they open in common. A new command is a file here, a variant in `cli.rs` and an arm in `run.rs`.
 
+pub mod bench;
 pub mod chat;
 pub mod generate;
 pub mod info;
