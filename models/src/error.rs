@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use qwenc_ir::ShapeError;
+use qwenc_ir::{DType, ShapeError};
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -191,11 +191,26 @@ pub enum Error {
         /// The value.
         found: f32,
     },
+    /// A value that no f16 scale reaches.
+    #[error(
+        "tensor {tensor}: expected values of at most {limit} for {dtype}, whose scales are f16, found {found}; \
+         export it as int8"
+    )]
+    BeyondScale {
+        /// The tensor.
+        tensor: String,
+        /// The type wanted.
+        dtype: DType,
+        /// Largest magnitude that can be stored.
+        limit: f32,
+        /// Largest magnitude.
+        found: f32,
+    },
     /// A group size that cannot be.
-    #[error("group size: expected 1 to {limit}, found {found}; use 64")]
+    #[error("group size: expected {expected}, found {found}; use 64")]
     Group {
-        /// Largest.
-        limit: u32,
+        /// Those that can be.
+        expected: String,
         /// As asked for.
         found: u32,
     },

@@ -10,15 +10,19 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 
+use half::f16;
+use qwenc_ir::{DType, ScaleType};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files::io;
 use crate::header::{hex, Header, HEADER_BYTES};
+use crate::int4;
 use crate::named_tensors::{decode, Tensors};
 use crate::payload_layout::{plan, Item, Layout};
 use crate::quant::{self, Quant};
+use crate::weight_types::WeightTypes;
 
 /// Values converted at a time.
 const CHUNK_VALUES: usize = 1 << 20;
@@ -81,7 +85,7 @@ pub fn export(
     let mut temporary = Temporary::create(out)?;
     let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
     let payload_bytes = layout.json_header.len() as u64 + layout.data_bytes;
-    let header = Header::new(checkpoint.config(), quant, payload_bytes, payload_hash);
+    let header = Header::new(checkpoint.config(), WeightTypes::of(quant), payload_bytes, payload_hash);
     temporary.finish(&header.encode())?;
     Ok(ExportReport {
         path: out.to_path_buf(),
@@ -96,7 +100,7 @@ pub fn export(
 fn own_type(checkpoint: &Checkpoint) -> Quant {
     let matrices = crate::model_graph::tensors_in_order(checkpoint.config());
     let mut matrices = matrices.iter().filter(|(_, spec)| spec.is_matrix());
-    match matrices.all(|(name, _)| checkpoint.float_type(name) == qwenc_ir::DType::Bf16) {
+    match matrices.all(|(name, _)| checkpoint.float_type(name) == DType::Bf16) {
         true => Quant::Bf16,
         false => Quant::F32,
     }
@@ -169,7 +173,7 @@ fn convert_all(
 fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<bool> {
     // `Checkpoint::open` found the tensor; an absent one would write nothing and fail the reader.
     let data = checkpoint.find(&item.name).map_or(&[][..], |t| t.data);
-    let exact = item.from == item.to.dtype();
+    let exact = item.from == item.to;
     let rows_per_chunk = (CHUNK_VALUES / item.cols).max(1);
     let chunk_bytes = item.from.bytes((rows_per_chunk * item.cols) as u64) as usize;
     let (mut values, mut scales) = (Vec::new(), Vec::new());
@@ -183,6 +187,7 @@ fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -
         if exact {
             chunk.extend_from_slice(bytes);
         } else {
+            check_scales(item, &values)?;
             encode(item, &values, &mut chunk, &mut scales);
         }
         if !emit(chunk) {
@@ -194,14 +199,30 @@ fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -
 
 /// Values of whole rows to the bytes of the item's type.
 fn encode(item: &Item, values: &[f32], out: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    let rows = values.chunks(item.cols);
     match item.to {
-        Quant::F32 => quant::f32_bytes(values, out),
-        Quant::Bf16 => quant::bf16_bytes(values, out),
-        Quant::I8 { group } => {
-            for row in values.chunks(item.cols) {
-                quant::i8_row(row, group as usize, out, scales);
-            }
+        DType::F32 => quant::f32_bytes(values, out),
+        // `WeightTypes::of` gives no item this type.
+        DType::F16 => unreachable!("no model.bin has f16"),
+        DType::Bf16 => quant::bf16_bytes(values, out),
+        DType::I8 { group, scales: of } => {
+            rows.for_each(|row| quant::i8_row(row, (group as usize, of), out, scales));
         }
+        DType::I4 { group, .. } => int4::rows(values, (item.cols, group as usize), out, scales),
+    }
+}
+
+/// Whether scales in f16 reach the values.
+fn check_scales(item: &Item, values: &[f32]) -> Result<()> {
+    let largest_integer = match item.to {
+        DType::I8 { scales: ScaleType::F16, .. } => 127.0,
+        DType::I4 { scales: ScaleType::F16, .. } => 8.0,
+        _ => return Ok(()),
+    };
+    let (limit, found) = (largest_integer * f16::MAX.to_f32(), quant::max_abs(values));
+    match found <= limit {
+        true => Ok(()),
+        false => Err(Error::BeyondScale { tensor: item.name.clone(), dtype: item.to, limit, found }),
     }
 }
 

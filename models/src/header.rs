@@ -6,9 +6,11 @@
 
 use std::path::Path;
 
+use qwenc_ir::{DType, ScaleType};
+
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::quant::{Quant, MAX_GROUP};
+use crate::weight_types::{group_rule, WeightTypes};
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 256;
@@ -69,7 +71,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 impl Header {
     /// The header of a model.
-    pub fn new(config: &Config, quant: Quant, payload_bytes: u64, hash: [u8; 32]) -> Header {
+    pub fn new(config: &Config, types: WeightTypes, payload_bytes: u64, hash: [u8; 32]) -> Header {
         let d = config.dims;
         let words = [
             d.vocab_rows,
@@ -81,10 +83,10 @@ impl Header {
             d.context,
             config.rope.theta.to_bits(),
             d.head_dim,
-            quant.group(),
+            types.group(),
             u32::from(config.tied),
             config.eps.get().to_bits(),
-            quant.code(),
+            types.code(),
         ];
         Header { words, payload_bytes, hash }
     }
@@ -151,8 +153,8 @@ impl Header {
         (0..WORDS.len()).map(|i| (WORDS[i].0, shown(i, self.words[i]))).collect()
     }
 
-    /// How matrices are stored.
-    pub fn quant(&self, path: &Path) -> Result<Quant> {
+    /// The type of the linears, with the scales that `export` gives it.
+    pub fn linears(&self, path: &Path) -> Result<DType> {
         let (code, group) = (self.words[WEIGHT_TYPE], self.words[GROUP]);
         let wrong = |i: usize, expected: String| Error::Header {
             path: path.to_path_buf(),
@@ -161,13 +163,17 @@ impl Header {
             expected,
             found: self.words[i].to_string(),
         };
-        match (code, group) {
-            (0, 0) => Ok(Quant::F32),
-            (1, 0) => Ok(Quant::Bf16),
-            (2, 1..=MAX_GROUP) => Ok(Quant::I8 { group }),
-            (0 | 1, _) => Err(wrong(GROUP, "0, since the weights are not quantised".to_string())),
-            (2, _) => Err(wrong(GROUP, format!("1 to {MAX_GROUP}"))),
-            _ => Err(wrong(WEIGHT_TYPE, "0 (f32), 1 (bf16) or 2 (int8)".to_string())),
+        let dtype = match (code, group) {
+            (0, 0) => DType::F32,
+            (1, 0) => DType::Bf16,
+            (0 | 1, _) => return Err(wrong(GROUP, "0, since the weights are not quantised".to_string())),
+            (2, _) => DType::I8 { group, scales: ScaleType::F32 },
+            (3, _) => DType::I4 { group, scales: ScaleType::F16 },
+            _ => return Err(wrong(WEIGHT_TYPE, "0 (f32), 1 (bf16), 2 (int8) or 3 (int4)".to_string())),
+        };
+        match group_rule(dtype) {
+            None => Ok(dtype),
+            Some(rule) => Err(wrong(GROUP, rule)),
         }
     }
 

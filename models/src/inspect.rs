@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 
+use safetensors::Dtype;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -61,7 +62,7 @@ pub struct Inspection {
     pub computed_hash: Option<String>,
     /// Metadata of the payload, by key.
     pub metadata: Vec<MetadataEntry>,
-    /// Values in all tensors, scales not counted.
+    /// Values in all tensors, scales not counted; two for each byte of int4, whose odd rows have a spare half.
     pub parameters: u64,
     /// In the order of their bytes.
     pub tensors: Vec<TensorSummary>,
@@ -172,7 +173,7 @@ impl Inspection {
             Err(error) => self.problem(error),
             Ok(parts) => {
                 self.problems.extend(parts.disagreements(path, header).iter().map(Error::to_string));
-                let wrong = tensor_check::problems(found, &parts.config, Some(parts.quant.dtype()));
+                let wrong = tensor_check::problems(found, &parts.config, Some(parts.types));
                 self.problems.extend(wrong.iter().map(Error::to_string));
                 self.warnings = parts.side_files.warnings;
             }
@@ -222,7 +223,8 @@ impl Inspection {
             let (summary, odd) = summary(name, entry, data);
             if !name.ends_with(".scales") {
                 let values = summary.shape.iter().fold(1u64, |n, &axis| n.saturating_mul(axis as u64));
-                self.parameters = self.parameters.saturating_add(values);
+                let each = if entry.dtype == Dtype::U8 { 2 } else { 1 };
+                self.parameters = self.parameters.saturating_add(values.saturating_mul(each));
             }
             self.tensors.push(summary);
             self.problems.extend(odd);

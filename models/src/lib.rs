@@ -25,9 +25,11 @@ mod side_files;
 // A model.bin: reading and writing one.
 mod export;
 mod header;
+mod int4;
 mod model_file;
 mod payload_layout;
 mod quant;
+mod weight_types;
 
 // What both have: safetensors, tensors by name.
 mod named_tensors;
@@ -49,3 +51,4 @@ pub use inspect::{HeaderField, Inspection, MetadataEntry};
 pub use model_file::ModelFile;
 pub use quant::{Quant, MAX_GROUP};
 pub use tensor_stats::TensorSummary;
+pub use weight_types::WeightTypes;

@@ -20,9 +20,9 @@ use crate::model_graph;
 use crate::named_tensors::{self, Stored, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
-use crate::quant::Quant;
 use crate::side_files::SideFiles;
 use crate::tensor_check;
+use crate::weight_types::WeightTypes;
 
 /// An open model.bin.
 pub struct ModelFile {
@@ -30,7 +30,7 @@ pub struct ModelFile {
     map: Mmap,
     entries: HashMap<String, Entry>,
     header: Header,
-    quant: Quant,
+    types: WeightTypes,
     config: Config,
     side_files: SideFiles,
     sources: Option<String>,
@@ -59,13 +59,13 @@ impl ModelFile {
             map,
             entries: entries.into_iter().collect(),
             header,
-            quant: parts.quant,
+            types: parts.types,
             config: parts.config,
             side_files: parts.side_files,
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
         };
-        match tensor_check::problems(&file, &file.config, Some(file.quant.dtype())).into_iter().next() {
+        match tensor_check::problems(&file, &file.config, Some(file.types)).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(file),
         }
@@ -77,8 +77,8 @@ impl ModelFile {
     }
 
     /// How matrices are stored.
-    pub fn quant(&self) -> Quant {
-        self.quant
+    pub fn weight_types(&self) -> WeightTypes {
+        self.types
     }
 
     /// tokenizer.json to the byte.
@@ -121,19 +121,19 @@ impl ModelFile {
         self.exporter.as_deref()
     }
 
-    /// The graph: matrices of the file's type, norms and biases f32.
+    /// The graph: matrices of the file's types, norms and biases f32.
     pub fn graph(&self) -> Result<Graph> {
-        let matrices = self.quant.dtype();
-        model_graph::graph(&self.config, &|spec| if spec.is_matrix() { matrices } else { DType::F32 })
+        model_graph::graph(&self.config, &|spec| self.types.of_tensor(spec))
     }
 }
 
 /// What the metadata says.
 pub(crate) struct Parts {
     pub config: Config,
-    pub quant: Quant,
+    /// As the metadata's word says if it agrees with the header; else the header's.
+    pub types: WeightTypes,
     pub side_files: SideFiles,
-    /// The weight type as the metadata repeats it.
+    /// The metadata's word for them.
     weights: Option<String>,
 }
 
@@ -141,27 +141,34 @@ impl Parts {
     /// Takes its keys out of `metadata`.
     pub fn read(path: &Path, header: &Header, metadata: &mut HashMap<String, String>) -> Result<Parts> {
         let place = path.display().to_string();
-        let quant = header.quant(path)?;
-        let missing = || Error::MissingMetadata { file: place.clone(), key: key::CONFIG };
-        let text = metadata.remove(key::CONFIG).ok_or_else(missing)?;
+        let linears = header.linears(path)?;
+        let missing = |key| Error::MissingMetadata { file: place.clone(), key };
+        let text = metadata.remove(key::CONFIG).ok_or_else(|| missing(key::CONFIG))?;
         let config = Config::parse(&format!("{place}: config.json"), &text)?;
         let mut take = |key: &str| metadata.remove(key);
         let (tokenizer, template) = (take(key::TOKENIZER), take(key::CHAT_TEMPLATE));
         let side_files = SideFiles::new(&place, &config, tokenizer, template, take(key::GENERATION))?;
-        Ok(Parts { config, quant, side_files, weights: take(key::WEIGHTS) })
+        let weights = take(key::WEIGHTS);
+        if weights.is_none() && matches!(linears, DType::I4 { .. }) {
+            return Err(missing(key::WEIGHTS));
+        }
+        let header = WeightTypes::same(linears);
+        let stated = weights.as_deref().and_then(WeightTypes::parse);
+        let types = stated.filter(|t| (t.code(), t.group()) == (header.code(), header.group()));
+        Ok(Parts { config, types: types.unwrap_or(header), side_files, weights })
     }
 
     /// Where the header is not what the metadata implies.
     pub fn disagreements(&self, path: &Path, header: &Header) -> Vec<Error> {
-        let right = Header::new(&self.config, self.quant, header.payload_bytes, header.hash);
+        let right = Header::new(&self.config, self.types, header.payload_bytes, header.hash);
         let mut all = header.disagreements(path, &right);
-        let stated = self.weights.as_ref().filter(|w| **w != self.quant.to_string());
+        let stated = self.weights.as_ref().filter(|w| **w != self.types.to_string());
         all.extend(stated.map(|stated| Error::Header {
             path: path.to_path_buf(),
             field: "weight_type and group_size",
             offset: 44,
             expected: format!("{stated}, as the payload's metadata says"),
-            found: self.quant.to_string(),
+            found: self.types.to_string(),
         }));
         all
     }

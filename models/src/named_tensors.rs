@@ -42,6 +42,14 @@ pub(crate) fn same_shape(found: &[usize], spec: &[u32]) -> bool {
     found.len() == spec.len() && found.iter().zip(spec).all(|(&a, &b)| a as u64 == u64::from(b))
 }
 
+/// The shape in a file of a tensor of this type: a row of int4 is bytes.
+pub(crate) fn stored_shape(dtype: DType, shape: &[u32]) -> Vec<u32> {
+    match (dtype, shape) {
+        (DType::I4 { .. }, [rows, cols]) => vec![*rows, cols.div_ceil(2)],
+        _ => shape.to_vec(),
+    }
+}
+
 /// Name of the scales of a quantised tensor.
 pub(crate) fn scales_name(tensor: &str) -> String {
     format!("{tensor}.scales")
@@ -53,7 +61,7 @@ pub(crate) fn decode(dtype: DType, bytes: &[u8], out: &mut Vec<f32>) {
     match dtype {
         DType::Bf16 => out.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
         DType::F16 => out.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
-        DType::F32 | DType::I8 { .. } => {
+        DType::F32 | DType::I8 { .. } | DType::I4 { .. } => {
             out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
         }
     }
@@ -73,16 +81,16 @@ pub(crate) fn tensor<'a>(
         expected: format!("{}{:?}", decl.dtype, decl.shape),
         found: stored.entry.describe(),
     };
-    if !same_shape(&stored.entry.shape, &decl.shape) {
+    if !same_shape(&stored.entry.shape, &stored_shape(decl.dtype, &decl.shape)) {
         return Err(mismatch());
     }
-    let extent = match stored.entry.shape.as_slice() {
-        [rows, cols] => (*rows, *cols),
-        other => (1, other.iter().product()),
+    let extent = match decl.shape.as_slice() {
+        [rows, cols] => (*rows as usize, *cols as usize),
+        other => (1, other.iter().map(|&n| n as usize).product()),
     };
     let data = Cow::Borrowed(stored.data);
     match (decl.dtype, stored.entry.dtype) {
-        (DType::I8 { .. }, Dtype::I8) => {
+        (DType::I8 { .. }, Dtype::I8) | (DType::I4 { .. }, Dtype::U8) => {
             let scales = find(&scales_name(&name))?;
             let bytes = Cow::Borrowed(scales.data);
             let scales = match scales.entry.dtype {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use qwenc_ir::DType;
+use qwenc_ir::{DType, ScaleType};
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
@@ -18,6 +18,7 @@ use crate::model_graph::tensors_in_order;
 use crate::named_tensors::scales_name;
 use crate::payload::MAX_HEADER;
 use crate::quant::Quant;
+use crate::weight_types::WeightTypes;
 
 /// Where tensor data begins: a multiple of this in the file, a cache line.
 const DATA_ALIGN: usize = 64;
@@ -36,7 +37,8 @@ pub(crate) mod key {
     pub const SOURCES: &str = "sources";
     /// Program and version.
     pub const EXPORTER: &str = "exporter";
-    /// `f32`, `bf16` or `i8gN`: the header's weight type and group size, where the hash covers them.
+    /// The types of matrices, the header's weight type and group size among them, where the hash covers
+    /// them.
     pub const WEIGHTS: &str = "weights";
 }
 
@@ -48,7 +50,7 @@ pub(crate) struct Item {
     /// Type in the checkpoint.
     pub from: DType,
     /// Type in the file.
-    pub to: Quant,
+    pub to: DType,
 }
 
 /// A file's plan.
@@ -96,18 +98,25 @@ pub(crate) fn plan(
     let mut entries = Entries { text, offset: 0, count: 0 };
     let mut items = Vec::new();
     for (name, spec) in tensors_in_order(checkpoint.config()) {
-        let to = if spec.is_matrix() { quant } else { Quant::F32 };
+        let to = WeightTypes::of(quant).of_tensor(&spec);
         let shape: Vec<u64> = spec.shape.iter().map(|&n| u64::from(n)).collect();
         // Cannot overflow: the checkpoint has this many values in memory, of two bytes or more.
         let (rows, cols) = spec.extent();
+        let bytes = rows * to.bytes(cols);
         match to {
-            Quant::F32 => entries.add(&name, "F32", &shape, 4 * rows * cols),
-            Quant::Bf16 => entries.add(&name, "BF16", &shape, 2 * rows * cols),
-            Quant::I8 { group } => {
-                let groups = cols.div_ceil(u64::from(group));
-                entries.add(&name, "I8", &shape, rows * cols);
-                entries.add(&scales_name(&name), "F32", &[rows, groups], 4 * rows * groups);
-            }
+            DType::F32 => entries.add(&name, "F32", &shape, bytes),
+            DType::F16 => entries.add(&name, "F16", &shape, bytes),
+            DType::Bf16 => entries.add(&name, "BF16", &shape, bytes),
+            DType::I8 { .. } => entries.add(&name, "I8", &shape, bytes),
+            DType::I4 { .. } => entries.add(&name, "U8", &[rows, cols.div_ceil(2)], bytes),
+        }
+        if let Some((group, scales)) = to.quantised() {
+            let dtype = match scales {
+                ScaleType::F16 => "F16",
+                ScaleType::F32 => "F32",
+            };
+            let shape = [rows, cols.div_ceil(u64::from(group))];
+            entries.add(&scales_name(&name), dtype, &shape, rows * to.scale_bytes(cols));
         }
         items.push(Item { from: checkpoint.float_type(&name), name, cols: cols as usize, to });
     }

@@ -6,29 +6,27 @@
 
 use std::collections::HashSet;
 
-use qwenc_ir::DType;
+use qwenc_ir::{DType, ScaleType};
 use safetensors::Dtype;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::graph_builder::{EMBEDDING, LM_HEAD};
 use crate::model_graph::tensors_in_order;
-use crate::named_tensors::{decode, float, same_shape, scales_name, Stored, Tensors};
+use crate::named_tensors::{decode, float, same_shape, scales_name, stored_shape, Stored, Tensors};
 use crate::payload::Entry;
+use crate::quant::not_finite;
 use crate::tensor_spec::TensorSpec;
+use crate::weight_types::WeightTypes;
 
-fn shape_text(spec: &TensorSpec) -> String {
-    format!("{:?}", spec.shape)
-}
-
-/// Every disagreement between the tensors and the config; `weights` is the type of quantised
-/// matrices, or none where any float type will do.
-pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, weights: Option<DType>) -> Vec<Error> {
+/// Every disagreement between the tensors and the config; `types` are those of the matrices, or none
+/// where any float type will do.
+pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, types: Option<WeightTypes>) -> Vec<Error> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
     for (name, spec) in tensors_in_order(config) {
-        found
-            .extend(check_one(tensors, &name, &spec, weights.filter(|_| spec.is_matrix()), &mut known).err());
+        let wanted = types.filter(|_| spec.is_matrix()).map(|types| types.of_tensor(&spec));
+        found.extend(check_one(tensors, &name, &spec, wanted, &mut known).err());
         known.insert(name);
     }
     for name in tensors.names() {
@@ -54,7 +52,7 @@ fn check_one(
     tensors: &dyn Tensors,
     name: &str,
     spec: &TensorSpec,
-    weights: Option<DType>,
+    wanted: Option<DType>,
     known: &mut HashSet<String>,
 ) -> Result<()> {
     let find = |name: &str, expected: String| {
@@ -76,33 +74,47 @@ fn check_one(
         expected,
         found: found.describe(),
     };
-    let stored = find(name, shape_text(spec))?;
-    if !same_shape(&stored.entry.shape, &spec.shape) {
-        return Err(mismatch(name, shape_text(spec), stored.entry));
+    let shape = stored_shape(wanted.unwrap_or(DType::F32), &spec.shape);
+    let stored = find(name, format!("{shape:?}"))?;
+    if !same_shape(&stored.entry.shape, &shape) {
+        return Err(mismatch(name, format!("{shape:?}"), stored.entry));
     }
-    let Some(DType::I8 { group }) = weights else {
-        let right = match weights {
-            Some(dtype) => float(stored.entry.dtype) == Some(dtype),
-            None => float(stored.entry.dtype).is_some(),
-        };
-        let types = weights.map_or("f32, f16 or bf16".to_string(), |d| d.to_string());
-        return match right {
-            true => Ok(()),
-            false => Err(mismatch(name, types, stored.entry)),
-        };
+    let found = stored.entry.dtype;
+    let (right, types) = match wanted {
+        None => (float(found).is_some(), "f32, f16 or bf16".to_string()),
+        Some(DType::I8 { .. }) => (found == Dtype::I8, "i8".to_string()),
+        Some(DType::I4 { .. }) => (found == Dtype::U8, "u8".to_string()),
+        Some(dtype) => (float(found) == Some(dtype), dtype.to_string()),
     };
-    if stored.entry.dtype != Dtype::I8 {
-        return Err(mismatch(name, "i8".to_string(), stored.entry));
+    if !right {
+        return Err(mismatch(name, types, stored.entry));
     }
-    let scales = scales_name(name);
-    let (rows, cols) = (spec.shape[0], spec.shape[1].div_ceil(group));
-    let stored = find(&scales, format!("[{rows}, {cols}]"));
-    known.insert(scales.clone());
+    let Some((group, scales)) = wanted.and_then(DType::quantised) else { return Ok(()) };
+    let scales_dtype = match scales {
+        ScaleType::F16 => DType::F16,
+        ScaleType::F32 => DType::F32,
+    };
+    let name = scales_name(name);
+    let shape = [spec.shape[0], spec.shape[1].div_ceil(group)];
+    let stored = find(&name, format!("{shape:?}"));
+    known.insert(name.clone());
     let stored = stored?;
-    let float = matches!(stored.entry.dtype, Dtype::F32 | Dtype::F16);
-    match float && same_shape(&stored.entry.shape, &[rows, cols]) {
-        true => Ok(()),
-        false => Err(mismatch(&scales, format!("f32 or f16 [{rows}, {cols}]"), stored.entry)),
+    match float(stored.entry.dtype) == Some(scales_dtype) && same_shape(&stored.entry.shape, &shape) {
+        true => check_scales(&name, scales_dtype, &stored),
+        false => Err(mismatch(&name, format!("{scales_dtype}{shape:?}"), stored.entry)),
+    }
+}
+
+/// A scale that is not a number would spoil every token, and no one would know why.
+fn check_scales(name: &str, dtype: DType, stored: &Stored) -> Result<()> {
+    let mut values = Vec::new();
+    decode(dtype, stored.data, &mut values);
+    match not_finite(&values) {
+        None => Ok(()),
+        Some((at, found)) => {
+            let row = (at / stored.entry.shape[1].max(1)) as u64;
+            Err(Error::NotFinite { tensor: name.to_string(), row, found })
+        }
     }
 }
 

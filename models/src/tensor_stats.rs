@@ -26,7 +26,7 @@ pub struct TensorSummary {
     pub offset: usize,
     /// Bytes.
     pub bytes: usize,
-    /// Largest finite |value|; none for types that are not read, or bytes that are not there.
+    /// Largest finite |value|, of integers without their scale; none for types that are not read, or bytes that are not there.
     pub max_abs: Option<f32>,
     /// NaNs and infinities.
     pub not_finite: usize,
@@ -48,6 +48,7 @@ pub(crate) fn summary(tensor: &str, entry: &Entry, data: Option<&[u8]>) -> (Tens
     };
     let odd = match (entry.dtype, float(entry.dtype)) {
         (Dtype::I8, _) => integers(data, &mut out),
+        (Dtype::U8, _) => halves(data, &mut out),
         (_, Some(dtype)) => floats(dtype, data, &mut out),
         _ => None,
     };
@@ -60,8 +61,15 @@ fn integers(data: &[u8], out: &mut TensorSummary) -> Option<String> {
     (most > 127).then(|| "expected integers of -127 to 127, found -128".to_string())
 }
 
+/// int4, two a byte.
+fn halves(data: &[u8], out: &mut TensorSummary) -> Option<String> {
+    let size = |half: u8| half.abs_diff(8);
+    out.max_abs = data.iter().map(|b| size(b & 15).max(size(b >> 4))).max().map(f32::from);
+    None
+}
+
 fn floats(dtype: DType, data: &[u8], out: &mut TensorSummary) -> Option<String> {
-    let (mut values, mut most, mut negative) = (Vec::new(), 0f32, false);
+    let (mut values, mut most) = (Vec::new(), 0f32);
     for chunk in data.chunks(CHUNK_BYTES) {
         decode(dtype, chunk, &mut values);
         for v in &values {
@@ -69,15 +77,11 @@ fn floats(dtype: DType, data: &[u8], out: &mut TensorSummary) -> Option<String> 
                 true => most = most.max(v.abs()),
                 false => out.not_finite += 1,
             }
-            negative |= *v < 0.0;
         }
     }
     out.max_abs = Some(most);
     if out.not_finite > 0 {
         return Some(format!("expected finite numbers, found {} NaN or infinite", out.not_finite));
-    }
-    if negative && out.name.ends_with(".scales") {
-        return Some("expected scales of 0 or more, found negative ones".to_string());
     }
     (most == 0.0 && !data.is_empty()).then(|| "every value is 0".to_string())
 }

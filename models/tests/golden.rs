@@ -87,6 +87,29 @@ fn int8_logits_are_near() {
     check_int8("sample", &Checkpoint::sample(), &golden, 1e-4);
 }
 
+/// Sixteen levels cost a random matrix about 6e-3 of its energy, and each of fourteen adds that much; the
+/// trained sample loses less.
+#[test]
+fn int4_logits_are_near() {
+    for (case, limits) in [("qwen3-tied", [0.08, 0.12]), ("qwen3-untied-mha", [0.09, 0.13])] {
+        let golden = golden(&folder(case).join("golden.safetensors"));
+        check_int4(case, &Checkpoint::open(&folder(case)).unwrap(), &golden, limits);
+    }
+    let golden = golden(&folder("nano-activations.safetensors"));
+    check_int4("sample", &Checkpoint::sample(), &golden, [5e-3, 8e-3]);
+}
+
+/// With embeddings in int8, and all in int4.
+fn check_int4(case: &str, checkpoint: &Checkpoint, golden: &Golden, limits: [f64; 2]) {
+    for (embeddings, limit) in [false, true].into_iter().zip(limits) {
+        let file = exported_file(checkpoint, Some(Quant::I4 { group: 32, embeddings }));
+        let seen = run(file.graph().unwrap(), &file, Precision::F32, &golden.tokens);
+        let nmse = relative(&seen["logits"].data, &golden.values["logits"]).powi(2);
+        println!("{case} {}: logits NMSE {nmse:.2e}", file.weight_types());
+        assert!(nmse <= limit, "{case}: {nmse:e}");
+    }
+}
+
 fn check_int8(case: &str, checkpoint: &Checkpoint, golden: &Golden, limit: f64) {
     let file = exported_file(checkpoint, Some(Quant::I8 { group: 64 }));
     let graph = file.graph().unwrap();

@@ -8,6 +8,8 @@ use fixtures::bytes::*;
 use qwenc_models::{Inspection, ModelFile, Quant};
 use serde_json::{json, Value};
 
+const INT4: Quant = Quant::I4 { group: 32, embeddings: false };
+
 #[test]
 fn a_cut_file_is_refused_at_every_length() {
     let file = small(Quant::I8 { group: 64 });
@@ -27,7 +29,7 @@ fn a_cut_file_is_refused_at_every_length() {
 
 #[test]
 fn every_bit_of_the_header_counts() {
-    for quant in [Quant::I8 { group: 64 }, Quant::Bf16] {
+    for quant in [INT4, Quant::Bf16] {
         let file = small(quant);
         for bit in 0..256 * 8 {
             let mut changed = file.clone();
@@ -64,7 +66,13 @@ fn refusals_say_what_is_wrong() {
     );
     assert_eq!(
         changed(56, &[3]),
-        "FILE: header field weight_type at offset 56: expected 0 (f32), 1 (bf16) or 2 (int8), found 3; export it again"
+        "FILE: header field weight_type and group_size at offset 44: expected i8g64, as the payload's metadata says, \
+         found i4g64s16; export it again"
+    );
+    assert_eq!(
+        changed(56, &[4]),
+        "FILE: header field weight_type at offset 56: expected 0 (f32), 1 (bf16), 2 (int8) or 3 (int4), found 4; \
+         export it again"
     );
     assert_eq!(
         changed(200, &[7]),
@@ -136,6 +144,86 @@ fn payloads_that_are_another_model_are_refused() {
         .starts_with("FILE: config.json: model_type"));
     assert!(changed(&|h| h["__metadata__"]["tokenizer.json"] = json!("{"))
         .starts_with("FILE: tokenizer.json: expected JSON"));
+}
+
+#[test]
+fn int4_that_is_not_what_it_says_is_refused() {
+    let file = small(INT4);
+    let q = "model.layers.0.self_attn.q_proj.weight";
+    let scales = "model.layers.0.self_attn.q_proj.weight.scales";
+    let word = "__metadata__";
+    let changed = |change: &dyn Fn(&mut Value)| refusal(&with_header(&file, change));
+    let start = "FILE: tensor model.layers.0.self_attn.q_proj.weight";
+    for (found, expected) in [
+        (changed(&|h| h[q]["dtype"] = json!("I8")), ": expected u8, found i8[128, 32]"),
+        (changed(&|h| h[q]["shape"] = json!([64, 64])), ": expected [128, 32], found u8[64, 64]"),
+        (
+            changed(&|h| h[scales]["shape"] = json!([64, 4])),
+            ".scales: expected f16[128, 2], found f16[64, 4]",
+        ),
+        (
+            changed(&|h| h[scales]["dtype"] = json!("BF16")),
+            ".scales: expected f16[128, 2], found bf16[128, 2]",
+        ),
+        (
+            changed(&|h| h[word]["weights"] = json!("i4g32+i8g64s16")),
+            ".scales: expected f32[128, 2], found f16[128, 2]",
+        ),
+    ] {
+        assert!(found.starts_with(&format!("{start}{expected}")), "{found}");
+    }
+    // One byte less is no safetensors image, whatever the shape says.
+    assert!(changed(&|h| h[q]["shape"] = json!([128, 31])).contains("not a valid safetensors image"));
+    for other in ["i4g32s16+i4g64s16", "i4g32s16+bf16", "i4g32s16+i8g0s16", "i4g40s16", "i8g32", "", "+"] {
+        let message = changed(&|h| h[word]["weights"] = json!(other));
+        let stated =
+            format!("expected {other}, as the payload's metadata says, found i4g32s16; export it again");
+        assert!(message.ends_with(&stated), "{message}");
+    }
+    // That all matrices are int4 is for the tensors to show.
+    let message = changed(&|h| h[word]["weights"] = json!("i4g32s16"));
+    assert!(
+        message.contains("model.embed_tokens.weight: expected [320, 32], found i8[320, 64]"),
+        "{message}"
+    );
+    assert_eq!(
+        changed(&|h| drop(h[word].as_object_mut().unwrap().remove("weights"))),
+        "FILE: safetensors metadata: expected key \"weights\", found none; export it again"
+    );
+    for group in [0u32, 12, 1 << 17] {
+        let mut changed = file.clone();
+        changed[44..48].copy_from_slice(&group.to_le_bytes());
+        let rule = format!("group_size at offset 44: expected a multiple of 8 up to 65536, found {group};");
+        assert!(refusal(&changed).contains(&rule), "{group}");
+    }
+}
+
+/// A scale may be negative, but not infinite or no number, in int8 neither.
+#[test]
+fn scales_that_are_no_numbers_are_refused() {
+    let scales = "model.layers.0.self_attn.q_proj.weight.scales";
+    for (quant, infinity, nan) in [
+        (INT4, &0xfc00u16.to_le_bytes()[..], &0x7e01u16.to_le_bytes()[..]),
+        (Quant::I8 { group: 64 }, &f32::NEG_INFINITY.to_le_bytes()[..], &f32::NAN.to_le_bytes()[..]),
+    ] {
+        let file = small(quant);
+        let (header, data) = image_header(&file);
+        let at = data + header[scales]["data_offsets"][0].as_u64().unwrap() as usize;
+        let row_bytes = header[scales]["shape"][1].as_u64().unwrap() as usize * nan.len();
+        for (bytes, found) in [(infinity, "-inf"), (nan, "NaN")] {
+            let mut changed = file.clone();
+            changed[at + 3 * row_bytes..][..bytes.len()].copy_from_slice(bytes);
+            let expected = format!("tensor {scales}: expected finite numbers, found {found} in row 3; ");
+            let message = refusal(&sealed(changed));
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        let mut negative = file.clone();
+        negative[at + nan.len() - 1] ^= 0x80;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        std::fs::write(&path, sealed(negative)).unwrap();
+        assert!(ModelFile::open(&path).is_ok());
+    }
 }
 
 /// Byte noise in the safetensors header, sealed: anything but a panic.

@@ -8,11 +8,13 @@ use std::path::Path;
 
 use fixtures::bytes::*;
 use fixtures::*;
-use half::bf16;
+use half::{bf16, f16};
 use qwenc_ir::{DType, WeightDecl, WeightSource};
 use qwenc_models::{export, Checkpoint, Inspection, ModelFile, Quant};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
+
+const INT4: Quant = Quant::I4 { group: 32, embeddings: false };
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
@@ -115,6 +117,91 @@ fn a_second_reader_finds_the_same_integers() {
     }
 }
 
+fn f16s(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+}
+
+/// int4 from the definition: every half byte is the nearest multiple of its group's scale. A group of 48
+/// divides neither 64 nor 160. Embeddings are int8 with scales in f16, or int4 where that was asked for.
+#[test]
+fn a_second_reader_finds_the_same_halves() {
+    let (gs, embedding) = (48, "model.embed_tokens.weight");
+    for embeddings in [false, true] {
+        let file = small(Quant::I4 { group: gs as u32, embeddings });
+        assert_eq!((u32_at(&file, 44), u32_at(&file, 56)), (48, 3));
+        let word = if embeddings { "i4g48s16" } else { "i4g48s16+i8g64s16" };
+        assert_eq!(image_header(&file).0["__metadata__"]["weights"], json!(word));
+        for (name, raw) in parts("qwen3-tied").1.into_iter().filter(|(_, raw)| raw.shape.len() == 2) {
+            let floats = raw.data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32());
+            let (values, rows, cols) = (floats.collect::<Vec<f32>>(), raw.shape[0], raw.shape[1]);
+            let ((bytes, about), (scales, scales_about)) =
+                (entry(&file, &name), entry(&file, &(name.clone() + ".scales")));
+            let int8 = name == embedding && !embeddings;
+            let (dtype, stored_cols, gs) = if int8 { ("I8", cols, 64) } else { ("U8", cols / 2, gs) };
+            assert_eq!((&about["dtype"], &about["shape"]), (&json!(dtype), &json!([rows, stored_cols])));
+            let groups = cols.div_ceil(gs);
+            assert_eq!(scales_about["dtype"], json!("F16"));
+            assert_eq!(scales_about["shape"], json!([rows, groups]));
+            let scales = f16s(scales);
+            for (i, v) in values.iter().enumerate() {
+                let (r, k) = (i / cols, i % cols);
+                let (scale, least, most) =
+                    (scales[r * groups + k / gs], if int8 { -127 } else { -8 }, if int8 { 127 } else { 7 });
+                let q = match (int8, k % 2) {
+                    (true, _) => i32::from(bytes[i] as i8),
+                    (false, 0) => i32::from(bytes[r * cols / 2 + k / 2] % 16) - 8,
+                    (false, _) => i32::from(bytes[r * cols / 2 + k / 2] / 16) - 8,
+                };
+                let off = |q: i32| (v - q as f32 * scale).abs();
+                let nearest = (least..=most).map(off).fold(f32::MAX, f32::min);
+                assert!(off(q) <= nearest * 1.0001 + 1e-12, "{name} [{r}, {k}]: {v} as {q} x {scale}");
+            }
+        }
+    }
+}
+
+/// What the reader gives is what the definition says of the file's bytes.
+#[test]
+fn the_interpreter_reads_halves_times_scales() {
+    let file = exported_file(&Checkpoint::open(&folder("qwen3-tied")).unwrap(), Some(INT4));
+    let bytes = small(INT4);
+    let graph = file.graph().unwrap();
+    let decl = graph.weights.iter().find(|w| w.name.contains("down_proj")).unwrap();
+    assert_eq!(decl.dtype.to_string(), "i4g32s16");
+    assert_eq!(
+        graph.weights.iter().find(|w| w.name.contains("embed")).unwrap().dtype.to_string(),
+        "i8g64s16"
+    );
+    let name = decl.tensor_name(1);
+    let ((halves, _), (scales, _)) = (entry(&bytes, &name), entry(&bytes, &(name.clone() + ".scales")));
+    let scales = f16s(scales);
+    let expected: Vec<f32> = (0..64 * 160)
+        .map(|i| (f32::from(halves[i / 2] >> (4 * (i % 2)) & 15) - 8.0) * scales[i / 32])
+        .collect();
+    assert_eq!(file.tensor(decl, 1).unwrap().to_f32(), expected);
+}
+
+#[test]
+fn values_that_no_f16_scale_reaches_are_refused() {
+    let (config, mut tensors) = parts("qwen3-tied");
+    let q = "model.layers.1.self_attn.q_proj.weight";
+    let large = |v: f32| bf16::from_f32(v).to_le_bytes();
+    let export_with = |tensors: &std::collections::BTreeMap<String, Raw>, quant| {
+        let dir = write_checkpoint(&config, tensors);
+        let out = dir.path().join("m");
+        export(&Checkpoint::open(dir.path()).unwrap(), &out, Some(quant), &mut |_, _| {}).map(|_| ())
+    };
+    tensors.get_mut(q).unwrap().data[6..8].copy_from_slice(&large(-520_192.0));
+    assert!(export_with(&tensors, INT4).is_ok());
+    tensors.get_mut(q).unwrap().data[6..8].copy_from_slice(&large(-1e6));
+    assert!(export_with(&tensors, Quant::I8 { group: 64 }).is_ok());
+    assert_eq!(
+        export_with(&tensors, INT4).unwrap_err().to_string(),
+        "tensor model.layers.1.self_attn.q_proj.weight: expected values of at most 524032 for i4g32s16, whose \
+         scales are f16, found 999424; export it as int8"
+    );
+}
+
 #[test]
 fn the_interpreter_reads_integers_times_scales() {
     let checkpoint = Checkpoint::open(&folder("qwen3-tied")).unwrap();
@@ -140,7 +227,7 @@ fn metadata_holds_what_a_compile_needs() {
     assert_eq!(file.chat_template(), tokenizer_config["chat_template"].as_str());
     assert_eq!(file.generation_config().unwrap()["top_k"], json!(20));
     assert_eq!(file.stop_tokens(), [2037, 2039]);
-    assert_eq!((file.warnings().len(), file.quant()), (0, Quant::Bf16));
+    assert_eq!((file.warnings().len(), file.weight_types().name()), (0, "bf16"));
     assert_eq!(file.config(), Checkpoint::sample().config());
     let sources: Value = serde_json::from_str(file.sources().unwrap()).unwrap();
     for (name, hash) in sources.as_object().unwrap() {
@@ -155,7 +242,7 @@ fn metadata_holds_what_a_compile_needs() {
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let mut totals = Vec::new();
-    for quant in [None, Some(Quant::F32), Some(Quant::I8 { group: 64 })] {
+    for quant in [None, Some(Quant::F32), Some(Quant::I8 { group: 64 }), Some(INT4)] {
         let once = exported(&Checkpoint::sample(), quant);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("another name.bin");
@@ -173,7 +260,7 @@ fn the_same_input_gives_the_same_bytes() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         totals.push(report.file_bytes);
     }
-    assert!(totals[2] < totals[0] && totals[0] < totals[1]);
+    assert!(totals[3] < totals[2] && totals[2] < totals[0] && totals[0] < totals[1]);
 }
 
 #[test]
@@ -186,6 +273,12 @@ fn impossible_exports_are_refused() {
         error(&dir.path().join("m"), Quant::I8 { group: 0 }),
         "group size: expected 1 to 65536, found 0; use 64"
     );
+    for group in [0, 12, 1 << 17] {
+        assert_eq!(
+            error(&dir.path().join("m"), Quant::I4 { group, embeddings: false }),
+            format!("group size: expected a multiple of 8 up to 65536, found {group}; use 64")
+        );
+    }
     assert!(error(&dir.path().join("no/such/m"), Quant::F32).contains("cannot create: No such file"));
     assert!(error(dir.path(), Quant::F32).contains("cannot replace"));
 }
@@ -201,6 +294,10 @@ fn inspection_of_a_whole_file_finds_nothing_wrong() {
     assert!(text.contains("\n  group_size         64\n") && text.ends_with("no problems\n"), "{text}");
     let json = serde_json::to_value(&seen).unwrap();
     assert_eq!(json["header"][0], json!({"name": "vocab_size", "value": "2048"}));
+    let int4 = Inspection::of(&exported(&Checkpoint::sample(), Some(INT4)).1).unwrap();
+    assert_eq!((int4.problems.len(), int4.parameters), (0, 1_246_848));
+    assert!(int4.tensors.iter().filter(|t| t.dtype == "u8").all(|t| t.max_abs == Some(8.0)));
+    assert_eq!(int4.tensors.iter().filter(|t| t.dtype == "u8").count(), 28);
     // A cut file still lists its tensors.
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();

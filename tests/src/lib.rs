@@ -7,6 +7,8 @@
 
 pub mod forged;
 pub mod golden;
+pub mod odd;
 pub mod program;
 pub mod tensors;
+pub mod valgrind;
 pub mod variants;

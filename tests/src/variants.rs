@@ -23,7 +23,7 @@ pub fn input(model: &str) -> String {
     }
 }
 
-/// An executable of `model` (`sample` or a golden case) for this machine.
+/// An executable of `model` (`sample` or a golden case) for this machine; flags may follow the weight type.
 pub fn executable(model: &str, quant: &str) -> PathBuf {
     executable_for(model, quant, "native")
 }
@@ -34,9 +34,11 @@ pub fn executable_for(model: &str, quant: &str, cpu: &str) -> PathBuf {
     let variant = (model.to_string(), quant.to_string(), cpu.to_string());
     let made = MADE.get_or_init(Made::default).lock().unwrap().entry(variant).or_default().clone();
     made.get_or_init(|| {
-        let output = scratch().join(format!("{model}-{quant}-{cpu}"));
+        let output = scratch().join(format!("{model}-{quant}-{cpu}").replace(' ', ""));
         let (input, path) = (input(model), output.to_str().unwrap());
-        run(&mut qwenc(&["compile", &input, "-o", path, "--quant", quant, "--cpu", cpu])).ok();
+        let quant: Vec<&str> = quant.split(' ').collect();
+        run(&mut qwenc(&[&["compile", &input, "-o", path, "--cpu", cpu, "--quant"], &quant[..]].concat()))
+            .ok();
         output
     })
     .clone()

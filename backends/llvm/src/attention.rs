@@ -2,51 +2,90 @@
 //!
 //! In: rotated q and the cache. Out: `[T, H·h]`, padding columns zero. Several queries that share a kv
 //! head go over its keys and values together: the heads of a group, and neighbouring tokens of a
-//! sequence. Invariant: positions are taken in tiles of 16 at multiples of 16, each query for itself
-//! in the same order, and a tile outside what a query sees changes nothing; so a token's result does
-//! not depend on what else is in the step. (Milakov & Gimelshein 2018.)
+//! sequence. Invariant: positions are taken in parts of [`ATTENTION_PART`] and these in tiles, both
+//! at multiples of their length, each query for itself in the same order, and a tile outside what a query
+//! sees changes nothing; so a token's result does not depend on what else is in the step, nor on which
+//! threads take which parts.
 
 use std::mem::offset_of;
 
 use inkwell::IntPredicate;
-use qwenc_abi::Row;
-use qwenc_plan::{round_up, BufferId, LANES};
+use qwenc_abi::{KvType, Row};
+use qwenc_plan::{round_up, Attention, ATTENTION_PART, LANES};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
+use crate::cache::{per_step, Cache};
 use crate::kernel::Kernel;
 use crate::prepare::pieces;
+use crate::softmax::{Part, Query, TILE, TILE_VECTORS};
 
-/// Independent sums of a score's dot product.
-const CHAINS: u64 = 2;
 /// Most queries that go together.
 const MOST_QUERIES: u64 = 8;
+/// Sums of weighted values that stay in registers.
+const VALUE_SUMS: u64 = 16;
+/// Positions fetched ahead where a single token streams through its cache.
+const AHEAD: u64 = 32;
 
 /// What all queries of the kernel share.
-struct Shared<'c> {
-    q: BufferId,
+struct Shared<'a, 'c> {
+    a: &'a Attention,
+    ty: KvType,
     queries: Ptr<'c>,
-    out: BufferId,
     results: Ptr<'c>,
     windows: Option<Ptr<'c>>,
 }
 
-pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, q: BufferId, out: BufferId) {
+pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, a: &Attention) {
+    let c = &k.code;
+    let windows = windows(k);
+    for ty in KvType::ALL {
+        let s = Shared { a, ty, queries: k.buffer(a.q), results: k.buffer(a.out), windows };
+        c.when(k.kv_is(ty), || {
+            c.either(
+                splits(k),
+                || {
+                    by_parts(k, &s);
+                    c.int(0).into()
+                },
+                || {
+                    by_heads(k, &s);
+                    c.int(0).into()
+                },
+            );
+        });
+    }
+    c.ret();
+}
+
+/// Whether threads share out the parts of a token's positions: it is alone, has several, and its heads
+/// leave threads without work.
+fn splits<'c>(k: &Kernel<'c, '_>) -> Int<'c> {
+    let c = &k.code;
+    let alone = c.cmp(IntPredicate::EQ, k.n_rows(), c.int(1));
+    let long = c.cmp(IntPredicate::UGE, k.position(c.int(0)), c.int(ATTENTION_PART));
+    let left = c.rem(c.int(u64::from(c.plan.dims.kv_heads)), k.threads());
+    c.and(c.and(alone, long), c.cmp(IntPredicate::NE, left, c.int(0)))
+}
+
+/// A thread takes a kv head of some rows, and all their positions.
+fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let c = &k.code;
     let d = c.plan.dims;
     let (kv_heads, group) = (u64::from(d.kv_heads), u64::from(d.heads / d.kv_heads));
     let (heads_at_once, rows_at_once) = together(c.cpu.registers(), group);
-    let s = Shared { q, queries: k.buffer(q), out, results: k.buffer(out), windows: windows(k) };
     let rows = k.n_rows();
     let blocks = c.div(c.add(rows, c.int(rows_at_once - 1)), c.int(rows_at_once));
-    k.take(c.times(blocks, kv_heads), 1, |unit| {
+    k.take(c.times(blocks, kv_heads), c.int(1), |unit, _| {
         let (block, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)));
         let first = c.times(block, rows_at_once);
         let end = c.min(c.add(first, c.int(rows_at_once)), rows);
         let by_rows = |rows: &[Int<'c>]| {
             for head in (0..group).step_by(heads_at_once as usize) {
                 let heads: Vec<u64> = (head..group.min(head + heads_at_once)).collect();
-                attend(k, &s, rows, kv_head, &heads, group);
+                let unit = Unit::new(k, s, rows, kv_head, &heads);
+                unit.all_parts(c);
             }
+            rows.iter().for_each(|&row| zero_padding(k, s, row));
         };
         let one_by_one = || c.for_each(first, end, 1, |row| by_rows(&[row]));
         if rows_at_once == 1 {
@@ -66,12 +105,50 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, q: BufferId, out: BufferId) {
             },
         );
     });
-    c.ret();
+}
+
+/// A thread takes a part of a kv head's positions; when all are done, a head's parts are joined.
+fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
+    let c = &k.code;
+    let d = c.plan.dims;
+    let (kv_heads, group) = (u64::from(d.kv_heads), u64::from(d.heads / d.kv_heads));
+    let (heads_at_once, _) = together(c.cpu.registers(), group);
+    let row = c.int(0);
+    let position = k.position(row);
+    let first = c.div(first_visible(k, s.windows, position), c.int(ATTENTION_PART));
+    let end = c.add(c.div(position, c.int(ATTENTION_PART)), c.int(1));
+    let most = u64::from(d.context).div_ceil(ATTENTION_PART);
+    let kept = k.buffer_of(s.a.parts, c.int(0));
+    let place = |head: Int<'c>, part: Int<'c>| {
+        Part(c.at(kept, c.times(c.add(c.times(head, most), part), Part::bytes(c))))
+    };
+    k.take(c.times(c.sub(end, first), kv_heads), c.int(1), |unit, _| {
+        let (part, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)));
+        let part = c.add(first, part);
+        for head in (0..group).step_by(heads_at_once as usize) {
+            let heads: Vec<u64> = (head..group.min(head + heads_at_once)).collect();
+            let mut unit = Unit::new(k, s, &[row], kv_head, &heads);
+            for (query, &head) in unit.queries.iter_mut().zip(&heads) {
+                query.part = place(c.add(c.times(kv_head, group), c.int(head)), part);
+            }
+            unit.one_part(c, part);
+        }
+    });
+    k.barrier();
+    let (start, stop) = k.share(c.int(u64::from(d.heads)));
+    let total = Part::on_stack(c);
+    c.for_each(start, stop, 1, |head| {
+        total.clear(c);
+        c.for_each(first, end, 1, |part| total.join(c, place(head, part)));
+        let column = c.times(head, 4 * u64::from(d.head_dim));
+        total.finish(c, c.at(k.row_of(s.results, s.a.out, row), column));
+    });
+    zero_padding(k, s, row);
 }
 
 /// Heads and rows whose scores fit in registers together.
 fn together(registers: usize, group: u64) -> (u64, u64) {
-    let queries = (registers as u64 / (2 * CHAINS)).clamp(1, MOST_QUERIES);
+    let queries = (registers as u64 / (2 * TILE_VECTORS)).clamp(1, MOST_QUERIES);
     let heads = group.min(queries);
     (heads, queries / heads)
 }
@@ -111,185 +188,198 @@ fn first_visible<'c>(k: &Kernel<'c, '_>, windows: Option<Ptr<'c>>, position: Int
     c.sub(seen, c.min(seen, window))
 }
 
-/// One head of one token.
-struct Query<'c> {
-    q: Ptr<'c>,
-    out: Ptr<'c>,
-    /// Sees positions `first ..= position`.
-    first: Int<'c>,
-    position: Int<'c>,
-    state: State<'c>,
-}
-
-/// Softmax state on the stack: maximum, sum per lane, weighted values; and the tile's probabilities
-/// and the factor that its maximum puts on what was before.
-struct State<'c> {
-    max: Ptr<'c>,
-    sum: Ptr<'c>,
-    values: Ptr<'c>,
-    probabilities: Ptr<'c>,
-    keep: Ptr<'c>,
-}
-
-impl<'c> State<'c> {
-    fn new(c: &Code<'c, '_>) -> State<'c> {
-        let floats = |n: u32| c.stack(c.vec_f32(n).into());
-        let width = round_up(u64::from(c.plan.dims.head_dim), u64::from(LANES));
-        let state = State {
-            max: c.stack(c.f32().into()),
-            sum: floats(LANES),
-            values: c.stack(c.vec_f32(LANES).array_type((width / u64::from(LANES)) as u32).into()),
-            probabilities: floats(LANES),
-            keep: c.stack(c.f32().into()),
-        };
-        c.store(state.max, c.float(f32::NEG_INFINITY), 4);
-        c.store(state.sum, c.floats(0.0, LANES), 64);
-        c.for_each(c.int(0), c.int(4 * width), 64, |at| {
-            c.store(c.at(state.values, at), c.floats(0.0, LANES), 64);
-        });
-        state
-    }
-}
-
-/// All queries of `rows` and `heads` of a kv head.
-fn attend<'c>(
-    k: &Kernel<'c, '_>,
-    s: &Shared<'c>,
-    rows: &[Int<'c>],
-    kv_head: Int<'c>,
-    heads: &[u64],
-    group: u64,
-) {
+fn zero_padding<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>, row: Int<'c>) {
     let c = &k.code;
-    let head_bytes = 4 * u64::from(c.plan.dims.head_dim);
-    let mut queries = Vec::new();
-    for &row in rows {
-        let position = k.position(row);
-        let first = first_visible(k, s.windows, position);
-        let (line, to) = (k.row_of(s.queries, s.q, row), k.row_of(s.results, s.out, row));
-        for &head in heads {
-            let column = c.times(c.add(c.times(kv_head, group), c.int(head)), head_bytes);
-            let (q, out) = (c.at(line, column), c.at(to, column));
-            queries.push(Query { q, out, first, position, state: State::new(c) });
-        }
-    }
-    let (keys, values) = k.cache(rows[0], kv_head);
-    // Positions of a sequence ascend, so the first row sees the earliest and the last the latest.
-    let lanes = c.int(u64::from(LANES));
-    let start = c.mul(c.div(queries[0].first, lanes), lanes);
-    let end = c.add(queries[queries.len() - 1].position, c.int(1));
-    c.for_each(start, end, u64::from(LANES), |tile| {
-        let scores = tile_scores(c, &queries, keys, tile);
-        for (query, scores) in queries.iter().zip(scores) {
-            update(c, query, scores, tile);
-        }
-        add_values(c, &queries, values, tile, c.min(lanes, c.sub(end, tile)));
-    });
-    for query in &queries {
-        finish(c, query);
-    }
-    let width = u64::from(c.plan.dims.q_width());
-    for &row in rows {
-        let to = k.row_of(s.results, s.out, row);
-        for column in width..round_up(width, u64::from(LANES)) {
-            c.store(c.plus(to, 4 * column), c.float(0.0), 4);
-        }
+    let (to, width) = (k.row_of(s.results, s.a.out, row), u64::from(c.plan.dims.q_width()));
+    for column in width..round_up(width, u64::from(LANES)) {
+        c.store(c.plus(to, 4 * column), c.float(0.0), 4);
     }
 }
 
-/// `q · k / sqrt(h)` of each query for the 16 positions of a tile.
-fn tile_scores<'c>(c: &Code<'c, '_>, queries: &[Query<'c>], keys: Ptr<'c>, tile: Int<'c>) -> Vec<Vector<'c>> {
-    let head_dim = u64::from(c.plan.dims.head_dim);
-    let keys = c.at(keys, c.times(tile, 4 * head_dim));
-    let chains = CHAINS as usize;
-    let add = |i: Int<'c>, chain: usize, sums: &mut [Vector<'c>]| {
-        let column = c.load_vec(c.vec_f32(LANES), c.at(keys, c.times(i, 64)), 64);
-        for (n, query) in queries.iter().enumerate() {
-            let q = c.splat(c.load_f32(c.at(query.q, c.times(i, 4))), LANES);
-            let sum = &mut sums[n * chains + chain];
-            *sum = c.fma(column, q, *sum);
+/// Queries that go over a cache together.
+struct Unit<'c> {
+    queries: Vec<Query<'c>>,
+    cache: Cache<'c>,
+    /// The positions that any query sees.
+    first: Int<'c>,
+    end: Int<'c>,
+}
+
+impl<'c> Unit<'c> {
+    fn new(
+        k: &Kernel<'c, '_>,
+        s: &Shared<'_, 'c>,
+        rows: &[Int<'c>],
+        kv_head: Int<'c>,
+        heads: &[u64],
+    ) -> Unit<'c> {
+        let c = &k.code;
+        let d = c.plan.dims;
+        let mut queries = Vec::new();
+        for &row in rows {
+            let position = k.position(row);
+            let first = first_visible(k, s.windows, position);
+            let (line, to) = (k.row_of(s.queries, s.a.q, row), k.row_of(s.results, s.a.out, row));
+            for &head in heads {
+                let head = c.add(c.times(kv_head, u64::from(d.heads / d.kv_heads)), c.int(head));
+                let column = c.times(head, 4 * u64::from(d.head_dim));
+                let q = operand(c, s.ty, c.at(line, column));
+                let floats = |n: u32| c.stack(c.vec_f32(n).into());
+                queries.push(Query {
+                    q,
+                    out: c.at(to, column),
+                    first,
+                    position,
+                    part: Part::on_stack(c),
+                    total: Part::on_stack(c),
+                    probabilities: floats(TILE as u32),
+                    keep: c.stack(c.f32().into()),
+                });
+            }
         }
-    };
-    let whole = head_dim / CHAINS * CHAINS;
-    let init: Vec<Any> = vec![c.floats(0.0, LANES).into(); queries.len() * chains];
-    let sums = c.fold(c.int(0), c.int(whole), CHAINS, &init, |i, carried| {
-        let mut sums: Vec<Vector> = carried.iter().map(|s| s.into_vector_value()).collect();
-        for chain in 0..chains {
-            add(c.add(i, c.int(chain as u64)), chain, &mut sums);
-        }
-        sums.into_iter().map(Into::into).collect()
-    });
-    let mut sums: Vec<Vector> = sums.iter().map(|s| s.into_vector_value()).collect();
-    for i in whole..head_dim {
-        add(c.int(i), (i - whole) as usize, &mut sums);
+        // Positions of a sequence ascend, so the first row sees the earliest and the last the latest.
+        let (first, last) = (queries[0].first, queries[queries.len() - 1].position);
+        let cache = Cache::of(k, s.ty, rows[0], kv_head);
+        Unit { queries, cache, first, end: c.add(last, c.int(1)) }
     }
-    let scale = c.floats((1.0 / f64::from(c.plan.dims.head_dim).sqrt()) as f32, LANES);
-    sums.chunks(chains).map(|s| c.vmul(s.iter().skip(1).fold(s[0], |a, &b| c.vadd(a, b)), scale)).collect()
-}
 
-/// Takes a tile's scores into a query's maximum and sum; leaves probabilities and `keep`.
-fn update<'c>(c: &Code<'c, '_>, query: &Query<'c>, scores: Vector<'c>, tile: Int<'c>) {
-    let wide = |n: Int<'c>| c.splat(c.trunc(n, c.i32()), LANES);
-    let positions = c.add_vec(wide(tile), c.lane_numbers(LANES));
-    let past = c.cmp_vec(IntPredicate::ULE, positions, wide(query.position));
-    let recent = c.cmp_vec(IntPredicate::UGE, positions, wide(query.first));
-    let visible = c.and_vec(past, recent);
-    let scores = c.vselect(visible, scores, c.floats(f32::NEG_INFINITY, LANES));
-    let state = &query.state;
-    let (old, highest) = (c.load_f32(state.max), c.max_lanes(scores));
-    let max = c.fselect(c.fgreater(highest, old), highest, old);
-    c.store(state.max, max, 4);
-    // Before the first visible position both are -inf; `exp` takes their difference, which is no
-    // number, as its smallest argument, and everything it scales is still zero.
-    let keep = c.exp(c.vsub(c.splat(old, LANES), c.splat(max, LANES)));
-    let p = c.exp(c.vsub(scores, c.splat(max, LANES)));
-    let p = c.vselect(visible, p, c.floats(0.0, LANES));
-    c.store(state.probabilities, p, 64);
-    c.store(state.keep, c.lane(keep, 0).into_float_value(), 4);
-    let sum = c.load_vec(c.vec_f32(LANES), state.sum, 64);
-    c.store(state.sum, c.fma(sum, keep, p), 64);
-}
-
-/// `values · keep + Σ p · v` over the first `count` positions of a tile.
-fn add_values<'c>(c: &Code<'c, '_>, queries: &[Query<'c>], values: Ptr<'c>, tile: Int<'c>, count: Int<'c>) {
-    let head_dim = u64::from(c.plan.dims.head_dim);
-    let rows = c.at(values, c.times(tile, 4 * head_dim));
-    let piece = |at: Int<'c>, lanes: u32| {
-        let ty = c.vec_f32(lanes);
-        let kept = |query: &Query<'c>| {
-            let before = c.load_vec(ty, c.at(query.state.values, at), 4);
-            Any::from(c.vmul(before, c.splat(c.load_f32(query.state.keep), lanes)))
-        };
-        let init: Vec<Any> = queries.iter().map(kept).collect();
-        let sums = c.fold(c.int(0), count, 1, &init, |i, sums| {
-            let v = c.load_vec(ty, c.at(rows, c.add(c.times(i, 4 * head_dim), at)), 4);
-            let added = |(query, sum): (&Query<'c>, &Any<'c>)| {
-                let p = c.load_f32(c.at(query.state.probabilities, c.times(i, 4)));
-                Any::from(c.fma(c.splat(p, lanes), v, sum.into_vector_value()))
-            };
-            queries.iter().zip(sums).map(added).collect()
+    /// All positions, part after part; then the results.
+    fn all_parts(&self, c: &Code<'c, '_>) {
+        self.queries.iter().for_each(|query| query.total.clear(c));
+        let of = |position: Int<'c>| c.div(position, c.int(ATTENTION_PART));
+        let end = c.add(of(c.sub(self.end, c.int(1))), c.int(1));
+        c.for_each(of(self.first), end, 1, |part| {
+            self.one_part(c, part);
+            self.queries.iter().for_each(|query| query.total.join(c, query.part));
         });
-        for (query, sum) in queries.iter().zip(sums) {
-            c.store(c.at(query.state.values, at), sum.into_vector_value(), 4);
-        }
-    };
-    each_piece(c, head_dim, piece);
-}
+        self.queries.iter().for_each(|query| query.total.finish(c, query.out));
+    }
 
-/// Runs `piece(first byte, lanes)` over a row: a loop of whole vectors, then the rest.
-fn each_piece<'c>(c: &Code<'c, '_>, width: u64, piece: impl Fn(Int<'c>, u32)) {
-    let whole = width / u64::from(LANES) * u64::from(LANES);
-    c.for_each(c.int(0), c.int(4 * whole), 64, |at| piece(at, LANES));
-    for (at, lanes) in pieces(width).into_iter().filter(|p| p.0 >= whole) {
-        piece(c.int(4 * at), lanes);
+    /// One part of the positions into every query's [`Query::part`].
+    fn one_part(&self, c: &Code<'c, '_>, part: Int<'c>) {
+        self.queries.iter().for_each(|query| query.part.clear(c));
+        let part_start = c.times(part, ATTENTION_PART);
+        let first_tile = c.times(c.div(self.first, c.int(TILE)), TILE);
+        let start = c.max(part_start, first_tile);
+        let end = c.min(c.add(part_start, c.int(ATTENTION_PART)), self.end);
+        c.for_each(start, end, TILE, |tile| {
+            if self.queries.len() < MOST_QUERIES as usize {
+                self.cache.prefetch(c, tile, AHEAD);
+                self.cache.prefetch(c, tile, AHEAD + u64::from(LANES));
+            }
+            let scores = self.scores(c, tile);
+            for (query, scores) in self.queries.iter().zip(scores) {
+                query.update(c, &self.cache, &scores, tile);
+            }
+            self.add_values(c, tile, c.min(c.int(TILE), c.sub(end, tile)));
+        });
+    }
+
+    /// `q · k / sqrt(h)` of each query for the positions of a tile.
+    fn scores(&self, c: &Code<'c, '_>, tile: Int<'c>) -> Vec<Vec<Vector<'c>>> {
+        let head_dim = u64::from(c.plan.dims.head_dim);
+        let vectors = TILE_VECTORS as usize;
+        let first = |v: usize| c.add(tile, c.int(v as u64 * u64::from(LANES)));
+        let init: Vec<Any> = vec![c.floats(0.0, LANES).into(); self.queries.len() * vectors];
+        let steps = c.int(head_dim / per_step(self.cache.ty));
+        let sums = c.fold(c.int(0), steps, 1, &init, |step, carried| {
+            let keys: Vec<Vector> = (0..vectors).map(|v| self.cache.keys(c, first(v), step)).collect();
+            let mut sums = carried.to_vec();
+            for (n, query) in self.queries.iter().enumerate() {
+                let q = self.cache.operand(c, query.q, step, LANES);
+                for (v, &keys) in keys.iter().enumerate() {
+                    let sum = &mut sums[n * vectors + v];
+                    *sum = self.cache.multiply(c, sum.into_vector_value(), keys, q).into();
+                }
+            }
+            sums
+        });
+        let scale = c.floats((1.0 / (head_dim as f64).sqrt()) as f32, LANES);
+        let scales: Vec<Vector> = (0..vectors)
+            .map(|v| self.cache.key_scales(c, first(v)).map_or(scale, |keys| c.vmul(keys, scale)))
+            .collect();
+        let scaled = |sums: &[Any<'c>]| {
+            sums.iter().zip(&scales).map(|(s, &scale)| c.vmul(s.into_vector_value(), scale)).collect()
+        };
+        sums.chunks(vectors).map(scaled).collect()
+    }
+
+    /// `values · keep + Σ p · v` over the first `count` positions of a tile.
+    fn add_values(&self, c: &Code<'c, '_>, tile: Int<'c>, count: Int<'c>) {
+        let all = pieces(u64::from(c.plan.dims.head_dim));
+        let whole: u64 = all.iter().filter(|p| p.1 == LANES).count() as u64;
+        let together = (1..=VALUE_SUMS / self.queries.len() as u64).rev().find(|n| whole.is_multiple_of(*n));
+        let together = together.unwrap_or(1);
+        let lanes = u64::from(LANES);
+        c.for_each(c.int(0), c.int(whole * lanes), together * lanes, |column| {
+            let columns: Vec<Int> = (0..together).map(|i| c.add(column, c.int(i * lanes))).collect();
+            self.add_columns(c, tile, count, &columns, LANES);
+        });
+        for (column, lanes) in all.into_iter().filter(|p| p.1 < LANES) {
+            self.add_columns(c, tile, count, &[c.int(column)], lanes);
+        }
+    }
+
+    fn add_columns(&self, c: &Code<'c, '_>, tile: Int<'c>, count: Int<'c>, columns: &[Int<'c>], lanes: u32) {
+        let ty = c.vec_f32(lanes);
+        let place = |query: &Query<'c>, column: Int<'c>| query.part.values(c, c.times(column, 4));
+        let mut init: Vec<Any> = Vec::new();
+        for query in &self.queries {
+            let keep = c.splat(c.load_f32(query.keep), lanes);
+            init.extend(
+                columns
+                    .iter()
+                    .map(|&column| Any::from(c.vmul(c.load_vec(ty, place(query, column), 64), keep))),
+            );
+        }
+        let add = |step: Int<'c>, mask: Option<u64>, sums: &[Any<'c>]| -> Vec<Any<'c>> {
+            let value = |&column: &Int<'c>| {
+                let v = self.cache.values(c, (tile, step), column, lanes);
+                mask.map_or(v, |mask| c.and_vec(v, c.ints(c.i32(), mask, lanes)))
+            };
+            let values: Vec<Vector> = columns.iter().map(value).collect();
+            let mut sums = sums.to_vec();
+            for (n, query) in self.queries.iter().enumerate() {
+                let p = self.cache.operand(c, query.probabilities, step, lanes);
+                for (i, &v) in values.iter().enumerate() {
+                    let sum = &mut sums[n * columns.len() + i];
+                    *sum = self.cache.multiply(c, sum.into_vector_value(), v, p).into();
+                }
+            }
+            sums
+        };
+        let steps = c.div(count, c.int(per_step(self.cache.ty)));
+        let sums = c.fold(c.int(0), steps, 1, &init, |step, sums| add(step, None, sums));
+        for ((query, i), sum) in
+            self.queries.iter().flat_map(|q| (0..columns.len()).map(move |i| (q, i))).zip(sums)
+        {
+            c.store(place(query, columns[i]), sum.into_vector_value(), 64);
+        }
+        if self.cache.ty == KvType::Bf16 {
+            // The last position may be alone in its pair, whose other half is nobody's.
+            c.when(c.cmp(IntPredicate::NE, c.rem(count, c.int(2)), c.int(0)), || {
+                let stored =
+                    |(query, i): (&Query<'c>, usize)| Any::from(c.load_vec(ty, place(query, columns[i]), 64));
+                let pairs = || self.queries.iter().flat_map(|q| (0..columns.len()).map(move |i| (q, i)));
+                let before: Vec<Any> = pairs().map(stored).collect();
+                for ((query, i), sum) in pairs().zip(add(steps, Some(0xFFFF), &before)) {
+                    c.store(place(query, columns[i]), sum.into_vector_value(), 64);
+                }
+            });
+        }
     }
 }
 
-/// Weighted values over their sum.
-fn finish<'c>(c: &Code<'c, '_>, query: &Query<'c>) {
-    let sum = c.sum_lanes(c.load_vec(c.vec_f32(LANES), query.state.sum, 64));
-    each_piece(c, u64::from(c.plan.dims.head_dim), |at, lanes| {
-        let v = c.load_vec(c.vec_f32(lanes), c.at(query.state.values, at), 4);
-        c.store(c.at(query.out, at), c.vdiv(v, c.splat(sum, lanes)), 4);
-    });
+/// A query as the keys of the cache want it: as it is, or rounded to bf16 on the stack.
+fn operand<'c>(c: &Code<'c, '_>, ty: KvType, q: Ptr<'c>) -> Ptr<'c> {
+    if ty != KvType::Bf16 {
+        return q;
+    }
+    let all = pieces(u64::from(c.plan.dims.head_dim));
+    let rounded = c.stack(c.vec_f32(LANES).array_type(all.len() as u32).into());
+    for (column, lanes) in all {
+        let piece = c.load_vec(c.vec_f32(lanes), c.plus(q, 4 * column), 4);
+        c.store(c.plus(rounded, 2 * column), c.to_bf16(piece), 32);
+    }
+    rounded
 }

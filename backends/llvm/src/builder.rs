@@ -33,6 +33,13 @@ pub(crate) struct Code<'c, 'a> {
     pub function: FunctionValue<'c>,
 }
 
+/// The nearest cache that a prefetch fills, as LLVM numbers them.
+#[derive(Clone, Copy)]
+pub(crate) enum Near {
+    First = 3,
+    Second = 2,
+}
+
 /// The result of an instruction builder.
 pub(crate) fn built<T>(r: Result<T, BuilderError>) -> T {
     // Building fails only without an insertion point or on operands of the wrong type: both would be
@@ -143,15 +150,20 @@ impl<'c> Code<'c, '_> {
     }
 
     /// Asks for the cache line at `p`, which need not be mapped.
-    pub fn prefetch(&self, p: Ptr<'c>) {
-        // Read, keep in all cache levels, data.
-        let flags = [0, 3, 1].map(|n| self.i32().const_int(n, false).into());
+    pub fn prefetch(&self, p: Ptr<'c>, near: Near) {
+        // Read; how near; data.
+        let flags = [0, near as u64, 1].map(|n| self.i32().const_int(n, false).into());
         // The name is known to the pinned LLVM, and overloaded on the pointer's type.
         let intrinsic = Intrinsic::find("llvm.prefetch").expect("the intrinsic exists in the pinned LLVM");
         let f = intrinsic.get_declaration(self.module, &[p.get_type().into()]);
         // As above.
         let f = f.expect("the intrinsic has this overload");
         built(self.b.build_call(f, &[p.into(), flags[0], flags[1], flags[2]], ""));
+    }
+
+    /// Asks for all cache lines of a range.
+    pub fn prefetch_range(&self, start: Ptr<'c>, bytes: u64) {
+        (0..bytes.div_ceil(64)).for_each(|line| self.prefetch(self.plus(start, 64 * line), Near::First));
     }
 
     /// Adds to a shared counter; returns what it was.
@@ -170,6 +182,18 @@ impl<'c> Code<'c, '_> {
             None => builder.position_at_end(entry),
         }
         built(builder.build_alloca(ty, ""))
+    }
+
+    /// The same address, of which LLVM knows nothing: it goes through an empty piece of assembly. Stack
+    /// space behind it stays in memory, and what was loaded through the other is loaded again.
+    pub fn opaque(&self, p: Ptr<'c>) -> Ptr<'c> {
+        let pointer = p.get_type();
+        let signature = pointer.fn_type(&[pointer.into()], false);
+        let (nothing, same) = (String::new(), "=r,0".to_string());
+        let asm = self.cx.create_inline_asm(signature, nothing, same, false, false, None, false);
+        let call = built(self.b.build_indirect_call(signature, asm, &[p.into()], ""));
+        // The signature above returns a pointer.
+        call.try_as_basic_value().basic().expect("a pointer").into_pointer_value()
     }
 
     // Integers.
@@ -208,6 +232,10 @@ impl<'c> Code<'c, '_> {
         built(self.b.build_int_unsigned_rem(a, b, ""))
     }
 
+    pub fn max(&self, a: Int<'c>, b: Int<'c>) -> Int<'c> {
+        self.intrinsic("llvm.umax", &[self.i64().into()], &[a.into(), b.into()]).into_int_value()
+    }
+
     pub fn min(&self, a: Int<'c>, b: Int<'c>) -> Int<'c> {
         let less = self.cmp(IntPredicate::ULT, a, b);
         built(self.b.build_select(less, a, b, "")).into_int_value()
@@ -244,6 +272,14 @@ impl<'c> Code<'c, '_> {
     /// Arithmetic shift right.
     pub fn shr_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
         built(self.b.build_right_shift(a, b, true, ""))
+    }
+
+    pub fn lshr_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
+        built(self.b.build_right_shift(a, b, false, ""))
+    }
+
+    pub fn xor_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
+        built(self.b.build_xor(a, b, ""))
     }
 
     pub fn sub_vec(&self, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
@@ -286,6 +322,10 @@ impl<'c> Code<'c, '_> {
 
     pub fn fselect(&self, c: Int<'c>, a: Float<'c>, b: Float<'c>) -> Float<'c> {
         built(self.b.build_select(c, a, b, "")).into_float_value()
+    }
+
+    pub fn select(&self, c: Int<'c>, a: Int<'c>, b: Int<'c>) -> Int<'c> {
+        built(self.b.build_select(c, a, b, "")).into_int_value()
     }
 
     // Calls.

@@ -32,7 +32,7 @@ const V2: &[&str] = &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"];
 const V3: &[&str] = &["avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt", "movbe"];
 const V4: &[&str] = &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"];
 const VNNI: &str = "avx512vnni";
-const BF16: &str = "avx512bf16";
+pub(crate) const BF16: &str = "avx512bf16";
 const AVX_VNNI: &str = "avxvnni";
 
 /// Name, level, and features beyond the level.

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use inkwell::values::PointerValue;
 use qwenc_abi::Row;
-use qwenc_ir::DType;
+use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{Embed, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Code, Int, Ptr};
@@ -41,8 +41,7 @@ fn zero<'c>(c: &Code<'c, '_>, out: Ptr<'c>, bytes: u64) {
 /// One row of a panel, `cols` floats.
 fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
     let cols = u64::from(s.cols);
-    let lane_bytes = c.times(lane, 4);
-    let word = |i: Int<'c>| c.at(panel, c.add(lane_bytes, c.times(i, 4 * u64::from(PANEL_ROWS))));
+    let word = |i: Int<'c>| c.at(panel, c.add(c.times(lane, 4), c.times(i, 4 * u64::from(PANEL_ROWS))));
     match s.dtype {
         DType::F32 => c.for_each(c.int(0), c.int(cols), 1, |i| {
             c.store(c.at(out, c.times(i, 4)), c.load_f32(word(i)), 4);
@@ -54,34 +53,50 @@ fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out:
                 c.store(c.at(out, c.times(i, 8)), c.bits(wide, c.vec_f32(2)), 4);
             });
         }
-        DType::I8 { group } => gather_i8(c, s, group, panel, lane_bytes, out),
+        DType::I8 { .. } => gather_int(c, s, 4, panel, lane, out),
+        DType::I4 { .. } => gather_int(c, s, 8, panel, lane, out),
     }
 }
 
-fn gather_i8<'c>(
-    c: &Code<'c, '_>,
-    s: &Segment,
-    group: u32,
-    panel: Ptr<'c>,
-    lane_bytes: Int<'c>,
-    out: Ptr<'c>,
-) {
+/// `unit` inputs share four bytes of a row: one a byte, or two, the later in the high half.
+fn gather_int<'c>(c: &Code<'c, '_>, s: &Segment, unit: u64, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
+    // Quantised segments have groups.
+    let (group, scales) = s.dtype.quantised().expect("a quantised type");
     let (cols, group) = (u64::from(s.cols), u64::from(group));
     let one = |g: Int<'c>, width: u64| {
-        let base = c.at(panel, c.add(c.times(g, s.group_bytes(group)), lane_bytes));
-        let scale = c.load_f32(base);
-        let quads = c.plus(base, 4 * u64::from(PANEL_ROWS));
-        let columns = c.at(out, c.times(g, 4 * group));
-        let piece = |quad: Int<'c>, lanes: u32| {
-            let at = c.at(quads, c.times(quad, 4 * u64::from(PANEL_ROWS)));
-            let biased = c.zext_vec(c.load_vec(c.i8().vec_type(lanes), at, 1), c.vec_i32(lanes));
-            let q = c.add_vec(biased, c.ints(c.i32(), (-128i64) as u64, lanes));
-            let values = c.vmul(c.to_float(q, c.vec_f32(lanes)), c.splat(scale, lanes));
-            c.store(c.at(columns, c.times(quad, 16)), values, 4);
+        let base = c.at(panel, c.times(g, s.group_bytes(group)));
+        let at = c.at(base, c.times(lane, scales.bytes()));
+        let scale = match scales {
+            ScaleType::F32 => c.load_f32(at),
+            ScaleType::F16 => c.lane(c.load_f16(at, 1), 0).into_float_value(),
         };
-        c.for_each(c.int(0), c.int(width / 4), 1, |quad| piece(quad, 4));
-        if !width.is_multiple_of(4) {
-            piece(c.int(width / 4), (width % 4) as u32);
+        let words = c.at(c.plus(base, u64::from(PANEL_ROWS) * scales.bytes()), c.times(lane, 4));
+        let columns = c.at(out, c.times(g, 4 * group));
+        let piece = |i: Int<'c>, lanes: u64| {
+            let word = c.load_vec(c.i8().vec_type(4), c.at(words, c.times(i, 4 * u64::from(PANEL_ROWS))), 4);
+            let wide = c.zext_vec(word, c.vec_i32(4));
+            let number = |n: i64| c.ints(c.i32(), n as u64, 4);
+            let quads = match unit {
+                4 => vec![c.sub_vec(wide, number(128))],
+                _ => {
+                    let halves = [c.and_vec(wide, number(15)), c.lshr_vec(wide, number(4))];
+                    halves.map(|half| c.sub_vec(half, number(8))).to_vec()
+                }
+            };
+            for (n, quad) in (0..).zip(quads) {
+                let some = lanes.saturating_sub(4 * n).min(4) as u32;
+                if some > 0 {
+                    let kept: Vec<u32> = (0..some).collect();
+                    let q = c.shuffle(quad, quad, &kept);
+                    let values = c.vmul(c.to_float(q, c.vec_f32(some)), c.splat(scale, some));
+                    let to = c.add(c.times(i, 4 * unit), c.int(16 * n));
+                    c.store(c.at(columns, to), values, 4);
+                }
+            }
+        };
+        c.for_each(c.int(0), c.int(width / unit), 1, |i| piece(i, unit));
+        if !width.is_multiple_of(unit) {
+            piece(c.int(width / unit), width % unit);
         }
     };
     c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));

@@ -195,7 +195,7 @@ fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> Fun
         PlanKernel::Embed(e) => embed::emit(&k, e),
         PlanKernel::Linear(l) => linear::emit(&k, l),
         PlanKernel::PrepareQkv(p) => qkv::emit(&k, p),
-        PlanKernel::Attention { q, out } => attention::emit(&k, *q, *out),
+        PlanKernel::Attention(a) => attention::emit(&k, a),
     }
     function
 }
@@ -229,7 +229,7 @@ fn describe(unit: &Unit, step: FunctionValue) {
         short(0),
         step.as_global_value().as_pointer_value().into(),
         long(plan.weights_bytes),
-        long(plan.kv_bytes_per_position()),
+        i64.const_array(&plan.kv_bytes_per_position().map(|n| i64.const_int(n, false))).into(),
         long(plan.counter_bytes()),
         long(plan.row_bytes),
         long(plan.thread_bytes),
@@ -238,7 +238,7 @@ fn describe(unit: &Unit, step: FunctionValue) {
     ];
     let types: Vec<_> = fields.iter().map(|f| f.get_type().as_basic_type_enum()).collect();
     let info = cx.struct_type(&types, false);
-    debug_assert_eq!(size_of::<ModelInfo>(), 6 * 4 + 8 * 8);
+    debug_assert_eq!(size_of::<ModelInfo>(), 6 * 4 + 10 * 8);
     let model = unit.module.add_global(info, None, MODEL_SYMBOL);
     model.set_initializer(&info.const_named_struct(&fields));
     model.set_constant(true);

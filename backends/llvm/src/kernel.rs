@@ -6,7 +6,7 @@
 use std::mem::{offset_of, size_of};
 
 use inkwell::{AddressSpace, IntPredicate};
-use qwenc_abi::{Row, StepArgs};
+use qwenc_abi::{KvType, Row, StepArgs};
 use qwenc_plan::{BufferId, Rows, SegmentId};
 
 use crate::builder::{Code, Int, Ptr};
@@ -57,23 +57,28 @@ impl<'c, 'a> Kernel<'c, 'a> {
         self.field(offset_of!(StepArgs, n_rows))
     }
 
+    /// Threads that run the step.
+    pub fn threads(&self) -> Int<'c> {
+        self.field(offset_of!(StepArgs, threads))
+    }
+
     /// This thread's part of `0..total`, in order and as even as it goes.
     pub fn share(&self, total: Int<'c>) -> (Int<'c>, Int<'c>) {
         self.share_of(self.thread, total)
     }
 
     fn share_of(&self, thread: Int<'c>, total: Int<'c>) -> (Int<'c>, Int<'c>) {
-        let threads = self.field(offset_of!(StepArgs, threads));
+        let threads = self.threads();
         let at = |i: Int<'c>| self.code.div(self.code.mul(total, i), threads);
         (at(thread), at(self.code.add(thread, self.code.int(1))))
     }
 
-    /// `0..total` in pieces of `piece`. A thread takes its own share front to back, so that it reads
+    /// `0..total` in pieces of `piece`, each given as start and end. A thread takes its own share front to back, so that it reads
     /// one stream, then helps the others with theirs, so that a thread whose core is busy elsewhere
     /// holds nobody up.
-    pub fn take(&self, total: Int<'c>, piece: u64, body: impl FnOnce(Int<'c>)) {
+    pub fn take(&self, total: Int<'c>, piece: Int<'c>, body: impl FnOnce(Int<'c>, Int<'c>)) {
         let c = &self.code;
-        let (threads, piece) = (self.field(offset_of!(StepArgs, threads)), c.int(piece));
+        let threads = self.threads();
         c.for_each(c.int(0), threads, 1, |i| {
             let owner = c.rem(c.add(self.thread, i), threads);
             let (start, end) = self.share_of(owner, total);
@@ -83,7 +88,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
                     let at = c.add(start, c.fetch_add(counter, piece));
                     (at, c.cmp(IntPredicate::ULT, at, end))
                 },
-                |at| c.for_each(at, c.min(c.add(at, piece), end), 1, body),
+                |at| body(at, c.min(c.add(at, piece), end)),
             );
         });
     }
@@ -114,16 +119,21 @@ impl<'c, 'a> Kernel<'c, 'a> {
 
     /// Start of a buffer: of its first row, or of this thread's row.
     pub fn buffer(&self, id: BufferId) -> Ptr<'c> {
+        self.buffer_of(id, self.thread)
+    }
+
+    /// The same, as it is for another thread.
+    pub fn buffer_of(&self, id: BufferId, thread: Int<'c>) -> Ptr<'c> {
         let c = &self.code;
         let buffer = c.plan.buffer(id);
         let max_rows = self.field(offset_of!(StepArgs, max_rows));
-        let threads = self.field(offset_of!(StepArgs, threads));
+        let threads = self.threads();
         let counters = c.times(threads, c.plan.counter_bytes());
         let offset = match buffer.rows {
             Rows::Step => c.add(counters, c.times(max_rows, buffer.offset)),
             Rows::Thread => {
                 let rows = c.add(counters, c.times(max_rows, c.plan.row_bytes));
-                c.add(c.add(rows, c.int(buffer.offset)), c.times(self.thread, c.plan.thread_bytes))
+                c.add(c.add(rows, c.int(buffer.offset)), c.times(thread, c.plan.thread_bytes))
             }
         };
         c.at(self.pointer(offset_of!(StepArgs, arena)), offset)
@@ -161,17 +171,19 @@ impl<'c, 'a> Kernel<'c, 'a> {
         c.zext(c.load_int(c.i32(), at), c.i64())
     }
 
-    /// Where this layer's keys of kv head `head` start in the cache of row `r`, and its values: keys
-    /// are tiles `[16 positions][head_dim][16]`, values `[position][head_dim]`.
-    pub fn cache(&self, r: Int<'c>, head: Int<'c>) -> (Ptr<'c>, Ptr<'c>) {
-        let c = &self.code;
-        let capacity = self.field(offset_of!(StepArgs, kv_capacity));
-        let kv = c.load_ptr(c.plus(self.step_row(r), offset_of!(Row, kv) as u64));
-        let d = c.plan.dims;
-        let head_bytes = c.times(capacity, 4 * u64::from(d.head_dim));
-        let half = c.times(head_bytes, u64::from(d.kv_heads));
-        let layer = c.at(kv, c.mul(c.times(half, 2), self.layer));
-        let keys = c.at(layer, c.mul(head_bytes, head));
-        (keys, c.at(keys, half))
+    /// The cache of the sequence of row `r`.
+    pub fn kv(&self, r: Int<'c>) -> Ptr<'c> {
+        self.code.load_ptr(self.code.plus(self.step_row(r), offset_of!(Row, kv) as u64))
+    }
+
+    /// Positions of every cache.
+    pub fn kv_capacity(&self) -> Int<'c> {
+        self.field(offset_of!(StepArgs, kv_capacity))
+    }
+
+    /// Whether the caches are of this type.
+    pub fn kv_is(&self, ty: KvType) -> Int<'c> {
+        let found = self.field(offset_of!(StepArgs, kv_type));
+        self.code.cmp(IntPredicate::EQ, found, self.code.int(ty as u64))
     }
 }

@@ -7,8 +7,11 @@
 //! chunks, so results do not depend on them, bit for bit.
 
 mod attention;
+mod block;
 mod builder;
+mod cache;
 mod cpu;
+mod dot;
 mod embed;
 mod emit;
 mod kernel;
@@ -17,10 +20,12 @@ mod loops;
 mod math;
 mod prepare;
 mod qkv;
+mod softmax;
 mod step;
 mod tile;
+mod tile_bf16;
 mod tile_float;
-mod tile_int8;
+mod tile_int;
 mod vectors;
 
 pub use cpu::{Cpu, CpuError, Vnni};

@@ -8,17 +8,16 @@ use std::mem::offset_of;
 
 use inkwell::IntPredicate;
 use qwenc_abi::StepArgs;
-use qwenc_ir::DType;
 use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
 
-use crate::builder::{Int, Ptr};
+use crate::block::Block;
+use crate::builder::{Int, Ptr, Vector};
 use crate::kernel::Kernel;
 use crate::prepare;
-use crate::tile::Sums;
-use crate::{tile_float, tile_int8};
+use crate::tile::{Loop, SUMS_BYTES};
 
 /// Rows that the inner loop reads: start and distance.
-struct Inputs<'c> {
+struct Lines<'c> {
     base: Ptr<'c>,
     row_bytes: u64,
 }
@@ -31,49 +30,48 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     };
     let inputs = match l.prepared {
         Some(prepared) => prepared_inputs(k, l, prepared, tokens),
-        None => Inputs { base: k.buffer(l.input), row_bytes: c.plan.buffer(l.input).row_bytes },
+        None => Lines { base: k.buffer(l.input), row_bytes: c.plan.buffer(l.input).row_bytes },
     };
     let out = Output::of(k, l);
     let weight = c.plan.segment(l.weight);
     let image = k.segment(l.weight);
+    let inner = Loop::of(weight, l.inputs);
     let panels = u64::from(weight.panels());
-    k.take(c.int(panels), panels_at_once(panels, weight.panel_bytes()), |panel| {
-        let weights = c.at(image, c.times(panel, weight.panel_bytes()));
-        let tokens_at = |first: Int<'c>, n: u64| {
-            let rows: Vec<Int> = (0..n).map(|i| c.add(first, c.int(i))).collect();
-            let x: Vec<Ptr> = rows.iter().map(|&r| c.at(inputs.base, c.times(r, inputs.row_bytes))).collect();
-            let sums = match weight.dtype {
-                DType::I8 { group } => tile_int8::emit(c, weight, group, l.planes, weights, &x),
-                _ => tile_float::emit(c, weight, weights, &x),
-            };
-            for (row, sums) in rows.into_iter().zip(sums) {
-                out.write(k, l, panel, row, sums);
-            }
-        };
-        tiles(c.cpu.registers(), l.planes).into_iter().fold(c.int(0), |first, tile| {
-            let left = c.sub(tokens, first);
-            let end = c.add(first, c.times(c.div(left, c.int(tile)), tile));
-            c.for_each(first, end, tile, |first| tokens_at(first, tile));
-            end
+    let block = Block::of(c, &inner, inputs.row_bytes, weight.panel_bytes());
+    let sums = c.stack(c.vec_f32(LANES).array_type((block.tokens * SUMS_BYTES / 64) as u32).into());
+    let few = c.cmp(IntPredicate::ULE, tokens, c.int(FEW_TOKENS));
+    let piece = |bytes| c.int(panels_at_once(panels, weight.panel_bytes(), bytes));
+    let piece = c.select(few, piece(STREAM_BYTES), piece(BLOCK_BYTES));
+    k.take(c.int(panels), piece, |first_panel, last_panel| {
+        c.for_each(c.int(0), tokens, block.tokens, |start| {
+            let count = c.min(c.int(block.tokens), c.sub(tokens, start));
+            let x = c.at(inputs.base, c.times(start, inputs.row_bytes));
+            c.for_each(first_panel, last_panel, 1, |panel| {
+                let weights = c.at(image, c.times(panel, weight.panel_bytes()));
+                block.multiply(c, &inner, weights, (x, inputs.row_bytes), count, sums);
+                c.for_each(c.int(0), count, 1, |t| {
+                    let sums = c.at(sums, c.times(t, SUMS_BYTES));
+                    let both = [0, 64].map(|at| c.load_vec(c.vec_f32(LANES), c.plus(sums, at), 64));
+                    out.write(k, l, panel, c.add(start, t), both);
+                });
+            });
         });
     });
     c.ret();
 }
 
-/// Panels that a thread takes at once: enough bytes to stream, little enough to share out evenly.
-fn panels_at_once(panels: u64, panel_bytes: u64) -> u64 {
-    const BYTES: u64 = 96 << 10;
-    (BYTES / panel_bytes).clamp(1, panels.div_ceil(8))
-}
+/// Panels that a thread takes at once when there are many tokens, in bytes: with as many bytes of inputs
+/// they go through its second-level cache.
+const BLOCK_BYTES: u64 = 256 << 10;
+/// Weights that a thread takes at once when there are few tokens: enough to stream, little enough to share
+/// out evenly.
+const STREAM_BYTES: u64 = 96 << 10;
+/// Up to here weights are read from memory for so few tokens that streaming them is all that counts.
+const FEW_TOKENS: u64 = 16;
 
-/// Tokens per tile, largest first: as many accumulators as fit in registers beside weights and a
-/// broadcast, then smaller tiles for what is left, down to one. A token has two vectors of sums, and as
-/// many of integer dot products per plane.
-fn tiles(registers: usize, planes: u32) -> Vec<u64> {
-    let per_token = 2 + 2 * planes as usize;
-    let largest = (registers.saturating_sub(6) / per_token).clamp(1, 12) as u64;
-    let smaller = [4, 2, 1].into_iter().filter(|&n| n < largest);
-    std::iter::once(largest).chain(smaller).collect()
+/// Panels that a thread takes at once.
+fn panels_at_once(panels: u64, panel_bytes: u64, bytes: u64) -> u64 {
+    (bytes / panel_bytes).clamp(1, panels.div_ceil(8))
 }
 
 /// Normalises or quantises input rows. With one token every thread does so for itself, which saves
@@ -83,7 +81,7 @@ fn prepared_inputs<'c>(
     l: &Linear,
     [step, thread]: [BufferId; 2],
     tokens: Int<'c>,
-) -> Inputs<'c> {
+) -> Lines<'c> {
     let c = &k.code;
     let row_bytes = c.plan.buffer(step).row_bytes;
     let source = k.buffer(l.input);
@@ -113,7 +111,7 @@ fn prepared_inputs<'c>(
             all.into()
         },
     );
-    Inputs { base: base.into_pointer_value(), row_bytes }
+    Lines { base: base.into_pointer_value(), row_bytes }
 }
 
 /// Where results go.
@@ -137,7 +135,7 @@ impl<'c> Output<'c> {
     }
 
     /// The epilogue of one token and panel: bias, SwiGLU or residual, store.
-    fn write(&self, k: &Kernel<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>, sums: Sums<'c>) {
+    fn write(&self, k: &Kernel<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>, sums: [Vector<'c>; 2]) {
         let c = &k.code;
         let out = c.at(self.base, c.times(row, self.row_bytes));
         if l.swiglu {

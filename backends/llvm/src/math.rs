@@ -4,7 +4,10 @@
 
 use inkwell::IntPredicate;
 
-use crate::builder::{Code, Float, Vector};
+use qwenc_plan::LANES;
+
+use crate::builder::{Code, Float, Int, Vector};
+use crate::prepare::pieces;
 
 impl<'c> Code<'c, '_> {
     /// `exp(x)`, relative error below 2e-7 for x in [-87.3, 88.3]; clamped outside. Range reduction by
@@ -12,8 +15,8 @@ impl<'c> Code<'c, '_> {
     pub fn exp(&self, x: Vector<'c>) -> Vector<'c> {
         let n = x.get_type().get_size();
         let c = |v: f32| self.floats(v, n);
-        let x = self.vector_intrinsic("llvm.maxnum", &[x, c(-87.3)]);
-        let x = self.vector_intrinsic("llvm.minnum", &[x, c(88.3)]);
+        // What is no number becomes the smallest argument.
+        let x = self.smaller(self.larger(x, c(-87.3)), c(88.3));
         let k = self.vector_intrinsic("llvm.roundeven", &[self.vmul(x, c(std::f32::consts::LOG2_E))]);
         let r = self.fma(k, c(-0.693_359_4), x);
         let r = self.fma(k, c(2.121_944_4e-4), r);
@@ -40,6 +43,15 @@ impl<'c> Code<'c, '_> {
         let shifted = self.fadd(mean, self.float(eps));
         let root = self.intrinsic("llvm.sqrt", &[self.f32().into()], &[shifted.into()]).into_float_value();
         self.fdiv(self.float(1.0), root)
+    }
+
+    /// What magnitudes up to `largest` are divided by to be at most `steps`, and the inverse. Both are zero
+    /// for magnitudes so small that a division would overflow.
+    pub fn scale_and_inverse(&self, largest: Float<'c>, steps: f32) -> (Float<'c>, Float<'c>) {
+        let (zero, steps) = (self.float(0.0), self.float(steps));
+        let some = self.fgreater(largest, self.float(1e-30));
+        let scale = self.fselect(some, self.fdiv(largest, steps), zero);
+        (scale, self.fselect(some, self.fdiv(steps, largest), zero))
     }
 
     /// `(sin x, cos x)` for |x| up to 1e6, through f64: pi/2 subtracted in two parts, then Taylor
@@ -104,8 +116,35 @@ impl<'c> Code<'c, '_> {
         self.lane(x, 0).into_float_value()
     }
 
-    /// The largest lane.
+    /// Sum of the lanes of integers.
+    pub fn sum_int_lanes(&self, x: Vector<'c>) -> Int<'c> {
+        self.intrinsic("llvm.vector.reduce.add", &[x.get_type().into()], &[x.into()]).into_int_value()
+    }
+
+    /// The largest lane; what it is when a lane is no number depends on the lanes' order.
     pub fn max_lanes(&self, x: Vector<'c>) -> Float<'c> {
-        self.intrinsic("llvm.vector.reduce.fmax", &[x.get_type().into()], &[x.into()]).into_float_value()
+        let (mut n, mut x) = (x.get_type().get_size(), x);
+        while n > 1 {
+            // Halves that share a lane when there is an odd number of them.
+            let half = n.div_ceil(2);
+            let low: Vec<u32> = (0..half).collect();
+            let high: Vec<u32> = (n - half..n).collect();
+            x = self.larger(self.shuffle(x, x, &low), self.shuffle(x, x, &high));
+            n = half;
+        }
+        self.lane(x, 0).into_float_value()
+    }
+
+    /// The largest magnitude of `width` values that `load(first, lanes)` gives in pieces.
+    pub fn max_magnitude(&self, width: u64, load: impl Fn(u64, u32) -> Vector<'c>) -> Float<'c> {
+        let magnitude = |(at, lanes)| self.vector_intrinsic("llvm.fabs", &[load(at, lanes)]);
+        let all = pieces(width);
+        let (whole, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|p| p.1 == LANES);
+        let parts = [whole, rest].map(|part| {
+            let largest = part.into_iter().map(magnitude).reduce(|a, b| self.larger(a, b));
+            largest.map(|v| self.max_lanes(v))
+        });
+        let largest = parts.into_iter().flatten().reduce(|a, b| self.fselect(self.fgreater(a, b), a, b));
+        largest.unwrap_or_else(|| self.float(0.0))
     }
 }

@@ -1,13 +1,13 @@
-//! A linear's prologue for one row: RMSNorm, gain, and for int8 weights quantisation.
+//! A linear's prologue for one row: RMSNorm, gain, and the form in which the inner loop reads.
 //!
-//! In: a row of f32. Out: a prepared row: f32; or a scale per group, a correction per plane and group,
-//! then per group each plane's i8 inputs padded to four. Invariant: what is written depends on that row alone.
+//! In: a row of f32. Out: a prepared row: f32; bf16; or a scale and a correction per group, then per
+//! group each plane's i8 inputs (`tile_int.rs` has the layout). Invariant: what is written depends on that row alone.
 
-use qwenc_ir::DType;
-use qwenc_plan::{round_up, Linear, LANES};
+use qwenc_plan::{round_up, Inputs, Linear, LANES};
 
 use crate::builder::{Code, Float, Int, Ptr, Vector};
 use crate::kernel::Kernel;
+use crate::tile_int::{Quantised, RowLayout};
 
 /// Pieces of a row: whole vectors, then what is left.
 pub(crate) fn pieces(width: u64) -> Vec<(u64, u32)> {
@@ -50,9 +50,10 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear, row: Ptr<'c>, out: Ptr<'c
         c.inverse_rms(sum, weight.cols, eps.get())
     });
     let source = Source { c, row, gain: l.gain.map(|g| k.segment(g)), inverse_rms };
-    match weight.dtype {
-        DType::I8 { group } => quantise(&source, (u64::from(weight.cols), u64::from(group)), l.planes, out),
-        _ => {
+    match (Quantised::of(weight, l.inputs.planes()), l.inputs) {
+        (Some(quantised), _) => quantise(&source, &quantised, out),
+        (None, Inputs::Bf16) => round(&source, u64::from(weight.cols), out),
+        (None, _) => {
             // Padding columns are zero in, and zero out.
             let end = c.int(round_up(u64::from(weight.cols), u64::from(LANES)));
             c.for_each(c.int(0), end, u64::from(LANES), |i| {
@@ -73,18 +74,24 @@ fn sum_of_squares<'c>(c: &Code<'c, '_>, row: Ptr<'c>, width: u32) -> Float<'c> {
     c.sum_lanes(sums[0].into_vector_value())
 }
 
-fn quantise<'c>(source: &Source<'c, '_, '_>, (cols, group): (u64, u64), planes: u32, out: Ptr<'c>) {
+/// Rows of bf16. Padding columns are zero in, and zero out.
+fn round<'c>(source: &Source<'c, '_, '_>, cols: u64, out: Ptr<'c>) {
     let c = source.c;
-    let groups = cols.div_ceil(group);
-    let heads = c.int(4 * (1 + u64::from(planes)) * groups);
+    c.for_each(c.int(0), c.int(round_up(cols, u64::from(LANES))), u64::from(LANES), |i| {
+        c.store(c.at(out, c.times(i, 2)), c.to_bf16(source.load(i, LANES)), 32);
+    });
+}
+
+fn quantise<'c>(source: &Source<'c, '_, '_>, q: &Quantised, out: Ptr<'c>) {
+    let c = source.c;
+    let (cols, group, layout) = (q.cols(), q.group(), RowLayout::of(q));
     let one = |g: Int<'c>, width: u64| {
-        let inputs = c.add(heads, c.times(g, u64::from(planes) * round_up(group, 4)));
-        let (scale, sums) = quantise_group(source, c.times(g, group), (width, planes), c.at(out, inputs));
+        let planes = (q.planes(), layout.plane_bytes(width));
+        let inputs = c.at(out, layout.inputs(c, g));
+        let (scale, sum) = quantise_group(source, c.times(g, group), width, planes, inputs);
         c.store(c.at(out, c.times(g, 4)), scale, 4);
-        for (p, sum) in (1..).zip(sums) {
-            let at = c.add(c.int(4 * p * groups), c.times(g, 4));
-            c.store(c.at(out, at), c.times_i32(sum, -128), 4);
-        }
+        let correction = c.add(c.int(layout.corrections()), c.times(g, 4));
+        c.store(c.at(out, correction), c.times_i32(sum, q.correction()), 4);
     };
     c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));
     if !cols.is_multiple_of(group) {
@@ -92,51 +99,45 @@ fn quantise<'c>(source: &Source<'c, '_, '_>, (cols, group): (u64, u64), planes: 
     }
 }
 
-/// Largest magnitudes below this quantise to zeros, so that no division overflows.
-const SMALLEST: f32 = 1e-30;
-
 /// With `n` = 127 for one plane and 127 · 128 for two: `scale = max|x| / n` and `q =
 /// round_half_even(x · n / max|x|)`. Two planes hold `q = 128 · high + low` with `low` in -64..64.
-/// Returns the scale and each plane's sum.
+/// Returns the scale and the sum of all `q`.
 fn quantise_group<'c>(
     source: &Source<'c, '_, '_>,
     first: Int<'c>,
-    (width, planes): (u64, u32),
+    width: u64,
+    (planes, plane_bytes): (u64, u64),
     out: Ptr<'c>,
-) -> (Float<'c>, Vec<Int<'c>>) {
+) -> (Float<'c>, Int<'c>) {
     let c = source.c;
     let load = |(at, lanes): (u64, u32)| source.load(c.add(first, c.int(at)), lanes);
-    let largest = pieces(width).into_iter().fold(c.float(0.0), |largest, piece| {
-        let magnitude = c.vector_intrinsic("llvm.fabs", &[load(piece)]);
-        let piece_max = c.max_lanes(magnitude);
-        c.fselect(c.fgreater(piece_max, largest), piece_max, largest)
-    });
-    let steps = c.float(if planes == 1 { 127.0 } else { 127.0 * 128.0 });
-    let some = c.fgreater(largest, c.float(SMALLEST));
-    let scale = c.fselect(some, c.fdiv(largest, steps), c.float(0.0));
-    let inverse = c.fselect(some, c.fdiv(steps, largest), c.float(0.0));
-    let mut sums = vec![c.i32().const_zero(); planes as usize];
+    let largest = c.max_magnitude(width, |at, lanes| load((at, lanes)));
+    let (scale, inverse) = c.scale_and_inverse(largest, if planes == 1 { 127.0 } else { 127.0 * 128.0 });
+    let (mut sum, mut whole) = (c.i32().const_zero(), c.ints(c.i32(), 0, LANES));
     for piece in pieces(width) {
         let (at, lanes) = piece;
         let scaled = c.vmul(load(piece), c.splat(inverse, lanes));
         let q = c.to_int(c.vector_intrinsic("llvm.roundeven", &[scaled]), c.vec_i32(lanes));
         for (p, plane) in (0..).zip(split(c, q, planes)) {
-            let to = c.plus(out, p * round_up(width, 4) + at);
+            let to = c.plus(out, p * plane_bytes + at);
             c.store(to, c.trunc_vec(plane, c.i8().vec_type(lanes)), 1);
-            let part = c.intrinsic("llvm.vector.reduce.add", &[plane.get_type().into()], &[plane.into()]);
-            sums[p as usize] = c.sum_i32(sums[p as usize], part.into_int_value());
+        }
+        match lanes {
+            LANES => whole = c.add_vec(whole, q),
+            _ => sum = c.sum_i32(sum, c.sum_int_lanes(q)),
         }
     }
-    for p in 0..u64::from(planes) {
-        for at in width..round_up(width, 4) {
-            c.store(c.plus(out, p * round_up(width, 4) + at), c.i8().const_zero(), 1);
+    let sum = c.sum_i32(sum, c.sum_int_lanes(whole));
+    for p in 0..planes {
+        for at in width..plane_bytes {
+            c.store(c.plus(out, p * plane_bytes + at), c.i8().const_zero(), 1);
         }
     }
-    (scale, sums)
+    (scale, sum)
 }
 
 /// `q` itself, or its high and low plane.
-fn split<'c>(c: &Code<'c, '_>, q: Vector<'c>, planes: u32) -> Vec<Vector<'c>> {
+fn split<'c>(c: &Code<'c, '_>, q: Vector<'c>, planes: u64) -> Vec<Vector<'c>> {
     if planes == 1 {
         return vec![q];
     }

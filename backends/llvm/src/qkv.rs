@@ -1,13 +1,14 @@
 //! q/k norm and RoPE, and the cache write.
 //!
-//! In: `qkv[T, (H+2K)·h]`. Out: q normalised and rotated in place; k normalised, rotated and stored
-//! in its tile of the cache; v copied. Work is shared out by head, so that one token keeps several
+//! In: `qkv[T, (H+2K)·h]`. Out: q and k normalised and rotated in place; k and v in the cache. Work is shared out by head, so that one token keeps several
 //! threads busy.
 
 use inkwell::IntPredicate;
+use qwenc_abi::KvType;
 use qwenc_plan::{PrepareQkv, SegmentId, LANES};
 
-use crate::builder::{Float, Int, Ptr, Vector};
+use crate::builder::{Float, Ptr, Vector};
+use crate::cache::Cache;
 use crate::kernel::Kernel;
 use crate::prepare::pieces;
 
@@ -36,10 +37,17 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv) {
             || {
                 let kv_head = c.sub(head, c.int(heads));
                 let v = c.at(line, c.times(c.add(kv_head, c.int(heads + kv_heads)), width));
-                let (keys, values) = k.cache(row, kv_head);
+                for (at, y) in rotated(k, p, p.k_gain, x, angles) {
+                    c.store(c.plus(x, 4 * at), y, 4);
+                }
                 let position = k.position(row);
-                store_key(k, keys, position, rotated(k, p, p.k_gain, x, angles));
-                copy_value(k, v, c.at(values, c.times(position, width)));
+                for ty in KvType::ALL {
+                    c.when(k.kv_is(ty), || {
+                        let cache = Cache::of(k, ty, row, kv_head);
+                        cache.store_key(c, position, x);
+                        cache.store_value(c, position, v);
+                    });
+                }
                 done()
             },
         );
@@ -93,27 +101,4 @@ fn inverse_rms<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv, x: Ptr<'c>) -> Float<'c> 
         sum = c.fadd(c.sum_lanes(s), sum);
     }
     c.inverse_rms(sum, head_dim, p.eps.get())
-}
-
-/// Keys lie in tiles of 16 positions, `[head_dim][16]`, so that scores of a tile need no sums over
-/// lanes.
-fn store_key<'c>(k: &Kernel<'c, '_>, keys: Ptr<'c>, position: Int<'c>, key: Vec<(u64, Vector<'c>)>) {
-    let c = &k.code;
-    let lanes = c.int(u64::from(LANES));
-    let tile = c.times(c.div(position, lanes), 64 * u64::from(c.plan.dims.head_dim));
-    let column = c.at(keys, c.add(tile, c.times(c.rem(position, lanes), 4)));
-    for (at, piece) in key {
-        for lane in 0..piece.get_type().get_size() {
-            let to = c.plus(column, 64 * (at + u64::from(lane)));
-            c.store(to, c.lane(piece, lane).into_float_value(), 4);
-        }
-    }
-}
-
-fn copy_value<'c>(k: &Kernel<'c, '_>, from: Ptr<'c>, to: Ptr<'c>) {
-    let c = &k.code;
-    for (at, lanes) in pieces(u64::from(c.plan.dims.head_dim)) {
-        let v = c.load_vec(c.vec_f32(lanes), c.plus(from, 4 * at), 4);
-        c.store(c.plus(to, 4 * at), v, 4);
-    }
 }

@@ -1,15 +1,110 @@
-//! What the inner loops of all weight types share: their result, and how far ahead they fetch.
+//! A panel of weights against a tile of tokens: what all types of weights and inputs share.
+//!
+//! In: a panel, prepared rows, and a range of steps. Out: 32 sums per token, added to where they are.
+//! Invariant: sums are in f32 and steps in ascending order, so it does not matter how they are cut into
+//! ranges. A step is what the inner loop of the type takes at once.
 
-use crate::builder::{Any, Vector};
+use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
+
+use crate::builder::{Any, Code, Int, Ptr, Vector};
+use crate::tile_int::Quantised;
+use crate::{tile_bf16, tile_float, tile_int};
 
 /// How far ahead of the inner loop weights are fetched, in bytes: hardware prefetchers stop at the end
 /// of a 4 KiB page.
 pub(crate) const PREFETCH: u64 = 4096;
 /// Largest tile that fetches ahead: with few tokens a panel comes from memory, with many from cache.
 pub(crate) const PREFETCH_TILE: usize = 4;
+/// Bytes of a token's sums: one of f32 per row of the panel.
+pub(crate) const SUMS_BYTES: u64 = 4 * PANEL_ROWS as u64;
 
-/// A panel's two vectors of results for one token.
-pub(crate) type Sums<'c> = [Vector<'c>; 2];
+/// The inner loop of a linear.
+pub(crate) enum Loop<'a> {
+    Int(Quantised<'a>),
+    Bf16(&'a Segment),
+    Float(&'a Segment),
+}
+
+impl<'a> Loop<'a> {
+    pub fn of(weight: &'a Segment, inputs: Inputs) -> Loop<'a> {
+        match (Quantised::of(weight, inputs.planes()), inputs) {
+            (Some(quantised), _) => Loop::Int(quantised),
+            (None, Inputs::Bf16) => Loop::Bf16(weight),
+            (None, _) => Loop::Float(weight),
+        }
+    }
+
+    /// Whole steps of a row.
+    pub fn steps(&self) -> u64 {
+        match self {
+            Loop::Int(q) => q.cols() / q.group(),
+            Loop::Bf16(s) => tile_bf16::steps(s),
+            Loop::Float(s) => tile_float::steps(s),
+        }
+    }
+
+    /// Whether a shorter step follows.
+    pub fn has_rest(&self) -> bool {
+        match self {
+            Loop::Int(q) => !q.cols().is_multiple_of(q.group()),
+            Loop::Bf16(s) => tile_bf16::has_rest(s),
+            Loop::Float(s) => tile_float::has_rest(s),
+        }
+    }
+
+    /// Bytes of weights of a step.
+    pub fn step_bytes(&self) -> u64 {
+        match self {
+            Loop::Int(q) => q.group_bytes(),
+            Loop::Bf16(_) => tile_bf16::STEP_BYTES,
+            Loop::Float(_) => tile_float::STEP_BYTES,
+        }
+    }
+
+    /// Tokens of the largest tile: accumulators fill the registers that weights and a broadcast leave.
+    pub fn most_tokens(&self, registers: usize) -> u64 {
+        match (self, registers) {
+            (Loop::Int(_), 32..) => 8,
+            (_, 32..) => 12,
+            (_, 8..) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Adds steps `start .. end` to the sums of a tile.
+    pub fn add<'c>(
+        &self,
+        c: &Code<'c, '_>,
+        panel: Ptr<'c>,
+        x: &[Ptr<'c>],
+        range: (Int<'c>, Int<'c>),
+        sums: &[Ptr<'c>],
+    ) {
+        match self {
+            Loop::Int(q) => tile_int::emit(c, q, panel, x, range, sums),
+            Loop::Bf16(_) => held(c, sums, |sums| tile_bf16::emit(c, panel, x, range, sums)),
+            Loop::Float(s) => held(c, sums, |sums| tile_float::emit(c, s, panel, x, range, sums)),
+        }
+    }
+
+    /// Adds the shorter step after the whole ones.
+    pub fn add_rest<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>, x: &[Ptr<'c>], sums: &[Ptr<'c>]) {
+        match self {
+            Loop::Int(q) => tile_int::emit_rest(c, q, panel, x, sums),
+            Loop::Bf16(s) => held(c, sums, |sums| tile_bf16::emit_rest(c, s, panel, x, sums)),
+            Loop::Float(s) => held(c, sums, |sums| tile_float::emit_rest(c, s, panel, x, sums)),
+        }
+    }
+}
+
+/// Loads the sums of a tile, two vectors a token, and stores what `body` makes of them.
+pub(crate) fn held<'c>(c: &Code<'c, '_>, sums: &[Ptr<'c>], body: impl FnOnce(&[Any<'c>]) -> Vec<Any<'c>>) {
+    let places: Vec<Ptr> = sums.iter().flat_map(|&at| [at, c.plus(at, 64)]).collect();
+    let before: Vec<Any> = places.iter().map(|&at| c.load_vec(c.vec_f32(LANES), at, 64).into()).collect();
+    for (at, sum) in places.into_iter().zip(body(&before)) {
+        c.store(at, sum.into_vector_value(), 64);
+    }
+}
 
 /// Carried values of a loop, all of which are vectors.
 pub(crate) fn vectors<'c>(values: &[Any<'c>]) -> Vec<Vector<'c>> {

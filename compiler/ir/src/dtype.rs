@@ -1,7 +1,8 @@
 //! Element types of weights. In: a name of the text form. Out: sizes and names.
 //!
-//! Activations are always f32; only weights have other types. A new type is a variant here, a reading in
-//! `weights.rs`, and then panels and kernels in plan and backend: the compiler's errors lead there.
+//! Activations are always f32; only weights have other types. Invariant: elements are counted by rows,
+//! since a row of int4 begins at a byte. A new type is a variant here, a reading in `weights.rs`, and then
+//! panels and kernels in plan and backend: the compiler's errors lead there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,37 +20,87 @@ pub enum DType {
     I8 {
         /// Inputs that share a scale; the last group of a row may be shorter.
         group: u32,
+        /// Type of the scales.
+        scales: ScaleType,
+    },
+    /// Integers -8 to 7, each stored as `q + 8` in four bits, with one scale per `group` consecutive inputs
+    /// of a row. Two share a byte, the even input in the low half; an odd row's last high half is unused.
+    I4 {
+        /// Inputs that share a scale; the last group of a row may be shorter.
+        group: u32,
+        /// Type of the scales.
+        scales: ScaleType,
     },
 }
 
+/// How the scales of a quantised tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ScaleType {
+    /// IEEE 754 binary16.
+    F16,
+    /// IEEE 754 binary32.
+    F32,
+}
+
+impl ScaleType {
+    /// Bytes of one scale.
+    pub fn bytes(self) -> u64 {
+        match self {
+            ScaleType::F16 => 2,
+            ScaleType::F32 => 4,
+        }
+    }
+}
+
 impl DType {
-    /// Bytes of `n` consecutive elements, scales not counted.
+    /// Bytes of a row of `n` elements, scales not counted.
     pub fn bytes(self, n: u64) -> u64 {
         match self {
             DType::F32 => 4 * n,
             DType::F16 | DType::Bf16 => 2 * n,
             DType::I8 { .. } => n,
+            DType::I4 { .. } => n.div_ceil(2),
         }
     }
 
-    /// Bytes of a `[rows, cols]` tensor with its scales as f32.
+    /// Inputs that share a scale, where there are scales.
+    pub fn group(self) -> Option<u32> {
+        self.quantised().map(|(group, _)| group)
+    }
+
+    /// Group size and type of the scales, where there are scales.
+    pub fn quantised(self) -> Option<(u32, ScaleType)> {
+        match self {
+            DType::I8 { group, scales } | DType::I4 { group, scales } => Some((group, scales)),
+            DType::F32 | DType::F16 | DType::Bf16 => None,
+        }
+    }
+
+    /// Bytes of the scales of a row of `n` elements; 0 where there are none.
+    pub fn scale_bytes(self, n: u64) -> u64 {
+        self.quantised().map_or(0, |(group, scales)| scales.bytes() * n.div_ceil(u64::from(group)))
+    }
+
+    /// Bytes of a `[rows, cols]` tensor with its scales.
     pub fn matrix_bytes(self, rows: u64, cols: u64) -> u64 {
-        let scales = match self {
-            DType::I8 { group } => 4 * rows * cols.div_ceil(u64::from(group)),
-            _ => 0,
-        };
-        self.bytes(rows * cols) + scales
+        rows * (self.bytes(cols) + self.scale_bytes(cols))
     }
 }
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DType::F32 => f.write_str("f32"),
-            DType::F16 => f.write_str("f16"),
-            DType::Bf16 => f.write_str("bf16"),
-            DType::I8 { group } => write!(f, "i8g{group}"),
-        }
+        let (bits, group, scales) = match self {
+            DType::F32 => return f.write_str("f32"),
+            DType::F16 => return f.write_str("f16"),
+            DType::Bf16 => return f.write_str("bf16"),
+            DType::I8 { group, scales } => (8, group, scales),
+            DType::I4 { group, scales } => (4, group, scales),
+        };
+        let scales = match scales {
+            ScaleType::F16 => "s16",
+            ScaleType::F32 => "",
+        };
+        write!(f, "i{bits}g{group}{scales}")
     }
 }
 
@@ -58,13 +109,20 @@ impl FromStr for DType {
 
     fn from_str(s: &str) -> Result<DType, ()> {
         match s {
-            "f32" => Ok(DType::F32),
-            "f16" => Ok(DType::F16),
-            "bf16" => Ok(DType::Bf16),
-            _ => match s.strip_prefix("i8g").and_then(|g| g.parse().ok()) {
-                Some(group) if group > 0 => Ok(DType::I8 { group }),
-                _ => Err(()),
-            },
+            "f32" => return Ok(DType::F32),
+            "f16" => return Ok(DType::F16),
+            "bf16" => return Ok(DType::Bf16),
+            _ => {}
+        }
+        let (bits, rest) = s.split_once('g').ok_or(())?;
+        let (digits, scales) = match rest.strip_suffix("s16") {
+            Some(digits) => (digits, ScaleType::F16),
+            None => (rest, ScaleType::F32),
+        };
+        match (bits, digits.parse()) {
+            ("i8", Ok(group)) if group > 0 => Ok(DType::I8 { group, scales }),
+            ("i4", Ok(group)) if group > 0 => Ok(DType::I4 { group, scales }),
+            _ => Err(()),
         }
     }
 }

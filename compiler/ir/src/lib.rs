@@ -18,7 +18,7 @@ mod verify;
 mod weights;
 
 pub use dims::Dims;
-pub use dtype::DType;
+pub use dtype::{DType, ScaleType};
 pub use graph::{Graph, Node, Section, SectionKind};
 pub use ids::{NodeId, WeightId};
 pub use op::{Eps, Op, Slot};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 
-use crate::dtype::DType;
+use crate::dtype::{DType, ScaleType};
 
 /// A stored tensor that the graph refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +43,24 @@ pub enum Scales<'a> {
 }
 
 impl Scales<'_> {
-    fn bytes(&self) -> (&[u8], usize) {
+    fn bytes(&self) -> (&[u8], ScaleType) {
         match self {
-            Scales::F32(b) => (b, 4),
-            Scales::F16(b) => (b, 2),
+            Scales::F32(b) => (b, ScaleType::F32),
+            Scales::F16(b) => (b, ScaleType::F16),
         }
     }
 
+    fn at(&self, i: usize) -> &[u8] {
+        let (bytes, ty) = self.bytes();
+        let n = ty.bytes() as usize;
+        &bytes[i * n..(i + 1) * n]
+    }
+
     fn get(&self, i: usize) -> f32 {
+        let b = self.at(i);
         match self {
-            Scales::F32(b) => f32::from_le_bytes([b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]]),
-            Scales::F16(b) => f16::from_le_bytes([b[2 * i], b[2 * i + 1]]).to_f32(),
+            Scales::F32(_) => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+            Scales::F16(_) => f16::from_le_bytes([b[0], b[1]]).to_f32(),
         }
     }
 }
@@ -120,14 +127,14 @@ impl<'a> Tensor<'a> {
             true => Ok(()),
             false => Err(WeightError::Bytes { name: name.to_string(), part, expected, found }),
         };
-        size("data", dtype.bytes((rows as u64) * (cols as u64)) as usize, data.len())?;
-        match (&scales, dtype) {
-            (Some(s), DType::I8 { group }) => {
-                let (bytes, each) = s.bytes();
-                size("scales", rows * cols.div_ceil(group as usize) * each, bytes.len())?;
+        size("data", rows * dtype.bytes(cols as u64) as usize, data.len())?;
+        if let Some((_, expected)) = dtype.quantised() {
+            let (bytes, found) = scales.as_ref().map_or((&[][..], expected), Scales::bytes);
+            if expected != found {
+                let (expected, found) = (format!("{expected:?} scales"), format!("{found:?} scales"));
+                return Err(WeightError::Mismatch { name: name.to_string(), expected, found });
             }
-            (None, DType::I8 { group }) => size("scales", rows * cols.div_ceil(group as usize) * 4, 0)?,
-            _ => {}
+            size("scales", rows * dtype.scale_bytes(cols as u64) as usize, bytes.len())?;
         }
         Ok(Tensor { dtype, rows, cols, data, scales })
     }
@@ -165,9 +172,17 @@ impl<'a> Tensor<'a> {
 
     /// Scale of group `g` of row `r`; 1 where the type has none.
     pub fn scale(&self, r: usize, g: usize) -> f32 {
-        match (&self.scales, self.dtype) {
-            (Some(s), DType::I8 { group }) => s.get(r * self.cols.div_ceil(group as usize) + g),
+        match (&self.scales, self.dtype.group()) {
+            (Some(s), Some(group)) => s.get(r * self.cols.div_ceil(group as usize) + g),
             _ => 1.0,
+        }
+    }
+
+    /// Scale of group `g` of row `r` as stored; empty where the type has none.
+    pub fn scale_bytes(&self, r: usize, g: usize) -> &[u8] {
+        match (&self.scales, self.dtype.group()) {
+            (Some(s), Some(group)) => s.at(r * self.cols.div_ceil(group as usize) + g),
+            _ => &[],
         }
     }
 
@@ -190,12 +205,21 @@ impl<'a> Tensor<'a> {
                     *o = bf16::from_le_bytes([b[0], b[1]]).to_f32();
                 }
             }
-            DType::I8 { group } => {
+            DType::I8 { group, .. } => {
                 let groups = out.chunks_mut(group as usize).zip(bytes.chunks(group as usize));
                 for (g, (o, b)) in groups.enumerate() {
                     let scale = self.scale(r, g);
                     for (o, &q) in o.iter_mut().zip(b) {
                         *o = f32::from(q as i8) * scale;
+                    }
+                }
+            }
+            DType::I4 { group, .. } => {
+                for (g, o) in out.chunks_mut(group as usize).enumerate() {
+                    let (first, scale) = (g * group as usize, self.scale(r, g));
+                    for (k, o) in (first..).zip(o) {
+                        let n = bytes[k / 2] >> (4 * (k % 2)) & 15;
+                        *o = (f32::from(n) - 8.0) * scale;
                     }
                 }
             }

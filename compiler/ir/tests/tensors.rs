@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use qwenc_ir::{DType, Scales, Tensor, WeightDecl, WeightError};
+use qwenc_ir::{DType, ScaleType, Scales, Tensor, WeightDecl, WeightError};
 
 fn tensor(
     dtype: DType,
@@ -11,6 +11,14 @@ fn tensor(
     scales: Option<Scales<'static>>,
 ) -> Result<Tensor<'static>, WeightError> {
     Tensor::new("w", dtype, shape, Cow::Owned(data.to_vec()), scales)
+}
+
+fn int8(group: u32, scales: ScaleType) -> DType {
+    DType::I8 { group, scales }
+}
+
+fn int4(group: u32, scales: ScaleType) -> DType {
+    DType::I4 { group, scales }
 }
 
 fn f32_scales(values: &[f32]) -> Option<Scales<'static>> {
@@ -46,18 +54,37 @@ fn f16_is_widened_exactly() {
 #[test]
 fn int8_multiplies_each_group_by_its_scale() {
     let data = [1i8, 2, -3, 127, -127, /* row 1 */ 0, 1, 2, 3, 4].map(|q| q as u8);
-    let t = tensor(DType::I8 { group: 2 }, (2, 5), &data, f32_scales(&[1.0, 0.5, 0.25, 2.0, 4.0, 8.0]));
+    let t = tensor(int8(2, ScaleType::F32), (2, 5), &data, f32_scales(&[1.0, 0.5, 0.25, 2.0, 4.0, 8.0]));
     let t = t.expect("groups of 2, 2 and 1");
     assert_eq!(t.to_f32(), [1.0, 2.0, -1.5, 63.5, -31.75, 0.0, 2.0, 8.0, 12.0, 32.0]);
     assert_eq!((t.scale(0, 2), t.scale(1, 0)), (0.25, 2.0));
     assert_eq!(t.row_bytes(1), [0, 1, 2, 3, 4]);
+    assert_eq!(
+        (t.scale_bytes(0, 1), t.scale_bytes(1, 2)),
+        (&0.5f32.to_le_bytes()[..], &8f32.to_le_bytes()[..])
+    );
+}
+
+/// A row of five begins at a byte; the low half is the even input.
+#[test]
+fn int4_is_read_by_halves() {
+    let scales = Scales::F16(Cow::Owned(vec![0x00, 0x38, 0x00, 0xc0, 0x00, 0x3c, 0x00, 0x00]));
+    let data = [0x0f, 0x98, 0xf7, /* row 1 */ 0x10, 0x32, 0x84];
+    let t = tensor(int4(4, ScaleType::F16), (2, 5), &data, Some(scales)).expect("groups of 4 and 1");
+    assert_eq!(t.to_f32(), [3.5, -4.0, 0.0, 0.5, 2.0, -8.0, -7.0, -6.0, -5.0, 0.0]);
+    assert_eq!((t.scale(0, 1), t.row_bytes(1), t.scale_bytes(0, 1)), (-2.0, &data[3..], &[0x00, 0xc0][..]));
+    // Groups need not begin at a byte.
+    let scales = f32_scales(&[1.0, 10.0, 100.0]);
+    let t = tensor(int4(1, ScaleType::F32), (1, 3), &[0x21, 0x03], scales).expect("three groups");
+    assert_eq!(t.to_f32(), [-7.0, -60.0, -500.0]);
 }
 
 #[test]
 fn scales_may_be_f16() {
     let scales = Scales::F16(Cow::Owned(vec![0x00, 0x38, 0x00, 0x40]));
-    let t = tensor(DType::I8 { group: 64 }, (2, 1), &[10, 246], Some(scales)).expect("one group a row");
+    let t = tensor(int8(64, ScaleType::F16), (2, 1), &[10, 246], Some(scales)).expect("one group a row");
     assert_eq!(t.to_f32(), [5.0, -20.0]);
+    assert_eq!(t.scale_bytes(1, 0), [0x00, 0x40]);
 }
 
 #[test]
@@ -70,7 +97,7 @@ fn one_row_is_read_alone() {
 
 #[test]
 fn lengths_that_do_not_fit_are_refused() {
-    let i8g4 = DType::I8 { group: 4 };
+    let i8g4 = int8(4, ScaleType::F32);
     assert_eq!(bytes(DType::F32, (2, 3), 23, None), "tensor w: expected 24 bytes of data, found 23");
     assert_eq!(bytes(DType::Bf16, (2, 3), 13, None), "tensor w: expected 12 bytes of data, found 13");
     assert_eq!(bytes(i8g4, (2, 5), 9, f32_scales(&[1.0; 4])), "tensor w: expected 10 bytes of data, found 9");
@@ -79,21 +106,42 @@ fn lengths_that_do_not_fit_are_refused() {
         "tensor w: expected 16 bytes of scales, found 12"
     );
     assert_eq!(bytes(i8g4, (2, 5), 10, None), "tensor w: expected 16 bytes of scales, found 0");
+    let f16_scales = Some(Scales::F16(Cow::Owned(vec![0; 8])));
+    assert_eq!(
+        bytes(i8g4, (2, 5), 10, f16_scales.clone()),
+        "tensor w: expected F32 scales, found F16 scales"
+    );
+    let i4g4 = int4(4, ScaleType::F16);
+    // Not 2 x 5 / 2: rows begin at bytes.
+    assert_eq!(bytes(i4g4, (2, 5), 5, f16_scales), "tensor w: expected 6 bytes of data, found 5");
+    assert_eq!(bytes(i4g4, (2, 5), 6, None), "tensor w: expected 8 bytes of scales, found 0");
 }
 
 #[test]
 fn names_of_types_parse_back() {
-    for dtype in [DType::F32, DType::F16, DType::Bf16, DType::I8 { group: 1 }, DType::I8 { group: 4096 }] {
-        assert_eq!(dtype.to_string().parse(), Ok(dtype));
+    let (f16, f32) = (ScaleType::F16, ScaleType::F32);
+    for (name, dtype) in [
+        ("f32", DType::F32),
+        ("f16", DType::F16),
+        ("bf16", DType::Bf16),
+        ("i8g1", int8(1, f32)),
+        ("i8g4096s16", int8(4096, f16)),
+        ("i4g32", int4(32, f32)),
+        ("i4g32s16", int4(32, f16)),
+    ] {
+        assert_eq!((dtype.to_string().as_str(), name.parse()), (name, Ok(dtype)));
     }
-    for wrong in ["", "f64", "i8", "i8g", "i8g0", "i8g-1", "i8g64 ", "F32"] {
+    let wrong =
+        ["", "f64", "i8", "i8g", "i8g0", "i8g-1", "i8g64 ", "F32", "i2g32", "i4g0s16", "i4gs16", "i4g8s32"];
+    for wrong in wrong {
         assert_eq!(wrong.parse::<DType>(), Err(()), "{wrong:?}");
     }
 }
 
 #[test]
 fn bytes_of_a_matrix_include_its_scales() {
-    assert_eq!(DType::I8 { group: 64 }.matrix_bytes(3, 65), 3 * 65 + 4 * 3 * 2);
+    assert_eq!(int8(64, ScaleType::F32).matrix_bytes(3, 65), 3 * 65 + 4 * 3 * 2);
+    assert_eq!(int4(32, ScaleType::F16).matrix_bytes(3, 65), 3 * 33 + 2 * 3 * 3);
     assert_eq!(DType::Bf16.matrix_bytes(3, 65), 2 * 3 * 65);
     // Larger than 32 bits: no product of a real model may wrap.
     assert_eq!(DType::F32.matrix_bytes(1 << 18, 1 << 18), 1 << 38);

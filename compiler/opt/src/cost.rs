@@ -37,7 +37,7 @@ impl Work {
             _ => {
                 let bytes = traffic(op, operands, result);
                 let (f32_ops, int8_ops) = operations(op, operands, result, u64::from(head_dim));
-                Work { bytes, f32_ops, int8_ops, launches: 1 }
+                Work { bytes, f32_ops, int8_ops, launches: 1, ..Work::default() }
             }
         }
     }
@@ -110,7 +110,7 @@ fn operations(op: Op, operands: &[&Type], result: &Type, head_dim: u64) -> (u64,
 fn dot_products(w: &Type, more: u64) -> (u64, u64) {
     let ops = 2 * TOKENS * elements(w);
     match w.dtype {
-        DType::I8 { .. } => (more, ops),
+        DType::I8 { .. } | DType::I4 { .. } => (more, ops),
         _ => (ops + more, 0),
     }
 }

@@ -23,7 +23,7 @@ use qwenc_ir::{verify, Checked, Graph, Section, SectionKind};
 
 pub use error::OptError;
 use extract::Space;
-pub use machine::{Machine, Work};
+pub use machine::{Machine, Work, ASSUMED_CORES};
 pub use report::{Difference, Report, RuleCount, RunnerUp, SectionReport, StageReport};
 pub use rules::{rules, Condition, Exactness, Guard, Rule, Stage};
 pub use saturate::Limits;

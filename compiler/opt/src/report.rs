@@ -130,8 +130,7 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let m = &self.machine;
-        write!(f, "machine {}: {} GB/s, {} f32 GFLOPS, ", m.name, m.read_gb_s, m.f32_gflops)?;
-        writeln!(f, "{} int8 GOPS, {} us per barrier", m.int8_gops, m.barrier_us)?;
+        writeln!(f, "machine {m}")?;
         writeln!(f, "cost per token, decode, {} layers:", self.layers)?;
         writeln!(f, "  before  {}", priced(&self.before_per_token(), m))?;
         writeln!(f, "  chosen  {}", priced(&self.chosen_per_token(), m))?;

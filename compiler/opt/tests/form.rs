@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I8};
+use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
 use qwenc_ir::{parse, verify, DType, Dims, Graph, SectionKind};
 use qwenc_opt::{egraph_dot, optimise, Limits, Machine, Optimised};
 
@@ -89,7 +89,7 @@ const REAL: Dims = Dims {
 
 #[test]
 fn blocks_have_the_expected_form() {
-    for dtype in [DType::F32, DType::Bf16, I8] {
+    for dtype in [DType::F32, DType::Bf16, I8, I4] {
         for dequant in [true, false] {
             for dims in [DIMS, REAL, Dims { kv_heads: 4, ..DIMS }] {
                 let with = |f: Family| Family { dequant, dims, window: Some(3), ..f };
@@ -105,7 +105,7 @@ fn blocks_have_the_expected_form() {
 
 #[test]
 fn the_head_has_the_expected_form() {
-    for dtype in [DType::F32, DType::Bf16, I8] {
+    for dtype in [DType::F32, DType::Bf16, I8, I4] {
         let head = readable(&run(&qwen3(dtype)).graph, SectionKind::Head);
         assert_eq!(head, ["%4 = norm_lm_head(x, scale_cols(lm_head, final_norm)) \"logits\""]);
     }

@@ -8,7 +8,7 @@ mod fixture;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fixture::{llama, model, qwen2, qwen3, Family, Random, I8};
+use fixture::{llama, model, qwen2, qwen3, Family, Random, I4, I8};
 use qwenc_ir::interp::{Interpreter, Precision, Value};
 use qwenc_ir::{Checked, DType, Graph};
 use qwenc_opt::{optimise, random_extraction, Limits, Machine};
@@ -53,6 +53,7 @@ fn families() -> Vec<Family> {
         qwen3(DType::F32),
         Family { window, ..qwen3(DType::Bf16) },
         Family { window, ..qwen3(I8) },
+        Family { window, ..qwen3(I4) },
         Family { dequant: false, ..qwen3(I8) },
         Family { dtype_v: DType::Bf16, ..qwen3(I8) },
         Family { eps_k: 1e-2, ..qwen3(DType::F32) },

@@ -4,6 +4,7 @@
 //! lifetimes, kernels; and the packer that fills the segments. Invariant: backends accept only
 //! `&Checked<Plan>`, so offsets and widths need no second check there.
 
+mod inputs;
 mod lower;
 mod memory;
 mod pack;
@@ -12,9 +13,12 @@ mod segment;
 mod text;
 mod verify;
 
+pub use inputs::{Activations, Inputs};
 pub use lower::{lower, LowerError, Options};
 pub use pack::{pack, PackError};
-pub use plan::{Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
+pub use plan::{
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, ATTENTION_PART,
+};
 pub use segment::{Layout, Segment, SegmentId, LANES, PANEL_ROWS};
 pub use text::parse;
 pub use verify::PlanError;

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use qwenc_ir::{Checked, DType, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
 
+use crate::inputs::{Activations, Inputs};
 use crate::memory;
-use crate::plan::{BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv};
+use crate::plan::{Attention, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv};
 use crate::segment::{Layout, Segment, SegmentId};
 use crate::verify::PlanError;
 
@@ -17,6 +18,8 @@ use crate::verify::PlanError;
 pub struct Options {
     /// Bytes left free at the start of the image, rounded up to a page.
     pub reserve: u64,
+    /// Precision of the inputs of linears.
+    pub activations: Activations,
 }
 
 /// Why a graph has no plan.
@@ -45,7 +48,7 @@ pub enum LowerError {
         op: &'static str,
     },
     /// A weight type without kernels.
-    #[error("weight {name}: no kernel reads {dtype}; export it as f32, bf16 or int8")]
+    #[error("weight {name}: no kernel reads {dtype}; export it as f32, bf16, int8 or int4")]
     WeightType {
         /// The tensor.
         name: String,
@@ -69,7 +72,9 @@ pub enum LowerError {
 
 /// Plans a graph.
 pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>, LowerError> {
-    let mut l = Lowering { graph, plan: Plan::of_model(graph), rope: BufferId(0), stream: BufferId(0) };
+    let plan = Plan::of_model(graph);
+    let (rope, stream) = (BufferId(0), BufferId(0));
+    let mut l = Lowering { graph, plan, rope, stream, activations: options.activations };
     l.stream = l.buffer("x", graph.dims.hidden);
     l.rope = l.buffer("rope", graph.dims.head_dim);
     for kind in [SectionKind::Prologue, SectionKind::Block, SectionKind::Head] {
@@ -91,6 +96,7 @@ struct Lowering<'a> {
     rope: BufferId,
     /// The residual stream.
     stream: BufferId,
+    activations: Activations,
 }
 
 /// A weight operand taken apart.
@@ -202,7 +208,8 @@ impl Lowering<'_> {
             Op::PreparedAttention => {
                 let q = scope.place(node.args[0])?;
                 let out = self.buffer("attention", width);
-                kernels.push(Kernel::Attention { q, out });
+                let parts = memory::parts_buffer(&mut self.plan);
+                kernels.push(Kernel::Attention(Attention { q, out, parts }));
                 Ok(Some(out))
             }
             _ => Err(scope.no_kernel(id)),
@@ -222,10 +229,12 @@ impl Lowering<'_> {
             Op::LmHead | Op::NormLmHead(_) => None,
             _ => self.vector(scope, node.args[2])?,
         };
-        let planes = input_planes(self.plan.segment(weight).dtype);
-        let prepared = memory::prepared_buffers(&mut self.plan, weight, planes, norm);
+        let dtype = self.plan.segment(weight).dtype;
+        let of_mlp = swiglu || reads_mlp(scope, node.args[0]);
+        let inputs = Inputs::choose(self.activations, dtype, of_mlp, out == Dest::Logits);
+        let prepared = memory::prepared_buffers(&mut self.plan, weight, inputs, norm);
         let input = scope.place(node.args[0])?;
-        Ok(Linear { input, norm, gain, weight, bias, residual: None, planes, swiglu, prepared, out })
+        Ok(Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, prepared, out })
     }
 
     /// The segment of a weight expression, and the gain that could not be packed into it.
@@ -297,6 +306,11 @@ impl Lowering<'_> {
     }
 }
 
+/// Whether a value is what SwiGLU made, which the MLP's second linear reads.
+fn reads_mlp(scope: &Scope, value: NodeId) -> bool {
+    matches!(scope.section.node(value).op, Op::NormSwiglu(_) | Op::Swiglu)
+}
+
 /// `scale_cols(concat_rows(..), gain)` to parts and gain.
 fn take_apart(scope: &Scope, id: NodeId) -> Result<WeightExpr, LowerError> {
     let node = scope.section.node(id);
@@ -318,15 +332,5 @@ fn take_apart(scope: &Scope, id: NodeId) -> Result<WeightExpr, LowerError> {
             }
         }
         _ => Err(refuse),
-    }
-}
-
-/// Planes of a linear's quantised input. One plane (int8) doubles the error of the logits over that
-/// of int8 weights alone; two make the input's share negligible, and cost nothing where memory
-/// bandwidth is the limit.
-fn input_planes(dtype: DType) -> u32 {
-    match dtype {
-        DType::I8 { .. } => 2,
-        _ => 0,
     }
 }

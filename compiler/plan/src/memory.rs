@@ -5,7 +5,8 @@
 
 use qwenc_ir::{DType, Eps};
 
-use crate::plan::{Buffer, BufferId, Dest, Kernel, Plan, Rows};
+use crate::inputs::Inputs;
+use crate::plan::{Attention, Buffer, BufferId, Dest, Kernel, Plan, Rows};
 use crate::round_up;
 use crate::segment::{SegmentId, PANEL_ROWS};
 
@@ -23,46 +24,40 @@ fn add(plan: &mut Plan, name: &str, width: u32, row_bytes: u64, rows: Rows) -> B
     BufferId(plan.buffers.len() as u32 - 1)
 }
 
-/// Bytes of one row in the form that a linear's inner loop reads: f32, or for int8 weights a scale
-/// and each plane's correction per group, then group by group each plane's inputs, padded to four.
-pub(crate) fn prepared_row_bytes(dtype: DType, planes: u32, cols: u32) -> u64 {
-    let cols = u64::from(cols);
-    let bytes = match dtype {
-        DType::I8 { group } => {
-            let group = u64::from(group);
-            let (full, rest) = (cols / group, cols % group);
-            let planes = u64::from(planes);
-            let inputs = full * round_up(group, 4) + round_up(rest, 4);
-            4 * (1 + planes) * cols.div_ceil(group) + planes * inputs
-        }
-        _ => 4 * cols,
-    };
-    round_up(bytes, ALIGN)
+/// Whether a linear's input rows need work before its weights are read.
+fn needs_preparation(inputs: Inputs, norm: Option<Eps>) -> bool {
+    norm.is_some() || inputs != Inputs::F32
 }
 
-/// Whether a linear's input rows need work before its weights are read.
-fn needs_preparation(dtype: DType, norm: Option<Eps>) -> bool {
-    norm.is_some() || matches!(dtype, DType::I8 { .. })
+/// Bytes of a prepared row.
+pub(crate) fn prepared_row_bytes(inputs: Inputs, weights: DType, cols: u32) -> u64 {
+    round_up(inputs.row_bytes(weights, cols), ALIGN)
 }
 
 /// Buffers for a linear's prepared rows, if it prepares any.
 pub(crate) fn prepared_buffers(
     plan: &mut Plan,
     weight: SegmentId,
-    planes: u32,
+    inputs: Inputs,
     norm: Option<Eps>,
 ) -> Option<[BufferId; 2]> {
     let segment = plan.segment(weight);
     let (dtype, cols) = (segment.dtype, segment.cols);
-    if !needs_preparation(dtype, norm) {
+    if !needs_preparation(inputs, norm) {
         return None;
     }
-    let bytes = prepared_row_bytes(dtype, planes, cols);
+    let bytes = prepared_row_bytes(inputs, dtype, cols);
     let width = cols;
     Some([
         add(plan, "prepared", width, bytes, Rows::Step),
         add(plan, "prepared_one", width, bytes, Rows::Thread),
     ])
+}
+
+/// The buffer for results over parts of the positions.
+pub(crate) fn parts_buffer(plan: &mut Plan) -> BufferId {
+    let bytes = round_up(Attention::parts_bytes(&plan.dims), ALIGN);
+    add(plan, "parts", plan.dims.heads, bytes, Rows::Thread)
 }
 
 /// Per-layer segments fill a record that repeats; the others stand before the first record.
@@ -83,7 +78,7 @@ pub(crate) fn touched(kernel: &Kernel) -> Vec<BufferId> {
     match *kernel {
         Kernel::Embed(e) => vec![e.out, e.rope],
         Kernel::PrepareQkv(p) => vec![p.qkv, p.rope],
-        Kernel::Attention { q, out } => vec![q, out],
+        Kernel::Attention(a) => vec![a.q, a.out, a.parts],
         Kernel::Linear(l) => {
             let mut all = vec![l.input];
             all.extend(l.prepared.into_iter().flatten());

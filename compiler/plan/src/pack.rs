@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use qwenc_ir::{Checked, DType, Tensor, WeightError, WeightId, WeightSource};
 
 use crate::plan::Plan;
-use crate::round_up;
 use crate::segment::{Layout, Segment, PANEL_ROWS};
 
 /// Why packing failed.
@@ -125,7 +124,9 @@ fn pack_segment(
         match s.dtype {
             DType::F32 => panel_f32(&rows, gain.as_deref(), s.cols as usize, &mut panel_bytes),
             DType::Bf16 | DType::F16 => panel_bf16(&rows, &mut panel_bytes),
-            DType::I8 { group } => panel_i8(&rows, s.cols as usize, group as usize, &mut panel_bytes),
+            DType::I8 { group, .. } | DType::I4 { group, .. } => {
+                panel_of_groups(s, &rows, group as usize, &mut panel_bytes);
+            }
         }
         image.write(&panel_bytes)?;
     }
@@ -159,27 +160,66 @@ fn panel_bf16(rows: &PanelRows, out: &mut [u8]) {
     }
 }
 
-fn panel_i8(rows: &PanelRows, cols: usize, group: usize, out: &mut [u8]) {
+/// Scales and integers, group by group.
+fn panel_of_groups(s: &Segment, rows: &PanelRows, group: usize, out: &mut [u8]) {
     out.fill(0);
-    let mut at = 0;
-    for g in 0..cols.div_ceil(group) {
-        let width = group.min(cols - g * group);
-        let (scales, quads) = out[at..at + group_len(width)].split_at_mut(4 * LANES);
-        quads.fill(128);
+    let (cols, mut rest) = (s.cols as usize, out);
+    for first in (0..cols).step_by(group) {
+        let width = group.min(cols - first);
+        let (bytes, after) = rest.split_at_mut(s.group_bytes(width as u64) as usize);
+        let scale_bytes = LANES * s.dtype.scale_bytes(1) as usize;
+        let (scales, inputs) = bytes.split_at_mut(scale_bytes);
         for (lane, row) in rows.iter().enumerate() {
             let Some((tensor, r)) = row else { continue };
-            scales[4 * lane..4 * lane + 4].copy_from_slice(&tensor.scale(*r, g).to_le_bytes());
-            let inputs = &tensor.row_bytes(*r)[g * group..g * group + width];
-            for (quad, q) in inputs.chunks(4).enumerate() {
-                for (i, b) in q.iter().enumerate() {
-                    quads[4 * (quad * LANES + lane) + i] = b.wrapping_add(128);
-                }
-            }
+            let scale = tensor.scale_bytes(*r, first / group);
+            scales[lane * scale.len()..][..scale.len()].copy_from_slice(scale);
         }
-        at += group_len(width);
+        match s.dtype {
+            DType::I4 { .. } => octets(rows, (first, width), inputs),
+            _ => quads(rows, (first, width), inputs),
+        }
+        rest = after;
     }
 }
 
-fn group_len(width: usize) -> usize {
-    LANES * (4 + round_up(width as u64, 4) as usize)
+/// int8: `width` inputs of each row from `first` on.
+fn quads(rows: &PanelRows, (first, width): (usize, usize), out: &mut [u8]) {
+    out.fill(128);
+    for (lane, row) in rows.iter().enumerate() {
+        let Some((tensor, r)) = row else { continue };
+        let inputs = &tensor.row_bytes(*r)[first..first + width];
+        for (quad, q) in inputs.chunks(4).enumerate() {
+            for (i, b) in q.iter().enumerate() {
+                out[4 * (quad * LANES + lane) + i] = b.wrapping_add(128);
+            }
+        }
+    }
+}
+
+/// int4: `width` inputs of each row from `first` on.
+fn octets(rows: &PanelRows, (first, width): (usize, usize), out: &mut [u8]) {
+    out.fill(0x88);
+    for (lane, row) in rows.iter().enumerate() {
+        let Some((tensor, r)) = row else { continue };
+        let bytes = tensor.row_bytes(*r);
+        for (octet, at) in (0..width).step_by(8).enumerate() {
+            let eight = stored_octet(bytes, first + at, (width - at).min(8));
+            let to = &mut out[4 * (octet * LANES + lane)..][..4];
+            for (i, b) in to.iter_mut().enumerate() {
+                let (low, high) = (eight >> (4 * i) & 15, eight >> (4 * i + 16) & 15);
+                *b = (low | high << 4) as u8;
+            }
+        }
+    }
+}
+
+/// Up to 8 elements of a stored row of int4, the first in the lowest bits; what is missing is 0.
+fn stored_octet(row: &[u8], first: usize, width: usize) -> u32 {
+    match row.get(first / 2..first / 2 + 4) {
+        Some(b) if width == 8 && first.is_multiple_of(2) => u32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        _ => (0..width).fold(0x8888_8888, |all, i| {
+            let stored = row[(first + i) / 2] >> (4 * ((first + i) % 2)) & 15;
+            all & !(15 << (4 * i)) | u32::from(stored) << (4 * i)
+        }),
+    }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use qwenc_ir::{Dims, Eps, Graph, Rope, WeightDecl};
 
-use crate::segment::{Segment, SegmentId};
+use crate::inputs::Inputs;
+use crate::round_up;
+use crate::segment::{Segment, SegmentId, LANES};
 
 /// A row of [`Plan::buffers`]; prints as `b0`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,12 +87,11 @@ pub struct Linear {
     pub bias: Option<SegmentId>,
     /// Added to the result; the destination buffer itself.
     pub residual: Option<BufferId>,
-    /// 8-bit planes of the quantised input: 1 for int8, 2 for 16 bits as `128 · high + low`; 0 where
-    /// the weights are floats and the input is not quantised.
-    pub planes: u32,
+    /// The form in which inputs meet the weights.
+    pub inputs: Inputs,
     /// Whether rows are gate and up, to be joined as `silu(gate) · up`.
     pub swiglu: bool,
-    /// Prepared rows (normalised, or quantised) of the step, and of each thread; none when the
+    /// Prepared rows (normalised, rounded or quantised) of the step, and of each thread; none when the
     /// input is read as it is.
     pub prepared: Option<[BufferId; 2]>,
     /// Result.
@@ -112,6 +113,34 @@ pub struct PrepareQkv {
     pub k_gain: Option<SegmentId>,
 }
 
+/// Streaming attention over the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// Rotated q in its first columns.
+    pub q: BufferId,
+    /// `[T, H·h]`.
+    pub out: BufferId,
+    /// Results over parts of the positions, `[H][parts of the context]` records of [`Attention::part_bytes`],
+    /// where threads share out one token's positions; only the first thread's row is used.
+    pub parts: BufferId,
+}
+
+/// Positions of a part; a sequence's attention is cut at its multiples.
+pub const ATTENTION_PART: u64 = 1024;
+
+impl Attention {
+    /// Bytes of a part's record: a maximum, sums, and weighted values.
+    pub fn part_bytes(dims: &Dims) -> u64 {
+        128 + 4 * round_up(u64::from(dims.head_dim), u64::from(LANES))
+    }
+
+    /// Bytes of all parts.
+    pub(crate) fn parts_bytes(dims: &Dims) -> u64 {
+        let parts = u64::from(dims.context).div_ceil(ATTENTION_PART);
+        u64::from(dims.heads) * parts * Attention::part_bytes(dims)
+    }
+}
+
 /// One stage: all threads run it, then meet at a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
@@ -121,13 +150,8 @@ pub enum Kernel {
     Linear(Linear),
     /// See [`PrepareQkv`].
     PrepareQkv(PrepareQkv),
-    /// Streaming attention over the cache, `q[T, H·h] -> out[T, H·h]`.
-    Attention {
-        /// Rotated q in its first columns.
-        q: BufferId,
-        /// Result.
-        out: BufferId,
-    },
+    /// See [`Attention`].
+    Attention(Attention),
 }
 
 impl Kernel {
@@ -136,7 +160,7 @@ impl Kernel {
         match self {
             Kernel::Embed(_) => "embed",
             Kernel::PrepareQkv(_) => "prepare_qkv",
-            Kernel::Attention { .. } => "attention",
+            Kernel::Attention(_) => "attention",
             Kernel::Linear(l) => match (l.norm.is_some(), l.swiglu, l.residual.is_some()) {
                 (true, true, _) => "norm_swiglu",
                 (false, true, _) => "swiglu",
@@ -228,9 +252,11 @@ impl Plan {
         (0..).zip(self.prologue.iter().chain(&self.block).chain(&self.head))
     }
 
-    /// Bytes of f32 KV cache per position, over all layers.
-    pub fn kv_bytes_per_position(&self) -> u64 {
-        u64::from(self.dims.layers) * 2 * u64::from(self.dims.kv_width()) * 4
+    /// Bytes of KV cache per position, over all layers: in f32, in bf16, and in int8 with a scale in f32 for
+    /// the key and the value of every kv head.
+    pub fn kv_bytes_per_position(&self) -> [u64; 3] {
+        let (width, scales) = (u64::from(self.dims.kv_width()), 4 * u64::from(self.dims.kv_heads));
+        [4 * width, 2 * width, width + scales].map(|bytes| u64::from(self.dims.layers) * 2 * bytes)
     }
 
     /// Bytes of packed weights that one decoded token reads: all but the embedding's other rows.

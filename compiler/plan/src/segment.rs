@@ -7,8 +7,14 @@
 //! Within a panel (`l` is the row within the panel, zero rows pad the last one):
 //! - f32: `[cols][32]`;
 //! - bf16: `[ceil(cols/2)][32][2]`, two neighbouring inputs of one row side by side;
-//! - int8: per group `[32]` f32 scales, then `[ceil(group/4)][32][4]` bytes `q + 128`: the unsigned
+//! - int8: per group `[32]` scales, then `[ceil(group/4)][32][4]` bytes `q + 128`: the unsigned
 //!   operand of a u8 x i8 dot product. Padding bytes are 128, that is 0.
+//! - int4: per group `[32]` scales, then `[ceil(group/8)][32][4]` bytes: byte `i` of row `l` in octet `j`
+//!   has input `8j + i` in its low half and input `8j + 4 + i` in its high half, each as `q + 8`. So a
+//!   vector of 64 bytes is 16 rows of one quad of inputs, and its high halves are the next quad. Padding
+//!   halves are 8, that is 0.
+//!
+//! Scales are f32 or f16, as the tensor has them; those of padding rows are 0.
 
 use std::fmt;
 
@@ -91,13 +97,13 @@ impl Segment {
         }
     }
 
-    /// Bytes of one panel; a multiple of 128.
+    /// Bytes of one panel; a multiple of 64: of 128 but where scales are f16.
     pub fn panel_bytes(&self) -> u64 {
         let (rows, cols) = (u64::from(PANEL_ROWS), u64::from(self.cols));
         match self.dtype {
             DType::F32 => 4 * rows * cols,
             DType::F16 | DType::Bf16 => 2 * rows * round_up(cols, 2),
-            DType::I8 { group } => {
+            DType::I8 { group, .. } | DType::I4 { group, .. } => {
                 let (full, rest) = (cols / u64::from(group), cols % u64::from(group));
                 let tail = if rest > 0 { self.group_bytes(rest) } else { 0 };
                 full * self.group_bytes(u64::from(group)) + tail
@@ -105,9 +111,15 @@ impl Segment {
         }
     }
 
-    /// Bytes of one panel's group of `width` inputs: scales, then quads of inputs.
+    /// Bytes of one panel's group of `width` inputs: scales, then quads or octets of inputs; 0 where the
+    /// type has no groups.
     pub fn group_bytes(&self, width: u64) -> u64 {
-        u64::from(PANEL_ROWS) * (4 + round_up(width, 4))
+        let row = match self.dtype {
+            DType::I8 { scales, .. } => scales.bytes() + round_up(width, 4),
+            DType::I4 { scales, .. } => scales.bytes() + round_up(width, 8) / 2,
+            DType::F32 | DType::F16 | DType::Bf16 => 0,
+        };
+        u64::from(PANEL_ROWS) * row
     }
 
     /// Bytes of the segment; a multiple of 64.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
-use crate::plan::{Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
+use crate::plan::{Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
 use crate::segment::{Layout, Segment, SegmentId};
 
 impl Display for Plan {
@@ -70,16 +70,14 @@ fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
             field(f, "q_gain", p.q_gain)?;
             field(f, "k_gain", p.k_gain)?;
         }
-        Kernel::Attention { q, out } => write!(f, " q={q} out={out}")?,
+        Kernel::Attention(a) => write!(f, " q={} out={} parts={}", a.q, a.out, a.parts)?,
         Kernel::Linear(l) => {
             write!(f, " input={} weight={}", l.input, l.weight)?;
             field(f, "norm", l.norm)?;
             field(f, "gain", l.gain)?;
             field(f, "bias", l.bias)?;
             field(f, "residual", l.residual)?;
-            if l.planes > 0 {
-                write!(f, " planes={}", l.planes)?;
-            }
+            write!(f, " inputs={}", l.inputs)?;
             if let Some([step, thread]) = l.prepared {
                 write!(f, " prepared={step},{thread}")?;
             }
@@ -252,7 +250,10 @@ fn kernel(f: &Fields) -> Parsed<Kernel> {
             q_gain: f.segment("q_gain")?,
             k_gain: f.segment("k_gain")?,
         })),
-        "attention" => Ok(Kernel::Attention { q: f.buffer("q")?, out: f.buffer("out")? }),
+        "attention" => {
+            let (q, out, parts) = (f.buffer("q")?, f.buffer("out")?, f.buffer("parts")?);
+            Ok(Kernel::Attention(Attention { q, out, parts }))
+        }
         _ => {
             let linear = linear(f, name.contains("swiglu"))?;
             let kernel = Kernel::Linear(linear);
@@ -283,7 +284,7 @@ fn linear(f: &Fields, swiglu: bool) -> Parsed<Linear> {
         weight: f.segment("weight")?.ok_or("weight= is missing")?,
         bias: f.segment("bias")?,
         residual: f.id("residual", "b")?.map(BufferId),
-        planes: f.values.contains_key("planes").then(|| f.get("planes")).transpose()?.unwrap_or(0),
+        inputs: f.text("inputs")?.parse().map_err(|()| "inputs: expected f32, bf16, int8 or int16")?,
         swiglu,
         prepared,
         out,

@@ -2,8 +2,9 @@
 
 use qwenc_ir::{DType, Verify, WeightId};
 
+use crate::inputs::Inputs;
 use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
-use crate::plan::{BufferId, Dest, Kernel, Linear, Plan, Rows};
+use crate::plan::{Attention, BufferId, Dest, Kernel, Linear, Plan, Rows};
 use crate::round_up;
 use crate::segment::{Layout, Segment, SegmentId, PANEL_ROWS};
 
@@ -27,6 +28,16 @@ pub enum PlanError {
         expected: u64,
         /// In the plan.
         found: u64,
+    },
+    /// Inputs in a form that no kernel multiplies with such weights.
+    #[error("k{kernel}: no kernel multiplies weights of {weights} with inputs of {inputs}")]
+    Inputs {
+        /// Number of the kernel.
+        kernel: u32,
+        /// Of the linear.
+        inputs: Inputs,
+        /// Of its segment.
+        weights: DType,
     },
     /// A segment that is not what its parts make.
     #[error("{segment}: {law}: does not hold")]
@@ -172,7 +183,7 @@ fn segments(kernel: &Kernel) -> Vec<SegmentId> {
     match *kernel {
         Kernel::Embed(e) => vec![e.table],
         Kernel::PrepareQkv(p) => p.q_gain.into_iter().chain(p.k_gain).collect(),
-        Kernel::Attention { .. } => Vec::new(),
+        Kernel::Attention(_) => Vec::new(),
         Kernel::Linear(l) => [Some(l.weight), l.gain, l.bias].into_iter().flatten().collect(),
     }
 }
@@ -214,9 +225,17 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
             }
             fits("rope width", d.head_dim, width(p.rope))
         }
-        Kernel::Attention { q, out } => {
-            fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(q))?;
-            fits("output width", d.q_width(), width(out))
+        Kernel::Attention(a) => {
+            fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(a.q))?;
+            fits("output width", d.q_width(), width(a.out))?;
+            let (expected, parts) = (Attention::parts_bytes(&d), plan.buffer(a.parts));
+            match parts.row_bytes >= expected && parts.rows == Rows::Thread {
+                true => Ok(()),
+                false => {
+                    let found = parts.row_bytes;
+                    Err(PlanError::Misfit { kernel, what: "bytes of attention's parts", expected, found })
+                }
+            }
         }
         Kernel::Linear(l) => {
             l.gain.into_iter().chain(l.bias).try_for_each(vector)?;
@@ -249,11 +268,10 @@ fn check_linear(
     if l.residual.is_some_and(|r| Dest::Buffer(r) != l.out) {
         return Err(PlanError::Form { what: "a residual is added in place" });
     }
-    let must_prepare = l.norm.is_some() || matches!(w.dtype, DType::I8 { .. });
+    let must_prepare = l.norm.is_some() || l.inputs != Inputs::F32;
     fits("prepared rows", u32::from(must_prepare), u32::from(l.prepared.is_some()))?;
-    let quantised = matches!(w.dtype, DType::I8 { .. });
-    if quantised != (1..=2).contains(&l.planes) || (!quantised && l.planes != 0) {
-        return Err(PlanError::Form { what: "inputs of int8 weights have 1 or 2 planes, others none" });
+    if !l.inputs.fit(w.dtype) {
+        return Err(PlanError::Inputs { kernel, inputs: l.inputs, weights: w.dtype });
     }
     if l.prepared.is_some_and(|p| p.map(|b| plan.buffer(b).rows) != [Rows::Step, Rows::Thread]) {
         return Err(PlanError::Form { what: "prepared rows are one buffer per step and one per thread" });
@@ -262,7 +280,7 @@ fn check_linear(
         return Err(PlanError::Form { what: "no kernel adds a bias before SwiGLU" });
     }
     for p in l.prepared.into_iter().flatten() {
-        let expected = prepared_row_bytes(w.dtype, l.planes, w.cols);
+        let expected = prepared_row_bytes(l.inputs, w.dtype, w.cols);
         let found = plan.buffer(p).row_bytes;
         if expected != found {
             return Err(PlanError::Misfit { kernel, what: "prepared row bytes", expected, found });
@@ -271,11 +289,14 @@ fn check_linear(
     Ok(())
 }
 
-/// Rows of f32 hold their columns, up to whole panels; prepared rows were checked with their linear.
+/// Rows of f32 hold their columns, up to whole panels; other rows were checked with their kernel.
 fn check_row(plan: &Plan, id: BufferId) -> Result<(), PlanError> {
     let b = plan.buffer(id);
-    let prepared =
-        |k: &Kernel| matches!(k, Kernel::Linear(l) if l.prepared.into_iter().flatten().any(|p| p == id));
+    let prepared = |k: &Kernel| match k {
+        Kernel::Linear(l) => l.prepared.into_iter().flatten().any(|p| p == id),
+        Kernel::Attention(a) => a.parts == id,
+        _ => false,
+    };
     let needed = 4 * round_up(u64::from(b.width), u64::from(PANEL_ROWS));
     let used_as_row = plan.kernels().any(|(_, k)| touched(k).contains(&id) && !prepared(k));
     match used_as_row && (b.row_bytes < needed || b.rows != Rows::Step) {
@@ -323,7 +344,7 @@ fn check_order(plan: &Plan) -> Result<(), PlanError> {
         let (reads, writes) = match *kernel {
             Kernel::Embed(e) => (vec![], vec![e.out, e.rope]),
             Kernel::PrepareQkv(p) => (vec![p.qkv, p.rope], vec![]),
-            Kernel::Attention { q, out } => (vec![q], vec![out]),
+            Kernel::Attention(a) => (vec![a.q], vec![a.out]),
             Kernel::Linear(l) => {
                 let out = match l.out {
                     Dest::Buffer(b) => vec![b],

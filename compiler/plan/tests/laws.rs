@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{plan, I8, NO_BIAS};
+use model::{plan, I4, I8, NO_BIAS};
 use qwenc_ir::Checked;
 use qwenc_plan::{parse, PlanError};
 
@@ -207,14 +207,12 @@ fn a_residual_is_added_in_place() {
 }
 
 #[test]
-fn only_inputs_of_int8_weights_have_planes() {
-    for (dtype, start, planes) in [(I8, "k1 ", "0"), (I8, "k4 ", "3"), ("bf16", "k1 ", "1")] {
-        let old = line(dtype, start);
-        let e = match old.contains(" planes=") {
-            true => with(dtype, start, "planes", planes),
-            false => broken(dtype, &old, &format!("{old} planes={planes}")),
-        };
-        assert_eq!(e.to_string(), "inputs of int8 weights have 1 or 2 planes, others none");
+fn inputs_fit_the_weights() {
+    for (dtype, start, inputs) in [(I8, "k1 ", "f32"), (I4, "k4 ", "int16"), ("f32", "k1 ", "bf16")] {
+        let e = with(dtype, start, "inputs", inputs);
+        let kernel = start.trim();
+        let law = format!("{kernel}: no kernel multiplies weights of {dtype} with inputs of {inputs}");
+        assert_eq!(e.to_string(), law);
     }
 }
 

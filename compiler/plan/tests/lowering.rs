@@ -44,7 +44,8 @@ fn an_absent_bias_is_no_segment() {
 
 #[test]
 fn the_reserve_moves_the_image_by_pages() {
-    let reserved = lower(&graph("bf16", &[]), &Options { reserve: 1 }).expect("it can be planned");
+    let reserved =
+        lower(&graph("bf16", &[]), &Options { reserve: 1, ..Options::default() }).expect("it can be planned");
     let plain = plan("bf16", &[]);
     assert_eq!(reserved.weights_bytes, plain.weights_bytes + 4096);
     assert_eq!(reserved.layers_offset, plain.layers_offset + 4096);
@@ -54,7 +55,8 @@ fn the_reserve_moves_the_image_by_pages() {
 #[test]
 fn sizes_are_those_of_the_model() {
     let plan = plan("f32", &[]);
-    assert_eq!(plan.kv_bytes_per_position(), 2 * 2 * 4 * 4, "layers, k and v, head_dim, bytes of f32");
+    let expected = [4 * 4, 4 * 2, 4 + 4].map(|head| 2 * 2 * head);
+    assert_eq!(plan.kv_bytes_per_position(), expected, "layers, k and v, head_dim elements and int8's scale");
     let linears = plan.segments.iter().skip(1).filter(|s| s.rows > 1);
     let bytes: u64 = linears.map(|s| s.bytes() * if s.per_layer { 2 } else { 1 }).sum();
     assert_eq!(plan.bytes_per_token(), bytes, "every matrix but the embedding");
@@ -75,7 +77,7 @@ fn ops_that_the_optimiser_removes_have_no_kernel() {
 fn f16_has_no_kernels() {
     let e = refused("f16", &[]);
     assert!(matches!(e, LowerError::WeightType { .. }));
-    assert_eq!(e.to_string(), "weight embed: no kernel reads f16; export it as f32, bf16 or int8");
+    assert_eq!(e.to_string(), "weight embed: no kernel reads f16; export it as f32, bf16, int8 or int4");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod model;
 
 use std::collections::BTreeMap;
 
-use model::{plan, I8, NO_BIAS, TIED};
+use model::{plan, I4, I8, NO_BIAS, TIED};
 use qwenc_plan::{Plan, Rows};
 
 /// A kernel of the text form: its name and the buffers in its fields.
@@ -80,7 +80,7 @@ fn check(plan: &Plan) {
 
 #[test]
 fn no_buffer_is_overwritten_while_needed() {
-    for dtype in ["f32", "bf16", I8] {
+    for dtype in ["f32", "bf16", I8, I4] {
         for edits in [&[][..], &[TIED], &NO_BIAS] {
             let plan = plan(dtype, edits);
             assert!(plan.buffers.len() > 8, "the run proves little\n{}", *plan);

@@ -5,8 +5,8 @@
 
 mod model;
 
-use model::{plan, Random, I8, NO_BIAS, TIED};
-use qwenc_ir::{Checked, DType, Tensor, WeightSource};
+use model::{plan, Random, I4, I8, NO_BIAS, TIED};
+use qwenc_ir::{Checked, DType, ScaleType, Tensor, WeightSource};
 use qwenc_plan::{pack, Layout, PackError, Plan, Segment};
 
 fn packed(plan: &Checked<Plan>) -> Vec<u8> {
@@ -29,17 +29,45 @@ fn element(panel: &[u8], dtype: DType, cols: usize, l: usize, k: usize) -> f32 {
             let at = (k / 2) * 32 * 4 + l * 4 + (k % 2) * 2;
             f32::from_bits(u32::from(u16::from_le_bytes([panel[at], panel[at + 1]])) << 16)
         }
-        DType::I8 { group } => {
-            let (group, mut start, mut first) = (group as usize, 0, 0);
-            while k >= first + group {
-                start += 32 * 4 + 32 * group.div_ceil(4) * 4;
-                first += group;
-            }
-            assert!(first < cols);
-            let scale = f32_at(panel, start + 4 * l);
-            let at = start + 32 * 4 + (k - first) / 4 * 128 + l * 4 + (k - first) % 4;
+        DType::I8 { group, scales } => {
+            let (start, k) = group_of(dtype, (cols, group as usize), k);
+            let (scale, start) = scale(panel, start, l, scales);
+            let at = start + k / 4 * 128 + l * 4 + k % 4;
             (f32::from(panel[at]) - 128.0) * scale
         }
+        DType::I4 { group, scales } => {
+            let (start, k) = group_of(dtype, (cols, group as usize), k);
+            let (scale, start) = scale(panel, start, l, scales);
+            let byte = panel[start + k / 8 * 128 + l * 4 + k % 4];
+            let half = if k % 8 < 4 { byte % 16 } else { byte / 16 };
+            (f32::from(half) - 8.0) * scale
+        }
+    }
+}
+
+/// Where column `k`'s group starts in a panel, and `k` within it.
+fn group_of(dtype: DType, (cols, group): (usize, usize), k: usize) -> (usize, usize) {
+    assert!(k < cols);
+    (k / group * group_bytes(dtype, group), k % group)
+}
+
+/// The scale of row `l`, and where the group's integers start.
+fn scale(panel: &[u8], start: usize, l: usize, ty: ScaleType) -> (f32, usize) {
+    match ty {
+        ScaleType::F32 => (f32_at(panel, start + 4 * l), start + 128),
+        ScaleType::F16 => {
+            let at = start + 2 * l;
+            (half::f16::from_le_bytes([panel[at], panel[at + 1]]).to_f32(), start + 64)
+        }
+    }
+}
+
+fn group_bytes(dtype: DType, width: usize) -> usize {
+    let scales = |ty| if ty == ScaleType::F16 { 64 } else { 128 };
+    match dtype {
+        DType::I8 { scales: ty, .. } => scales(ty) + 128 * width.div_ceil(4),
+        DType::I4 { scales: ty, .. } => scales(ty) + 128 * width.div_ceil(8),
+        _ => unreachable!("{dtype} has no groups"),
     }
 }
 
@@ -47,9 +75,9 @@ fn panel_bytes(dtype: DType, cols: usize) -> usize {
     match dtype {
         DType::F32 => cols * 32 * 4,
         DType::Bf16 | DType::F16 => cols.div_ceil(2) * 32 * 4,
-        DType::I8 { group } => {
+        DType::I8 { group, .. } | DType::I4 { group, .. } => {
             let widths = (0..cols).step_by(group as usize).map(|at| (group as usize).min(cols - at));
-            widths.map(|w| 32 * 4 + 32 * w.div_ceil(4) * 4).sum()
+            widths.map(|w| group_bytes(dtype, w)).sum()
         }
     }
 }
@@ -125,9 +153,25 @@ fn check(plan: &Checked<Plan>) {
 
 #[test]
 fn every_element_is_where_the_layout_says() {
-    for dtype in ["f32", "bf16", I8, "i8g1", "i8g4", "i8g64"] {
+    let int8 = [I8, "i8g1", "i8g4", "i8g64", "i8g3s16", "i8g64s16"];
+    let int4 = [I4, "i4g3", "i4g1s16", "i4g4", "i4g5s16", "i4g8s16", "i4g32", "i4g64s16"];
+    for dtype in ["f32", "bf16"].iter().chain(&int8).chain(&int4) {
         for edits in [&[][..], &[TIED], &NO_BIAS] {
             check(&plan(dtype, edits));
+        }
+    }
+}
+
+/// Halves that no element has are 8, which stands for 0.
+#[test]
+fn padding_of_int4_is_zero() {
+    let plan = plan(I4, &NO_BIAS);
+    let image = packed(&plan);
+    let s = plan.segments.iter().find(|s| !s.per_layer && s.layout == Layout::Panels).expect("the head");
+    let panel = &image[s.offset as usize..][..s.panel_bytes() as usize];
+    for group in panel.chunks(64 + 128).filter(|g| g.len() == 64 + 128) {
+        for row in group[64..].chunks(4) {
+            assert!(row[3] & 15 == 8 && row.iter().all(|b| b >> 4 == 8), "{row:?}: groups are of 3");
         }
     }
 }
@@ -144,8 +188,10 @@ fn the_plans_have_gains_pairs_and_short_groups() {
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
-    let plan = plan(I8, &[]);
-    assert_eq!(packed(&plan), packed(&plan));
+    for dtype in [I8, I4] {
+        let plan = plan(dtype, &[]);
+        assert_eq!(packed(&plan), packed(&plan));
+    }
 }
 
 struct Full;

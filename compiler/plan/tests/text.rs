@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{plan, I8, NO_BIAS, TIED};
+use model::{plan, I4, I8, NO_BIAS, TIED};
 use qwenc_plan::parse;
 
 #[test]
@@ -11,7 +11,7 @@ fn plans_round_trip() {
         "rope theta=10000\n",
         "rope theta=500000 llama3 factor=32 low=1 high=4 original_context=8192\nwindows 8 -\n",
     );
-    for dtype in ["f32", "bf16", I8, "i8g64"] {
+    for dtype in ["f32", "bf16", I8, "i8g64", I4, "i4g32"] {
         for edits in [&[][..], &[TIED], &NO_BIAS, &[windows]] {
             let plan = plan(dtype, edits);
             let text = plan.to_string();

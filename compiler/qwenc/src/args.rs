@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use qwenc_models::Quant;
+use qwenc_plan::Activations;
 
 /// Compiles a language model to one native executable that loads its weights and talks.
 #[derive(Debug, Parser)]
@@ -39,9 +40,12 @@ pub struct Weights {
     /// Type of the weight matrices; by default the checkpoint's own
     #[arg(long, value_enum)]
     pub quant: Option<QuantName>,
-    /// Inputs that share a scale (int8 only) [default: 64]
+    /// Inputs that share a scale (int8 and int4 only) [default: 64 for int8, 32 for int4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(qwenc_models::MAX_GROUP)))]
     pub group_size: Option<u32>,
+    /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
+    #[arg(long)]
+    pub quant_embeddings: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,17 +56,30 @@ pub enum QuantName {
     Bf16,
     /// 1 byte a weight, and a scale per group
     Int8,
+    /// Half a byte a weight, and a scale per group
+    Int4,
 }
 
 impl Weights {
     /// The chosen type, if one was.
     pub fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
-        match (self.quant, self.group_size) {
-            (Some(QuantName::Int8), group) => Ok(Some(Quant::I8 { group: group.unwrap_or(64) })),
-            (_, Some(_)) => Err(crate::Misuse("--group-size goes with --quant int8".to_string())),
-            (Some(QuantName::F32), None) => Ok(Some(Quant::F32)),
-            (Some(QuantName::Bf16), None) => Ok(Some(Quant::Bf16)),
-            (None, None) => Ok(None),
+        let misuse = |what: &str| Err(crate::Misuse(what.to_string()));
+        if self.quant_embeddings && self.quant != Some(QuantName::Int4) {
+            return misuse("--quant-embeddings goes with --quant int4");
+        }
+        let quant = match (self.quant, self.group_size) {
+            (Some(QuantName::Int8), group) => Quant::I8 { group: group.unwrap_or(64) },
+            (Some(QuantName::Int4), group) => {
+                Quant::I4 { group: group.unwrap_or(32), embeddings: self.quant_embeddings }
+            }
+            (_, Some(_)) => return misuse("--group-size goes with --quant int8 or int4"),
+            (Some(QuantName::F32), None) => Quant::F32,
+            (Some(QuantName::Bf16), None) => Quant::Bf16,
+            (None, None) => return Ok(None),
+        };
+        match quant.check() {
+            Ok(()) => Ok(Some(quant)),
+            Err(e) => misuse(&e.to_string()),
         }
     }
 }
@@ -121,6 +138,48 @@ pub enum WeightsPlace {
     External,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvName {
+    /// 4 bytes an element, exact
+    F32,
+    /// 2 bytes an element
+    Bf16,
+    /// 1 byte an element, and a scale for each head's key and value
+    Int8,
+}
+
+impl KvName {
+    /// As the metadata spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KvName::F32 => "f32",
+            KvName::Bf16 => "bf16",
+            KvName::Int8 => "int8",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ActivationsName {
+    /// The most exact: as computed, or 16 bits where int8 weights ask for integers
+    F32,
+    /// With bf16 weights: faster prompts, an error of bf16
+    Bf16,
+    /// With int8 weights: faster prompts, twice the error of the weights
+    Int8,
+}
+
+impl ActivationsName {
+    /// As the plan calls it.
+    pub fn choice(self) -> Activations {
+        match self {
+            ActivationsName::F32 => Activations::F32,
+            ActivationsName::Bf16 => Activations::Bf16,
+            ActivationsName::Int8 => Activations::Int8,
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct Compile {
     /// A model.bin, a checkpoint folder, or `sample` for the built-in model
@@ -138,10 +197,17 @@ pub struct Compile {
     /// Where the weights go
     #[arg(long = "weights", value_enum, default_value = "embed")]
     pub place: WeightsPlace,
+    /// What the executable's KV cache stores unless it is told otherwise [default: f32 for f32 weights, else bf16]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub kv_type: Option<KvName>,
+    /// Precision of the inputs of matrix products [default: f32; with int8 weights 16 bits, but int8 in the MLP;
+    /// with int4 weights int8]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub activations: Option<ActivationsName>,
     /// What to write
     #[arg(long, value_enum, default_value = "exe")]
     pub emit: Emit,
-    /// Print which rewrites fired, the costs, and the graph before and after
+    /// Print which rewrites fired, the costs, the graph before and after, and how fast the plan should run
     #[arg(long)]
     pub explain: bool,
     #[command(flatten)]

@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
+use clap::ValueEnum;
 use qwenc_ir::{verify, Checked, Graph, SectionKind};
 use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits, Machine};
-use qwenc_plan::{lower, Options, Plan};
+use qwenc_plan::{lower, Activations, Options, Plan};
 
 use crate::args::{Compile, Emit, Target, WeightsPlace};
 use crate::input;
 use crate::inspect::print;
 use crate::interrupt;
 use crate::output::Output;
+use crate::predict::Prediction;
 use crate::progress;
 #[cfg(feature = "llvm")]
 use crate::say;
@@ -29,13 +31,12 @@ pub fn run(args: &Compile) -> Result<()> {
         bail!("--target cuda: this version of qwenc has no CUDA backend; use --target cpu");
     }
     // A wrong name is told before the work.
-    #[cfg(feature = "llvm")]
-    crate::cpu::named(&args.cpu)?;
+    let machine = machine(&args.cpu)?;
     let job = Job::start(args)?;
     let model = input::model(&args.model, quant, job.scratch())?;
     let source = verify(model.graph()?).context("the model's graph")?;
     let optimising = progress::step("optimising");
-    let optimised = optimise(&source, &Machine::cpu_default(), &Limits::default())?;
+    let optimised = optimise(&source, &machine, &Limits::default())?;
     optimising.finish_and_clear();
     if args.explain {
         print(optimised.report.to_string().as_bytes())?;
@@ -45,11 +46,42 @@ pub fn run(args: &Compile) -> Result<()> {
         Emit::EgraphDot => return job.write_text(&dot(&source)?),
         _ => {}
     }
-    let plan = lower(&optimised.graph, &Options::default())?;
+    let activations = activations(args, &optimised.graph)?;
+    let plan = lower(&optimised.graph, &Options { activations, ..Options::default() })?;
+    let predicted = Prediction::of(&plan, &machine);
+    if args.explain {
+        print(predicted.to_string().as_bytes())?;
+    }
     if args.emit == Emit::Plan {
         return job.write_text(&plan.to_string());
     }
-    job.generate(args, &model, &plan)
+    job.generate(args, &model, &plan, &predicted)
+}
+
+/// The precision asked for, if it fits the type of the block's matrices.
+fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
+    let Some(name) = args.activations else { return Ok(Activations::Default) };
+    let matrices = graph.weights.iter().filter(|w| w.per_layer() && w.shape.len() == 2);
+    match matrices.map(|w| w.dtype).find(|&dtype| !name.choice().fit(dtype)) {
+        None => Ok(name.choice()),
+        Some(dtype) => {
+            let name = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+            let what = "f32 goes with f32, bf16 and int8, bf16 with bf16, int8 with int8 and int4";
+            let message =
+                format!("--activations {name}: the weights are {dtype}; {what}; leave the flag out");
+            Err(crate::Misuse(message).into())
+        }
+    }
+}
+
+#[cfg(feature = "llvm")]
+fn machine(cpu: &str) -> Result<Machine> {
+    crate::cpu::machine(cpu)
+}
+
+#[cfg(not(feature = "llvm"))]
+fn machine(_cpu: &str) -> Result<Machine> {
+    Ok(Machine::cpu_default())
 }
 
 fn dot(graph: &Checked<Graph>) -> Result<String> {
@@ -126,12 +158,18 @@ impl Job {
     }
 
     #[cfg(not(feature = "llvm"))]
-    fn generate(self, _args: &Compile, _model: &ModelFile, _plan: &Checked<Plan>) -> Result<()> {
+    fn generate(self, _: &Compile, _: &ModelFile, _: &Checked<Plan>, _: &Prediction) -> Result<()> {
         bail!("--target cpu: this qwenc was built without LLVM; build it with `--features llvm`")
     }
 
     #[cfg(feature = "llvm")]
-    fn generate(self, args: &Compile, model: &ModelFile, plan: &Checked<Plan>) -> Result<()> {
+    fn generate(
+        self,
+        args: &Compile,
+        model: &ModelFile,
+        plan: &Checked<Plan>,
+        predicted: &Prediction,
+    ) -> Result<()> {
         let cpu = crate::cpu::named(&args.cpu)?;
         let generating = progress::step("generating code");
         match args.emit {
@@ -145,7 +183,7 @@ impl Job {
         let (Place::Beside(executable), Some(Output::File(output))) = (self.place, self.output) else {
             bail!("an executable needs an output path");
         };
-        let report = crate::cpu::link(executable, &artifact, model, plan, &cpu, args.place)?;
+        let report = crate::cpu::link(executable, &artifact, model, plan, &cpu, args, predicted)?;
         let seconds = self.started.elapsed().as_secs_f64();
         say(&format!("{}: {report}, {} in {seconds:.1} s", output.display(), cpu.name()));
         Ok(())

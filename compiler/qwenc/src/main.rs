@@ -13,6 +13,7 @@ mod inspect;
 mod interrupt;
 mod metadata;
 mod output;
+mod predict;
 mod progress;
 
 use std::fmt;

@@ -1,11 +1,21 @@
 //! The JSON about the model that goes into the weights image.
 
 use qwenc_models::ModelFile;
-use qwenc_plan::Plan;
+use qwenc_plan::{Kernel, Plan};
 use serde_json::{json, Value};
 
+use crate::args::KvName;
+use crate::predict::Prediction;
+
 /// Metadata of the image; see docs/model-bin.md.
-pub fn of(model: &ModelFile, plan: &Plan, cpu: &str, features: &[&str]) -> Value {
+pub fn of(
+    model: &ModelFile,
+    plan: &Plan,
+    cpu: &str,
+    features: &[&str],
+    kv: Option<KvName>,
+    predicted: &Prediction,
+) -> Value {
     let (config, d) = (model.config(), plan.dims);
     json!({
         "model": {
@@ -19,14 +29,17 @@ pub fn of(model: &ModelFile, plan: &Plan, cpu: &str, features: &[&str]) -> Value
             "head_dim": d.head_dim,
             "vocab_rows": d.vocab_rows,
             "context": d.context,
-            "weight_type": weight_type(model),
-            "group_size": model.quant().group(),
+            "weight_type": model.weight_types().name(),
+            "group_size": model.weight_types().group(),
+            "inputs": inputs(plan),
             "parameters": parameters(plan),
             "tied": config.tied,
         },
         "chat_template": model.chat_template(),
         "generation_config": model.generation_config(),
         "stop_tokens": model.stop_tokens(),
+        "kv_type": kv.map(KvName::name),
+        "predicted": predicted.json(),
         "target": { "cpu": cpu, "features": features.join(",") },
         "source": {
             "model_bin_payload_sha256": hex(&model.payload_hash()),
@@ -37,12 +50,18 @@ pub fn of(model: &ModelFile, plan: &Plan, cpu: &str, features: &[&str]) -> Value
     })
 }
 
-fn weight_type(model: &ModelFile) -> &'static str {
-    match model.quant().code() {
-        0 => "f32",
-        1 => "bf16",
-        _ => "int8",
+/// The forms in which a layer's inputs meet its weights, in the order of their first use.
+fn inputs(plan: &Plan) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for kernel in &plan.block {
+        if let Kernel::Linear(l) = kernel {
+            let name = l.inputs.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
     }
+    names.join("+")
 }
 
 /// Values in all stored tensors.

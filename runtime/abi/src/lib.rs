@@ -9,14 +9,14 @@ mod footer;
 mod step;
 
 pub use footer::{Footer, FooterError, Section, FOOTER_BYTES};
-pub use step::{Identity, ModelInfo, Row, StepArgs, StepFn};
+pub use step::{Identity, KvType, ModelInfo, Row, StepArgs, StepFn};
 
 /// Version of every layout in this crate. The runtime refuses code of another version.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Alignment in bytes of the weights image within its file, and of every packed tensor segment
 /// boundary that must be mappable: the page size of every supported system.
 pub const PAGE: u64 = 4096;
 
 /// KV-cache capacities are a multiple of this many positions.
-pub const KV_POSITIONS: u64 = 16;
+pub const KV_POSITIONS: u64 = 32;

@@ -2,8 +2,50 @@
 //!
 //! Every worker thread calls [`StepFn`] once with the same [`StepArgs`] and its own index; generated
 //! code meets at `barrier` between stages.
+//!
+//! The cache of a sequence holds `capacity` positions in elements of [`KvType::element_bytes`]. It is one record
+//! per layer, each of `capacity * kv_bytes_per_position / layers` bytes, which is in this order and without gaps:
+//!
+//! - keys, `[kv_heads][capacity / 16][head_dim][16]`: a head's keys are tiles of 16 positions;
+//! - values, `[kv_heads][capacity][head_dim]`;
+//! - with [`KvType::I8`] only: the keys' scales, f32 `[kv_heads][capacity]`, then the values' scales, the same.
 
 use core::ffi::c_void;
+
+/// What the KV cache stores. The caller of a step chooses; generated code reads and writes every one.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvType {
+    /// Keys and values as they were computed.
+    F32 = 0,
+    /// Rounded to the nearest, ties to even.
+    Bf16 = 1,
+    /// `value = q * scale`, with one scale per position and kv head, for keys and for values.
+    I8 = 2,
+}
+
+impl KvType {
+    /// Every one, in the order of the numbers.
+    pub const ALL: [KvType; 3] = [KvType::F32, KvType::Bf16, KvType::I8];
+
+    /// Bytes of a key's or value's element, scales not counted.
+    pub fn element_bytes(self) -> u64 {
+        match self {
+            KvType::F32 => 4,
+            KvType::Bf16 => 2,
+            KvType::I8 => 1,
+        }
+    }
+
+    /// As flags and metadata spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::Bf16 => "bf16",
+            KvType::I8 => "int8",
+        }
+    }
+}
 
 /// One token of a step: which token, where it stands, and the KV cache of its sequence.
 #[repr(C)]
@@ -14,8 +56,8 @@ pub struct Row {
     /// Position in the sequence, in `0..kv_capacity`. Rows of one sequence are consecutive in the
     /// step and in ascending position.
     pub position: u32,
-    /// The sequence's cache: `kv_capacity * kv_bytes_per_position` bytes, 64-byte aligned, zeroed
-    /// when fresh.
+    /// The sequence's cache: `kv_capacity * kv_bytes_per_position[kv_type]` bytes, 64-byte aligned,
+    /// zeroed when fresh.
     pub kv: *mut u8,
 }
 
@@ -40,6 +82,8 @@ pub struct StepArgs {
     pub logits: *mut f32,
     /// Positions that every `Row::kv` holds; a multiple of `KV_POSITIONS`.
     pub kv_capacity: u64,
+    /// The [`KvType`] of every `Row::kv`, as a number.
+    pub kv_type: u64,
     /// Rows that the arena was sized for (`max_rows` of [`ModelInfo::arena_bytes`]).
     pub max_rows: u64,
     /// Number of threads calling the step.
@@ -73,8 +117,8 @@ pub struct ModelInfo {
     pub step: StepFn,
     /// Exact size of the packed weights.
     pub weights_bytes: u64,
-    /// Bytes of KV cache per position, over all layers.
-    pub kv_bytes_per_position: u64,
+    /// Bytes of KV cache per position, over all layers, by the number of its [`KvType`].
+    pub kv_bytes_per_position: [u64; 3],
     /// Arena bytes per thread that count work as it is taken; they stand first.
     pub arena_counters: u64,
     /// Arena bytes per row of the largest step.
@@ -92,6 +136,11 @@ pub struct ModelInfo {
 unsafe impl Sync for ModelInfo {}
 
 impl ModelInfo {
+    /// Bytes of a cache of `positions`, at most `u64::MAX`.
+    pub fn kv_bytes(&self, ty: KvType, positions: u64) -> u64 {
+        self.kv_bytes_per_position[ty as usize].saturating_mul(positions)
+    }
+
     /// Bytes of arena for steps of at most `max_rows` rows on `threads` threads.
     pub fn arena_bytes(&self, max_rows: u64, threads: u64) -> u64 {
         self.arena_per_row * max_rows + (self.arena_counters + self.arena_per_thread) * threads

@@ -6,7 +6,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use qwenc_abi::KvType;
 
 /// Shown after the help; NAME stands for the executable's own name.
 pub(crate) const EXAMPLES: &str = "\
@@ -62,6 +63,9 @@ pub struct Generate {
     /// Print the sampled token ids, comma-separated, instead of text
     #[arg(long)]
     pub print_tokens: bool,
+    /// Guess up to N tokens ahead where the text repeats itself, and check them in one step: the same tokens, sooner
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub speculate: Option<u8>,
     /// How to sample.
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -120,6 +124,9 @@ pub struct Bench {
     /// or as many as fit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub new: Option<u32>,
+    /// Sequences to decode together as well, each with a cache of its own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
+    pub batch: Option<u8>,
     /// Rounds to measure, after one to warm up
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub runs: u16,
@@ -178,12 +185,40 @@ pub struct Machine {
     /// Threads to use [default: this machine's physical cores that the process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Keep each thread on a CPU of its own, on different cores as far as they go
+    #[arg(long)]
+    pub pin: bool,
     /// Longest sequence in tokens [default: the model's longest]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
     /// Most prompt tokens to run in one step [default: 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub chunk: Option<u32>,
+    /// What the KV cache stores [default: logits f32, others as compiled]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub kv_type: Option<KvName>,
+}
+
+/// Values of `--kv-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvName {
+    /// 4 bytes an element, exact
+    F32,
+    /// 2 bytes an element
+    Bf16,
+    /// 1 byte an element, and a scale for each head's key and value
+    Int8,
+}
+
+impl Machine {
+    /// The type that `--kv-type` names.
+    pub fn kv(&self) -> Option<KvType> {
+        self.kv_type.map(|name| match name {
+            KvName::F32 => KvType::F32,
+            KvName::Bf16 => KvType::Bf16,
+            KvName::Int8 => KvType::I8,
+        })
+    }
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
@@ -214,7 +249,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_usage_errors() {
-        let bad: [&[&str]; 15] = [
+        let bad: [&[&str]; 16] = [
             &["generate", "x", "--temperature", "-1"],
             &["generate", "x", "--temperature", "nan"],
             &["generate", "x", "--top-p", "1.5"],
@@ -229,6 +264,7 @@ mod tests {
             &["bench", "--prompt", "0"],
             &["bench", "--new", "0"],
             &["bench", "--runs", "0"],
+            &["generate", "x", "--kv-type", "i8"],
             &[],
         ];
         for args in bad {

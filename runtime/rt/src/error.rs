@@ -91,6 +91,15 @@ pub enum Error {
     /// The image's metadata cannot be read.
     #[error("the image's metadata is not the expected JSON object: {0}; compile again")]
     Metadata(serde_json::Error),
+    /// The image wants a KV cache that this runtime does not have.
+    #[error(
+        "the image's metadata asks for a KV cache of type {found:?}, expected f32, bf16 or int8; pass --kv-type, \
+         or compile again"
+    )]
+    KvType {
+        /// What it asks for.
+        found: String,
+    },
     /// The tokenizer cannot be loaded.
     #[error("the image's tokenizer.json cannot be loaded: {0}; export the checkpoint again")]
     Tokenizer(String),
@@ -147,6 +156,14 @@ pub enum Error {
     Thread {
         /// Which one.
         index: usize,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A thread could not be kept on a CPU.
+    #[error("cannot keep a thread on CPU {cpu}: {source}; leave --pin away")]
+    Pin {
+        /// Which one.
+        cpu: usize,
         /// The system's word.
         source: io::Error,
     },

@@ -182,6 +182,20 @@ fn info_tells_what_it_needs() {
     assert_eq!(v["cpu"]["threads"], 2);
 }
 
+#[test]
+fn pinned_threads_give_the_same_and_are_let_go() {
+    let status = || std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let mask = || status().lines().find(|l| l.starts_with("Cpus_allowed:")).unwrap().to_owned();
+    let before = mask();
+    let prompt = "The capital of Brazil is";
+    assert_eq!(capital().run(&["generate", prompt, "--pin"]).ok(), " Brasília.\n");
+    assert_eq!(mask(), before);
+    let shown = capital().run(&["info", "--pin", "--threads", "1"]).ok();
+    assert!(shown.contains("1, on CPUs "), "{shown}");
+    let said = capital().run(&["generate", prompt, "--pin", "--threads", "1024"]).refused(2);
+    assert!(said.contains("1024 threads, but this process may use"), "{said}");
+}
+
 struct Closed;
 
 impl std::io::Write for Closed {

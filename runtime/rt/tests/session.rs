@@ -5,7 +5,7 @@
 mod mock;
 
 use mock::{bytes_of, free, model, CONTEXT, KNOWN, ROWS};
-use qwenc_abi::ModelInfo;
+use qwenc_abi::{KvType, ModelInfo};
 use qwenc_rt::error::Error;
 use qwenc_rt::inference::engine::Engine;
 use qwenc_rt::inference::generate::{generate, Ending, Limits, Sampled};
@@ -40,7 +40,7 @@ fn chunks_and_threads_change_nothing() {
     let mut first = None;
     for (threads, chunk) in [(1, 256), (1, 1), (2, 7), (3, 50), (4, 49), (8, 16)] {
         let mut e = engine(&model, &weights, threads, chunk);
-        let mut s = Session::new(&e, None).unwrap();
+        let mut s = Session::new(&e, None, KvType::F32).unwrap();
         let all = logits(&mut e, &mut s, &tokens, Wanted::All);
         assert_eq!((all.len(), all[0].len(), s.tokens()), (50, ROWS, &tokens[..]));
         s.truncate(0);
@@ -55,9 +55,9 @@ fn truncation_and_reuse_continue_as_if_never_fed() {
     let (model, weights) = (model(), bytes_of(&free(ROWS)));
     let mut e = engine(&model, &weights, 2, 8);
     let tokens = tokens(40);
-    let mut fresh = Session::new(&e, None).unwrap();
+    let mut fresh = Session::new(&e, None, KvType::F32).unwrap();
     let expected = logits(&mut e, &mut fresh, &tokens, Wanted::Last);
-    let mut s = Session::new(&e, None).unwrap();
+    let mut s = Session::new(&e, None, KvType::F32).unwrap();
     s.feed(&mut e, &[&tokens[..25], &[1, 2, 3]].concat(), Wanted::Nothing, |_, _| panic!("unwanted"))
         .unwrap();
     let rest = s.reuse(&tokens);
@@ -73,7 +73,7 @@ fn truncation_and_reuse_continue_as_if_never_fed() {
 fn out_of_range_and_full_are_refused_before_anything_runs() {
     let (model, weights) = (model(), bytes_of(&free(ROWS)));
     let mut e = engine(&model, &weights, 1, 8);
-    let mut s = Session::new(&e, Some(20)).unwrap();
+    let mut s = Session::new(&e, Some(20), KvType::F32).unwrap();
     let none = |_: usize, _: &[f32]| Ok(());
     let error = s.feed(&mut e, &[1, ROWS as u32], Wanted::Last, none).unwrap_err();
     assert!(matches!(error, Error::TokenRange { token: 2048, last: 2047 }));
@@ -83,19 +83,19 @@ fn out_of_range_and_full_are_refused_before_anything_runs() {
     s.feed(&mut e, &tokens(20), Wanted::Last, none).unwrap();
     assert_eq!(s.room(), 0);
     for context in [0, CONTEXT as usize + 1] {
-        assert!(matches!(Session::new(&e, Some(context)), Err(Error::Usage(_))));
+        assert!(matches!(Session::new(&e, Some(context), KvType::F32), Err(Error::Usage(_))));
     }
 }
 
 fn answer(how: Sampling, seed: Option<u64>, max_tokens: usize, context: usize) -> (Vec<Sampled>, Ending) {
     let (model, weights) = (model(), bytes_of(&free(ROWS)));
     let mut e = engine(&model, &weights, 2, 8);
-    let mut s = Session::new(&e, Some(context)).unwrap();
+    let mut s = Session::new(&e, Some(context), KvType::F32).unwrap();
     let mut allowed = vec![true; ROWS];
     allowed[KNOWN..].fill(false);
     let mut sampler = Sampler::new(how, allowed, seed);
     let mut out = Vec::new();
-    let limits = Limits { max_tokens, stop_tokens: &[], interrupted: &|| false };
+    let limits = Limits { max_tokens, stop_tokens: &[], speculate: 0, interrupted: &|| false };
     let mut keep = |token| {
         out.push(token);
         Ok(())

@@ -24,7 +24,7 @@ fn are_read_where_they_are() {
 
     let graph = verify(model.graph().unwrap()).unwrap();
     let graph = optimise(&graph, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
-    let plan = lower(&graph, &Options { reserve: RESERVE }).unwrap();
+    let plan = lower(&graph, &Options { reserve: RESERVE, ..Options::default() }).unwrap();
     assert!(
         plan.segments.iter().all(|s| s.per_layer || s.offset >= RESERVE) && plan.layers_offset >= RESERVE
     );

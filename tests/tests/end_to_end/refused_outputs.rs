@@ -79,6 +79,8 @@ fn flags_that_make_no_sense() {
         refused(2, "compile sample -o out --group-size 32"),
         refused(2, "export sample -o out --quant bf16 --group-size 32"),
         refused(2, "export sample -o out --quant int8 --group-size 0"),
+        refused(2, "export sample -o out --quant int4 --group-size 12"),
+        refused(2, "export sample -o out --quant int8 --quant-embeddings"),
         refused(2, "export sample -o out --quant q4_0"),
         refused(2, "compile model.bin -o out --quant int8"),
         refused(2, "compile"),

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use qwenc_tests::golden::say;
 use qwenc_tests::program::{qwenc, run, Outcome};
+use qwenc_tests::valgrind;
 use qwenc_tests::variants::{executable, executable_for, folder, input, listing};
 
 use crate::shown::{refusal, stable};
@@ -120,16 +121,13 @@ fn a_cpu_that_lacks_instructions() {
 /// valgrind's CPU has AVX2 but no AVX-512, whatever the machine has.
 #[test]
 fn a_cpu_without_avx_512() {
-    if run(Command::new("sh").args(["-c", "command -v valgrind"])).code != Some(0) {
-        let whole = std::env::var_os("QWENC_TESTS_SKIP_NOTHING").is_some();
-        assert!(!whole, "valgrind is not installed; run scripts/setup.sh");
-        println!("SKIPPED: valgrind is not installed (scripts/setup.sh installs it)");
+    if !valgrind::is_installed() {
         return;
     }
     let under_valgrind = |cpu: &str| {
         let executable = executable_for("qwen3-tied", "f32", cpu);
         let args = ["generate", "--tokens", "1,2,3", "--max-tokens", "2", "--threads", "1"];
-        run(Command::new("valgrind").args(["--tool=none", "-q"]).arg(executable).args(args))
+        valgrind::plain(executable, &args)
     };
     let said = stable(&under_valgrind("x86-64-v4").refused(1));
     assert!(said.contains("this processor lacks avx512f, avx512bw, avx512cd, avx512dq, avx512vl,"), "{said}");

@@ -14,6 +14,9 @@ use qwenc_tests::program::run_with;
 use qwenc_tests::tensors::Tensors;
 use qwenc_tests::variants::{executable, folder};
 
+/// int4 without the exception for the embedding.
+const INT4_ALL: &str = "int4 --quant-embeddings";
+
 /// Differences of logits below this count as ties.
 const TIE: f64 = 0.01;
 
@@ -96,12 +99,16 @@ fn perplexity(quant: &str) -> f64 {
     (losses.sum::<f64>() / (tokens.len() - 1) as f64).exp()
 }
 
+/// A perplexity may fall by chance, but never by so much.
 #[test]
-fn in_int8_perplexity_stays() {
-    let (exact, int8) = (perplexity("bf16"), perplexity("int8"));
-    println!("perplexity: bf16 {exact:.4}, int8 {int8:.4}");
+fn quantised_perplexity_stays() {
+    let exact = perplexity("f32");
     assert!((1.1..5.0).contains(&exact), "{exact}: the sample knows this style");
-    assert!((int8 / exact - 1.0).abs() < 0.01, "bf16 {exact}, int8 {int8}");
+    for (quant, most) in [("int8", 1.005), ("int4", 1.03), (INT4_ALL, 1.03)] {
+        let found = perplexity(quant);
+        println!("perplexity: f32 {exact:.4}, {quant} {found:.4}");
+        assert!((0.95..most).contains(&(found / exact)), "f32 {exact}, {quant} {found}");
+    }
 }
 
 /// Questions that try to end their turn and begin another. `--stats` tells how many tokens were fed:

@@ -22,6 +22,7 @@ fn tied_embedding_and_grouped_heads() {
     check("qwen3-tied", "f32", 1e-10, true);
     check("qwen3-tied", "bf16", 1e-10, true);
     check("qwen3-tied", "int8", 1e-3, false);
+    check("qwen3-tied", "int4", 9e-2, false);
 }
 
 #[test]
@@ -29,6 +30,7 @@ fn own_lm_head_and_a_key_head_for_each_query_head() {
     check("qwen3-untied-mha", "f32", 1e-10, true);
     check("qwen3-untied-mha", "bf16", 1e-10, true);
     check("qwen3-untied-mha", "int8", 1e-3, false);
+    check("qwen3-untied-mha", "int4", 9e-2, false);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn machines() -> [Machine; 4] {
     [
         Machine { barrier_us: 0.0, ..cpu.clone() },
         Machine { read_gb_s: 1.0, ..cpu.clone() },
-        Machine { f32_gflops: 1.0, int8_gops: 1.0, ..cpu.clone() },
+        Machine { f32_gflops: 1.0, bf16_gflops: 1.0, int8_gops: 1.0, ..cpu.clone() },
         cpu,
     ]
 }

@@ -5,12 +5,16 @@
 
 use std::borrow::Cow;
 
-use qwenc_ir::{parse, verify, Checked, DType, Graph, Scales, Tensor, WeightDecl, WeightError, WeightSource};
+use qwenc_ir::{
+    parse, verify, Checked, DType, Graph, ScaleType, Scales, Tensor, WeightDecl, WeightError, WeightSource,
+};
 use qwenc_plan::{lower, Options, Plan};
 
 const QWEN3: &str = include_str!("qwen3.txt");
 /// Shorter than a row, and no divisor of one.
 pub const I8: &str = "i8g3";
+/// The same in four bits.
+pub const I4: &str = "i4g3s16";
 /// Makes the head read the embedding.
 pub const TIED: (&str, &str) = ("%w = weight @13 : W", "%w = weight @0 : W");
 /// Takes the biases of q, k and v away.
@@ -86,13 +90,33 @@ impl WeightSource for Random {
         let (data, scales) = match decl.dtype {
             DType::F32 => (bytes(n), None),
             DType::F16 | DType::Bf16 => (bytes(n).chunks(4).flat_map(|b| [b[2], b[3]]).collect(), None),
-            DType::I8 { group } => {
-                let scales = bytes(rows * cols.div_ceil(group as usize));
+            DType::I8 { .. } => {
                 // Never 0.
                 let q = |b: &[u8]| if b[0] == 0 { 127 } else { b[0] };
-                (bytes(n).chunks(4).map(q).collect(), Some(Scales::F32(Cow::Owned(scales))))
+                let data = bytes(n).chunks(4).map(q).collect();
+                (data, Some(random_scales(&decl.dtype, (rows, cols), &mut bytes)))
+            }
+            DType::I4 { .. } => {
+                let q = |n: u8| if n == 8 { 15 } else { n };
+                let both = |b: &[u8]| q(b[0] & 15) | q(b[0] >> 4) << 4;
+                let data = bytes(rows * cols.div_ceil(2)).chunks(4).map(both).collect();
+                (data, Some(random_scales(&decl.dtype, (rows, cols), &mut bytes)))
             }
         };
         Tensor::new(&name, decl.dtype, (rows, cols), Cow::Owned(data), scales)
+    }
+}
+
+/// `bytes` gives as many f32 as it is asked for. As f16, their upper halves are numbers of other sizes.
+fn random_scales(
+    dtype: &DType,
+    (rows, cols): (usize, usize),
+    bytes: &mut dyn FnMut(usize) -> Vec<u8>,
+) -> Scales<'static> {
+    let (group, ty) = dtype.quantised().expect("only quantised types have scales");
+    let all = bytes(rows * cols.div_ceil(group as usize));
+    match ty {
+        ScaleType::F32 => Scales::F32(Cow::Owned(all)),
+        ScaleType::F16 => Scales::F16(Cow::Owned(all.chunks(4).flat_map(|b| [b[2], b[3]]).collect())),
     }
 }

@@ -44,7 +44,7 @@ pub unsafe fn run(
     let template = ChatTemplate::new(metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?)?;
     // SAFETY: by the caller's promise.
     let engine = unsafe { opened.engine(program, &args.machine)? };
-    let session = Session::new(&engine, args.machine.context)?;
+    let session = opened.session(&engine, &args.machine)?;
     let how = sampling(&args.sampling, metadata.generation_config);
     let sampler = Sampler::new(how, opened.allowed(program), args.sampling.seed);
     let stop_tokens = if args.sampling.ignore_eos { Vec::new() } else { metadata.stop_tokens.clone() };
@@ -132,6 +132,7 @@ impl Talk<'_> {
         let limits = Limits {
             max_tokens: self.max_tokens,
             stop_tokens: &self.stop_tokens,
+            speculate: 0,
             interrupted: &interrupt::interrupted,
         };
         interrupt::answer_begins();

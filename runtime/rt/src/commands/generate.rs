@@ -11,7 +11,6 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
 use crate::inference::sampler::{Sampler, Sampling};
-use crate::inference::session::Session;
 use crate::program::Program;
 use crate::text::tokenizer::TextStream;
 
@@ -32,11 +31,16 @@ pub unsafe fn run(
     // SAFETY: by the caller's promise.
     let mut engine = unsafe { opened.engine(program, &args.machine)? };
     prompt.iter().try_for_each(|&t| engine.check_token(t))?;
-    let mut session = Session::new(&engine, args.machine.context)?;
+    let mut session = opened.session(&engine, &args.machine)?;
     let mut sampler = Sampler::new(sampling(&args.sampling), opened.allowed(program), args.sampling.seed);
     let stop: &[u32] = if args.sampling.ignore_eos { &[] } else { &opened.image.metadata().stop_tokens };
     let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let limits = Limits { max_tokens, stop_tokens: stop, interrupted: &|| false };
+    let limits = Limits {
+        max_tokens,
+        stop_tokens: stop,
+        speculate: args.speculate.map_or(0, usize::from),
+        interrupted: &|| false,
+    };
     let shown = opened.tokenizer.as_ref().filter(|_| !args.print_tokens);
     let mut printer = shown.map_or(Printer::Ids { any: false }, |t| Printer::Text(TextStream::new(t)));
     let mut on_token = |sampled| console.print(&printer.push(sampled));

@@ -8,11 +8,12 @@ use std::path::Path;
 use serde_json::{json, Value};
 
 use crate::cli::Info;
-use crate::commands::opened::{max_rows, threads};
+use crate::commands::opened::{max_rows, placement};
 use crate::console::Console;
 use crate::cpu;
 use crate::error::Result;
 use crate::image::{hex, Image};
+use crate::inference::kv;
 use crate::inference::session::{capacity, check_context};
 use crate::program::Program;
 use crate::text::tokenizer::Tokenizer;
@@ -30,13 +31,15 @@ pub fn run(program: &Program, weights: Option<&Path>, args: &Info, console: &mut
 fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
     let (info, about) = (program.model, image.metadata());
     let context = check_context(args.machine.context, info.max_context as usize)?;
-    let threads = threads(&args.machine);
+    let placement = placement(&args.machine)?;
+    let threads = placement.threads();
     let rows = max_rows(&args.machine, info.max_context as usize)?;
     let tokens = match image.tokenizer() {
         [] => None,
         json => Some(Tokenizer::from_bytes(json)?.size()),
     };
     let m = &about.model;
+    let kv = kv::chosen(args.machine.kv(), about)?;
     let logits_bytes = 4 * u64::from(info.logits_stride) * rows as u64;
     Ok(json!({
         "model": {
@@ -54,12 +57,14 @@ fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
             "features": cpu::wanted(info),
             "supported_here": cpu::require(info).is_ok(),
             "threads": threads,
+            "pinned_to": placement.cpus(),
         },
         "memory_bytes": {
             "weights": info.weights_bytes,
-            "kv_per_1024_tokens": 1024 * info.kv_bytes_per_position,
+            "kv_type": kv.name(),
+            "kv_per_1024_tokens": info.kv_bytes(kv, 1024),
             "context": context,
-            "kv_at_context": capacity(context) as u64 * info.kv_bytes_per_position,
+            "kv_at_context": info.kv_bytes(kv, capacity(context) as u64),
             "scratch": info.arena_bytes(rows as u64, threads as u64) + logits_bytes,
         },
         "code_sha256": hex(&program.identity.code_id),
@@ -103,9 +108,12 @@ fn table(facts: &Value) -> String {
         ("chat template", if facts["chat_template"] == json!(true) { "yes" } else { "no" }.into()),
         ("compiled for", text(&cpu["target"])),
         ("instructions", format!("{}{supported}", instructions(&cpu["features"]))),
-        ("threads", text(&cpu["threads"])),
+        ("threads", format!("{}{}", cpu["threads"], pinned(&cpu["pinned_to"]))),
         ("memory: weights", format!("{} (mapped from the file)", size(&memory["weights"]))),
-        ("memory: KV cache", format!("{} per 1024 tokens", size(&memory["kv_per_1024_tokens"]))),
+        (
+            "memory: KV cache",
+            format!("{}, {} per 1024 tokens", text(&memory["kv_type"]), size(&memory["kv_per_1024_tokens"])),
+        ),
         ("", format!("{} at context {}", size(&memory["kv_at_context"]), memory["context"])),
         ("memory: scratch", format!("{} at most", size(&memory["scratch"]))),
         ("code SHA-256", text(&facts["code_sha256"])),
@@ -120,6 +128,14 @@ fn instructions(features: &Value) -> String {
     match names.is_empty() {
         true => "those of any x86-64".to_owned(),
         false => names.join(", "),
+    }
+}
+
+fn pinned(cpus: &Value) -> String {
+    let cpus: Vec<String> = cpus.as_array().into_iter().flatten().map(plain).collect();
+    match cpus.is_empty() {
+        true => String::new(),
+        false => format!(", on CPUs {}", cpus.join(", ")),
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! In: ids or a text. Out: a safetensors file with "logits" F32 `[T, vocab_rows]` and "tokens" I32
 //! `[T]`. Invariant: the file appears whole under its name or not at all.
+//! The KV cache is f32 unless a flag says otherwise: the file is for comparison.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use qwenc_abi::KvType;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
 
@@ -38,7 +40,7 @@ pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> R
     // SAFETY: by the caller's promise.
     let mut engine = unsafe { opened.engine(program, &args.machine)? };
     tokens.iter().try_for_each(|&t| engine.check_token(t))?;
-    let mut session = Session::new(&engine, args.machine.context)?;
+    let mut session = Session::new(&engine, args.machine.context, args.machine.kv().unwrap_or(KvType::F32))?;
     let mut file = Partial::create(&args.out)?;
     file.write(&header(tokens.len(), program.model.vocab_rows as usize)?)?;
     let mut bytes = Vec::new();

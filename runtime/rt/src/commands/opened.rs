@@ -10,10 +10,11 @@ use crate::cpu;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::inference::engine::{Engine, DEFAULT_CHUNK};
-use crate::inference::session::check_context;
+use crate::inference::kv;
+use crate::inference::session::{check_context, Session};
 use crate::program::Program;
 use crate::text::tokenizer::Tokenizer;
-use crate::threads::cores;
+use crate::threads::cores::{self, Placement};
 
 /// The image with its tokenizer read.
 pub struct Opened {
@@ -27,7 +28,8 @@ impl Opened {
     /// Checks the processor, then opens the image for running the model.
     pub fn new(program: &Program, weights: Option<&Path>) -> Result<Opened> {
         cpu::require(program.model)?;
-        let image = Image::find(weights, &program.executable, program.model, program.identity)?;
+        let mut image = Image::find(weights, &program.executable, program.model, program.identity)?;
+        image.warm();
         let json = image.tokenizer();
         let tokenizer = if json.is_empty() { None } else { Some(Tokenizer::from_bytes(json)?) };
         Ok(Opened { image, tokenizer })
@@ -41,7 +43,12 @@ impl Opened {
     pub unsafe fn engine<'a>(&'a self, program: &Program<'a>, machine: &Machine) -> Result<Engine<'a>> {
         let rows = max_rows(machine, program.model.max_context as usize)?;
         // SAFETY: the image belongs to the code and `new` checked the processor.
-        unsafe { Engine::new(program.model, self.image.weights(), threads(machine), rows) }
+        unsafe { Engine::new(program.model, self.image.weights(), placement(machine)?, rows) }
+    }
+
+    /// An empty sequence for this engine, with the KV cache that flag or image ask for.
+    pub fn session(&self, engine: &Engine, machine: &Machine) -> Result<Session> {
+        Session::new(engine, machine.context, kv::chosen(machine.kv(), self.image.metadata())?)
     }
 
     /// Which tokens may be sampled: those that the tokenizer knows, all without one.
@@ -56,9 +63,13 @@ impl Opened {
     }
 }
 
-/// Threads to use.
-pub fn threads(machine: &Machine) -> usize {
-    machine.threads.map_or_else(cores::available, usize::from)
+/// Threads to use, and where.
+pub fn placement(machine: &Machine) -> Result<Placement> {
+    let threads = machine.threads.map_or_else(cores::available, usize::from);
+    if machine.pin {
+        return Placement::pinned(threads);
+    }
+    Ok(Placement::from(threads))
 }
 
 /// Rows of the largest step: no more than a sequence can have.

@@ -21,6 +21,10 @@ pub struct Metadata {
     pub generation_config: Option<GenerationConfig>,
     /// Ids that end an answer: the union of config and generation_config.
     pub stop_tokens: Vec<u32>,
+    /// The KV cache to use: `f32`, `bf16` or `int8`; without it the weights decide.
+    pub kv_type: Option<String>,
+    /// What the compiler expects of the machine that it compiled for.
+    pub predicted: Option<Predicted>,
     /// What the code was compiled for.
     pub target: Target,
     /// Where the model came from; shown, never interpreted.
@@ -44,6 +48,7 @@ pub struct Model {
     pub context: u64,
     pub weight_type: String,
     pub group_size: u64,
+    pub inputs: String,
     pub parameters: u64,
     pub tied: bool,
 }
@@ -62,6 +67,24 @@ pub struct GenerationConfig {
     pub top_p: Option<f32>,
     /// Keep tokens at least this likely, relative to the likeliest.
     pub min_p: Option<f32>,
+}
+
+/// What the compiler expects; zero when unknown.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Predicted {
+    /// Bytes that decode reads per token when the context is empty.
+    pub decode_bytes: u64,
+    /// Operations of decode per token.
+    pub decode_ops: u64,
+    /// Operations of prefill per token.
+    pub prefill_ops_per_token: u64,
+    /// Tokens per second.
+    pub decode_tok_s: f64,
+    /// Tokens per second.
+    pub prefill_tok_s: f64,
+    /// What it takes the machine to be.
+    pub machine: String,
 }
 
 /// What the code was compiled for.

@@ -5,6 +5,7 @@
 //! reads what `compiler/link` writes; the footer that both know is in `qwenc-abi`.
 
 pub mod metadata;
+pub mod warm;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,9 +16,12 @@ use qwenc_abi::{Footer, FooterError, Identity, ModelInfo, Section, FOOTER_BYTES,
 
 use crate::error::{Error, Result};
 use crate::image::metadata::Metadata;
+use crate::image::warm::Warming;
 
 /// An open image, mapped read-only.
 pub struct Image {
+    /// Before the map, which it uses: fields are dropped in this order.
+    warming: Option<Warming>,
     path: PathBuf,
     map: Mmap,
     footer: Footer,
@@ -46,7 +50,17 @@ impl Image {
         }
         let map = map(&path, &file, &footer)?;
         let metadata = Metadata::parse(slice(&map, footer.metadata))?;
-        Ok(Image { path, map, footer, metadata })
+        Ok(Image { warming: None, path, map, footer, metadata })
+    }
+
+    /// Starts to map the weights' pages, on a thread of its own; not those of an embedding of its own, which
+    /// stands first and of which a token reads a row.
+    pub fn warm(&mut self) {
+        let weights = self.weights();
+        let read = self.metadata.predicted.as_ref().map_or(weights.len(), |p| p.decode_bytes as usize);
+        let unread = weights.len().saturating_sub(read);
+        // SAFETY: the map is dropped after it.
+        self.warming = Some(unsafe { Warming::start(&weights[unread..]) });
     }
 
     /// The file that holds the image.

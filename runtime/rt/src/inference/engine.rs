@@ -4,11 +4,12 @@
 //! handed to generated code have tokens below `vocab_rows`; scratch fits the largest step. The only caller
 //! of generated code's arguments: what `StepArgs` promises is kept or broken here.
 
-use qwenc_abi::{ModelInfo, Row, StepArgs, ABI_VERSION};
+use qwenc_abi::{KvType, ModelInfo, Row, StepArgs, ABI_VERSION};
 
 use crate::error::{Error, Result};
 use crate::inference::memory::Region;
 use crate::threads::barrier::Barrier;
+use crate::threads::cores::Placement;
 use crate::threads::pool::Pool;
 
 /// Rows of the largest step when nobody says.
@@ -33,14 +34,14 @@ impl<'m> Engine<'m> {
     pub unsafe fn new(
         model: &'m ModelInfo,
         weights: &'m [u8],
-        threads: usize,
+        threads: impl Into<Placement>,
         max_rows: usize,
     ) -> Result<Engine<'m>> {
         if model.abi_version != ABI_VERSION {
             return Err(Error::AbiVersion { expected: ABI_VERSION, found: model.abi_version });
         }
         let max_rows = max_rows.max(1);
-        let pool = Pool::new(threads)?;
+        let pool = Pool::new(threads.into())?;
         let arena_bytes = model.arena_bytes(max_rows as u64, pool.threads() as u64);
         let arena = Region::zeroed(arena_bytes, "scratch memory", "--chunk or --threads")?;
         let row_bytes = u64::from(model.logits_stride) * size_of::<f32>() as u64;
@@ -58,6 +59,11 @@ impl<'m> Engine<'m> {
         self.pool.threads()
     }
 
+    /// Where they run.
+    pub fn placement(&self) -> &Placement {
+        self.pool.placement()
+    }
+
     /// Rows of the largest step.
     pub fn max_rows(&self) -> usize {
         self.max_rows
@@ -71,9 +77,9 @@ impl<'m> Engine<'m> {
     /// Runs one step; `outputs` are ascending indices into `rows` whose logits are wanted.
     ///
     /// # Safety
-    /// Every `Row::kv` must hold `kv_capacity` positions, be 64-byte aligned and belong to nobody
-    /// else during the call, and rows must be ordered as `Row::position` says.
-    pub(crate) unsafe fn step(&mut self, rows: &[Row], outputs: &[u32], kv_capacity: usize) {
+    /// Every `Row::kv` must hold `kv_capacity` positions of type `kv`, be 64-byte aligned and belong to
+    /// nobody else during the call, and rows must be ordered as `Row::position` says.
+    pub(crate) unsafe fn step(&mut self, rows: &[Row], outputs: &[u32], kv_capacity: usize, kv: KvType) {
         debug_assert!(!rows.is_empty() && rows.len() <= self.max_rows && outputs.len() <= rows.len());
         let args = StepArgs {
             weights: self.weights.as_ptr(),
@@ -84,6 +90,7 @@ impl<'m> Engine<'m> {
             n_outputs: outputs.len() as u64,
             logits: self.logits.as_mut_ptr().cast(),
             kv_capacity: kv_capacity as u64,
+            kv_type: kv as u64,
             max_rows: self.max_rows as u64,
             threads: self.pool.threads() as u64,
             barrier: Barrier::wait_raw,

@@ -5,10 +5,12 @@
 //! the model; the token that ends an answer is reported but not fed. No text and no flags here: those are
 //! for `commands/`.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::inference::engine::Engine;
+use crate::inference::lookup;
 use crate::inference::sampler::Sampler;
 use crate::inference::session::{Session, Wanted};
 
@@ -18,6 +20,8 @@ pub struct Limits<'a> {
     pub max_tokens: usize,
     /// Tokens that end the answer.
     pub stop_tokens: &'a [u32],
+    /// Most tokens to guess and have checked in the step of a sampled one; 0: none.
+    pub speculate: usize,
     /// Asked after every token.
     pub interrupted: &'a dyn Fn() -> bool,
 }
@@ -44,10 +48,14 @@ pub struct Report {
     pub prefill_tokens: usize,
     /// Time until the first token was sampled.
     pub prefill_time: Duration,
-    /// Tokens fed one by one after that.
+    /// Tokens fed after that.
     pub decode_tokens: usize,
     /// Time for them, sampling and output included.
     pub decode_time: Duration,
+    /// Tokens that were guessed.
+    pub guessed: usize,
+    /// Those of them that were sampled then.
+    pub right: usize,
 }
 
 impl Report {
@@ -58,8 +66,13 @@ impl Report {
             let rate = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
             format!("{name}: {tokens} tokens in {:.1} ms, {rate:.1} tok/s\n", seconds * 1e3)
         };
+        let guesses = match self.guessed {
+            0 => String::new(),
+            n => format!("speculation: {} of {n} guessed tokens were right\n", self.right),
+        };
         line("prefill", self.prefill_tokens, self.prefill_time)
             + &line("decode", self.decode_tokens, self.decode_time)
+            + &guesses
     }
 }
 
@@ -82,15 +95,17 @@ pub fn generate(
     on_token: &mut dyn FnMut(Sampled) -> Result<()>,
 ) -> Result<Report> {
     let start = Instant::now();
-    let mut next = 0;
+    let mut ready = VecDeque::new();
     session.feed(engine, prompt, Wanted::Last, |_, logits| {
-        next = sampler.pick(logits)?;
+        ready.push_back(sampler.pick(logits)?);
         Ok(())
     })?;
-    let prefill_time = start.elapsed();
+    let (prefill_time, fed) = (start.elapsed(), session.tokens().len());
     let start = Instant::now();
-    let mut decode_tokens = 0;
+    let (mut decode_tokens, mut guessed, mut right) = (0, 0, 0);
     let ending = loop {
+        // A step gives at least one token, and all but its last are fed.
+        let Some(next) = ready.pop_front() else { break Ending::ContextFull };
         if decode_tokens == limits.max_tokens {
             break Ending::MaxTokens;
         }
@@ -105,15 +120,45 @@ pub fn generate(
         if (limits.interrupted)() {
             break Ending::Interrupted;
         }
-        if session.room() == 0 {
-            break Ending::ContextFull;
+        if ready.is_empty() {
+            if session.room() == 0 {
+                break Ending::ContextFull;
+            }
+            let wanted = limits.speculate.min(limits.max_tokens - decode_tokens - 2);
+            guessed += advance(engine, session, sampler, next, wanted, &mut ready)?;
+            right += ready.len() - 1;
         }
-        session.feed(engine, &[next], Wanted::Last, |_, logits| {
-            next = sampler.pick(logits)?;
-            Ok(())
-        })?;
         decode_tokens += 1;
     };
-    let prefill_tokens = prompt.len();
-    Ok(Report { ending, prefill_tokens, prefill_time, decode_tokens, decode_time: start.elapsed() })
+    // What was sampled ahead of the end is as if it never was.
+    session.truncate(fed + decode_tokens);
+    let (prefill_tokens, decode_time) = (prompt.len(), start.elapsed());
+    Ok(Report { ending, prefill_tokens, prefill_time, decode_tokens, decode_time, guessed, right })
+}
+
+/// Feeds `next` and a guess of at most `wanted` tokens after it, in one step. `ready` gets what is sampled after
+/// each as long as it is what was guessed, and once more: exactly what would be sampled one by one. Leaves fed what
+/// is right; returns how many were guessed.
+fn advance(
+    engine: &mut Engine,
+    session: &mut Session,
+    sampler: &mut Sampler,
+    next: u32,
+    wanted: usize,
+    ready: &mut VecDeque<u32>,
+) -> Result<usize> {
+    let before = session.tokens().len();
+    let wanted = wanted.min(session.room() - 1);
+    let so_far = if wanted == 0 { Vec::new() } else { [session.tokens(), &[next]].concat() };
+    let guess = lookup::guess(&so_far, wanted);
+    let step = [&[next], guess].concat();
+    session.feed(engine, &step, Wanted::All, |i, logits| {
+        // Logits after a wrong guess are not those of this text.
+        if i == ready.len() && (i == 0 || ready.back() == Some(&step[i])) {
+            ready.push_back(sampler.pick(logits)?);
+        }
+        Ok(())
+    })?;
+    session.truncate(before + ready.len());
+    Ok(guess.len())
 }

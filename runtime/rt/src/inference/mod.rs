@@ -1,10 +1,14 @@
 //! Running the model. The `engine` runs one step of generated code in the program's `memory`; a `session`
-//! holds one sequence and its KV cache; the `sampler` chooses a token; `generate` is the loop over all.
+//! holds one sequence and its KV cache, a `batch` several; the `sampler` chooses a token; `generate` is the loop over all,
+//! for which `lookup` may guess ahead.
 //!
 //! Here everything is token ids: text is for `text/`, flags are for `commands/`.
 
+pub mod batch;
 pub mod engine;
 pub mod generate;
+pub mod kv;
+pub mod lookup;
 pub mod memory;
 pub mod sampler;
 pub mod session;

@@ -4,7 +4,7 @@
 //! of `tokens()`; nothing is fed that is out of range or does not fit. How a prompt is cut into steps is
 //! decided here, and may not change a bit of the logits.
 
-use qwenc_abi::{Row, KV_POSITIONS};
+use qwenc_abi::{KvType, Row, KV_POSITIONS};
 
 use crate::error::{Error, Result};
 use crate::inference::engine::Engine;
@@ -24,6 +24,7 @@ pub enum Wanted {
 /// A sequence in progress.
 pub struct Session {
     kv: Region,
+    kv_type: KvType,
     capacity: usize,
     limit: usize,
     most: usize,
@@ -31,15 +32,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// An empty sequence of at most `context` tokens (default: the model's longest).
-    pub fn new(engine: &Engine, context: Option<usize>) -> Result<Session> {
+    /// An empty sequence of at most `context` tokens (default: the model's longest), whose cache stores
+    /// `kv_type`.
+    pub fn new(engine: &Engine, context: Option<usize>, kv_type: KvType) -> Result<Session> {
         let model = engine.model();
         let most = model.max_context as usize;
         let limit = check_context(context, most)?;
         let capacity = capacity(limit);
-        let bytes = (capacity as u64).saturating_mul(model.kv_bytes_per_position);
-        let kv = Region::zeroed(bytes, "KV cache", "--context")?;
-        Ok(Session { kv, capacity, limit, most, tokens: Vec::new() })
+        let kv = Region::zeroed(model.kv_bytes(kv_type, capacity as u64), cache_name(kv_type), CACHE_FLAGS)?;
+        Ok(Session { kv, kv_type, capacity, limit, most, tokens: Vec::new() })
     }
 
     /// The tokens fed so far.
@@ -82,10 +83,7 @@ impl Session {
         mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         tokens.iter().try_for_each(|&t| engine.check_token(t))?;
-        if tokens.len() > self.room() {
-            let needed = self.tokens.len() + tokens.len();
-            return Err(Error::ContextFull { needed, limit: self.limit, most: self.most });
-        }
+        self.check_room(tokens.len())?;
         let mut done = 0;
         for chunk in tokens.chunks(engine.max_rows()) {
             let outputs: Vec<u32> = match wanted {
@@ -102,6 +100,38 @@ impl Session {
         Ok(())
     }
 
+    /// Feeds one token to each of `sequences`, which must be of one capacity and type, in one step that asks for
+    /// all logits.
+    pub(crate) fn feed_each(sequences: &mut [Session], engine: &mut Engine, tokens: &[u32]) -> Result<()> {
+        debug_assert!(sequences.len() == tokens.len());
+        tokens.iter().try_for_each(|&t| engine.check_token(t))?;
+        let Some((capacity, kv_type)) = sequences.first().map(|s| (s.capacity, s.kv_type)) else {
+            return Ok(());
+        };
+        let mut rows = Vec::with_capacity(tokens.len());
+        for (sequence, &token) in sequences.iter_mut().zip(tokens) {
+            debug_assert!((sequence.capacity, sequence.kv_type) == (capacity, kv_type));
+            let position = sequence.tokens.len();
+            sequence.check_room(1)?;
+            rows.push(Row { token: token as i32, position: position as u32, kv: sequence.kv.as_mut_ptr() });
+        }
+        let outputs: Vec<u32> = (0..rows.len() as u32).collect();
+        // SAFETY: every cache has `capacity` positions, is page-aligned and its sequence's own; positions are
+        // below `limit <= capacity`; tokens were checked.
+        unsafe { engine.step(&rows, &outputs, capacity, kv_type) };
+        sequences.iter_mut().zip(tokens).for_each(|(sequence, &token)| sequence.tokens.push(token));
+        Ok(())
+    }
+
+    /// Refuses more tokens than fit.
+    fn check_room(&self, tokens: usize) -> Result<()> {
+        if tokens <= self.room() {
+            return Ok(());
+        }
+        let needed = self.tokens.len() + tokens;
+        Err(Error::ContextFull { needed, limit: self.limit, most: self.most })
+    }
+
     fn step(&mut self, engine: &mut Engine, chunk: &[u32], outputs: &[u32]) {
         let kv = self.kv.as_mut_ptr();
         let start = self.tokens.len();
@@ -109,8 +139,19 @@ impl Session {
         let rows: Vec<Row> = chunk.iter().enumerate().map(row).collect();
         // SAFETY: the cache has `capacity` positions, is page-aligned and ours; positions are
         // consecutive and below `limit <= capacity`; tokens were checked by `feed`.
-        unsafe { engine.step(&rows, outputs, self.capacity) };
+        unsafe { engine.step(&rows, outputs, self.capacity, self.kv_type) };
         self.tokens.extend_from_slice(chunk);
+    }
+}
+
+/// What makes a cache smaller.
+const CACHE_FLAGS: &str = "--context, or choose a smaller --kv-type";
+
+fn cache_name(ty: KvType) -> &'static str {
+    match ty {
+        KvType::F32 => "f32 KV cache",
+        KvType::Bf16 => "bf16 KV cache",
+        KvType::I8 => "int8 KV cache",
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::error::Result;
 use crate::inference::memory::Region;
 use crate::machine::{system, together};
+use crate::threads::cores::Placement;
 
 /// At least this much is read, where memory allows: no cache holds it.
 const LEAST_BYTES: u64 = 512 << 20;
@@ -31,18 +32,18 @@ pub struct Bandwidth {
     buffer: Region,
     /// Bytes of each thread's part.
     share: usize,
-    threads: usize,
+    placement: Placement,
 }
 
 impl Bandwidth {
     /// Reserves and writes `bytes`, rounded to whole pages for every thread.
-    pub fn new(bytes: usize, threads: usize) -> Result<Bandwidth> {
-        let threads = threads.max(1);
+    pub fn new(bytes: usize, placement: &Placement) -> Result<Bandwidth> {
+        let threads = placement.threads();
         let share = bytes.div_ceil(threads).next_multiple_of(4096);
         let bytes = (share * threads) as u64;
         let buffer = Region::zeroed(bytes, "bandwidth probe", "--threads or --context")?;
-        let probe = Bandwidth { buffer, share, threads };
-        together(threads, |index| {
+        let probe = Bandwidth { buffer, share, placement: placement.clone() };
+        together(placement, |index| {
             // SAFETY: the parts of different indices do not overlap and lie within the buffer, which
             // nobody reads yet.
             unsafe { probe.buffer.as_ptr().add(index * share).cast_mut().write_bytes(index as u8 + 1, share) }
@@ -52,7 +53,7 @@ impl Bandwidth {
 
     /// Reads the buffer on all threads, several times; GB/s of them together.
     pub fn measure(&self) -> Result<f64> {
-        let times = together(self.threads, |index| {
+        let times = together(&self.placement, |index| {
             let start = Instant::now();
             for _ in 0..PASSES {
                 black_box(checksum(black_box(self.part(index))));
@@ -62,12 +63,12 @@ impl Bandwidth {
         let start = times.iter().map(|t| t.0).min();
         let end = times.iter().map(|t| t.1).max();
         let elapsed = start.zip(end).map_or(0.0, |(start, end)| (end - start).as_secs_f64());
-        let bytes = (PASSES * self.share * self.threads) as f64;
+        let bytes = (PASSES * self.share * self.placement.threads()) as f64;
         Ok(bytes / elapsed.max(1e-9) / 1e9)
     }
 
     fn part(&self, index: usize) -> &[u8] {
-        debug_assert!(index < self.threads);
+        debug_assert!(index < self.placement.threads());
         // SAFETY: within the buffer, which `new` has written and nobody writes any more.
         unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().add(index * self.share), self.share) }
     }
@@ -181,7 +182,7 @@ mod tests {
     fn speeds_are_plausible() {
         assert!(buffer_bytes() >= 1 << 20);
         for threads in [1, 2] {
-            let speed = Bandwidth::new(8 << 20, threads).unwrap().measure().unwrap();
+            let speed = Bandwidth::new(8 << 20, &Placement::from(threads)).unwrap().measure().unwrap();
             assert!((0.01..100_000.0).contains(&speed), "{threads} threads: {speed} GB/s");
         }
     }

@@ -5,20 +5,39 @@
 //! file that knows the tokenizers crate.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::bpe::BpeTrainer;
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::{Model, ModelWrapper, Token, TokenizerImpl};
 
 use crate::error::{Error, Result};
+use crate::text::bpe::{Bpe, Piece};
+
+/// The crate's tokenizer around a vocabulary: what stands before and after it in tokenizer.json is always its own.
+type Around<M> =
+    TokenizerImpl<M, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// The image's tokenizer.
 pub struct Tokenizer {
     /// Behind a lock because whether control tokens are recognised is a setting of it.
-    inner: Mutex<tokenizers::Tokenizer>,
+    inner: Mutex<Inner>,
     added: HashMap<u32, Added>,
     controls: Vec<(String, u32)>,
     spelling: Spelling,
     size: usize,
+}
+
+/// Who keeps the vocabulary.
+enum Inner {
+    /// This crate, where it is a plain one: that is quick to read.
+    Plain(Box<Around<Bpe>>),
+    /// The library, which knows all kinds.
+    Any(Box<Around<ModelWrapper>>),
 }
 
 struct Added {
@@ -47,7 +66,20 @@ pub enum Controls {
 impl Tokenizer {
     /// Reads a tokenizer.json.
     pub fn from_bytes(json: &[u8]) -> Result<Tokenizer> {
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        match serde_json::from_slice(json) {
+            Ok(plain) => Ok(Tokenizer::around(plain, Inner::Plain)),
+            Err(_) => Tokenizer::by_the_library(json),
+        }
+    }
+
+    /// Reads a tokenizer.json of any kind.
+    fn by_the_library(json: &[u8]) -> Result<Tokenizer> {
+        let any: Around<ModelWrapper> =
+            serde_json::from_slice(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        Ok(Tokenizer::around(any, Inner::Any))
+    }
+
+    fn around<M: Model>(inner: Around<M>, kind: impl Fn(Box<Around<M>>) -> Inner) -> Tokenizer {
         let mut added = HashMap::new();
         let mut controls = Vec::new();
         for (id, token) in inner.get_added_tokens_decoder() {
@@ -67,7 +99,7 @@ impl Tokenizer {
             _ => Spelling::Metaspace,
         };
         let size = inner.get_vocab_size(true);
-        Ok(Tokenizer { inner: Mutex::new(inner), added, controls, spelling, size })
+        Tokenizer { inner: Mutex::new(kind(Box::new(inner))), added, controls, spelling, size }
     }
 
     /// Number of tokens, added ones included.
@@ -92,9 +124,11 @@ impl Tokenizer {
 
     fn encode_with(&self, text: &str, controls: Controls, whole_prompt: bool) -> Result<Vec<u32>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.set_encode_special_tokens(controls == Controls::Literal);
-        let encoding = inner.encode_fast(text, whole_prompt).map_err(|e| Error::Tokenizer(e.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let literal = controls == Controls::Literal;
+        match &mut *inner {
+            Inner::Plain(inner) => encode(inner, text, literal, whole_prompt),
+            Inner::Any(inner) => encode(inner, text, literal, whole_prompt),
+        }
     }
 
     /// The bytes that `id` stands for: none for control tokens and unknown ids.
@@ -102,7 +136,10 @@ impl Tokenizer {
         if let Some(added) = self.added.get(&id) {
             return if added.control { Vec::new() } else { added.text.clone().into_bytes() };
         }
-        let token = self.inner.lock().unwrap_or_else(PoisonError::into_inner).id_to_token(id);
+        let token = match &*self.inner.lock().unwrap_or_else(PoisonError::into_inner) {
+            Inner::Plain(inner) => inner.get_model().id_to_token(id),
+            Inner::Any(inner) => inner.get_model().id_to_token(id),
+        };
         match (token, self.spelling) {
             (None, _) => Vec::new(),
             (Some(token), Spelling::ByteLevel) => byte_level(&token),
@@ -119,12 +156,65 @@ impl Tokenizer {
     /// For each id below `rows`: whether it is a token.
     pub fn known(&self, rows: usize) -> Vec<bool> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        (0..rows as u32).map(|id| inner.id_to_token(id).is_some()).collect()
+        let in_model = |id| match &*inner {
+            Inner::Plain(inner) => inner.get_model().tokens.get(id).is_some(),
+            Inner::Any(inner) => inner.get_model().id_to_token(id).is_some(),
+        };
+        (0..rows as u32).map(|id| self.added.contains_key(&id) || in_model(id)).collect()
     }
 
     /// The id of the token spelt `text`, if it is an added one.
     pub fn added_id(&self, text: &str) -> Option<u32> {
         self.added.iter().find(|(_, a)| a.text == text).map(|(&id, _)| id)
+    }
+}
+
+fn encode<M: Model>(
+    inner: &mut Around<M>,
+    text: &str,
+    literal: bool,
+    whole_prompt: bool,
+) -> Result<Vec<u32>> {
+    inner.set_encode_special_tokens(literal);
+    let encoding = inner.encode_fast(text, whole_prompt).map_err(|e| Error::Tokenizer(e.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+impl Model for Bpe {
+    type Trainer = BpeTrainer;
+
+    fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
+        let mut end = 0;
+        let token = |Piece { id, bytes }| {
+            let start = end;
+            end += bytes;
+            Token::new(id, self.tokens.get(id).unwrap_or_default().to_owned(), (start, end))
+        };
+        Ok(self.encode(word).into_iter().map(token).collect())
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.tokens.id(token.as_bytes())
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        self.tokens.get(id).map(str::to_owned)
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        (0..self.tokens.len() as u32).filter_map(|id| Some((self.id_to_token(id)?, id))).collect()
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        Err("a vocabulary in an executable is only read".into())
+    }
+
+    fn get_trainer(&self) -> BpeTrainer {
+        BpeTrainer::default()
     }
 }
 
@@ -205,6 +295,64 @@ mod tests {
         assert_eq!(byte_of('Ċ'), Some(b'\n'));
         seen.sort_unstable();
         assert_eq!(seen, (0..=255).collect::<Vec<u8>>());
+    }
+
+    /// The two ways to read a file agree on everything that is asked of them.
+    #[test]
+    fn the_library_reads_the_same() {
+        use std::io::Read;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        for name in ["qwen3-tokenizer.json.gz", "nano-tokenizer.json.gz"] {
+            let mut json = Vec::new();
+            let file = std::fs::File::open(folder.join(name)).unwrap();
+            flate2::read::GzDecoder::new(file).read_to_end(&mut json).unwrap();
+            let (plain, any) =
+                (Tokenizer::from_bytes(&json).unwrap(), Tokenizer::by_the_library(&json).unwrap());
+            assert!(
+                matches!(*plain.inner.lock().unwrap(), Inner::Plain(_)),
+                "{name} was read by the library"
+            );
+            assert!(
+                (plain.size(), plain.controls(), plain.known(160_000))
+                    == (any.size(), any.controls(), any.known(160_000))
+            );
+            assert!((0..160_000).all(|id| plain.bytes(id) == any.bytes(id)));
+            let mut state = 1u64;
+            let mut text = String::new();
+            for _ in 0..20_000 {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                let id = (state >> 33) as u32 % any.size() as u32;
+                text += &String::from_utf8_lossy(&any.bytes(id));
+                text += ["", "", " ", "\n", "\u{301}", "0", "语", "<|im_end|>"][state as usize >> 61];
+            }
+            text += &"长的没有空格的词".repeat(2000);
+            for controls in [Controls::Parsed, Controls::Literal] {
+                assert!(
+                    plain.encode(&text, controls).unwrap() == any.encode(&text, controls).unwrap(),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn other_vocabularies_are_left_to_the_library() {
+        let unigram =
+            r#"{"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0], ["ab", -1.5]]}"#;
+        let words = r###"{"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "a": 1, "##b": 2}}"###;
+        let fallback = r#"{"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": {"<unk>": 0, "<0x62>": 1, "a": 2}, "merges": []}"#;
+        for (model, expected) in [(unigram, vec![2]), (words, vec![1, 2]), (fallback, vec![2, 1])] {
+            let json = format!(
+                r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+                    "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": {model}}}"#
+            );
+            let tokenizer = Tokenizer::from_bytes(json.as_bytes()).unwrap();
+            assert!(matches!(*tokenizer.inner.lock().unwrap(), Inner::Any(_)), "{model}");
+            assert_eq!(tokenizer.encode_prompt("ab").unwrap(), expected, "{model}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use qwenc_abi::{StepArgs, StepFn};
 
 use crate::error::{Error, Result};
 use crate::threads::barrier::Barrier;
+use crate::threads::cores::{Placement, Settled};
 use crate::threads::gate::Gate;
 
 /// Pauses of a worker between steps before it sleeps: longer than it takes to sample a token.
@@ -26,7 +27,9 @@ const END_PAUSES: u32 = 1000;
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    threads: usize,
+    placement: Placement,
+    /// The caller, who is thread 0.
+    _settled: Settled,
 }
 
 struct Shared {
@@ -54,9 +57,9 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Pool {
-    /// Starts `threads - 1` workers; `threads` is at least 1.
-    pub fn new(threads: usize) -> Result<Pool> {
-        let threads = threads.max(1);
+    /// Starts a worker for every thread but the caller, who is where thread 0 belongs as long as the pool lives.
+    pub fn new(placement: Placement) -> Result<Pool> {
+        let threads = placement.threads();
         let shared = Arc::new(Shared {
             barrier: Barrier::new(threads),
             epoch: Gate::default(),
@@ -65,12 +68,17 @@ impl Pool {
             quit: AtomicBool::new(false),
             job: UnsafeCell::new(None),
         });
-        let mut pool = Pool { shared, workers: Vec::new(), threads };
+        let settled = placement.settle(0)?;
+        let mut pool = Pool { shared, workers: Vec::new(), placement, _settled: settled };
         for index in 1..threads {
-            let shared = Arc::clone(&pool.shared);
+            let (shared, placement) = (Arc::clone(&pool.shared), pool.placement.clone());
             let handle = std::thread::Builder::new()
                 .name(format!("worker {index}"))
-                .spawn(move || shared.work(index, threads))
+                .spawn(move || {
+                    // If its CPU went away since, the system finds it another.
+                    let _settled = placement.settle(index);
+                    shared.work(index, threads);
+                })
                 .map_err(|source| Error::Thread { index, source })?;
             pool.workers.push(handle);
         }
@@ -79,7 +87,12 @@ impl Pool {
 
     /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.placement.threads()
+    }
+
+    /// Where the threads run.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Runs one step on all threads. `threads`, `barrier` and `barrier_data` of `args` are set here.
@@ -88,7 +101,7 @@ impl Pool {
     /// `step` must keep to the contract of `StepFn`, and everything in `args` must be valid for it.
     pub unsafe fn run(&mut self, step: StepFn, mut args: StepArgs) {
         let shared = &*self.shared;
-        args.threads = self.threads as u64;
+        args.threads = self.threads() as u64;
         args.barrier = Barrier::wait_raw;
         args.barrier_data = (&raw const shared.barrier).cast_mut().cast::<c_void>();
         shared.finished.store(0, Ordering::Relaxed);
@@ -98,7 +111,7 @@ impl Pool {
         shared.epoch.advance();
         // SAFETY: by the caller's promise.
         unsafe { step(&raw const args, 0) };
-        if self.threads > 1 {
+        if self.threads() > 1 {
             shared.done.wait_beyond(steps, END_PAUSES);
         }
     }

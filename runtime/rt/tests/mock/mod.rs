@@ -2,7 +2,8 @@
 //!
 //! In: a table "after token t comes table[t]", a tokenizer, metadata. Out: files and outcomes of
 //! commands. Invariant: logits depend on the whole sequence, through KV memory and scratch, so that
-//! a lost, repeated or misplaced token shows; rows from `KNOWN` on have the largest logits of all.
+//! a lost, repeated or misplaced token shows, and on the type of the cache; rows from `KNOWN` on have the
+//! largest logits of all.
 
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -22,7 +23,8 @@ pub const KNOWN: usize = 2046;
 pub const IM_END: u32 = 2039;
 pub const END_OF_TEXT: u32 = 2037;
 pub const CONTEXT: u32 = 300;
-const KV_BYTES: usize = 64;
+/// Bytes of cache per position, by the number of its type.
+pub const KV_BYTES: [u64; 3] = [64, 32, 24];
 
 pub fn model() -> ModelInfo {
     info(step::<ROWS, ROWS>, ROWS, ROWS)
@@ -44,7 +46,7 @@ fn info(step: qwenc_abi::StepFn, rows: usize, stride: usize) -> ModelInfo {
         reserved: 0,
         step,
         weights_bytes: 4 * rows as u64,
-        kv_bytes_per_position: KV_BYTES as u64,
+        kv_bytes_per_position: KV_BYTES,
         arena_counters: 64,
         arena_per_row: 8,
         arena_per_thread: 8,
@@ -59,15 +61,18 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
     assert!(a.n_rows >= 1 && a.n_rows <= a.max_rows && a.kv_capacity.is_multiple_of(16));
     let rows = std::slice::from_raw_parts(a.rows, a.n_rows as usize);
     for (i, row) in rows.iter().enumerate().filter(|(i, _)| mine(*i)) {
-        assert!(i == 0 || row.position == rows[i - 1].position + 1);
+        assert!(i == 0 || row.kv != rows[i - 1].kv || row.position == rows[i - 1].position + 1);
         assert!(u64::from(row.position) < a.kv_capacity && (row.token as usize) < R);
-        row.kv.add(row.position as usize * KV_BYTES).cast::<u64>().write(row.token as u64 + 1);
+        row.kv
+            .add(row.position as usize * KV_BYTES[a.kv_type as usize] as usize)
+            .cast::<u64>()
+            .write(row.token as u64 + 1);
     }
     (a.barrier)(a.barrier_data);
     let outputs = std::slice::from_raw_parts(a.outputs, a.n_outputs as usize);
     let states = a.arena.add(64).cast::<u64>();
     for (i, &output) in outputs.iter().enumerate().filter(|(i, _)| mine(*i)) {
-        states.add(i).write(history(&rows[output as usize]));
+        states.add(i).write(history(&rows[output as usize], a.kv_type as usize));
     }
     (a.barrier)(a.barrier_data);
     for (i, &output) in outputs.iter().enumerate() {
@@ -85,9 +90,9 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
     (a.barrier)(a.barrier_data);
 }
 
-unsafe fn history(row: &Row) -> u64 {
-    (0..=row.position as usize).fold(7, |h, p| {
-        let stored = row.kv.add(p * KV_BYTES).cast::<u64>().read();
+unsafe fn history(row: &Row, kv_type: usize) -> u64 {
+    (0..=row.position as usize).fold(7 + kv_type as u64, |h, p| {
+        let stored = row.kv.add(p * KV_BYTES[kv_type] as usize).cast::<u64>().read();
         assert_ne!(stored, 0, "position {p} was never written");
         mix(h, stored)
     })

@@ -3,12 +3,12 @@
 //! In: the rounds and what is known of the model. Out: a table or a JSON object with the same facts.
 //! Invariant: a figure is the median of the rounds, and a share the median of the shares within a round.
 
-use qwenc_abi::ModelInfo;
+use qwenc_abi::{KvType, ModelInfo};
 use serde_json::{json, Value};
 
 use super::{Lengths, Round};
-use crate::image::metadata::Model;
-use crate::machine::dot::Instruction;
+use crate::image::metadata::{Metadata, Predicted};
+use crate::machine::dot::{Instruction, Operands};
 use crate::machine::system;
 
 /// What a token costs.
@@ -16,31 +16,25 @@ use crate::machine::system;
 pub(super) struct Traffic {
     /// Bytes of weights that decode reads per token.
     weight_bytes: u64,
-    /// Whether an embedding of its own was subtracted, or there is none.
+    /// Whether an embedding of its own was left out, or there is none.
     exact: bool,
     /// Multiply-adds of a prefill token: parameters of the layers. `None` if unknown.
     multiply_adds: Option<u64>,
 }
 
 impl Traffic {
-    pub(super) fn of(info: &ModelInfo, m: &Model) -> Traffic {
+    pub(super) fn of(info: &ModelInfo, about: &Metadata) -> Traffic {
+        let m = &about.model;
         let embedding = u64::from(info.vocab_rows).saturating_mul(m.hidden);
         // One embedding, and a head like it if it is not shared: prefill runs the head once.
         let outside = embedding.saturating_mul(if m.tied { 1 } else { 2 });
         let multiply_adds = m.parameters.checked_sub(outside).filter(|&n| n > 0 && m.hidden > 0);
-        // Panels of 32 rows, as the logits' stride.
-        let packed = u64::from(info.logits_stride).saturating_mul(m.hidden);
-        let groups = packed.checked_div(m.group_size).unwrap_or(0);
-        let subtracted = match (m.tied, m.weight_type.as_str()) {
-            (true, _) => Some(0),
-            (false, "f32") => Some(packed.saturating_mul(4)),
-            (false, "bf16") => Some(packed.saturating_mul(2)),
-            (false, "int8") => Some(packed.saturating_add(groups.saturating_mul(4))),
-            _ => None,
-        };
-        let rest = subtracted.filter(|_| m.hidden > 0).and_then(|n| info.weights_bytes.checked_sub(n));
-        let weight_bytes = rest.unwrap_or(info.weights_bytes);
-        Traffic { weight_bytes, exact: rest.is_some(), multiply_adds }
+        // The compiler knows the packed matrices.
+        let known = about.predicted.as_ref().map(|p| p.decode_bytes);
+        let known = known.filter(|bytes| (1..=info.weights_bytes).contains(bytes));
+        let all = m.tied.then_some(info.weights_bytes);
+        let read = known.or(all);
+        Traffic { weight_bytes: read.unwrap_or(info.weights_bytes), exact: read.is_some(), multiply_adds }
     }
 }
 
@@ -49,8 +43,14 @@ pub(super) struct Report {
     pub(super) rounds: Vec<Round>,
     pub(super) lengths: Lengths,
     pub(super) threads: usize,
+    /// Sequences decoded together.
+    pub(super) batch: Option<usize>,
     pub(super) traffic: Traffic,
     pub(super) weight_type: String,
+    /// Forms in which a layer's inputs meet its weights; joined by `+`, empty when unknown.
+    pub(super) inputs: String,
+    pub(super) kv_type: KvType,
+    pub(super) predicted: Option<Predicted>,
     pub(super) isa: String,
     /// In bytes.
     pub(super) peak_memory: u64,
@@ -92,24 +92,63 @@ impl Report {
         self.lengths.start + self.lengths.new
     }
 
+    /// What the weights are multiplied as, where the processor can.
+    fn operands(&self) -> Operands {
+        match self.inputs.as_str() {
+            "bf16" if Instruction::best(Operands::Bf16).is_some() => Operands::Bf16,
+            "bf16" | "f32" | "" => Operands::F32,
+            _ => Operands::Int8,
+        }
+    }
+
+    /// Share of the machine's peak that prefill uses.
+    fn peak_share(&self) -> Option<f64> {
+        let operations = 2.0 * self.traffic.multiply_adds? as f64;
+        Some(
+            self.median(|r| {
+                operations * r.prefill_tok_s / 1e12 / r.tops(self.operands()).unwrap_or(f64::NAN)
+            }),
+        )
+    }
+
+    /// How many times as fast the batch is as one sequence.
+    fn batch_ratio(&self) -> Option<f64> {
+        self.batch.map(|_| self.median(|r| r.batch_tok_s.unwrap_or(f64::NAN) / r.decode_tok_s))
+    }
+
+    /// The median of a peak, where the machine has it.
+    fn peak(&self, operands: Operands) -> Option<f64> {
+        Instruction::best(operands).map(|_| self.median(|r| r.tops(operands).unwrap_or(f64::NAN)))
+    }
+
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let (prefill, decode) = (self.spread(|r| r.prefill_tok_s), self.spread(|r| r.decode_tok_s));
+        let batch = self.batch.map(|_| self.spread(|r| r.batch_tok_s.unwrap_or(f64::NAN)));
         json!({
             "prefill_tok_s": prefill.median,
-            "prefill_tok_s_min": prefill.min,
-            "prefill_tok_s_max": prefill.max,
+            "prefill_tok_s_spread": prefill.ends(),
             "decode_tok_s": decode.median,
-            "decode_tok_s_min": decode.min,
-            "decode_tok_s_max": decode.max,
+            "decode_tok_s_spread": decode.ends(),
             "first_token_ms": self.median(|r| r.first_token_ms),
+            "batch": self.batch,
+            "batch_decode_tok_s": batch.as_ref().map(|s| s.median),
+            "batch_decode_tok_s_spread": batch.as_ref().map(Spread::ends),
+            "batch_ratio": self.batch_ratio(),
+            "predicted_prefill_tok_s": self.predicted.as_ref().map(|p| p.prefill_tok_s),
+            "predicted_decode_tok_s": self.predicted.as_ref().map(|p| p.decode_tok_s),
             "weights_gb_s": self.median(|r| self.weights_gb_s(r)),
             "read_bandwidth_gb_s": self.median(|r| r.read_gb_s),
             "bandwidth_share": self.bandwidth_share(),
-            "dot_peak_tops": self.median(|r| r.dot_tops),
+            "dot_peak_tops": self.peak(Operands::Int8),
+            "bf16_peak_tflops": self.peak(Operands::Bf16),
+            "f32_peak_tflops": self.peak(Operands::F32),
+            "peak_share": self.peak_share(),
             "peak_memory_mb": megabytes(self.peak_memory),
             "isa": self.isa,
             "weight_type": self.weight_type,
+            "inputs": self.inputs,
+            "kv_type": self.kv_type.name(),
             "runs": self.rounds.len(),
             "prompt": self.lengths.prompt,
             "new": self.lengths.new,
@@ -121,58 +160,110 @@ impl Report {
     /// For people.
     pub(super) fn table(&self) -> String {
         let l = self.lengths;
+        let isa = if self.isa.is_empty() { "those of any x86-64" } else { &self.isa };
+        let mut rows = self.speeds();
+        rows.extend(self.limits());
+        rows.extend([
+            ("weights", format!("{}, inputs {}", self.weight_type, self.inputs)),
+            ("KV cache", self.kv_type.name().to_owned()),
+            ("instructions", isa.to_owned()),
+            ("threads", self.threads.to_string()),
+            ("context", format!("decode from position {} to {}", l.start, self.context())),
+            (
+                "peak memory",
+                format!("{:.1} MB resident, without batch and probes", megabytes(self.peak_memory)),
+            ),
+            (
+                "rounds",
+                format!(
+                    "{} after one to warm up; figures are medians (minimum to maximum)",
+                    self.rounds.len()
+                ),
+            ),
+        ]);
+        rows.iter().map(|(name, value)| format!("{name:<18}{value}\n")).collect()
+    }
+
+    /// Lines about the model.
+    fn speeds(&self) -> Vec<(&'static str, String)> {
+        let l = self.lengths;
         let rate = |s: Spread| format!("{:.1} tok/s ({:.1} to {:.1})", s.median, s.min, s.max);
+        let mut rows = vec![
+            ("prefill", format!("{}, {} tokens", rate(self.spread(|r| r.prefill_tok_s)), l.prompt)),
+            ("decode", format!("{}, {} tokens", rate(self.spread(|r| r.decode_tok_s)), l.new)),
+        ];
+        if let (Some(count), Some(ratio)) = (self.batch, self.batch_ratio()) {
+            let together = rate(self.spread(|r| r.batch_tok_s.unwrap_or(f64::NAN)));
+            let value = format!("{together}, {count} sequences together: {ratio:.2} times one");
+            rows.push(("decode, batch", value));
+        }
+        if let Some(p) = &self.predicted {
+            let (prefill, decode) = (p.prefill_tok_s, p.decode_tok_s);
+            let value = format!(
+                "prefill {prefill:.1} tok/s, decode {decode:.1} tok/s at position 0, on {}",
+                p.machine
+            );
+            rows.push(("predicted", value));
+        }
+        let first = self.median(|r| r.first_token_ms);
+        rows.push(("first token", format!("{first:.2} ms, prompt of {} tokens", l.first)));
+        rows
+    }
+
+    /// Lines about the machine, and how much of it the model uses.
+    fn limits(&self) -> Vec<(&'static str, String)> {
         let weights = if self.traffic.exact { "weights without an untied embedding" } else { "all weights" };
         let gb = self.traffic.weight_bytes as f64 / 1e9;
         let in_cache = system::cache_bytes().is_some_and(|bytes| self.traffic.weight_bytes < bytes);
         let cached = if in_cache { " (but these weights fit in the cache)" } else { "" };
-        let (end, runs) = (self.context(), self.rounds.len());
-        let isa = if self.isa.is_empty() { "those of any x86-64" } else { &self.isa };
-        let rows = [
-            ("prefill", format!("{}, {} tokens", rate(self.spread(|r| r.prefill_tok_s)), l.prompt)),
-            ("decode", format!("{}, {} tokens", rate(self.spread(|r| r.decode_tok_s)), l.new)),
-            (
-                "first token",
-                format!("{:.2} ms, prompt of {} tokens", self.median(|r| r.first_token_ms), l.first),
-            ),
+        let read = self.median(|r| self.weights_gb_s(r));
+        let used = percent(self.bandwidth_share());
+        let mut rows = vec![
             (
                 "weights read",
-                format!(
-                    "{:.2} GB/s in decode: {gb:.4} GB a token ({weights}; KV cache not counted)",
-                    self.median(|r| self.weights_gb_s(r))
-                ),
+                format!("{read:.2} GB/s in decode: {gb:.4} GB a token ({weights}; KV cache not counted)"),
             ),
             (
                 "read bandwidth",
-                format!(
-                    "{:.2} GB/s, of which decode uses {}{cached}",
-                    self.median(|r| r.read_gb_s),
-                    percent(self.bandwidth_share())
-                ),
+                format!("{:.2} GB/s, of which decode uses {used}{cached}", self.median(|r| r.read_gb_s)),
             ),
-            ("dot product peak", self.dot_line()),
-            ("weights", self.weight_type.clone()),
-            ("instructions", isa.to_owned()),
-            ("threads", self.threads.to_string()),
-            ("context", format!("decode from position {} to {end}", l.start)),
-            ("peak memory", format!("{:.1} MB resident, without the probes", megabytes(self.peak_memory))),
-            ("rounds", format!("{runs} after one to warm up; figures are medians (minimum to maximum)")),
         ];
-        rows.iter().map(|(name, value)| format!("{name:<18}{value}\n")).collect()
+        for operands in [Operands::Int8, Operands::Bf16, Operands::F32] {
+            rows.extend(self.peak_line(operands).map(|line| ("product peak", line)));
+        }
+        rows
     }
 
-    fn dot_line(&self) -> String {
-        let peak = self.median(|r| r.dot_tops);
-        let name = Instruction::best().name();
-        let share = self.traffic.multiply_adds.map(|n| {
-            let share = self.median(|r| 2.0 * n as f64 * r.prefill_tok_s / 1e12 / r.dot_tops);
+    fn peak_line(&self, operands: Operands) -> Option<String> {
+        let (peak, name) = (self.peak(operands)?, Instruction::best(operands)?.name());
+        let used = if operands == self.operands() {
+            self.traffic.multiply_adds.zip(self.peak_share())
+        } else {
+            None
+        };
+        let used = used.map(|(n, share)| {
+            let (share, millions) = (percent(share), n as f64 / 1e6);
             format!(
-                "; prefill does {}: 2 · {:.2} M parameters outside embedding and head · tok/s",
-                percent(share),
-                n as f64 / 1e6
+                "; prefill does {share}: 2 · {millions:.2} M parameters outside embedding and head · tok/s"
             )
         });
-        format!("{peak:.3} TOPS ({name}){}", share.unwrap_or_default())
+        Some(format!("{peak:.3} TOPS ({name}){}", used.unwrap_or_default()))
+    }
+}
+
+impl Spread {
+    fn ends(&self) -> [f64; 2] {
+        [self.min, self.max]
+    }
+}
+
+impl Round {
+    fn tops(&self, operands: Operands) -> Option<f64> {
+        match operands {
+            Operands::Int8 => self.int8_tops,
+            Operands::Bf16 => self.bf16_tops,
+            Operands::F32 => self.f32_tops,
+        }
     }
 }
 
@@ -187,6 +278,7 @@ fn megabytes(bytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::metadata::Model;
 
     extern "C" fn step(_: *const qwenc_abi::StepArgs, _: u64) {}
 
@@ -200,7 +292,7 @@ mod tests {
             reserved: 0,
             step,
             weights_bytes: 100_000,
-            kv_bytes_per_position: 64,
+            kv_bytes_per_position: [64, 32, 24],
             arena_counters: 0,
             arena_per_row: 0,
             arena_per_thread: 0,
@@ -211,24 +303,25 @@ mod tests {
 
     #[test]
     fn only_an_embedding_of_its_own_is_not_read() {
-        let of = |tied, weight_type: &str, hidden| {
-            let m =
-                Model { hidden, tied, weight_type: weight_type.into(), group_size: 64, ..Model::default() };
-            let t = Traffic::of(&info(), &m);
+        let of = |tied, decode_bytes: Option<u64>| {
+            let model = Model { hidden: 64, tied, ..Model::default() };
+            let predicted =
+                decode_bytes.map(|decode_bytes| Predicted { decode_bytes, ..Predicted::default() });
+            let t = Traffic::of(&info(), &Metadata { model, predicted, ..Metadata::default() });
             (t.weight_bytes, t.exact)
         };
-        assert_eq!(of(true, "bf16", 64), (100_000, true));
-        assert_eq!(of(false, "bf16", 64), (100_000 - 32 * 64 * 2, true));
-        assert_eq!(of(false, "int8", 64), (100_000 - 32 * 64 - 32 * 4, true));
-        assert_eq!(of(false, "bf16", 0), (100_000, false));
-        assert_eq!(of(false, "odd", 64), (100_000, false));
+        assert_eq!(of(false, Some(90_000)), (90_000, true));
+        assert_eq!(of(true, None), (100_000, true));
+        assert_eq!(of(false, None), (100_000, false));
+        assert_eq!(of(false, Some(0)), (100_000, false));
+        assert_eq!(of(false, Some(100_001)), (100_000, false));
     }
 
     #[test]
     fn prefill_counts_what_runs_for_every_token() {
         let of = |tied, parameters| {
-            let m = Model { hidden: 64, tied, parameters, ..Model::default() };
-            Traffic::of(&info(), &m).multiply_adds
+            let model = Model { hidden: 64, tied, parameters, ..Model::default() };
+            Traffic::of(&info(), &Metadata { model, ..Metadata::default() }).multiply_adds
         };
         assert_eq!(of(true, 20 * 64 + 9), Some(9));
         assert_eq!(of(false, 2 * 20 * 64 + 9), Some(9));

@@ -1,0 +1,189 @@
+//! Generated code against the interpreter: odd shapes, all types of weights, inputs and caches, all CPU
+//! levels that this machine can run; and bit for bit the same in any company.
+
+#![allow(clippy::unwrap_used)]
+
+mod loaded;
+mod model;
+
+use loaded::{Caches, Loaded, Runner};
+use model::{graph, Random, Shape, ODD, ODDER};
+use qwenc_abi::KvType;
+use qwenc_ir::interp::{Interpreter, Precision};
+use qwenc_ir::{Checked, DType, ScaleType};
+use qwenc_llvm::Cpu;
+use qwenc_plan::{lower, Activations, Options, Plan};
+
+/// Squared error over squared size.
+fn nmse(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let error: f64 = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+    error / expected.iter().map(|b| b * b).sum::<f64>()
+}
+
+fn tokens(n: usize, vocab: u32) -> Vec<u32> {
+    (0..n as u32).map(|i| (i * 7919 + 13) % vocab).collect()
+}
+
+/// CPU levels that this machine runs.
+fn cpus() -> Vec<&'static str> {
+    let native = Cpu::named("native").unwrap();
+    let runs = |name: &&str| Cpu::named(name).unwrap().features().iter().all(|f| native.has(f));
+    let all = ["x86-64", "x86-64-v3", "alderlake", "x86-64-v4", "icelake-server", "cooperlake"];
+    all.into_iter().filter(runs).collect()
+}
+
+/// One sequence's logits, fed in the given chunks.
+fn logits(loaded: &Loaded, kv: KvType, tokens: &[u32], chunks: &[usize], threads: usize) -> Vec<f32> {
+    let mut runner = Runner::new(loaded, *chunks.iter().max().unwrap(), threads);
+    let mut caches = Caches::new(loaded, kv, 1, tokens.len());
+    let (mut out, mut at) = (Vec::new(), 0);
+    for &n in chunks {
+        let rows: Vec<_> = (at..at + n).map(|i| (tokens[i], i, 0)).collect();
+        out.extend(runner.step(&rows, &mut caches).into_iter().flatten());
+        at += n;
+    }
+    assert_eq!(at, tokens.len());
+    out
+}
+
+fn assert_same(what: &str, a: &[f32], b: &[f32]) {
+    let differs = a.iter().zip(b).position(|(a, b)| a.to_bits() != b.to_bits());
+    assert_eq!(differs.map(|i| (i, a[i], b[i])), None, "{what}");
+    assert_eq!(a.len(), b.len(), "{what}");
+}
+
+/// What a kernel is compiled for, and how far its logits may be from the interpreter's: the interpreter has the
+/// same weights, so that is the inputs' rounding alone.
+#[derive(Clone, Copy)]
+struct Case {
+    dtype: DType,
+    activations: Activations,
+    tolerance: f64,
+}
+
+impl Case {
+    fn plan(self, shape: Shape) -> Checked<Plan> {
+        let options = Options { activations: self.activations, ..Options::default() };
+        lower(&graph(shape, self.dtype), &options).unwrap()
+    }
+
+    /// Against the interpreter in f64 on every CPU, and the same over chunks and threads.
+    fn check(self, shape: Shape) {
+        let plan = self.plan(shape);
+        let tokens = tokens(37, shape.vocab);
+        let graph = graph(shape, self.dtype);
+        let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
+        let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
+        for cpu in cpus() {
+            let loaded = Loaded::of(&plan, cpu, &Random);
+            let name = format!("{cpu} {} {:?}", self.dtype, self.activations);
+            let one_by_one = logits(&loaded, KvType::F32, &tokens, &[1; 37], 1);
+            let error = nmse(&one_by_one, &expected);
+            println!("{name}: NMSE {error:.2e}");
+            assert!(error <= self.tolerance, "{name}: NMSE {error:.2e} > {:.0e}", self.tolerance);
+            let ways: [(&[usize], usize); 4] =
+                [(&[37], 1), (&[37], 3), (&[1, 2, 7, 13, 14], 2), (&[16, 21], 5)];
+            for (chunks, threads) in ways {
+                let other = logits(&loaded, KvType::F32, &tokens, chunks, threads);
+                assert_same(&format!("{name}: {threads} threads, chunks {chunks:?}"), &one_by_one, &other);
+            }
+        }
+    }
+}
+
+const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
+const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
+
+#[test]
+fn f32_weights() {
+    for shape in [ODD, ODDER] {
+        Case { dtype: DType::F32, activations: Activations::Default, tolerance: 1e-11 }.check(shape);
+    }
+}
+
+#[test]
+fn bf16_weights() {
+    for shape in [ODD, ODDER] {
+        Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 1e-11 }.check(shape);
+        Case { dtype: DType::Bf16, activations: Activations::Bf16, tolerance: 1e-4 }.check(shape);
+    }
+}
+
+#[test]
+fn int8_weights() {
+    for shape in [ODD, ODDER] {
+        Case { dtype: I8, activations: Activations::F32, tolerance: 1e-7 }.check(shape);
+        Case { dtype: I8, activations: Activations::Default, tolerance: 5e-4 }.check(shape);
+        Case { dtype: I8, activations: Activations::Int8, tolerance: 1e-3 }.check(shape);
+    }
+    let halves = DType::I8 { group: 32, scales: ScaleType::F16 };
+    Case { dtype: halves, activations: Activations::Default, tolerance: 5e-4 }.check(ODD);
+    let sevens = DType::I8 { group: 7, scales: ScaleType::F32 };
+    Case { dtype: sevens, activations: Activations::F32, tolerance: 1e-7 }.check(ODDER);
+}
+
+#[test]
+fn int4_weights() {
+    for shape in [ODD, ODDER] {
+        Case { dtype: I4, activations: Activations::Default, tolerance: 1e-3 }.check(shape);
+    }
+    let twenties = DType::I4 { group: 20, scales: ScaleType::F32 };
+    Case { dtype: twenties, activations: Activations::Default, tolerance: 1e-3 }.check(ODDER);
+}
+
+/// Every type of weights and inputs that has kernels of its own.
+const KINDS: [(DType, Activations); 6] = [
+    (DType::F32, Activations::Default),
+    (DType::Bf16, Activations::Default),
+    (DType::Bf16, Activations::Bf16),
+    (I8, Activations::Default),
+    (I8, Activations::Int8),
+    (I4, Activations::Default),
+];
+
+#[test]
+fn any_number_of_tokens_at_once() {
+    let tokens = tokens(513, ODD.vocab);
+    for (dtype, activations) in KINDS {
+        let plan = Case { dtype, activations, tolerance: 0.0 }.plan(ODD);
+        let loaded = Loaded::of(&plan, "native", &Random);
+        for kv in KvType::ALL {
+            let whole = logits(&loaded, kv, &tokens, &[513], 2);
+            for n in [1, 2, 7, 64] {
+                let mut chunks = vec![n; 513 / n];
+                chunks.extend([513 % n].into_iter().filter(|&rest| rest > 0));
+                let other = logits(&loaded, kv, &tokens, &chunks, 1);
+                assert_same(&format!("{dtype} {activations:?} {kv:?}, {n} at once"), &whole, &other);
+            }
+        }
+    }
+}
+
+/// Sequences of different lengths decoded together, one leaving after the other.
+#[test]
+fn in_any_company() {
+    let lengths = [37, 5, 21, 16, 1, 30, 33, 2, 19];
+    let sequences: Vec<Vec<u32>> =
+        lengths.iter().enumerate().map(|(i, &n)| tokens(n + i, ODD.vocab)[i..].to_vec()).collect();
+    for (dtype, activations) in KINDS {
+        let plan = Case { dtype, activations, tolerance: 0.0 }.plan(ODD);
+        let loaded = Loaded::of(&plan, "native", &Random);
+        for kv in KvType::ALL {
+            let mut runner = Runner::new(&loaded, lengths.len(), 2);
+            let mut caches = Caches::new(&loaded, kv, lengths.len(), 37);
+            let mut together = vec![Vec::new(); lengths.len()];
+            for position in 0..37 {
+                let token = |(s, line): (usize, &Vec<u32>)| line.get(position).map(|&t| (t, position, s));
+                let rows: Vec<_> = sequences.iter().enumerate().filter_map(token).collect();
+                for (row, line) in rows.iter().zip(runner.step(&rows, &mut caches)) {
+                    together[row.2].extend(line);
+                }
+            }
+            for (sequence, together) in sequences.iter().zip(&together) {
+                let alone = logits(&loaded, kv, sequence, &[sequence.len()], 1);
+                assert_same(&format!("{dtype} {activations:?} {kv:?}"), &alone, together);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+"""A checkpoint folder of random weights in the shape of a Qwen3 model.
+
+In: the name of a shape and a folder. Out: config.json and model.safetensors (bf16) in it. The same shape
+gives the same bytes. There is no tokenizer: such a model is fed token ids.
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+SEED = 20260101
+STD = 0.02
+
+# (layers, hidden, intermediate, heads, kv heads, head_dim, vocabulary rows, positions); heads are tied to
+# the embedding in all of them.
+SHAPES = {
+    "tiny": (4, 256, 512, 4, 2, 64, 2048, 16384),
+    "0.6b": (28, 1024, 3072, 16, 8, 128, 151936, 40960),
+    "1.7b": (28, 2048, 6144, 16, 8, 128, 151936, 40960),
+    "4b": (36, 2560, 9728, 32, 8, 128, 151936, 40960),
+}
+
+
+def config(shape):
+    """config.json as Hugging Face has it."""
+    layers, hidden, intermediate, heads, kv_heads, head_dim, rows, positions = SHAPES[shape]
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": rows,
+        "max_position_embeddings": positions,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "eos_token_id": rows - 1,
+    }
+
+
+def tensors(shape):
+    """(name, shape) of every tensor, in the order of the file."""
+    layers, hidden, intermediate, heads, kv_heads, head_dim, rows, _ = SHAPES[shape]
+    yield "model.embed_tokens.weight", (rows, hidden)
+    for layer in range(layers):
+        at = f"model.layers.{layer}."
+        yield at + "input_layernorm.weight", (hidden,)
+        yield at + "self_attn.q_proj.weight", (heads * head_dim, hidden)
+        yield at + "self_attn.k_proj.weight", (kv_heads * head_dim, hidden)
+        yield at + "self_attn.v_proj.weight", (kv_heads * head_dim, hidden)
+        yield at + "self_attn.q_norm.weight", (head_dim,)
+        yield at + "self_attn.k_norm.weight", (head_dim,)
+        yield at + "self_attn.o_proj.weight", (hidden, heads * head_dim)
+        yield at + "post_attention_layernorm.weight", (hidden,)
+        yield at + "mlp.gate_proj.weight", (intermediate, hidden)
+        yield at + "mlp.up_proj.weight", (intermediate, hidden)
+        yield at + "mlp.down_proj.weight", (hidden, intermediate)
+    yield "model.norm.weight", (hidden,)
+
+
+def bf16(values):
+    """Bit patterns, rounded to the nearest, ties to even."""
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+
+
+def write(shape, folder):
+    """Writes both files, the weights under a temporary name first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header, at = {}, 0
+    for name, dims in tensors(shape):
+        size = 2 * int(np.prod(dims))
+        header[name] = {"dtype": "BF16", "shape": list(dims), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    rng = np.random.default_rng(SEED)
+    part = folder / "model.safetensors.part"
+    with open(part, "wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for _, dims in tensors(shape):
+            values = rng.standard_normal(dims, np.float32) * np.float32(STD)
+            # Norm gains stand around 1.
+            out.write(bf16(values + 1 if len(dims) == 1 else values).tobytes())
+    (folder / "config.json").write_text(json.dumps(config(shape), indent=1))
+    part.rename(folder / "model.safetensors")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("folder", type=pathlib.Path)
+    arguments = parser.parse_args()
+    if not (arguments.folder / "model.safetensors").exists():
+        write(arguments.shape, arguments.folder)

@@ -1,0 +1,40 @@
+//! What the compiler predicts, as a user and the executable see it.
+
+use qwenc_tests::program::{qwenc, run};
+use qwenc_tests::variants::{executable_for, folder};
+use serde_json::Value;
+
+/// A named CPU is predicted alike on every machine.
+#[test]
+fn explain_ends_with_it() {
+    let output = folder().join("plan");
+    let args =
+        ["compile", "sample", "--quant", "int8", "--cpu", "znver5", "--explain", "--emit", "plan", "-o"];
+    let said = run(qwenc(&args).arg(&output)).ok();
+    let (_, predicted) = said.split_once("\npredicted, ").unwrap();
+    insta::assert_snapshot!(predicted);
+}
+
+/// The sample has 4 layers of hidden 128, intermediate 384, 4 heads of 64, half as many for keys and for values,
+/// and 2048 rows of a tied vocabulary, which decode reads as the head. In bf16 that is 2 bytes a weight.
+#[test]
+fn executables_carry_it() {
+    let (qkv, o, gate_up, down) = (512 * 128, 128 * 256, 768 * 128, 128 * 384);
+    let weights = 4 * (qkv + o + gate_up + down) + 2048 * 128;
+    // Products of q, and sums of values, over the one position.
+    let attention = 4 * 4 * (4 * 64);
+    let file = std::fs::read(executable_for("sample", "bf16", "x86-64-v3")).unwrap();
+    let key = b"\"predicted\":";
+    let at = file.windows(key.len()).rposition(|w| w == key).unwrap() + key.len();
+    let mut values = serde_json::Deserializer::from_slice(&file[at..]).into_iter::<Value>();
+    let predicted = values.next().unwrap().unwrap();
+    assert_eq!(predicted["decode_bytes"], 2 * weights, "{predicted}");
+    assert_eq!(predicted["decode_ops"], 2 * weights + attention, "{predicted}");
+    let prompt_attention = attention * 513 / 2;
+    let prefill = (2 * (weights - 2048 * 128)) + prompt_attention + 2 * 2048 * 128 / 512;
+    assert_eq!(predicted["prefill_ops_per_token"], prefill, "{predicted}");
+    assert!(predicted["machine"].as_str().unwrap().starts_with("x86-64-v3, 8 cores (AVX2, estimated)"));
+    for rate in ["decode_tok_s", "prefill_tok_s"] {
+        assert!(predicted[rate].as_f64().is_some_and(|r| r > 0.0 && r.is_finite()), "{predicted}");
+    }
+}
