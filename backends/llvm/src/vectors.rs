@@ -7,7 +7,10 @@ use inkwell::types::VectorType;
 use inkwell::values::{BasicValue, BasicValueEnum};
 use inkwell::FloatPredicate;
 
+use qwenc_plan::LANES;
+
 use crate::builder::{built, Any, Code, Float, Int, Ptr, Vector};
+use crate::cpu::BF16;
 
 impl<'c> Code<'c, '_> {
     // Floats; vectors.
@@ -86,9 +89,14 @@ impl<'c> Code<'c, '_> {
         self.bits(self.shl_vec(wide, self.ints(self.i32(), 16, lanes)), self.vec_f32(lanes))
     }
 
-    /// f32 to bf16 as i16, to nearest and ties to even.
+    /// f32 to bf16 as i16, to nearest and ties to even. Where an instruction does it, numbers too small for a
+    /// normal f32 become zero.
     pub fn to_bf16(&self, x: Vector<'c>) -> Vector<'c> {
         let lanes = x.get_type().get_size();
+        if self.cpu.has(BF16) && lanes == LANES {
+            let rounded = self.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", &[], &[x.into()]);
+            return self.bits(rounded, self.i16().vec_type(lanes));
+        }
         let number = |n: u64| self.ints(self.i32(), n, lanes);
         let bits = self.bits(x, self.vec_i32(lanes));
         let odd = self.and_vec(self.lshr_vec(bits, number(16)), number(1));

@@ -179,7 +179,7 @@ fn what_enters_the_block_lives_through_it() {
     assert!(matches!(&e, PlanError::Lifetime { used: (0, 6), .. }), "{e}");
 }
 
-/// Attention after the linear that reads its result; q lives one kernel longer for it.
+/// Attention after the linear that reads its result; q lives one kernel longer for it, parts with it.
 #[test]
 fn nothing_is_read_before_it_is_written() {
     let (attention, linear, q) = (line("f32", "k3 "), line("f32", "k4 "), line("f32", "buffer b2"));
@@ -187,6 +187,8 @@ fn nothing_is_read_before_it_is_written() {
     let text = plan("f32", &NO_BIAS).to_string();
     let text = text.replace(&format!("{attention}\n{linear}\n"), &swapped);
     let text = text.replace(&q, &q.replace("live=1..3", "live=1..4"));
+    let parts = line("f32", "buffer b6");
+    let text = text.replace(&parts, &parts.replace("live=3..3", "live=4..4"));
     let e = Checked::of(parse(&text).expect("the text parses")).expect_err("k3 reads what k4 writes");
     assert_eq!(e.to_string(), "k3 reads b5 before anything wrote it");
 }

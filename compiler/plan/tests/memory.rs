@@ -25,7 +25,7 @@ fn kernel(line: &str) -> Kernel {
         let ids = value.split(',').filter_map(|b| b.strip_prefix('b')?.parse::<usize>().ok());
         for id in ids {
             match (name.as_str(), key) {
-                ("embed", _) | (_, "out" | "prepared") => writes.push(id),
+                ("embed", _) | (_, "out" | "prepared" | "parts") => writes.push(id),
                 // q is rotated in place.
                 (_, "qkv") => {
                     reads.push(id);

@@ -197,7 +197,8 @@ pub struct Compile {
     /// Where the weights go
     #[arg(long = "weights", value_enum, default_value = "embed")]
     pub place: WeightsPlace,
-    /// What the executable's KV cache stores unless it is told otherwise [default: f32 for f32 weights, else bf16]
+    /// What the executable's KV cache stores unless it is told otherwise [default: bf16 for int8 and int4
+    /// weights, else f32]
     #[arg(long, value_name = "TYPE", value_enum)]
     pub kv_type: Option<KvName>,
     /// Precision of the inputs of matrix products [default: f32; with int8 weights 16 bits, but int8 in the MLP;

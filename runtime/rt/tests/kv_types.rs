@@ -49,7 +49,7 @@ fn logits_are_for_comparison() {
 fn info_shows_the_type_and_what_it_needs() {
     let e = compiled_for(&json!("bf16"));
     let memory = |flags: &[&str]| {
-        let shown = e.run(&[&["info", "--json", "--context", "16"], flags].concat()).ok();
+        let shown = e.run(&[&["info", "--json", "--context", "32"], flags].concat()).ok();
         let mut facts: Value = serde_json::from_str(&shown).unwrap();
         facts["memory_bytes"].take()
     };
@@ -57,7 +57,7 @@ fn info_shows_the_type_and_what_it_needs() {
         [(&[][..], "bf16", 32), (&["--kv-type", "f32"], "f32", 64), (&["--kv-type", "int8"], "int8", 24)]
     {
         let m = memory(flags);
-        assert_eq!((&m["kv_type"], &m["kv_at_context"]), (&json!(ty), &json!(16 * per_position)));
+        assert_eq!((&m["kv_type"], &m["kv_at_context"]), (&json!(ty), &json!(32 * per_position)));
         assert_eq!(m["kv_per_1024_tokens"], 1024 * per_position);
     }
     assert!(e.run(&["info"]).ok().contains("bf16, 0.0 MiB per 1024 tokens"));

@@ -17,10 +17,11 @@ pub fn chosen(flag: Option<KvType>, metadata: &Metadata) -> Result<KvType> {
     }
 }
 
-/// What a model with weights of this type uses when nobody says: f32 keeps what f32 weights are for.
+/// What a model with weights of this type uses when nobody says: a rounded cache where the weights are more
+/// rounded still, so that exact weights keep their exact answers.
 fn usual(weight_type: &str) -> KvType {
     match weight_type {
-        "bf16" | "int8" | "int4" => KvType::Bf16,
+        "int8" | "int4" => KvType::Bf16,
         _ => KvType::F32,
     }
 }
