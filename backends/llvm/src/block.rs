@@ -10,7 +10,7 @@ use crate::builder::{Code, Int, Near, Ptr};
 use crate::tile::{Loop, PREFETCH_TILE, SUMS_BYTES};
 
 /// Bytes of weights that stay in the first-level cache.
-const RANGE_BYTES: u64 = 16 << 10;
+const RANGE_BYTES: u64 = 18 << 10;
 /// Bytes of inputs that stay in the second-level cache.
 const INPUT_BYTES: u64 = 256 << 10;
 /// Most tokens of a block: their sums pass through the first-level cache with every range.

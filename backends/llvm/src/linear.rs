@@ -62,7 +62,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
 
 /// Panels that a thread takes at once when there are many tokens, in bytes: with as many bytes of inputs
 /// they go through its second-level cache.
-const BLOCK_BYTES: u64 = 256 << 10;
+const BLOCK_BYTES: u64 = 768 << 10;
 /// Weights that a thread takes at once when there are few tokens: enough to stream, little enough to share
 /// out evenly.
 const STREAM_BYTES: u64 = 96 << 10;

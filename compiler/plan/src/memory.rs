@@ -13,9 +13,11 @@ use crate::segment::{SegmentId, PANEL_ROWS};
 const PAGE: u64 = 4096;
 const ALIGN: u64 = 128;
 
-/// A buffer of f32 rows, one per token; rows are padded to whole panels.
+/// A buffer of f32 rows, one per token; rows are padded to whole panels, and not a multiple of a page apart,
+/// where the same columns of all rows would share a set of the first-level cache.
 pub(crate) fn step_buffer(plan: &mut Plan, name: &str, width: u32) -> BufferId {
-    let row_bytes = 4 * round_up(u64::from(width), u64::from(PANEL_ROWS));
+    let whole = 4 * round_up(u64::from(width), u64::from(PANEL_ROWS));
+    let row_bytes = if whole.is_multiple_of(PAGE) { whole + ALIGN } else { whole };
     add(plan, name, width, row_bytes, Rows::Step)
 }
 

@@ -13,7 +13,7 @@ use crate::threads::cores::Placement;
 use crate::threads::pool::Pool;
 
 /// Rows of the largest step when nobody says.
-pub const DEFAULT_CHUNK: usize = 256;
+pub const DEFAULT_CHUNK: usize = 512;
 
 /// A model ready to run.
 pub struct Engine<'m> {
