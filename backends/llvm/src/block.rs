@@ -4,10 +4,11 @@
 //! steps that fit in the first-level cache beside the inputs of a tile; each range meets all tiles of the
 //! block before the next one begins.
 
+use inkwell::IntPredicate;
 use qwenc_plan::LANES;
 
-use crate::builder::{Code, Int, Near, Ptr};
-use crate::tile::{Loop, PREFETCH_TILE, SUMS_BYTES};
+use crate::builder::{Code, Int, Ptr};
+use crate::tile::{Ahead, Loop, SUMS_BYTES};
 
 /// Bytes of weights that stay in the first-level cache.
 const RANGE_BYTES: u64 = 18 << 10;
@@ -59,11 +60,10 @@ impl Block {
         c.for_each(c.int(0), steps, self.range, |start| {
             let end = c.min(c.add(start, c.int(self.range)), steps);
             self.each_tile(c, count, |first, n| {
-                if n as usize > PREFETCH_TILE {
-                    self.fetch_ahead(c, inner, panel, start, first, n);
-                }
+                let is_first = c.cmp(IntPredicate::EQ, first, c.int(0));
+                let ahead = Ahead::of(c, n, is_first, self.panel_bytes);
                 let (x, sums) = rows(first, n);
-                inner.add(c, panel, &x, (start, end), &sums);
+                inner.add(c, panel, &x, (start, end, ahead), &sums);
             });
         });
         if inner.has_rest() {
@@ -81,21 +81,5 @@ impl Block {
             c.for_each(first, whole, n, |first| body(first, n));
             whole
         });
-    }
-
-    /// Asks for this tile's part of the range's weights in the next panel.
-    fn fetch_ahead<'c>(
-        &self,
-        c: &Code<'c, '_>,
-        inner: &Loop,
-        panel: Ptr<'c>,
-        start: Int<'c>,
-        first: Int<'c>,
-        n: u64,
-    ) {
-        let lines = (self.range * inner.step_bytes() * n).div_ceil(64 * self.tokens);
-        let next = c.at(c.plus(panel, self.panel_bytes), c.times(start, inner.step_bytes()));
-        let slice = c.at(next, c.times(c.div(first, c.int(n)), 64 * lines));
-        (0..lines).for_each(|line| c.prefetch(c.plus(slice, 64 * line), Near::Second));
     }
 }

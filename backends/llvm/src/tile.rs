@@ -6,17 +6,42 @@
 
 use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
 
-use crate::builder::{Any, Code, Int, Ptr, Vector};
+use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
 use crate::tile_int::Quantised;
 use crate::{tile_bf16, tile_float, tile_int};
 
-/// How far ahead of the inner loop weights are fetched, in bytes: hardware prefetchers stop at the end
-/// of a 4 KiB page.
-pub(crate) const PREFETCH: u64 = 4096;
-/// Largest tile that fetches ahead: with few tokens a panel comes from memory, with many from cache.
-pub(crate) const PREFETCH_TILE: usize = 4;
+/// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
+pub(crate) const STREAM_TILE: usize = 4;
+/// How far ahead of the inner loop a small tile fetches, in bytes: hardware prefetchers stop at the end of a
+/// 4 KiB page.
+const STREAM_AHEAD: u64 = 4096;
 /// Bytes of a token's sums: one of f32 per row of the panel.
 pub(crate) const SUMS_BYTES: u64 = 4 * PANEL_ROWS as u64;
+
+/// Which weights a tile asks for while it multiplies others: those so many bytes further on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'c> {
+    bytes: Int<'c>,
+    near: Near,
+}
+
+impl<'c> Ahead<'c> {
+    /// For a tile of `tokens`, the first of its block or not. A large one asks for the same part of the next
+    /// panel; all tiles after it would ask again, and fetch what they have.
+    pub fn of(c: &Code<'c, '_>, tokens: u64, is_first: Int<'c>, panel_bytes: u64) -> Ahead<'c> {
+        if tokens as usize <= STREAM_TILE {
+            return Ahead { bytes: c.int(STREAM_AHEAD), near: Near::First };
+        }
+        Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)), near: Near::Second }
+    }
+
+    /// Two lines, as they lie after `weights`.
+    pub fn fetch(self, c: &Code<'c, '_>, weights: Ptr<'c>) {
+        let at = c.at(weights, self.bytes);
+        c.prefetch(at, self.near);
+        c.prefetch(c.plus(at, 64), self.near);
+    }
+}
 
 /// The inner loop of a linear.
 pub(crate) enum Loop<'a> {
@@ -77,9 +102,10 @@ impl<'a> Loop<'a> {
         c: &Code<'c, '_>,
         panel: Ptr<'c>,
         x: &[Ptr<'c>],
-        range: (Int<'c>, Int<'c>),
+        (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
         sums: &[Ptr<'c>],
     ) {
+        let range = (start, end, ahead);
         match self {
             Loop::Int(q) => tile_int::emit(c, q, panel, x, range, sums),
             Loop::Bf16(_) => held(c, sums, |sums| tile_bf16::emit(c, panel, x, range, sums)),

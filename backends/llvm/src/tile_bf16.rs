@@ -6,9 +6,9 @@
 use inkwell::types::VectorType;
 use qwenc_plan::{Segment, LANES, PANEL_ROWS};
 
-use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
+use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cpu::BF16;
-use crate::tile::{vectors, PREFETCH, PREFETCH_TILE};
+use crate::tile::{vectors, Ahead};
 
 /// Pairs of inputs in a step, so that the loop's counter costs little.
 const PAIRS: u64 = 4;
@@ -29,12 +29,13 @@ pub(crate) fn emit<'c>(
     c: &Code<'c, '_>,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
-    (start, end): (Int<'c>, Int<'c>),
+    (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     c.fold(start, end, 1, sums, |step, sums| {
         let first = c.times(step, PAIRS);
-        (0..PAIRS).fold(sums.to_vec(), |sums, i| pair(c, panel, x, c.add(first, c.int(i)), &sums))
+        (0..PAIRS)
+            .fold(sums.to_vec(), |sums, i| pair(c, panel, x, (c.add(first, c.int(i)), Some(ahead)), &sums))
     })
 }
 
@@ -46,21 +47,20 @@ pub(crate) fn emit_rest<'c>(
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let pairs = PAIRS * steps(s)..u64::from(s.cols).div_ceil(2);
-    pairs.fold(sums.to_vec(), |sums, i| pair(c, panel, x, c.int(i), &sums))
+    pairs.fold(sums.to_vec(), |sums, i| pair(c, panel, x, (c.int(i), None), &sums))
 }
 
 fn pair<'c>(
     c: &Code<'c, '_>,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
-    pair: Int<'c>,
+    (pair, ahead): (Int<'c>, Option<Ahead<'c>>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let mut sums = vectors(sums);
     let weights = c.at(panel, c.times(pair, PAIR_BYTES));
-    if x.len() <= PREFETCH_TILE {
-        c.prefetch(c.plus(weights, PREFETCH), Near::First);
-        c.prefetch(c.plus(weights, PREFETCH + 64), Near::First);
+    if let Some(ahead) = ahead {
+        ahead.fetch(c, weights);
     }
     let halves = [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(weights, half), 64));
     for (t, row) in x.iter().enumerate() {

@@ -7,8 +7,8 @@
 use qwenc_ir::DType;
 use qwenc_plan::{Segment, LANES, PANEL_ROWS};
 
-use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
-use crate::tile::{vectors, PREFETCH, PREFETCH_TILE};
+use crate::builder::{Any, Code, Int, Ptr, Vector};
+use crate::tile::{vectors, Ahead};
 
 /// Reads of 128 bytes of weights in a step, so that the loop's counter costs little.
 const READS: u64 = 4;
@@ -38,12 +38,13 @@ pub(crate) fn emit<'c>(
     s: &Segment,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
-    (start, end): (Int<'c>, Int<'c>),
+    (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     c.fold(start, end, 1, sums, |step, sums| {
         let first = c.times(step, READS);
-        let read = |sums: Vec<Any<'c>>, i| one_read(c, s, panel, x, c.add(first, c.int(i)), &sums);
+        let read =
+            |sums: Vec<Any<'c>>, i| one_read(c, s, panel, x, (c.add(first, c.int(i)), Some(ahead)), &sums);
         (0..READS).fold(sums.to_vec(), read)
     })
 }
@@ -56,7 +57,7 @@ pub(crate) fn emit_rest<'c>(
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let reads = READS * steps(s)..u64::from(s.cols).div_ceil(inputs_per_read(s));
-    reads.fold(sums.to_vec(), |sums, i| one_read(c, s, panel, x, c.int(i), &sums))
+    reads.fold(sums.to_vec(), |sums, i| one_read(c, s, panel, x, (c.int(i), None), &sums))
 }
 
 fn one_read<'c>(
@@ -64,15 +65,14 @@ fn one_read<'c>(
     s: &Segment,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
-    read: Int<'c>,
+    (read, ahead): (Int<'c>, Option<Ahead<'c>>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let mut sums = vectors(sums);
     let weights = c.at(panel, c.times(read, READ_BYTES));
     let inputs = c.times(read, 4 * inputs_per_read(s));
-    if x.len() <= PREFETCH_TILE {
-        c.prefetch(c.plus(weights, PREFETCH), Near::First);
-        c.prefetch(c.plus(weights, PREFETCH + 64), Near::First);
+    if let Some(ahead) = ahead {
+        ahead.fetch(c, weights);
     }
     let halves: Vec<Vec<Vector>> =
         (0..2).map(|half| input_columns(c, s, c.plus(weights, 64 * half))).collect();

@@ -8,9 +8,9 @@
 use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
-use crate::builder::{Any, Code, Float, Int, Near, Ptr, Vector};
+use crate::builder::{Any, Code, Float, Int, Ptr, Vector};
 use crate::dot::{dot4, keeps_bias, Bytes};
-use crate::tile::{self, vectors, PREFETCH, PREFETCH_TILE};
+use crate::tile::{self, vectors, Ahead, STREAM_TILE};
 
 /// Bytes of weights that one dot product of a panel takes: a quad of inputs of 32 rows.
 const QUAD: u64 = 4 * PANEL_ROWS as u64;
@@ -121,12 +121,11 @@ impl<'a> Quantised<'a> {
         c: &Code<'c, '_>,
         weights: Ptr<'c>,
         unit: Int<'c>,
-        fetch: bool,
+        ahead: Option<Ahead<'c>>,
     ) -> Vec<[Vector<'c>; 2]> {
         let at = c.at(weights, c.times(unit, QUAD));
-        if fetch {
-            c.prefetch(c.plus(at, PREFETCH), Near::First);
-            c.prefetch(c.plus(at, PREFETCH + 64), Near::First);
+        if let Some(ahead) = ahead {
+            ahead.fetch(c, at);
         }
         let words = [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64));
         match self.bytes {
@@ -145,13 +144,14 @@ pub(crate) fn emit<'c>(
     q: &Quantised,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
-    (start, end): (Int<'c>, Int<'c>),
+    (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Ptr<'c>],
 ) {
-    if x.len() > PREFETCH_TILE {
+    let group = |g: Int<'c>| (g, q.group, Some(ahead));
+    if x.len() > STREAM_TILE {
         // Registers are for the dot products of a group; the sums stay where they are.
         return c.for_each(start, end, 1, |g| {
-            add_group(c, q, panel, x, (g, q.group), &mut |i, dot, scale| {
+            add_group(c, q, panel, x, group(g), &mut |i, dot, scale| {
                 let at = c.plus(sums[i / 2], 64 * (i as u64 % 2));
                 c.store(at, c.fma(dot, scale, c.load_vec(c.vec_f32(LANES), at, 64)), 64);
             });
@@ -160,7 +160,7 @@ pub(crate) fn emit<'c>(
     tile::held(c, sums, |before| {
         c.fold(start, end, 1, before, |g, before| {
             let mut sums = vectors(before);
-            add_group(c, q, panel, x, (g, q.group), &mut |i, dot, scale| {
+            add_group(c, q, panel, x, group(g), &mut |i, dot, scale| {
                 sums[i] = c.fma(dot, scale, sums[i]);
             });
             sums.into_iter().map(Into::into).collect()
@@ -176,7 +176,7 @@ pub(crate) fn emit_rest<'c>(
     x: &[Ptr<'c>],
     sums: &[Ptr<'c>],
 ) {
-    let last = (c.int(q.cols() / q.group), q.cols() % q.group);
+    let last = (c.int(q.cols() / q.group), q.cols() % q.group, None);
     tile::held(c, sums, |before| {
         let mut sums = vectors(before);
         add_group(c, q, panel, x, last, &mut |i, dot, scale| sums[i] = c.fma(dot, scale, sums[i]));
@@ -190,7 +190,7 @@ fn add_group<'c>(
     q: &Quantised,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
-    (g, width): (Int<'c>, u64),
+    (g, width, ahead): (Int<'c>, u64, Option<Ahead<'c>>),
     add: &mut dyn FnMut(usize, Vector<'c>, Vector<'c>),
 ) {
     let layout = RowLayout::of(q);
@@ -203,7 +203,7 @@ fn add_group<'c>(
     };
     let rows: Vec<Row> = x.iter().map(row).collect();
     let units = width.div_ceil(q.unit());
-    let dots = group_dots(c, q, c.plus(weights, q.scale_bytes()), units, &rows);
+    let dots = group_dots(c, q, c.plus(weights, q.scale_bytes()), (units, ahead), &rows);
     let of_weights = q.scales(c, weights);
     for (t, row) in rows.iter().enumerate() {
         for (half, of_weights) in of_weights.into_iter().enumerate() {
@@ -227,7 +227,7 @@ fn group_dots<'c>(
     c: &Code<'c, '_>,
     q: &Quantised,
     weights: Ptr<'c>,
-    units: u64,
+    (units, ahead): (u64, Option<Ahead<'c>>),
     rows: &[Row<'c>],
 ) -> Vec<Vector<'c>> {
     let zero = c.ints(c.i32(), 0, LANES);
@@ -238,22 +238,21 @@ fn group_dots<'c>(
     let starts: Vec<Vector> = rows.iter().flat_map(|r| [start(r); 2]).collect();
     let plane = |p: u64| rows.iter().map(|r| c.plus(r.inputs, p * r.plane_bytes)).collect::<Vec<_>>();
     let seven = c.ints(c.i32(), 7, LANES);
-    let fetch = rows.len() <= PREFETCH_TILE;
     if q.planes == 1 {
-        return pass(c, q, weights, units, &plane(0), starts, fetch);
+        return pass(c, q, weights, (units, ahead), &plane(0), starts);
     }
-    if fetch {
+    if rows.len() <= STREAM_TILE {
         // A small tile has registers for both planes, and reads its weights once.
         let all = [plane(0), plane(1)].concat();
         let init = [starts, vec![zero; 2 * rows.len()]].concat();
-        let dots = pass(c, q, weights, units, &all, init, fetch);
+        let dots = pass(c, q, weights, (units, ahead), &all, init);
         let (high, low) = dots.split_at(2 * rows.len());
         return high.iter().zip(low).map(|(&h, &l)| c.add_vec(c.shl_vec(h, seven), l)).collect();
     }
-    let high = pass(c, q, weights, units, &plane(0), starts, fetch);
+    let high = pass(c, q, weights, (units, ahead), &plane(0), starts);
     let shifted = high.into_iter().map(|h| c.shl_vec(h, seven)).collect();
     // The cache still has the weights; registers could not hold them meanwhile.
-    pass(c, q, c.opaque(weights), units, &plane(1), shifted, fetch)
+    pass(c, q, c.opaque(weights), (units, None), &plane(1), shifted)
 }
 
 /// `[input row][half]` dot products added to `dots`, over `units` of weights.
@@ -261,13 +260,12 @@ fn pass<'c>(
     c: &Code<'c, '_>,
     q: &Quantised,
     weights: Ptr<'c>,
-    units: u64,
+    (units, ahead): (u64, Option<Ahead<'c>>),
     inputs: &[Ptr<'c>],
     dots: Vec<Vector<'c>>,
-    fetch: bool,
 ) -> Vec<Vector<'c>> {
     let step = |unit: Int<'c>, mut dots: Vec<Vector<'c>>| {
-        for (i, halves) in q.quads(c, weights, unit, fetch).into_iter().enumerate() {
+        for (i, halves) in q.quads(c, weights, unit, ahead).into_iter().enumerate() {
             let at = c.add(c.times(unit, q.unit()), c.int(4 * i as u64));
             for (n, &row) in inputs.iter().enumerate() {
                 let x = c.splat(c.load_int(c.i32(), c.at(row, at)), LANES);
