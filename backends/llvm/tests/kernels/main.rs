@@ -12,7 +12,7 @@ use qwenc_abi::KvType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, DType, ScaleType};
 use qwenc_llvm::Cpu;
-use qwenc_plan::{lower, Activations, Options, Plan};
+use qwenc_plan::{lower, Activations, Options, Plan, ATTENTION_PART};
 
 /// Squared error over squared size.
 fn nmse(found: &[f32], expected: &[f64]) -> f64 {
@@ -155,6 +155,39 @@ fn any_number_of_tokens_at_once() {
                 chunks.extend([513 % n].into_iter().filter(|&rest| rest > 0));
                 let other = logits(&loaded, kv, &tokens, &chunks, 1);
                 assert_same(&format!("{dtype} {activations:?} {kv:?}, {n} at once"), &whole, &other);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_join_to_what_the_interpreter_says() {
+    let tokens = tokens(ATTENTION_PART as usize + 70, ODD.vocab);
+    let case = Case { dtype: DType::F32, activations: Activations::Default, tolerance: 1e-11 };
+    let graph = graph(ODD, case.dtype);
+    let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
+    let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
+    let loaded = Loaded::of(&case.plan(ODD), "native", &Random);
+    let found = logits(&loaded, KvType::F32, &tokens, &[tokens.len()], 2);
+    let last = ATTENTION_PART as usize * ODD.vocab as usize;
+    let error = nmse(&found[last..], &expected[last..]);
+    assert!(error <= case.tolerance, "NMSE {error:.2e}");
+}
+
+/// Positions beyond the first part, where threads that the kv heads leave without work take parts of one token.
+#[test]
+fn long_contexts_are_shared_out() {
+    for shape in [ODD, ODDER] {
+        let plan = Case { dtype: I8, activations: Activations::Default, tolerance: 0.0 }.plan(shape);
+        let loaded = Loaded::of(&plan, "native", &Random);
+        let tokens = tokens(2 * ATTENTION_PART as usize - 20, shape.vocab);
+        let mut chunks = vec![ATTENTION_PART as usize - 2, 1, 1, 1, ATTENTION_PART as usize - 26];
+        chunks.extend([1; 5]);
+        for kv in KvType::ALL {
+            let alone = logits(&loaded, kv, &tokens, &chunks, 1);
+            for threads in [2, 3, 5] {
+                let shared = logits(&loaded, kv, &tokens, &chunks, threads);
+                assert_same(&format!("{kv:?}, {threads} threads"), &alone, &shared);
             }
         }
     }

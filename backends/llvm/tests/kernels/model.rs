@@ -62,7 +62,7 @@ pub fn graph(s: Shape, dtype: DType) -> Checked<Graph> {
     };
     let text = format!(
         "graph \"test\"
-dims layers={layers} hidden={hidden} intermediate={intermediate} heads={heads} kv_heads={kv_heads} head_dim={head_dim} vocab_rows={vocab} context=128
+dims layers={layers} hidden={hidden} intermediate={intermediate} heads={heads} kv_heads={kv_heads} head_dim={head_dim} vocab_rows={vocab} context=2048
 rope theta=10000
 {windows}weight @0 \"embed\" {dtype}[{vocab}, {hidden}]
 weight @1 \"*.g1\" f32[{hidden}]
