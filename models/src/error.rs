@@ -207,7 +207,7 @@ pub enum Error {
         found: f32,
     },
     /// A group size that cannot be.
-    #[error("group size: expected {expected}, found {found}; use 64")]
+    #[error("group size: expected {expected}, found {found}; use 32 or 64")]
     Group {
         /// Those that can be.
         expected: String,

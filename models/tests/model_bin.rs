@@ -271,12 +271,12 @@ fn impossible_exports_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(
         error(&dir.path().join("m"), Quant::I8 { group: 0 }),
-        "group size: expected 1 to 65536, found 0; use 64"
+        "group size: expected 1 to 65536, found 0; use 32 or 64"
     );
     for group in [0, 12, 1 << 17] {
         assert_eq!(
             error(&dir.path().join("m"), Quant::I4 { group, embeddings: false }),
-            format!("group size: expected a multiple of 8 up to 65536, found {group}; use 64")
+            format!("group size: expected a multiple of 8 up to 65536, found {group}; use 32 or 64")
         );
     }
     assert!(error(&dir.path().join("no/such/m"), Quant::F32).contains("cannot create: No such file"));

@@ -41,7 +41,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let sums = c.stack(c.vec_f32(LANES).array_type((block.tokens * SUMS_BYTES / 64) as u32).into());
     let few = c.cmp(IntPredicate::ULE, tokens, c.int(FEW_TOKENS));
     let piece = |bytes| c.int(panels_at_once(panels, weight.panel_bytes(), bytes));
-    let piece = c.select(few, piece(STREAM_BYTES), piece(BLOCK_BYTES));
+    let piece = c.select(few, piece(STREAM_BYTES), piece(PIECE_BYTES));
     k.take(c.int(panels), piece, |first_panel, last_panel| {
         c.for_each(c.int(0), tokens, block.tokens, |start| {
             let count = c.min(c.int(block.tokens), c.sub(tokens, start));
@@ -60,9 +60,9 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     c.ret();
 }
 
-/// Panels that a thread takes at once when there are many tokens, in bytes: with as many bytes of inputs
-/// they go through its second-level cache.
-const BLOCK_BYTES: u64 = 768 << 10;
+/// Weights that a thread takes at once when there are many tokens: each block of inputs meets all of them
+/// while it is in the second-level cache.
+const PIECE_BYTES: u64 = 768 << 10;
 /// Weights that a thread takes at once when there are few tokens: enough to stream, little enough to share
 /// out evenly.
 const STREAM_BYTES: u64 = 96 << 10;

@@ -40,7 +40,7 @@ pub struct Weights {
     /// Type of the weight matrices; by default the checkpoint's own
     #[arg(long, value_enum)]
     pub quant: Option<QuantName>,
-    /// Inputs that share a scale (int8 and int4 only) [default: 64 for int8, 32 for int4]
+    /// Inputs that share a scale, up to 65536; for int4 a multiple of 8 [default: 64 for int8, 32 for int4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(qwenc_models::MAX_GROUP)))]
     pub group_size: Option<u32>,
     /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
@@ -165,7 +165,7 @@ pub enum ActivationsName {
     F32,
     /// With bf16 weights: faster prompts, an error of bf16
     Bf16,
-    /// With int8 weights: faster prompts, twice the error of the weights
+    /// With int8 weights: faster prompts, twice the error of the weights; with int4 weights: in the LM head too
     Int8,
 }
 

@@ -124,7 +124,7 @@ pub struct Bench {
     /// or as many as fit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub new: Option<u32>,
-    /// Sequences to decode together as well, each with a cache of its own
+    /// Sequences, 2 to 16, to decode together as well, each with a cache of its own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
     pub batch: Option<u8>,
     /// Rounds to measure, after one to warm up
@@ -191,7 +191,7 @@ pub struct Machine {
     /// Longest sequence in tokens [default: the model's longest]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
-    /// Most prompt tokens to run in one step [default: 256]
+    /// Most prompt tokens to run in one step [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub chunk: Option<u32>,
     /// What the KV cache stores [default: logits f32, others as compiled]
