@@ -350,20 +350,17 @@ impl<'c> Unit<'c> {
         };
         let steps = c.div(count, c.int(per_step(self.cache.ty)));
         let sums = c.fold(c.int(0), steps, 1, &init, |step, sums| add(step, None, sums));
-        for ((query, i), sum) in
-            self.queries.iter().flat_map(|q| (0..columns.len()).map(move |i| (q, i))).zip(sums)
-        {
-            c.store(place(query, columns[i]), sum.into_vector_value(), 64);
+        let places: Vec<Ptr> =
+            self.queries.iter().flat_map(|q| columns.iter().map(move |&column| place(q, column))).collect();
+        for (&at, sum) in places.iter().zip(sums) {
+            c.store(at, sum.into_vector_value(), 64);
         }
         if self.cache.ty == KvType::Bf16 {
             // The last position may be alone in its pair, whose other half is nobody's.
             c.when(c.cmp(IntPredicate::NE, c.rem(count, c.int(2)), c.int(0)), || {
-                let stored =
-                    |(query, i): (&Query<'c>, usize)| Any::from(c.load_vec(ty, place(query, columns[i]), 64));
-                let pairs = || self.queries.iter().flat_map(|q| (0..columns.len()).map(move |i| (q, i)));
-                let before: Vec<Any> = pairs().map(stored).collect();
-                for ((query, i), sum) in pairs().zip(add(steps, Some(0xFFFF), &before)) {
-                    c.store(place(query, columns[i]), sum.into_vector_value(), 64);
+                let before: Vec<Any> = places.iter().map(|&at| c.load_vec(ty, at, 64).into()).collect();
+                for (&at, sum) in places.iter().zip(add(steps, Some(0xFFFF), &before)) {
+                    c.store(at, sum.into_vector_value(), 64);
                 }
             });
         }

@@ -8,9 +8,9 @@ use qwenc_abi::KvType;
 use qwenc_plan::LANES;
 
 use crate::builder::{Code, Int, Ptr, Vector};
+use crate::dot::dot2;
 use crate::kernel::Kernel;
 use crate::prepare::pieces;
-use crate::tile_bf16::dot2;
 
 /// Where a head's part of a cache lies.
 pub(crate) struct Cache<'c> {

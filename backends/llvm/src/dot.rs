@@ -1,12 +1,13 @@
-//! Integer dot products of four bytes per lane, with the best instruction of the CPU.
+//! Dot products of four bytes or two bf16 per lane, with the best instruction of the CPU.
 //!
-//! In: sums, unsigned bytes of weights, signed bytes of inputs. Out: sums with the products added, modulo
-//! 2^32. Invariant: sums are exact, so that every CPU gives the same result.
+//! In: sums, weights, inputs. Out: sums with the products added. Invariant: of bytes, weights unsigned and inputs
+//! signed, sums are exact modulo 2^32, so that every CPU gives the same result.
 
+use inkwell::types::VectorType;
 use qwenc_plan::LANES;
 
 use crate::builder::{Code, Vector};
-use crate::cpu::Vnni;
+use crate::cpu::{Vnni, BF16};
 
 /// How a vector of weights stands for numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,4 +103,17 @@ fn dot4_generic<'c>(c: &Code<'c, '_>, sum: Vector<'c>, w: Vector<'c>, x: Vector<
         let lanes: Vec<u32> = (0..LANES).map(|l| 4 * l + i).collect();
         c.add_vec(sum, c.shuffle(products, products, &lanes))
     })
+}
+
+/// Each lane of `sum` plus the products of both pairs of bf16: with `vdpbf16ps`, which takes tiny numbers as
+/// zero, or in f32.
+pub(crate) fn dot2<'c>(c: &Code<'c, '_>, sum: Vector<'c>, w: Vector<'c>, x: Vector<'c>) -> Vector<'c> {
+    if c.cpu.has(BF16) && sum.get_type().get_size() == LANES {
+        let pairs: VectorType = c.cx.bf16_type().vec_type(2 * LANES);
+        let args = [sum.into(), c.bits(w, pairs).into(), c.bits(x, pairs).into()];
+        return c.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", &[], &args).into_vector_value();
+    }
+    let (first, second) = (c.bf16_pair(w), c.bf16_pair(x));
+    let sum = c.fma(first[0], second[0], sum);
+    c.fma(first[1], second[1], sum)
 }

@@ -23,7 +23,6 @@ mod qkv;
 mod softmax;
 mod step;
 mod tile;
-mod tile_bf16;
 mod tile_float;
 mod tile_int;
 mod vectors;

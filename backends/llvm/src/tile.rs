@@ -7,8 +7,8 @@
 use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
-use crate::tile_int::Quantised;
-use crate::{tile_bf16, tile_float, tile_int};
+use crate::tile_float::{self, Floats};
+use crate::tile_int::{self, Quantised};
 
 /// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
 pub(crate) const STREAM_TILE: usize = 4;
@@ -46,16 +46,14 @@ impl<'c> Ahead<'c> {
 /// The inner loop of a linear.
 pub(crate) enum Loop<'a> {
     Int(Quantised<'a>),
-    Bf16(&'a Segment),
-    Float(&'a Segment),
+    Float(Floats<'a>),
 }
 
 impl<'a> Loop<'a> {
     pub fn of(weight: &'a Segment, inputs: Inputs) -> Loop<'a> {
-        match (Quantised::of(weight, inputs.planes()), inputs) {
-            (Some(quantised), _) => Loop::Int(quantised),
-            (None, Inputs::Bf16) => Loop::Bf16(weight),
-            (None, _) => Loop::Float(weight),
+        match Quantised::of(weight, inputs.planes()) {
+            Some(quantised) => Loop::Int(quantised),
+            None => Loop::Float(Floats { segment: weight, inputs }),
         }
     }
 
@@ -63,8 +61,7 @@ impl<'a> Loop<'a> {
     pub fn steps(&self) -> u64 {
         match self {
             Loop::Int(q) => q.cols() / q.group(),
-            Loop::Bf16(s) => tile_bf16::steps(s),
-            Loop::Float(s) => tile_float::steps(s),
+            Loop::Float(f) => tile_float::steps(f),
         }
     }
 
@@ -72,8 +69,7 @@ impl<'a> Loop<'a> {
     pub fn has_rest(&self) -> bool {
         match self {
             Loop::Int(q) => !q.cols().is_multiple_of(q.group()),
-            Loop::Bf16(s) => tile_bf16::has_rest(s),
-            Loop::Float(s) => tile_float::has_rest(s),
+            Loop::Float(f) => tile_float::has_rest(f),
         }
     }
 
@@ -81,7 +77,6 @@ impl<'a> Loop<'a> {
     pub fn step_bytes(&self) -> u64 {
         match self {
             Loop::Int(q) => q.group_bytes(),
-            Loop::Bf16(_) => tile_bf16::STEP_BYTES,
             Loop::Float(_) => tile_float::STEP_BYTES,
         }
     }
@@ -108,8 +103,7 @@ impl<'a> Loop<'a> {
         let range = (start, end, ahead);
         match self {
             Loop::Int(q) => tile_int::emit(c, q, panel, x, range, sums),
-            Loop::Bf16(_) => held(c, sums, |sums| tile_bf16::emit(c, panel, x, range, sums)),
-            Loop::Float(s) => held(c, sums, |sums| tile_float::emit(c, s, panel, x, range, sums)),
+            Loop::Float(f) => held(c, sums, |sums| tile_float::emit(c, f, panel, x, range, sums)),
         }
     }
 
@@ -117,8 +111,7 @@ impl<'a> Loop<'a> {
     pub fn add_rest<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>, x: &[Ptr<'c>], sums: &[Ptr<'c>]) {
         match self {
             Loop::Int(q) => tile_int::emit_rest(c, q, panel, x, sums),
-            Loop::Bf16(s) => held(c, sums, |sums| tile_bf16::emit_rest(c, s, panel, x, sums)),
-            Loop::Float(s) => held(c, sums, |sums| tile_float::emit_rest(c, s, panel, x, sums)),
+            Loop::Float(f) => held(c, sums, |sums| tile_float::emit_rest(c, f, panel, x, sums)),
         }
     }
 }

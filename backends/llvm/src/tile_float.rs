@@ -1,13 +1,14 @@
-//! The inner loop of f32 and bf16 weights with inputs in f32.
+//! The inner loop of f32 and bf16 weights.
 //!
-//! In: a panel and rows of f32 inputs. Out: sums with the products of a range of steps added. bf16
-//! becomes f32 by a shift, which is exact; products and sums are f32 with fused multiply-add, inputs in
-//! ascending order.
+//! In: a panel and rows of inputs: f32, or bf16 with neighbours side by side. Out: sums with the products of a
+//! range of steps added, inputs in ascending order. With inputs in f32, bf16 becomes f32 by a shift, which
+//! is exact, and products and sums are f32 with fused multiply-add; with inputs in bf16 they are `dot2`'s.
 
 use qwenc_ir::DType;
-use qwenc_plan::{Segment, LANES, PANEL_ROWS};
+use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
+use crate::dot::dot2;
 use crate::tile::{vectors, Ahead};
 
 /// Reads of 128 bytes of weights in a step, so that the loop's counter costs little.
@@ -15,6 +16,12 @@ const READS: u64 = 4;
 const READ_BYTES: u64 = 4 * PANEL_ROWS as u64;
 /// Bytes of weights of a step.
 pub(crate) const STEP_BYTES: u64 = READS * READ_BYTES;
+
+/// The weights of a linear and the form of its inputs.
+pub(crate) struct Floats<'a> {
+    pub segment: &'a Segment,
+    pub inputs: Inputs,
+}
 
 /// Inputs that meet the weights of one read.
 fn inputs_per_read(s: &Segment) -> u64 {
@@ -25,17 +32,17 @@ fn inputs_per_read(s: &Segment) -> u64 {
     }
 }
 
-pub(crate) fn steps(s: &Segment) -> u64 {
-    u64::from(s.cols) / inputs_per_read(s) / READS
+pub(crate) fn steps(f: &Floats) -> u64 {
+    u64::from(f.segment.cols) / inputs_per_read(f.segment) / READS
 }
 
-pub(crate) fn has_rest(s: &Segment) -> bool {
-    !u64::from(s.cols).is_multiple_of(inputs_per_read(s) * READS)
+pub(crate) fn has_rest(f: &Floats) -> bool {
+    !u64::from(f.segment.cols).is_multiple_of(inputs_per_read(f.segment) * READS)
 }
 
 pub(crate) fn emit<'c>(
     c: &Code<'c, '_>,
-    s: &Segment,
+    f: &Floats,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
     (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
@@ -44,36 +51,63 @@ pub(crate) fn emit<'c>(
     c.fold(start, end, 1, sums, |step, sums| {
         let first = c.times(step, READS);
         let read =
-            |sums: Vec<Any<'c>>, i| one_read(c, s, panel, x, (c.add(first, c.int(i)), Some(ahead)), &sums);
+            |sums: Vec<Any<'c>>, i| one_read(c, f, panel, x, (c.add(first, c.int(i)), Some(ahead)), &sums);
         (0..READS).fold(sums.to_vec(), read)
     })
 }
 
 pub(crate) fn emit_rest<'c>(
     c: &Code<'c, '_>,
-    s: &Segment,
+    f: &Floats,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
-    let reads = READS * steps(s)..u64::from(s.cols).div_ceil(inputs_per_read(s));
-    reads.fold(sums.to_vec(), |sums, i| one_read(c, s, panel, x, (c.int(i), None), &sums))
+    let reads = READS * steps(f)..u64::from(f.segment.cols).div_ceil(inputs_per_read(f.segment));
+    reads.fold(sums.to_vec(), |sums, i| one_read(c, f, panel, x, (c.int(i), None), &sums))
 }
 
 fn one_read<'c>(
     c: &Code<'c, '_>,
-    s: &Segment,
+    f: &Floats,
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
     (read, ahead): (Int<'c>, Option<Ahead<'c>>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
-    let mut sums = vectors(sums);
     let weights = c.at(panel, c.times(read, READ_BYTES));
-    let inputs = c.times(read, 4 * inputs_per_read(s));
     if let Some(ahead) = ahead {
         ahead.fetch(c, weights);
     }
+    let mut sums = vectors(sums);
+    match f.inputs {
+        Inputs::Bf16 => pairs(c, weights, x, read, &mut sums),
+        _ => columns(c, f.segment, weights, x, read, &mut sums),
+    }
+    sums.into_iter().map(Into::into).collect()
+}
+
+/// A pair of bf16 inputs with the weights of one read.
+fn pairs<'c>(c: &Code<'c, '_>, weights: Ptr<'c>, x: &[Ptr<'c>], read: Int<'c>, sums: &mut [Vector<'c>]) {
+    let halves = [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(weights, half), 64));
+    for (t, row) in x.iter().enumerate() {
+        let value = c.splat(c.load_int(c.i32(), c.at(*row, c.times(read, 4))), LANES);
+        for (half, w) in halves.into_iter().enumerate() {
+            sums[2 * t + half] = dot2(c, sums[2 * t + half], w, value);
+        }
+    }
+}
+
+/// f32 inputs, each with its column of weights.
+fn columns<'c>(
+    c: &Code<'c, '_>,
+    s: &Segment,
+    weights: Ptr<'c>,
+    x: &[Ptr<'c>],
+    read: Int<'c>,
+    sums: &mut [Vector<'c>],
+) {
+    let inputs = c.times(read, 4 * inputs_per_read(s));
     let halves: Vec<Vec<Vector>> =
         (0..2).map(|half| input_columns(c, s, c.plus(weights, 64 * half))).collect();
     for i in 0..inputs_per_read(s) as usize {
@@ -85,7 +119,6 @@ fn one_read<'c>(
             }
         }
     }
-    sums.into_iter().map(Into::into).collect()
 }
 
 /// The f32 weights of 16 rows for one input (f32), or for two neighbours (bf16).

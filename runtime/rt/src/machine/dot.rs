@@ -151,102 +151,92 @@ mod x86 {
 
     use super::{SUMS, SUMS_256};
 
+    /// `count` independent sums that start differently, since equal ones would be computed once; `turns` times
+    /// a step of each; then all of them added up.
+    macro_rules! chains {
+        ($count:expr, $turns:expr, |$i:ident| $start:expr, |$sum:ident| $step:expr, $add:path) => {{
+            let mut sums = [{
+                let $i = 0;
+                $start
+            }; $count];
+            for ($i, sum) in sums.iter_mut().enumerate() {
+                *sum = $start;
+            }
+            for _ in 0..$turns {
+                for sum in &mut sums {
+                    let $sum = *sum;
+                    *sum = $step;
+                }
+            }
+            let mut all = sums[0];
+            for &sum in &sums[1..] {
+                all = $add(all, sum);
+            }
+            all
+        }};
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub fn vpdpbusd(turns: u32) -> i32 {
         let (a, b) = (_mm512_set1_epi8(black_box(3)), _mm512_set1_epi8(black_box(-1)));
-        // Different from the start: equal sums would be computed once.
-        let mut sums = [_mm512_setzero_si512(); SUMS];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = _mm512_set1_epi32(i as i32);
-        }
-        for _ in 0..turns {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, a, b);
-            }
-        }
-        let mut all = _mm512_setzero_si512();
-        for sum in sums {
-            all = _mm512_add_epi32(all, sum);
-        }
-        _mm512_reduce_add_epi32(all)
+        _mm512_reduce_add_epi32(chains!(
+            SUMS,
+            turns,
+            |i| _mm512_set1_epi32(i as i32),
+            |sum| _mm512_dpbusd_epi32(sum, a, b),
+            _mm512_add_epi32
+        ))
     }
 
     /// The sums are factors too: products of constants would be taken out of the loop.
     #[target_feature(enable = "avx2")]
     pub fn vpmaddubsw(turns: u32) -> i32 {
         let b = _mm256_set1_epi8(black_box(1));
-        let mut sums = [_mm256_setzero_si256(); SUMS];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = _mm256_set1_epi8(i as i8);
-        }
-        for _ in 0..turns {
-            for sum in &mut sums {
-                *sum = _mm256_maddubs_epi16(*sum, b);
-            }
-        }
-        let mut all = _mm256_setzero_si256();
-        for sum in sums {
-            all = _mm256_add_epi32(all, sum);
-        }
-        _mm256_extract_epi32::<0>(all)
+        _mm256_extract_epi32::<0>(chains!(
+            SUMS,
+            turns,
+            |i| _mm256_set1_epi8(i as i8),
+            |sum| _mm256_maddubs_epi16(sum, b),
+            _mm256_add_epi32
+        ))
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub fn vdpbf16ps(turns: u32) -> i32 {
         let one = _mm512_set1_ps(black_box(1.0));
         let ones = _mm512_cvtne2ps_pbh(one, one);
-        let mut sums = [_mm512_setzero_ps(); SUMS];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = _mm512_set1_ps(i as f32);
-        }
-        for _ in 0..turns {
-            for sum in &mut sums {
-                *sum = _mm512_dpbf16_ps(*sum, ones, ones);
-            }
-        }
-        let mut all = _mm512_setzero_ps();
-        for sum in sums {
-            all = _mm512_add_ps(all, sum);
-        }
-        _mm512_reduce_add_ps(all) as i32
+        _mm512_reduce_add_ps(chains!(
+            SUMS,
+            turns,
+            |i| _mm512_set1_ps(i as f32),
+            |sum| _mm512_dpbf16_ps(sum, ones, ones),
+            _mm512_add_ps
+        )) as i32
     }
 
     #[target_feature(enable = "avx512f")]
     pub fn fma_512(turns: u32) -> i32 {
         let (a, b) = (_mm512_set1_ps(black_box(1.0)), _mm512_set1_ps(black_box(1.0)));
-        let mut sums = [_mm512_setzero_ps(); SUMS];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = _mm512_set1_ps(i as f32);
-        }
-        for _ in 0..turns {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(a, b, *sum);
-            }
-        }
-        let mut all = _mm512_setzero_ps();
-        for sum in sums {
-            all = _mm512_add_ps(all, sum);
-        }
-        _mm512_reduce_add_ps(all) as i32
+        _mm512_reduce_add_ps(chains!(
+            SUMS,
+            turns,
+            |i| _mm512_set1_ps(i as f32),
+            |sum| _mm512_fmadd_ps(a, b, sum),
+            _mm512_add_ps
+        )) as i32
     }
 
     /// On 12 sums, as there are but 16 registers.
     #[target_feature(enable = "avx2,fma")]
     pub fn fma_256(turns: u32) -> i32 {
         let (a, b) = (_mm256_set1_ps(black_box(1.0)), _mm256_set1_ps(black_box(1.0)));
-        let mut sums = [_mm256_setzero_ps(); SUMS_256];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = _mm256_set1_ps(i as f32);
-        }
-        for _ in 0..turns {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(a, b, *sum);
-            }
-        }
-        let mut all = _mm256_setzero_ps();
-        for sum in sums {
-            all = _mm256_add_ps(all, sum);
-        }
+        let all = chains!(
+            SUMS_256,
+            turns,
+            |i| _mm256_set1_ps(i as f32),
+            |sum| _mm256_fmadd_ps(a, b, sum),
+            _mm256_add_ps
+        );
         let half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
         // All lanes are equal, and there are four left.
         (4.0 * _mm_cvtss_f32(half)) as i32
