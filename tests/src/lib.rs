@@ -7,6 +7,7 @@
 
 pub mod forged;
 pub mod golden;
+pub mod host_cuda;
 pub mod odd;
 pub mod program;
 pub mod tensors;

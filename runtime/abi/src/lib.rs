@@ -5,9 +5,11 @@
 //! [`ABI_VERSION`]; the field order of [`StepArgs`] and [`ModelInfo`] is mirrored by the code
 //! generator through the `offset_of!` constants, never by hand-counted numbers.
 
+mod cuda;
 mod footer;
 mod step;
 
+pub use cuda::{Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaStep, CudaVariant, Of, CUDA_SLACK};
 pub use footer::{Footer, FooterError, Section, FOOTER_BYTES};
 pub use step::{Identity, KvType, ModelInfo, Row, StepArgs, StepFn};
 

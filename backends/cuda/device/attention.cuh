@@ -1,0 +1,318 @@
+// Attention over the cache, on the tensor cores, with f32 softmax.
+//
+// A warp has a tile of 16 queries that share a kv head: the query heads of its group, for as many tokens as fit. The
+// positions are cut into parts of 64. A part has its own maximum, sum and weighted values, and parts are joined in
+// ascending order: by the warp that computes them one after the other, or, where few tokens leave the device idle, by
+// the last of several warps that computed them side by side. Both give the same bits.
+
+constexpr int PART = 64, GROUP = HEADS / KV_HEADS;
+// Query heads of a tile, tiles of a kv head's group, tokens of a tile.
+constexpr int TILE_HEADS = GROUP < 16 ? GROUP : 16, HEAD_TILES = (GROUP + 15) / 16, TILE_TOKENS = 16 / TILE_HEADS;
+constexpr int STEPS = DIMS / 16, CHUNKS = DIMS / 32;
+
+// Lane (g, t) has queries g and g + 8. Of every 32 dimensions it has eight from 8t on.
+struct Part {
+    float most[2], sum[2];
+    // [chunk of 32 dimensions][tile of 8][as the instruction's]: tile j has dimensions 4n + j.
+    float values[CHUNKS][4][4];
+
+    __device__ void clear() {
+        for (int q = 0; q < 2; q++) {
+            most[q] = minus_infinity();
+            sum[q] = 0;
+        }
+        for (int i = 0; i < CHUNKS * 16; i++) values[i / 16][i / 4 % 4][i % 4] = 0;
+    }
+};
+
+// How much of something with maximum `most` counts beside `both`.
+__device__ inline float weight_of(float most, float both) { return most == minus_infinity() ? 0.0f : exp2f(most - both); }
+
+// Where a warp's queries are.
+struct Queries {
+    unsigned first;        // token of the first query
+    int tokens, head;      // tokens in the tile, first query head
+    unsigned char* kv;     // the sequence that counts; queries of others are computed and dropped
+    unsigned position[2];  // last position that each of this lane's two queries sees
+    bool mine[2];
+};
+
+// The tile's queries in shared memory, [plane][step][lane][4 words]: fragments as the instruction wants them.
+constexpr int QUERY_WORDS = QUERY_PLANES * STEPS * 128;
+
+template <class A>
+__device__ inline void load_queries(const Step& s, const Queries& q, unsigned* to) {
+    int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < STEPS * 4; i++) {
+        int row = g + i % 2 * 8, dim = i / 4 * 16 + i / 2 % 2 * 8 + 2 * t, token = row / TILE_HEADS;
+        int head = q.head + row % TILE_HEADS;
+        float low = 0, high = 0;
+        if (token < q.tokens && head % GROUP + 1 > row % TILE_HEADS && dim < HEAD_DIM) {
+            const float* x = row_of<typename A::Q>(s, q.first + token) + head * HEAD_DIM + dim;
+            low = x[0];
+            high = x[1];
+        }
+        for (int plane = 0; plane < QUERY_PLANES; plane++) {
+            unsigned word = pack_bf16(low, high);
+            to[((plane * STEPS + i / 4) * 32 + lane) * 4 + i % 4] = word;
+            low -= bf16_low(word);
+            high -= bf16_high(word);
+        }
+    }
+    __syncwarp();
+}
+
+// Scores of a part: [tile of 8 positions][as the instruction's], in units of the logarithm to base 2.
+template <int KV>
+__device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, unsigned begin, float (&out)[PART / 8][4]) {
+    int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < PART / 2; i++) out[i / 4][i % 4] = 0;
+#pragma unroll 2
+    for (int step = 0; step < STEPS; step++) {
+        unsigned a[QUERY_PLANES][4];
+        for (int plane = 0; plane < QUERY_PLANES; plane++) {
+            uint4 v = reinterpret_cast<const uint4*>(queries)[(plane * STEPS + step) * 32 + lane];
+            a[plane][0] = v.x;
+            a[plane][1] = v.y;
+            a[plane][2] = v.z;
+            a[plane][3] = v.w;
+        }
+        for (int tile = 0; tile < PART / 8; tile++) {
+            unsigned b[Cache<KV>::PLANES][2];
+            Cache<KV>::template load<2>(cache.keys, (size_t(begin + 8 * tile + g) * STEPS + step) * 8 + 2 * t, b);
+            for (int plane = 0; plane < QUERY_PLANES; plane++) {
+                for (int k = 0; k < Cache<KV>::PLANES && plane + k < 2; k++) mma_bf16(out[tile], a[plane], b[k][0], b[k][1]);
+            }
+        }
+    }
+    for (int i = 0; i < PART / 2; i++) {
+        float scale = SCORE_SCALE;
+        if constexpr (KV == KV_INT8) scale *= cache.key_scales[begin + i / 4 * 8 + 2 * t + i % 2];
+        out[i / 4][i % 4] *= scale;
+    }
+}
+
+// The values weighted by `p`, 16 positions at a time.
+template <int KV>
+__device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const float (&p)[PART / 8][4], Part& part) {
+    int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int step = 0; step < PART / 16; step++) {
+        float scales[2][2] = {{1, 1}, {1, 1}};
+        if constexpr (KV == KV_INT8) {
+            for (int i = 0; i < 4; i++) scales[i / 2][i % 2] = cache.value_scales[begin + 16 * step + i / 2 * 8 + 2 * t + i % 2];
+        }
+        unsigned a[QUERY_PLANES][4];
+        for (int i = 0; i < 4; i++) {
+            const float* pair = p[2 * step + i / 2] + i % 2 * 2;
+            float low = pair[0] * scales[i / 2][0], high = pair[1] * scales[i / 2][1];
+            for (int plane = 0; plane < QUERY_PLANES; plane++) {
+                a[plane][i] = pack_bf16(low, high);
+                low -= bf16_low(a[plane][i]);
+                high -= bf16_high(a[plane][i]);
+            }
+        }
+        for (int chunk = 0; chunk < CHUNKS; chunk++) {
+            unsigned b[2][Cache<KV>::PLANES][4];
+            for (int half = 0; half < 2; half++) {
+                size_t pair = begin / 2 + 8 * step + 4 * half + t;
+                Cache<KV>::template load<4>(cache.values, pair * DIMS + 32 * chunk + 4 * g, b[half]);
+            }
+            for (int tile = 0; tile < 4; tile++) {
+                for (int plane = 0; plane < QUERY_PLANES; plane++) {
+                    for (int v = 0; v < Cache<KV>::PLANES && plane + v < 2; v++) {
+                        mma_bf16(part.values[chunk][tile], a[plane], b[0][v][tile], b[1][v][tile]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Positions that a query sees: from `first_seen` to its own.
+__device__ inline unsigned first_seen(const Step& s, unsigned position) {
+    unsigned window = WINDOWS[s.layer];
+    return window == 0 || position < window ? 0 : position + 1 - window;
+}
+
+template <int KV>
+__device__ inline void run_part(const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries, unsigned begin, Part& part) {
+    int t = threadIdx.x % 4;
+    float p[PART / 8][4];
+    scores<KV>(cache, queries, begin, p);
+    part.clear();
+    for (int i = 0; i < PART / 2; i++) {
+        int row = i / 2 % 2;
+        unsigned position = begin + i / 4 * 8 + 2 * t + i % 2;
+        bool seen = q.mine[row] && position <= q.position[row] && position >= first_seen(s, q.position[row]);
+        if (!seen) p[i / 4][i % 4] = minus_infinity();
+        part.most[row] = fmaxf(part.most[row], p[i / 4][i % 4]);
+    }
+    for (int row = 0; row < 2; row++) {
+        for (int other = 1; other < 4; other *= 2) {
+            part.most[row] = fmaxf(part.most[row], __shfl_xor_sync(~0u, part.most[row], other));
+        }
+    }
+    for (int i = 0; i < PART / 2; i++) {
+        int row = i / 2 % 2;
+        p[i / 4][i % 4] = weight_of(p[i / 4][i % 4], part.most[row]);
+        part.sum[row] += p[i / 4][i % 4];
+    }
+    for (int row = 0; row < 2; row++) {
+        for (int other = 1; other < 4; other *= 2) part.sum[row] += __shfl_xor_sync(~0u, part.sum[row], other);
+    }
+    weigh<KV>(cache, begin, p, part);
+}
+
+// Two results over earlier and later positions to one: a * earlier + b * later.
+__device__ inline float join_weights(float earlier, float later, float& a, float& b) {
+    float both = fmaxf(earlier, later);
+    a = weight_of(earlier, both);
+    b = weight_of(later, both);
+    return both;
+}
+
+__device__ inline float joined(float earlier, float later, float a, float b) { return fmaf(later, b, earlier * a); }
+
+__device__ inline void join(Part& all, const Part& part) {
+    float a[2], b[2];
+    for (int row = 0; row < 2; row++) {
+        all.most[row] = join_weights(all.most[row], part.most[row], a[row], b[row]);
+        all.sum[row] = joined(all.sum[row], part.sum[row], a[row], b[row]);
+    }
+    for (int i = 0; i < CHUNKS * 16; i++) {
+        float& v = all.values[i / 16][i / 4 % 4][i % 4];
+        v = joined(v, part.values[i / 16][i / 4 % 4][i % 4], a[i / 2 % 2], b[i / 2 % 2]);
+    }
+}
+
+// The dimension that values[chunk][tile][i] is of.
+__device__ inline int dimension(int chunk, int tile, int i) { return 32 * chunk + 4 * (2 * (threadIdx.x % 4) + i % 2) + tile; }
+
+// This warp's queries for the tokens from `first` on that belong to one sequence; returns the token after them.
+__device__ inline unsigned choose_queries(const Step& s, unsigned first, unsigned end, int kv_head, int head_tile, Queries& q) {
+    q.first = first;
+    q.kv = s.rows[first].kv;
+    unsigned next = first;
+    while (next < end && s.rows[next].kv == q.kv) next++;
+    q.tokens = next - first;
+    q.head = kv_head * GROUP + head_tile * 16;
+    for (int i = 0; i < 2; i++) {
+        int row = threadIdx.x % 32 / 4 + 8 * i, token = row / TILE_HEADS;
+        q.mine[i] = token < q.tokens && head_tile * 16 + row % TILE_HEADS < GROUP;
+        q.position[i] = q.mine[i] ? s.rows[first + token].position : 0;
+    }
+    return next;
+}
+
+template <class A, int KV>
+__device__ inline void attend(const Step& s, const Queries& q, int kv_head, const unsigned* queries) {
+    Cache<KV> cache(s, q.kv, kv_head);
+    unsigned begin = first_seen(s, s.rows[q.first].position) / PART * PART;
+    unsigned last = s.rows[q.first + q.tokens - 1].position;
+    Part all, part;
+    all.clear();
+    for (; begin <= last; begin += PART) {
+        run_part<KV>(s, cache, q, queries, begin, part);
+        join(all, part);
+    }
+    for (int i = 0; i < CHUNKS * 16; i++) {
+        int row = i / 2 % 2, at = threadIdx.x % 32 / 4 + 8 * row, dim = dimension(i / 16, i / 4 % 4, i % 4);
+        if (!q.mine[row] || dim >= HEAD_DIM) continue;
+        float* out = row_of<typename A::Output>(s, q.first + at / TILE_HEADS) + (q.head + at % TILE_HEADS) * HEAD_DIM;
+        out[dim] = all.values[i / 16][i / 4 % 4][i % 4] / all.sum[row];
+    }
+}
+
+// Blocks: [kv heads * head tiles][tiles of tokens, four to a block], a warp each.
+template <class A>
+__device__ inline void attention_prefill(const Step& s) {
+    int kv_head = blockIdx.x / HEAD_TILES, head_tile = blockIdx.x % HEAD_TILES;
+    unsigned* queries = reinterpret_cast<unsigned*>(shared_memory()) + threadIdx.x / 32 * QUERY_WORDS;
+    unsigned first = (blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32) * TILE_TOKENS;
+    unsigned end = min(first + TILE_TOKENS, s.n_rows);
+    while (first < end) {
+        Queries q;
+        unsigned next = choose_queries(s, first, end, kv_head, head_tile, q);
+        __syncwarp();
+        load_queries<A>(s, q, queries);
+        switch (s.kv_type) {
+            case KV_F32: attend<A, KV_F32>(s, q, kv_head, queries); break;
+            case KV_BF16: attend<A, KV_BF16>(s, q, kv_head, queries); break;
+            default: attend<A, KV_INT8>(s, q, kv_head, queries);
+        }
+        first = next;
+    }
+}
+
+// A part's result for one query in scratch: most, sum, two unused, then DIMS values.
+constexpr int RECORD = DIMS + 4;
+
+__device__ inline float* record_of(const Step& s, unsigned token, int head, unsigned part) {
+    size_t parts = s.kv_capacity / PART;
+    unsigned char* records = s.arena + FIXED_BYTES + s.max_rows_padded() * ROWS_BYTES;
+    return reinterpret_cast<float*>(records) + ((size_t(token) * HEADS + head) * parts + part) * RECORD;
+}
+
+__device__ inline void store_part(const Step& s, const Queries& q, unsigned number, const Part& part) {
+    for (int row = 0; row < 2; row++) {
+        if (!q.mine[row]) continue;
+        float* to = record_of(s, q.first, q.head + threadIdx.x % 32 / 4 + 8 * row, number);
+        if (threadIdx.x % 4 == 0) {
+            to[0] = part.most[row];
+            to[1] = part.sum[row];
+        }
+        for (int i = 0; i < CHUNKS * 8; i++) {
+            int c = 2 * row + i % 2;
+            to[4 + dimension(i / 8, i / 2 % 4, c)] = part.values[i / 8][i / 2 % 4][c];
+        }
+    }
+}
+
+// The block joins the parts of its kv head's queries.
+template <class A>
+__device__ inline void join_parts(const Step& s, unsigned token, int first_head, int heads, unsigned first, unsigned last) {
+    for (int i = threadIdx.x; i < heads * HEAD_DIM; i += THREADS) {
+        int head = first_head + i / HEAD_DIM, dim = i % HEAD_DIM;
+        float most = minus_infinity(), sum = 0, value = 0;
+        for (unsigned part = first; part <= last; part++) {
+            const float* from = record_of(s, token, head, part);
+            float a, b;
+            most = join_weights(most, load_fresh(from), a, b);
+            sum = joined(sum, load_fresh(from + 1), a, b);
+            value = joined(value, load_fresh(from + 4 + dim), a, b);
+        }
+        row_of<typename A::Output>(s, token)[head * HEAD_DIM + dim] = value / sum;
+    }
+}
+
+// Blocks: [kv heads * head tiles][tokens][8 parts of the cache's positions]; those without a part end at once.
+template <class A>
+__device__ inline void attention_decode(const Step& s) {
+    constexpr unsigned WARPS = THREADS / 32;
+    int kv_head = blockIdx.x / HEAD_TILES, head_tile = blockIdx.x % HEAD_TILES, warp = threadIdx.x / 32;
+    unsigned token = blockIdx.y, position = s.rows[token].position;
+    unsigned first = first_seen(s, position) / PART, last = position / PART;
+    if (blockIdx.z > last / WARPS || blockIdx.z < first / WARPS) return;
+    int* flag = reinterpret_cast<int*>(shared_memory());
+    unsigned* queries = reinterpret_cast<unsigned*>(flag + 32);
+    Queries q;
+    choose_queries(s, token, token + 1, kv_head, head_tile, q);
+    if (warp == 0) load_queries<A>(s, q, queries);
+    __syncthreads();
+    unsigned part = blockIdx.z * WARPS + warp;
+    if (part >= first && part <= last) {
+        Part result;
+        switch (s.kv_type) {
+            case KV_F32: run_part<KV_F32>(s, Cache<KV_F32>(s, q.kv, kv_head), q, queries, part * PART, result); break;
+            case KV_BF16: run_part<KV_BF16>(s, Cache<KV_BF16>(s, q.kv, kv_head), q, queries, part * PART, result); break;
+            default: run_part<KV_INT8>(s, Cache<KV_INT8>(s, q.kv, kv_head), q, queries, part * PART, result);
+        }
+        store_part(s, q, part, result);
+    }
+    unsigned blocks = last / WARPS - first / WARPS + 1;
+    if (is_last_block(s.counters + A::COUNTERS + token * gridDim.x + blockIdx.x, blocks, flag)) {
+        int heads = min(16, GROUP - head_tile * 16);
+        join_parts<A>(s, token, kv_head * GROUP + head_tile * 16, heads, first, last);
+    }
+}

@@ -1,0 +1,130 @@
+// Linears for few tokens, bound by memory: a warp takes a span of a panel, a block 8 spans, `SPLITS` blocks a panel.
+// The weights' loads run some steps ahead, and the first are under way while the inputs are prepared.
+
+// Steps of weights that a warp has under way.
+constexpr int AHEAD = 4;
+
+// One span of one panel. `x` is [step][plane][tokens][8 words] from the span's first step on, `groups` [unit][tokens] from
+// its first unit on; lane (g, t) reads token g, or the only one.
+template <class L, int N, bool ONE>
+struct Span {
+    const unsigned char* panel;
+    int first, count;
+    Weights<L> next[AHEAD];
+
+    __device__ Span(const unsigned char* panel, int span) : panel(panel) {
+        int begin = span_begin<L>(span), end = span_begin<L>(span + 1);
+        first = begin * L::UNIT_STEPS;
+        count = (end - 1 - begin) * L::UNIT_STEPS + steps_of<L>(end - 1);
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) load(j, j);
+    }
+
+    __device__ bool ends_group(int at) const { return (at + 1) % L::UNIT_STEPS == 0 || at + 1 == count; }
+
+    __device__ void load(int at, int j) {
+        if (at < count) next[j].load(panel, first + at, ends_group(at));
+    }
+
+    __device__ void run(Sums<L, N>& sums, const uint2* x, const Group* groups, int tokens) {
+        int lane = threadIdx.x % 32, g = ONE ? 0 : lane / 4, t = lane % 4;
+        for (int begin = 0; begin < count; begin += AHEAD) {
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++) {
+                int at = begin + j;
+                if (at >= count) break;
+                Weights<L> now = next[j];
+                load(at + AHEAD, j);
+                sums.multiply(now, [&](int plane, int n) {
+                    return x[((at * L::PLANES + plane) * tokens + 8 * n + g) * 4 + t];
+                });
+                if (ends_group(at)) {
+                    const Group* of_unit = groups + at / L::UNIT_STEPS * tokens;
+                    sums.end_group(now, [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
+                }
+            }
+        }
+    }
+};
+
+// A span's sums to `to`, [tokens][32].
+template <class L, int N, bool ONE>
+__device__ inline void store_sums(const Sums<L, N>& sums, float* to) {
+    int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    float4* rows = reinterpret_cast<float4*>(to) + g;
+    if constexpr (ONE) {
+        if (t == 0) *rows = sums.rows(0, 0);
+    } else {
+        for (int n = 0; n < N; n++) {
+            for (int odd = 0; odd < 2; odd++) rows[(8 * n + 2 * t + odd) * 8] = sums.rows(n, odd);
+        }
+    }
+}
+
+// All spans of a panel, [span][tokens][32], to results; `FRESH` where other blocks wrote some.
+template <class L, int TOKENS, bool FRESH>
+__device__ inline void add_spans(const Step& s, const float* spans, int panel) {
+    int row = threadIdx.x % 32;
+    for (unsigned token = threadIdx.x / 32; token < TOKENS; token += THREADS / 32) {
+        float v = 0;
+        for (int span = 0; span < L::SPANS; span++) {
+            const float* from = spans + (span * TOKENS + token) * 32 + row;
+            v += FRESH ? load_fresh(from) : *from;
+        }
+        if (token < tokens_of<L>(s)) store_row<L>(s, token, panel, row, v);
+    }
+}
+
+// Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs.
+template <class L, int N, bool ONE>
+__device__ inline void linear_decode(const Step& s) {
+    constexpr int WARPS = THREADS / 32, TOKENS = ONE ? 1 : 8 * N;
+    float* spans = reinterpret_cast<float*>(shared_memory());
+    int* flag = reinterpret_cast<int*>(spans + WARPS * TOKENS * 32);
+    uint2* x = reinterpret_cast<uint2*>(flag + 32);
+    // This block's spans, and their first unit.
+    int split = blockIdx.y, low = split * WARPS, high = min(low + WARPS, L::SPANS), base = span_begin<L>(low);
+    int span = low + threadIdx.x / 32;
+    bool busy = span < high;
+    const unsigned char* weights = segment<typename L::Weight>(s);
+    Span<L, N, ONE> next(weights + size_t(blockIdx.x) * L::PANEL_BYTES, busy ? span : 0);
+    const Group* groups;
+    unsigned tokens = 1;
+    if constexpr (ONE) {
+        int last = span_begin<L>(high), steps = (last - 1 - base) * L::UNIT_STEPS + steps_of<L>(last - 1);
+        Group* to = reinterpret_cast<Group*>(x + steps * L::PLANES * 4);
+        Source source = open_row<L>(s, row_of<typename L::Input>(s, input_row<L>(s, 0)), spans);
+        if constexpr (L::TYPE == BF16) {
+            prepare_floats<L>(source, reinterpret_cast<unsigned*>(x), 1, base, last);
+        } else {
+            prepare_ints<L>(source, reinterpret_cast<unsigned*>(x), to, 1, base, last);
+        }
+        groups = to;
+        __syncthreads();
+    } else {
+        tokens = 16;
+        x = reinterpret_cast<uint2*>(prepared_planes<L>(s)) + size_t(base) * L::UNIT_STEPS * L::PLANES * tokens * 4;
+        groups = prepared_groups<L>(s, tokens) + size_t(base) * tokens;
+    }
+    for (int panel = blockIdx.x; panel < L::PANELS; panel += gridDim.x) {
+        Span<L, N, ONE> now = next;
+        if (panel + gridDim.x < L::PANELS) {
+            next = Span<L, N, ONE>(weights + size_t(panel + gridDim.x) * L::PANEL_BYTES, busy ? span : 0);
+        }
+        if (busy) {
+            Sums<L, N> sums;
+            int units = span_begin<L>(span) - base;
+            now.run(sums, x + size_t(units) * L::UNIT_STEPS * L::PLANES * tokens * 4, groups + units * tokens, tokens);
+            store_sums<L, N, ONE>(sums, spans + (span - low) * TOKENS * 32);
+        }
+        __syncthreads();
+        if constexpr (L::SPLITS == 1) {
+            add_spans<L, TOKENS, false>(s, spans, panel);
+        } else {
+            float* all = reinterpret_cast<float*>(s.arena + PARTIALS_OFFSET) + size_t(panel) * L::SPANS * TOKENS * 32;
+            for (int i = threadIdx.x; i < (high - low) * TOKENS * 32; i += THREADS) all[low * TOKENS * 32 + i] = spans[i];
+            if (is_last_block(s.counters + L::COUNTERS + panel, L::SPLITS, flag)) add_spans<L, TOKENS, true>(s, all, panel);
+        }
+        __syncthreads();
+    }
+}

@@ -1,0 +1,136 @@
+// Linears for many tokens, bound by the tensor cores: a block takes 4 panels and 16 * N tokens, a warp one panel and half
+// of the tokens. Weights and prepared inputs pass through shared memory, some stages ahead.
+
+constexpr int STAGES = 4, STAGE_STEPS = 2, TILE_PANELS = 4;
+
+template <class L, int N>
+struct Tile {
+    static constexpr int TOKENS = 16 * N;
+    static constexpr bool INTS = L::TYPE != BF16;
+    // Of one step: weights, scales, inputs, groups.
+    static constexpr int WEIGHTS = TILE_PANELS * L::STEP_BYTES, SCALES = TILE_PANELS * L::SCALE_BYTES;
+    static constexpr int INPUTS = L::PLANES * TOKENS * 32, GROUPS = INTS ? TOKENS * 8 : 0;
+    static constexpr int BYTES = WEIGHTS + SCALES + INPUTS + GROUPS;
+
+    const Step& s;
+    unsigned char* shared;
+    int first_panel;
+    unsigned first_token, tokens;
+
+    // Starts the copies of a step. Every region is a multiple of 16 bytes.
+    __device__ void copy(int step, unsigned char* to) const {
+        const unsigned char* weights = segment<typename L::Weight>(s) + size_t(first_panel) * L::PANEL_BYTES;
+        const unsigned char* planes = reinterpret_cast<const unsigned char*>(prepared_planes<L>(s));
+        for (int at = 16 * threadIdx.x; at < BYTES; at += 16 * THREADS) {
+            const unsigned char* from;
+            bool valid = true;
+            if (at < WEIGHTS) {
+                int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
+                valid = first_panel + panel < L::PANELS;
+                if (L::TYPE == BF16 && L::COLS % 16 != 0) valid = valid && 8 * step + byte / 128 < (L::COLS + 1) / 2;
+                from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
+            } else if (at < WEIGHTS + SCALES) {
+                int panel = (at - WEIGHTS) / max(L::SCALE_BYTES, 1), byte = (at - WEIGHTS) % max(L::SCALE_BYTES, 1);
+                valid = first_panel + panel < L::PANELS;
+                from = weights + size_t(panel) * L::PANEL_BYTES + step / L::UNIT_STEPS * L::UNIT_BYTES + byte;
+            } else if (at < WEIGHTS + SCALES + INPUTS) {
+                int plane = (at - WEIGHTS - SCALES) / (TOKENS * 32), byte = (at - WEIGHTS - SCALES) % (TOKENS * 32);
+                from = planes + (size_t(step * L::PLANES + plane) * tokens + first_token) * 32 + byte;
+            } else {
+                const Group* groups = prepared_groups<L>(s, tokens) + size_t(step / L::UNIT_STEPS) * tokens + first_token;
+                from = reinterpret_cast<const unsigned char*>(groups) + (at - WEIGHTS - SCALES - INPUTS);
+            }
+            copy_async16(to + at, valid ? from : weights, valid);
+        }
+    }
+
+    __device__ void copy_stage(int stage) const {
+        unsigned char* to = shared + stage % STAGES * STAGE_STEPS * BYTES;
+        for (int j = 0; j < STAGE_STEPS; j++) {
+            if (stage * STAGE_STEPS + j < L::STEPS) copy(stage * STAGE_STEPS + j, to + j * BYTES);
+        }
+        copy_async_commit();
+    }
+
+    // The step's products for this warp.
+    __device__ void multiply(const unsigned char* at, int step, Sums<L, N>& sums) const {
+        int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
+        int panel = warp % TILE_PANELS, half = warp / TILE_PANELS * 8 * N;
+        Weights<L> weights;
+        const unsigned char* words = at + panel * L::STEP_BYTES + t * 128 + g * 16;
+        for (int i = 0; i < (L::TYPE == INT4 ? 1 : 2); i++) {
+            weights.words[i] = *reinterpret_cast<const uint4*>(words + 512 * i);
+        }
+        const uint2* x = reinterpret_cast<const uint2*>(at + WEIGHTS + SCALES);
+        sums.multiply(weights, [&](int plane, int n) { return x[(plane * TOKENS + half + 8 * n + g) * 4 + t]; });
+        if (INTS && ((step + 1) % L::UNIT_STEPS == 0 || step + 1 == L::STEPS)) {
+            weights.load_scales(at + WEIGHTS + panel * L::SCALE_BYTES, g);
+            const Group* groups = reinterpret_cast<const Group*>(at + WEIGHTS + SCALES + INPUTS) + half;
+            sums.end_group(weights, [&](int n, int odd) { return groups[8 * n + 2 * t + odd]; });
+        }
+    }
+};
+
+// Four rows of one token; `up` are those of the lane with the up values.
+template <class L>
+__device__ inline void store_rows(const Step& s, unsigned token, bool wanted, int panel, float4 v) {
+    int g = threadIdx.x % 32 / 4;
+    if constexpr (L::HAS_BIAS) {
+        const float4* bias = reinterpret_cast<const float4*>(segment<typename L::Bias>(s)) + 8 * panel;
+        v = make_float4(v.x + bias[g].x, v.y + bias[g].y, v.z + bias[g].z, v.w + bias[g].w);
+    }
+    if constexpr (L::PAIRED) {
+        float4 up = make_float4(__shfl_xor_sync(~0u, v.x, 16), __shfl_xor_sync(~0u, v.y, 16),
+                                __shfl_xor_sync(~0u, v.z, 16), __shfl_xor_sync(~0u, v.w, 16));
+        v = make_float4(swiglu(v.x, up.x), swiglu(v.y, up.y), swiglu(v.z, up.z), swiglu(v.w, up.w));
+        wanted = wanted && g < 4;
+    }
+    if (!wanted) return;
+    float4* out;
+    if constexpr (L::LOGITS) {
+        out = reinterpret_cast<float4*>(s.logits + static_cast<size_t>(token) * LOGITS_STRIDE + 32 * panel) + g;
+    } else {
+        out = reinterpret_cast<float4*>(row_of<typename L::Output>(s, token) + (L::PAIRED ? 16 : 32) * panel) + g;
+    }
+    if constexpr (L::RESIDUAL) v = make_float4(out->x + v.x, out->y + v.y, out->z + v.z, out->w + v.w);
+    *out = v;
+}
+
+template <class L, int N>
+__device__ inline void linear_prefill(const Step& s) {
+    unsigned tokens = padded_tokens(tokens_of<L>(s));
+    Tile<L, N> tile = {s, shared_memory(), int(blockIdx.y) * TILE_PANELS, blockIdx.x * Tile<L, N>::TOKENS, tokens};
+    constexpr int COUNT = (L::STEPS + STAGE_STEPS - 1) / STAGE_STEPS;
+    for (int stage = 0; stage < STAGES - 1; stage++) tile.copy_stage(stage);
+    Sums<L, N> sums;
+    float total[N][2][4] = {};
+    int span = 0;
+    for (int stage = 0; stage < COUNT; stage++) {
+        copy_async_wait<STAGES - 2>();
+        __syncthreads();
+        tile.copy_stage(stage + STAGES - 1);
+        for (int j = 0; j < STAGE_STEPS; j++) {
+            int step = stage * STAGE_STEPS + j;
+            if (step >= L::STEPS) break;
+            tile.multiply(tile.shared + (stage % STAGES * STAGE_STEPS + j) * Tile<L, N>::BYTES, step, sums);
+            int end = span_begin<L>(span + 1);
+            if (step + 1 == end * L::UNIT_STEPS || step + 1 == L::STEPS) {
+                for (int i = 0; i < N * 8; i++) {
+                    total[i / 8][i / 4 % 2][i % 4] += sums.f[i / 8][i / 4 % 2][i % 4];
+                    sums.f[i / 8][i / 4 % 2][i % 4] = 0;
+                }
+                span++;
+            }
+        }
+    }
+    int lane = threadIdx.x % 32, t = lane % 4, warp = threadIdx.x / 32;
+    int panel = tile.first_panel + warp % TILE_PANELS;
+    if (panel >= L::PANELS) return;
+    for (int n = 0; n < N; n++) {
+        for (int odd = 0; odd < 2; odd++) {
+            unsigned token = tile.first_token + warp / TILE_PANELS * 8 * N + 8 * n + 2 * t + odd;
+            float4 rows = make_float4(total[n][0][odd], total[n][0][2 + odd], total[n][1][odd], total[n][1][2 + odd]);
+            store_rows<L>(s, token, token < tokens_of<L>(s), panel, rows);
+        }
+    }
+}

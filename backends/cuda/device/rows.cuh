@@ -1,0 +1,122 @@
+// Rows of activations: where they lie, their norm, and the forms in which linears read them.
+//
+// A linear of bf16 or integers reads its inputs in steps of 8 words: 2 bf16 or 4 bytes to a word. The prepared form
+// is [step][plane][token][8 words], tokens padded, words in the order in which a lane of an mma wants them.
+
+__device__ inline float sum_of_lanes(float v) {
+    for (int other = 16; other > 0; other /= 2) v += __shfl_xor_sync(~0u, v, other);
+    return v;
+}
+
+__device__ inline float max_of_lanes(float v) {
+    for (int other = 16; other > 0; other /= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, other));
+    return v;
+}
+
+// The sum over all threads of the block, the same in each; `sums` has a float per warp. Ends with the sums in use:
+// a barrier must come before they are written again.
+__device__ inline float sum_of_block(float v, float* sums) {
+    v = sum_of_lanes(v);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
+    __syncthreads();
+    v = 0;
+    for (int warp = 0; warp < THREADS / 32; warp++) v += sums[warp];
+    return v;
+}
+
+// A row as a linear sees it: normalised, with gain.
+struct Source {
+    const float* x;
+    const float* gain;
+    float scale;
+
+    __device__ float at(int column) const {
+        float v = x[column] * scale;
+        return gain ? v * gain[column] : v;
+    }
+};
+
+// Opens a row for reading by the whole block: RMSNorm's 1 / sqrt(mean(x^2) + eps), or 1 where there is no norm.
+template <class L>
+__device__ inline Source open_row(const Step& s, const float* x, float* sums) {
+    Source source = {x, nullptr, 1.0f};
+    if constexpr (L::NORM) {
+        float sum = 0;
+        for (int c = threadIdx.x; c < L::COLS; c += THREADS) sum = fmaf(x[c], x[c], sum);
+        source.scale = rsqrtf(sum_of_block(sum, sums) / L::COLS + L::EPS);
+        if constexpr (L::HAS_GAIN) source.gain = reinterpret_cast<const float*>(segment<typename L::Gain>(s));
+    }
+    return source;
+}
+
+// Where word `word` of a step of 8 stands. Floats and bytes: lane t reads words t and t + 4; nibbles, of which one
+// load gives two neighbouring words: 2t and 2t + 1.
+template <class L>
+__device__ inline int word_place(int word) {
+    return L::TYPE == INT4 ? word : 2 * (word % 4) + word / 4;
+}
+
+// Inputs as one or two planes of bf16, whose sum is the input rounded to 8 or 16 bits.
+// `planes` is [step][plane][tokens][8], at the first step wanted.
+template <class L>
+__device__ inline void prepare_floats(const Source& source, unsigned* planes, int tokens, int first, int last) {
+    for (int i = 8 * first + threadIdx.x; i < 8 * last; i += THREADS) {
+        int step = i / 8 - first, place = word_place<L>(i % 8);
+        float low = 2 * i < L::COLS ? source.at(2 * i) : 0, high = 2 * i + 1 < L::COLS ? source.at(2 * i + 1) : 0;
+        for (int plane = 0; plane < L::PLANES; plane++) {
+            unsigned word = pack_bf16(low, high);
+            planes[(step * L::PLANES + plane) * tokens * 8 + place] = word;
+            low -= bf16_low(word);
+            high -= bf16_high(word);
+        }
+    }
+}
+
+// Steps of a unit, that is of a group of integers or of one step of floats.
+template <class L>
+__device__ constexpr int steps_of(int unit) {
+    int left = L::COLS - unit * L::GROUP;
+    return (min(left, L::GROUP) + L::STEP_COLS - 1) / L::STEP_COLS;
+}
+
+// What turns a group's integer products to floats: value = scale * (products - correction).
+struct Group {
+    float scale;
+    int correction;
+};
+
+// Inputs as one or two planes of bytes with a scale per group: q = 128 * high + low. A warp takes a group.
+// `planes` and `groups` stand at the first step and group wanted.
+template <class L>
+__device__ inline void prepare_ints(
+    const Source& source, unsigned* planes, Group* groups, int tokens, int first, int last) {
+    const float most = L::PLANES == 1 ? 127.0f : 127.0f * 128.0f;
+    int lane = threadIdx.x % 32;
+    for (int unit = first + threadIdx.x / 32; unit < last; unit += THREADS / 32) {
+        int begin = unit * L::GROUP, end = min(begin + L::GROUP, L::COLS);
+        float largest = 0;
+        for (int c = begin + lane; c < end; c += 32) largest = fmaxf(largest, fabsf(source.at(c)));
+        largest = max_of_lanes(largest);
+        float inverse = largest > 0 ? most / largest : 0;
+        int sum = 0;
+        for (int word = lane; word < 8 * steps_of<L>(unit); word += 32) {
+            unsigned bytes[2] = {0, 0};
+            for (int i = 0; i < 4; i++) {
+                int c = begin + 4 * word + i;
+                int q = c < end ? __float2int_rn(source.at(c) * inverse) : 0;
+                sum += q;
+                int high = L::PLANES == 1 ? q : (q + 64) >> 7;
+                bytes[0] |= (high & 255) << (8 * i);
+                bytes[1] |= ((q - 128 * high) & 255) << (8 * i);
+            }
+            int step = (unit - first) * L::UNIT_STEPS + word / 8;
+            for (int plane = 0; plane < L::PLANES; plane++) {
+                planes[(step * L::PLANES + plane) * tokens * 8 + word_place<L>(word % 8)] = bytes[plane];
+            }
+        }
+        for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(~0u, sum, other);
+        if (lane == 0) {
+            groups[(unit - first) * tokens] = {largest / most, sum * (L::TYPE == INT8 ? 128 : 8)};
+        }
+    }
+}

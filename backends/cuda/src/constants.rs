@@ -1,0 +1,240 @@
+//! What the device code knows of a model: constants of its shapes, and a struct per tensor, buffer and kernel.
+//!
+//! In: a plan, its linears, the arena. Out: C++ text. Invariant: floats are written by their bits, so that nothing is
+//! rounded twice.
+
+use std::fmt::Write;
+
+use qwenc_ir::DType;
+use qwenc_plan::{BufferId, Dest, Inputs, Kernel, Plan, SegmentId};
+
+use crate::arena::{padded_head_dim, Arena, PICK_BLOCKS};
+use crate::linear::Linear;
+use crate::shape::Shape;
+
+/// The constants that all of `device/` refers to.
+pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena) -> String {
+    let d = &plan.dims;
+    let mut out = String::new();
+    let mut int = |name: &str, value: u64| line(&mut out, &format!("constexpr int {name} = {value};"));
+    int("HEADS", d.heads.into());
+    int("KV_HEADS", d.kv_heads.into());
+    int("HEAD_DIM", d.head_dim.into());
+    int("DIMS", padded_head_dim(d.head_dim).into());
+    int("VOCAB", d.vocab_rows.into());
+    int("LOGITS_STRIDE", logits_stride(plan).into());
+    int("QUERY_PLANES", if rounds_queries(linears) { 1 } else { 2 });
+    int("PICK_BLOCKS", PICK_BLOCKS.into());
+    let scale = (1.0 / f64::from(d.head_dim).sqrt() * std::f64::consts::LOG2_E) as f32;
+    line(&mut out, "// 1 / sqrt(head_dim), in units of the logarithm to base 2.");
+    line(&mut out, &format!("constexpr float SCORE_SCALE = {};", float(scale)));
+    line(&mut out, &format!("constexpr float ROPE_FACTOR = {};", float(plan.rope.attention_factor())));
+    line(&mut out, "// The packed weights, and the arena.");
+    let mut size = |name: &str, value: u64| line(&mut out, &format!("constexpr size_t {name} = {value};"));
+    size("LAYERS_OFFSET", plan.layers_offset);
+    size("LAYER_BYTES", plan.layer_bytes);
+    size("PARTIALS_OFFSET", 0);
+    size("FIXED_BYTES", arena.fixed);
+    size("PREPARED_OFFSET", arena.prepared);
+    size("CANDIDATES_OFFSET", arena.candidates);
+    size("ROWS_BYTES", arena.rows);
+    let windows: Vec<String> = plan.windows.iter().map(|w| w.unwrap_or(0).to_string()).collect();
+    line(&mut out, "// Sliding window of each layer; 0: all positions.");
+    table(&mut out, "unsigned WINDOWS", &windows);
+    let frequencies: Vec<String> = plan.rope.inv_freq(d.head_dim).into_iter().map(float).collect();
+    line(&mut out, "// Radians per position.");
+    table(&mut out, "float INVERSE_FREQUENCIES", &frequencies);
+    out
+}
+
+/// A struct per tensor, buffer and kernel.
+pub(crate) fn of_parts(plan: &Plan, linears: &[Linear], counters: &Counters) -> String {
+    let mut out = String::new();
+    for (i, segment) in plan.segments.iter().enumerate() {
+        let names: Vec<&str> =
+            segment.parts.iter().map(|p| plan.weights[p.0 as usize].name.as_str()).collect();
+        let fields =
+            format!("PER_LAYER = {}; static constexpr size_t OFFSET = {}", segment.per_layer, segment.offset);
+        line(
+            &mut out,
+            &format!("// {} {}[{}, {}]", names.join(" + "), segment.dtype, segment.rows, segment.cols),
+        );
+        line(
+            &mut out,
+            &format!("struct {} {{ static constexpr bool {fields}; }};", segment_name(SegmentId(i as u32))),
+        );
+    }
+    for (i, buffer) in plan.buffers.iter().enumerate() {
+        let id = BufferId(i as u32);
+        let fields = format!("OFFSET = {}, ROW_BYTES = {}", buffer.offset, buffer.row_bytes);
+        line(
+            &mut out,
+            &format!(
+                "struct {} {{ static constexpr size_t {fields}; }}; // [{}]",
+                buffer_name(plan, id),
+                buffer.width
+            ),
+        );
+    }
+    for (number, kernel) in plan.kernels() {
+        out.push_str(&of_kernel(plan, number, kernel, linears, counters));
+    }
+    out
+}
+
+/// Where each kernel's counters start.
+pub(crate) struct Counters {
+    /// By the kernel's number.
+    pub first: Vec<u32>,
+    /// Of all kernels.
+    pub total: u32,
+}
+
+fn of_kernel(plan: &Plan, number: u32, kernel: &Kernel, linears: &[Linear], counters: &Counters) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("struct {} {{", struct_name(number, kernel)));
+    let using =
+        |out: &mut String, name: &str, what: String| line(out, &format!("    using {name} = {what};"));
+    match kernel {
+        Kernel::Embed(e) => {
+            line(&mut out, &format!("    struct Table : {} {{", segment_name(e.table)));
+            out.push_str(&of_shape(&Shape { weight: plan.segment(e.table).clone(), planes: 1 }));
+            line(&mut out, "    };");
+            using(&mut out, "Output", buffer_name(plan, e.out));
+            using(&mut out, "Rope", buffer_name(plan, e.rope));
+        }
+        Kernel::PrepareQkv(p) => {
+            using(&mut out, "Qkv", buffer_name(plan, p.qkv));
+            using(&mut out, "Rope", buffer_name(plan, p.rope));
+            let gains = p.q_gain.zip(p.k_gain);
+            line(&mut out, &format!("    static constexpr bool NORM = {};", gains.is_some()));
+            if let Some((q, k)) = gains {
+                using(&mut out, "QGain", segment_name(q));
+                using(&mut out, "KGain", segment_name(k));
+                line(&mut out, &format!("    static constexpr float EPS = {};", float(p.eps.get())));
+            }
+        }
+        Kernel::Attention(a) => {
+            using(&mut out, "Q", buffer_name(plan, a.q));
+            using(&mut out, "Output", buffer_name(plan, a.out));
+            line(
+                &mut out,
+                &format!("    static constexpr int COUNTERS = {};", counters.first[number as usize]),
+            );
+        }
+        Kernel::Linear(_) => {
+            if let Some(l) = linears.iter().find(|l| l.number == number) {
+                out.push_str(&of_linear(plan, l, counters.first[number as usize]));
+            }
+        }
+    }
+    line(&mut out, "};");
+    out
+}
+
+fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
+    let mut out = of_shape(&l.shape);
+    let mut using = |name: &str, what: String| line(&mut out, &format!("    using {name} = {what};"));
+    using("Weight", segment_name(l.plan.weight));
+    using("Input", buffer_name(plan, l.plan.input));
+    if let Dest::Buffer(b) = l.plan.out {
+        using("Output", buffer_name(plan, b));
+    }
+    if let Some(gain) = l.plan.gain {
+        using("Gain", segment_name(gain));
+    }
+    if let Some(bias) = l.plan.bias {
+        using("Bias", segment_name(bias));
+    }
+    let flags = [
+        ("NORM", l.plan.norm.is_some()),
+        ("HAS_GAIN", l.plan.gain.is_some()),
+        ("HAS_BIAS", l.plan.bias.is_some()),
+        ("PAIRED", l.shape.paired()),
+        ("RESIDUAL", l.plan.residual.is_some()),
+        ("LOGITS", l.logits),
+    ];
+    let flags: Vec<String> = flags.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    line(&mut out, &format!("    static constexpr bool {};", flags.join(", ")));
+    if let Some(eps) = l.plan.norm {
+        line(&mut out, &format!("    static constexpr float EPS = {};", float(eps.get())));
+    }
+    let how = format!("SPANS = {}, SPLITS = {}, COUNTERS = {counters}", l.shape.spans(), l.shape.splits());
+    line(&mut out, &format!("    static constexpr int {how};"));
+    out
+}
+
+/// How weights lie in panels, and are read in steps and units.
+fn of_shape(l: &Shape) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("    static constexpr Type TYPE = {};", type_name(l.weight.dtype)));
+    let sizes = [
+        ("COLS", u64::from(l.weight.cols)),
+        ("PANELS", u64::from(l.weight.panels())),
+        ("PANEL_BYTES", l.weight.panel_bytes()),
+        ("PLANES", u64::from(l.planes)),
+        ("STEPS", u64::from(l.steps())),
+        ("STEP_COLS", u64::from(l.step_cols())),
+        ("STEP_BYTES", u64::from(l.step_bytes())),
+        ("UNITS", u64::from(l.units())),
+        ("UNIT_STEPS", u64::from(l.unit_steps())),
+        ("UNIT_BYTES", l.unit_bytes()),
+        ("GROUP", u64::from(l.group())),
+        ("SCALE_BYTES", l.scale_bytes()),
+    ];
+    for some in sizes.chunks(6) {
+        let some: Vec<String> = some.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        line(&mut out, &format!("    static constexpr int {};", some.join(", ")));
+    }
+    out
+}
+
+fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 | DType::F16 => "F32",
+        DType::Bf16 => "BF16",
+        DType::I8 { .. } => "INT8",
+        DType::I4 { .. } => "INT4",
+    }
+}
+
+/// Whether queries and probabilities are rounded to bf16: where the linears' inputs are too.
+fn rounds_queries(linears: &[Linear]) -> bool {
+    linears.iter().any(|l| l.plan.inputs == Inputs::Bf16)
+}
+
+/// Floats between two rows of logits.
+pub(crate) fn logits_stride(plan: &Plan) -> u32 {
+    plan.dims.vocab_rows.next_multiple_of(32)
+}
+
+/// The name of a kernel's struct: `K1_norm_linear`.
+pub(crate) fn struct_name(number: u32, kernel: &Kernel) -> String {
+    format!("K{number}_{}", kernel.name())
+}
+
+fn segment_name(id: SegmentId) -> String {
+    format!("W{}", id.0)
+}
+
+fn buffer_name(plan: &Plan, id: BufferId) -> String {
+    format!("B{}_{}", id.0, plan.buffer(id).name)
+}
+
+/// A float by its bits: the shortest decimal that reads back as the same.
+fn float(value: f32) -> String {
+    format!("{value:e}f")
+}
+
+fn table(out: &mut String, what: &str, values: &[String]) {
+    line(out, &format!("__device__ const {what}[{}] = {{", values.len()));
+    for some in values.chunks(8) {
+        line(out, &format!("    {},", some.join(", ")));
+    }
+    line(out, "};");
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "{text}");
+}

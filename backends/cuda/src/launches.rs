@@ -1,0 +1,178 @@
+//! The kernels of a model: their definitions, and how each step launches them.
+//!
+//! In: a plan and its linears. Out: C++ text, and launches by number of rows. Invariant: a kernel does the same, bit for
+//! bit, in every variant that has it.
+
+use std::fmt::Write;
+
+use qwenc_abi::{Blocks, CudaLaunch, CudaVariant, Of};
+use qwenc_plan::{Kernel, Plan};
+
+use crate::arena::{padded_head_dim, DECODE_ROWS, PART, PICK_BLOCKS};
+use crate::constants::struct_name;
+use crate::linear::Linear;
+use crate::shape::WARPS;
+
+/// Threads of nearly every block; `THREADS` in the device code.
+const THREADS: u32 = 32 * WARPS;
+/// Warps of a block that attends for many tokens.
+const PREFILL_WARPS: u32 = 4;
+/// Tokens of a block of f32 weights; `EXACT_TOKENS` in the device code.
+const EXACT_TOKENS: u32 = 8;
+
+/// Definitions of kernels, each once.
+#[derive(Default)]
+pub(crate) struct Definitions {
+    names: Vec<String>,
+    /// C++ text.
+    pub text: String,
+}
+
+impl Definitions {
+    /// Makes sure that the kernel stands in the text.
+    fn add(&mut self, name: &str, threads: u32, call: &str) {
+        if self.names.iter().any(|n| n == name) {
+            return;
+        }
+        self.names.push(name.to_string());
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            self.text,
+            "extern \"C\" __global__ __launch_bounds__({threads}) void {name}(const Step s) {{ {call}(s); }}"
+        );
+    }
+}
+
+/// How many tokens a variant is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    One,
+    /// Up to 8 or 16.
+    Few(u32),
+    Many,
+}
+
+const VARIANTS: [Tokens; 4] = [Tokens::One, Tokens::Few(8), Tokens::Few(DECODE_ROWS), Tokens::Many];
+
+/// All variants of a step.
+pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Definitions) -> Vec<CudaVariant> {
+    let blocks = (plan.prologue.len(), plan.prologue.len() + plan.block.len());
+    let mut all = Vec::new();
+    for tokens in VARIANTS {
+        let max_rows = match tokens {
+            Tokens::One => 1,
+            Tokens::Few(n) => n,
+            Tokens::Many => u32::MAX,
+        };
+        let mut variant = CudaVariant { max_rows, prologue: vec![], block: vec![], head: vec![] };
+        for (number, kernel) in plan.kernels() {
+            let launches = match kernel {
+                Kernel::Linear(_) => {
+                    let l = linears.iter().find(|l| l.number == number);
+                    l.map_or(vec![], |l| of_linear(l, &struct_name(number, kernel), tokens, definitions))
+                }
+                _ => vec![of_other(plan, number, kernel, tokens, definitions)],
+            };
+            let number = number as usize;
+            let section = match () {
+                () if number < blocks.0 => &mut variant.prologue,
+                () if number < blocks.1 => &mut variant.block,
+                () => &mut variant.head,
+            };
+            section.extend(launches);
+        }
+        variant.head.extend(of_pick(definitions));
+        all.push(variant);
+    }
+    all
+}
+
+fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitions) -> Vec<CudaLaunch> {
+    let count = if l.logits { Of::Outputs } else { Of::Rows };
+    let mut launch = |suffix: &str, call: String, grid: [Blocks; 2], shared: u32| {
+        let kernel = format!("{}_{suffix}", name.to_lowercase());
+        definitions.add(&kernel, THREADS, &call);
+        CudaLaunch { kernel, grid: [grid[0], grid[1], ONE], threads: THREADS, shared_bytes: shared }
+    };
+    let few = [fixed(l.shape.blocks()), fixed(l.shape.splits())];
+    if l.shape.exact() {
+        let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
+        let grid = [fixed(l.shape.weight.panels()), per(1, count, EXACT_TOKENS)];
+        let shared = 4 * WARPS * EXACT_TOKENS * 32;
+        return vec![prepare, launch("exact", format!("linear_exact<{name}>"), grid, shared)];
+    }
+    if tokens == Tokens::One {
+        let call = format!("linear_decode<{name}, 1, true>");
+        return vec![launch("one", call, few, l.shape.shared_for_one())];
+    }
+    let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
+    let product = match tokens {
+        Tokens::Few(n) => {
+            let call = format!("linear_decode<{name}, {}, false>", n / 8);
+            launch(&format!("few{n}"), call, few, l.shape.shared_for_few(n))
+        }
+        _ => {
+            let tiles = l.shape.token_tiles();
+            let grid = [per(1, count, 16 * tiles), fixed(l.shape.weight.panels().div_ceil(4))];
+            launch("many", format!("linear_prefill<{name}, {tiles}>"), grid, l.shape.shared_for_many())
+        }
+    };
+    vec![prepare, product]
+}
+
+fn of_other(
+    plan: &Plan,
+    number: u32,
+    kernel: &Kernel,
+    tokens: Tokens,
+    definitions: &mut Definitions,
+) -> CudaLaunch {
+    let d = &plan.dims;
+    let name = struct_name(number, kernel);
+    let group = d.heads / d.kv_heads;
+    let head_tiles = group.div_ceil(16);
+    let queries = 16 * padded_head_dim(d.head_dim) * 2 * 2;
+    let rows = per(1, Of::Rows, 1);
+    let (what, threads, grid, shared_bytes) = match kernel {
+        Kernel::Attention(_) if tokens == Tokens::Many => {
+            let tile = PREFILL_WARPS * (16 / group).max(1);
+            let grid = [fixed(d.kv_heads * head_tiles), per(1, Of::Rows, tile), ONE];
+            ("attention_prefill", 32 * PREFILL_WARPS, grid, PREFILL_WARPS * queries)
+        }
+        Kernel::Attention(_) => {
+            let grid = [fixed(d.kv_heads * head_tiles), rows, per(1, Of::Positions, WARPS * PART)];
+            ("attention_decode", THREADS, grid, 128 + queries)
+        }
+        Kernel::PrepareQkv(_) => {
+            ("prepare_qkv", THREADS, [rows, fixed((d.heads + d.kv_heads).div_ceil(WARPS)), ONE], 0)
+        }
+        _ => ("embed", THREADS, [rows, ONE, ONE], 0),
+    };
+    let kernel = match what {
+        "attention_prefill" | "attention_decode" => format!("k{number}_{what}"),
+        _ => name.to_lowercase(),
+    };
+    definitions.add(&kernel, threads, &format!("{what}<{name}>"));
+    CudaLaunch { kernel, grid, threads, shared_bytes }
+}
+
+fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
+    definitions.add("pick_parts", THREADS, "pick_parts_of_vocabulary");
+    definitions.add("pick", 32, "pick_from_parts");
+    let outputs = per(1, Of::Outputs, 1);
+    let parts = [outputs, fixed(PICK_BLOCKS), ONE];
+    [
+        CudaLaunch { kernel: "pick_parts".to_string(), grid: parts, threads: THREADS, shared_bytes: 128 },
+        CudaLaunch { kernel: "pick".to_string(), grid: [outputs, ONE, ONE], threads: 32, shared_bytes: 0 },
+    ]
+}
+
+const ONE: Blocks = fixed(1);
+
+const fn fixed(times: u32) -> Blocks {
+    Blocks { times, of: Of::One, tile: 1 }
+}
+
+const fn per(times: u32, of: Of, tile: u32) -> Blocks {
+    Blocks { times, of, tile }
+}

@@ -1,0 +1,19 @@
+//! A plan to CUDA C++ source, and that to machine code for NVIDIA GPUs.
+//!
+//! In: a checked plan. Out: one translation unit that a person can read, and how its kernels are launched; from
+//! that, machine code per architecture. Invariant: the same plan gives the same bytes; nothing here needs a GPU.
+//!
+//! The kernels' bodies are templates in `device/`, which this crate carries as text; what is generated for a model are
+//! the constants of its shapes, its kernels, and their launches:
+//!
+//! - `source.rs` puts the unit together, `constants.rs` writes what is the model's, `linear.rs` and `shape.rs` say how its matrices are counted;
+//! - `arena.rs` lays out device memory, `launches.rs` says in which order and how large.
+
+mod arena;
+mod constants;
+mod launches;
+mod linear;
+mod shape;
+mod source;
+
+pub use source::{emit, EmitError, Source};

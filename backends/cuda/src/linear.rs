@@ -1,0 +1,36 @@
+//! A linear of the plan, as this backend sees it.
+//!
+//! In: a plan's kernel. Out: its shape, and what its inputs and results are. Invariant: the planes of its inputs follow
+//! from the plan alone.
+
+use qwenc_ir::DType;
+use qwenc_plan::{Dest, Inputs, Linear as PlanLinear, Plan};
+
+use crate::shape::Shape;
+
+/// A linear.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    /// Number among the kernels.
+    pub number: u32,
+    /// As planned.
+    pub plan: PlanLinear,
+    /// Its weights.
+    pub shape: Shape,
+    /// Whether results are logits.
+    pub logits: bool,
+}
+
+impl Linear {
+    /// The `number`-th kernel of the plan.
+    pub(crate) fn of(plan: &Plan, number: u32, l: &PlanLinear) -> Linear {
+        let weight = plan.segment(l.weight).clone();
+        let planes = match (weight.dtype, l.inputs) {
+            (DType::F32, _) | (_, Inputs::Bf16) => 1,
+            // f32 as the sum of two bf16.
+            (_, Inputs::F32) => 2,
+            (_, ints) => ints.planes(),
+        };
+        Linear { number, plan: *l, shape: Shape { weight, planes }, logits: l.out == Dest::Logits }
+    }
+}

@@ -1,0 +1,160 @@
+//! A matrix in panels, counted as the device code counts: in steps, units and spans.
+//!
+//! In: a packed tensor and the planes of its inputs. Out: numbers for constants, launches and scratch. Invariant: they
+//! are those that `device/linear.cuh` goes by; how inputs are cut into spans depends on nothing that changes from step
+//! to step.
+
+use qwenc_ir::DType;
+use qwenc_plan::{Layout, Segment, PANEL_ROWS};
+
+/// Warps of a block of few tokens, and so the spans it takes.
+pub(crate) const WARPS: u32 = 8;
+/// Blocks that keep a large device busy.
+const ENOUGH_BLOCKS: u32 = 128;
+/// Blocks of a matrix with very many panels, each of which takes several in turn.
+const MOST_BLOCKS: u32 = 1056;
+
+/// A matrix and how it meets its inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// The packed tensor.
+    pub weight: Segment,
+    /// Planes of the inputs; 1 for f32 weights.
+    pub planes: u32,
+}
+
+impl Shape {
+    /// Whether the weights are f32, for which there are no tensor cores here.
+    pub(crate) fn exact(&self) -> bool {
+        self.weight.dtype == DType::F32
+    }
+
+    /// Columns of a step.
+    pub(crate) fn step_cols(&self) -> u32 {
+        if self.weight.dtype == DType::Bf16 {
+            16
+        } else {
+            32
+        }
+    }
+
+    /// Bytes of a step of one panel.
+    pub(crate) fn step_bytes(&self) -> u32 {
+        if matches!(self.weight.dtype, DType::I4 { .. }) {
+            512
+        } else {
+            1024
+        }
+    }
+
+    /// Columns of a unit: of a group, or of a step.
+    pub(crate) fn group(&self) -> u32 {
+        self.weight.dtype.group().unwrap_or(self.step_cols()).min(self.weight.cols.next_multiple_of(8))
+    }
+
+    /// Units of a row.
+    pub(crate) fn units(&self) -> u32 {
+        self.weight.cols.div_ceil(self.group())
+    }
+
+    /// Steps of a whole unit.
+    pub(crate) fn unit_steps(&self) -> u32 {
+        self.group().div_ceil(self.step_cols())
+    }
+
+    /// Steps of a row.
+    pub(crate) fn steps(&self) -> u32 {
+        let last = self.weight.cols - (self.units() - 1) * self.group();
+        (self.units() - 1) * self.unit_steps() + last.div_ceil(self.step_cols())
+    }
+
+    /// Bytes of a panel's unit.
+    pub(crate) fn unit_bytes(&self) -> u64 {
+        match self.weight.dtype {
+            DType::Bf16 => u64::from(self.step_bytes()),
+            _ => self.weight.group_bytes(u64::from(self.group())),
+        }
+    }
+
+    /// Bytes of a panel's scales in a unit.
+    pub(crate) fn scale_bytes(&self) -> u64 {
+        u64::from(PANEL_ROWS) * self.weight.dtype.scale_bytes(1)
+    }
+
+    /// Blocks that share out a panel's inputs.
+    pub(crate) fn splits(&self) -> u32 {
+        let wanted = ENOUGH_BLOCKS / self.weight.panels().max(1);
+        wanted.clamp(1, (self.units() / WARPS).max(1))
+    }
+
+    /// Chains of sums that a row's inputs are cut into.
+    pub(crate) fn spans(&self) -> u32 {
+        (WARPS * self.splits()).min(self.units())
+    }
+
+    /// Blocks side by side for few tokens.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.weight.panels().min(MOST_BLOCKS)
+    }
+
+    /// Tiles of 8 tokens that a warp has when there are many tokens: two planes of integers need the registers.
+    pub(crate) fn token_tiles(&self) -> u32 {
+        if self.weight.dtype == DType::Bf16 {
+            8
+        } else {
+            4
+        }
+    }
+
+    /// Rows of one part of a pair interleaved with the other's.
+    pub(crate) fn paired(&self) -> bool {
+        self.weight.layout == Layout::PairedPanels
+    }
+
+    /// Scratch for the sums of split panels.
+    pub(crate) fn partial_bytes(&self, rows: u32) -> u64 {
+        if self.exact() || self.splits() == 1 {
+            return 0;
+        }
+        4 * u64::from(self.weight.panels()) * u64::from(self.spans() * rows * PANEL_ROWS)
+    }
+
+    /// Scratch for one token's prepared inputs.
+    pub(crate) fn prepared_bytes(&self) -> u64 {
+        if self.exact() {
+            return 4 * u64::from(self.weight.cols);
+        }
+        32 * u64::from(self.steps() * self.planes) + 8 * u64::from(self.units())
+    }
+
+    /// Shared memory for one token: spans, a flag, and the inputs of one split.
+    pub(crate) fn shared_for_one(&self) -> u32 {
+        let begin = |span: u32| span * self.units() / self.spans();
+        let inputs = (0..self.splits()).map(|split| {
+            let units = begin((WARPS * (split + 1)).min(self.spans())) - begin(WARPS * split);
+            units * self.unit_steps() * self.planes * 32 + 8 * units
+        });
+        spans_bytes(1) + 128 + inputs.max().unwrap_or(0)
+    }
+
+    /// Shared memory for 8 or 16 tokens.
+    pub(crate) fn shared_for_few(&self, tokens: u32) -> u32 {
+        spans_bytes(tokens) + 128
+    }
+
+    /// Shared memory for many tokens: stages of weights, scales, inputs and groups.
+    pub(crate) fn shared_for_many(&self) -> u32 {
+        let tokens = 16 * self.token_tiles();
+        let groups = if self.weight.dtype == DType::Bf16 { 0 } else { 8 * tokens };
+        let step = 4 * self.step_bytes() + 4 * self.scale_bytes() as u32 + self.planes * tokens * 32 + groups;
+        STAGES * STAGE_STEPS * step
+    }
+}
+
+/// As in `device/prefill.cuh`.
+const STAGES: u32 = 4;
+const STAGE_STEPS: u32 = 2;
+
+fn spans_bytes(tokens: u32) -> u32 {
+    4 * WARPS * tokens * PANEL_ROWS
+}

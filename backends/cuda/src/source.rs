@@ -1,0 +1,128 @@
+//! The translation unit of a model.
+//!
+//! In: a checked plan. Out: CUDA C++ as text, and the description of its launches. Invariant: nothing outside the plan
+//! reaches the text; on the device it includes nothing.
+
+use qwenc_abi::{CudaModel, ABI_VERSION};
+use qwenc_ir::Checked;
+use qwenc_plan::{Kernel, Plan};
+
+use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
+use crate::constants::{self, logits_stride, Counters};
+use crate::launches::{variants, Definitions};
+use crate::linear::Linear;
+
+/// Generated code before it is compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// CUDA C++.
+    pub text: String,
+    /// How the runtime runs it; no modules yet.
+    pub model: CudaModel,
+}
+
+/// What this backend cannot do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// Heads whose fragments would not fit a warp's registers.
+    #[error("heads of {head_dim} dimensions: the CUDA target does up to {most}; use --target cpu")]
+    HeadDim {
+        /// The model's.
+        head_dim: u32,
+        /// The largest.
+        most: u32,
+    },
+}
+
+const LARGEST_HEAD: u32 = 256;
+
+const WRAPPERS: &str = include_str!("../device/wrappers.cuh");
+/// Of linears of f32 weights, and of those with tensor cores.
+const EXACT: &str = include_str!("../device/exact.cuh");
+const FAST: [&str; 2] = [include_str!("../device/decode.cuh"), include_str!("../device/prefill.cuh")];
+
+/// The parts of `device/` that a model needs, in order; they follow the model's constants.
+fn library(linears: &[Linear]) -> Vec<&'static str> {
+    let mut parts = vec![
+        include_str!("../device/step.cuh"),
+        include_str!("../device/rows.cuh"),
+        include_str!("../device/embed.cuh"),
+        include_str!("../device/linear.cuh"),
+    ];
+    let exact = linears.iter().filter(|l| l.shape.exact()).count();
+    if exact > 0 {
+        parts.push(EXACT);
+    }
+    if exact < linears.len() {
+        parts.extend(FAST);
+    }
+    parts.extend([
+        include_str!("../device/cache.cuh"),
+        include_str!("../device/qkv.cuh"),
+        include_str!("../device/attention.cuh"),
+        include_str!("../device/pick.cuh"),
+    ]);
+    parts
+}
+
+/// Generates the code of a plan.
+pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
+    if plan.dims.head_dim > LARGEST_HEAD {
+        return Err(EmitError::HeadDim { head_dim: plan.dims.head_dim, most: LARGEST_HEAD });
+    }
+    let linears: Vec<Linear> = plan
+        .kernels()
+        .filter_map(|(number, kernel)| match kernel {
+            Kernel::Linear(l) => Some(Linear::of(plan, number, l)),
+            _ => None,
+        })
+        .collect();
+    let arena = Arena::of(plan, &linears);
+    let counters = counters(plan, &linears);
+    let mut definitions = Definitions::default();
+    let variants = variants(plan, &linears, &mut definitions);
+    let mut text = format!("// {}, compiled by qwenc: {} layers.\n\n", plan.name, plan.dims.layers);
+    text.push_str("#ifndef __CUDACC__\n#include \"cuda_on_host.hpp\"\n#endif\n\n");
+    let model = format!("// The model's shapes.\n\n{}", constants::of_model(plan, &linears, &arena));
+    let parts = constants::of_parts(plan, &linears, &counters);
+    let parts = format!("// Packed tensors, buffers and kernels.\n\n{parts}");
+    let sections = [WRAPPERS, &model].into_iter().chain(library(&linears)).chain([parts.as_str()]);
+    for section in sections {
+        text.push_str(section);
+        text.push('\n');
+    }
+    text.push_str(&definitions.text);
+    let dims = &plan.dims;
+    let model = CudaModel {
+        abi_version: ABI_VERSION,
+        vocab_rows: dims.vocab_rows,
+        logits_stride: logits_stride(plan),
+        layers: dims.layers,
+        max_context: dims.context,
+        weights_bytes: plan.weights_bytes,
+        kv_bytes_per_position: kv_bytes_per_position(plan),
+        kv_positions: PART,
+        arena: arena.sizes(),
+        counters: counters.total,
+        variants,
+        modules: Vec::new(),
+    };
+    Ok(Source { text, model })
+}
+
+/// Each kernel's counters, one after the other.
+fn counters(plan: &Plan, linears: &[Linear]) -> Counters {
+    let (mut first, mut total) = (Vec::new(), 0);
+    for (number, kernel) in plan.kernels() {
+        first.push(total);
+        total += match kernel {
+            Kernel::Attention(_) => DECODE_ROWS * plan.dims.heads,
+            Kernel::Linear(_) => {
+                let split = |l: &&Linear| l.number == number && l.shape.partial_bytes(1) > 0;
+                linears.iter().find(split).map_or(0, |l| l.shape.weight.panels())
+            }
+            _ => 0,
+        };
+    }
+    Counters { first, total: total.max(1) }
+}

@@ -1,0 +1,150 @@
+//! Generated CUDA kernels on the host, and steps of them: what the runtime does, in little.
+//!
+//! In: a plan, weights, rows. Out: logits. Invariant: memory starts as garbage but for the counters and caches; every
+//! launch runs in an order of its own, which follows from the seed.
+
+use qwenc_abi::{Blocks, CudaLaunch, CudaModel, CudaStep, KvType, Of, Row, CUDA_SLACK};
+use qwenc_cuda::Source;
+use qwenc_ir::{Checked, WeightSource};
+use qwenc_plan::{pack, Plan};
+use qwenc_tests::host_cuda::{load, Kernels, Memory, Shape};
+
+/// Kernels and weights of a model.
+pub struct Device {
+    kernels: Kernels,
+    pub model: CudaModel,
+    weights: Memory<u8>,
+}
+
+impl Device {
+    /// Generates, compiles for the host, and packs.
+    pub fn of(plan: &Checked<Plan>, source: &dyn WeightSource) -> Device {
+        Device::with(&qwenc_cuda::emit(plan).unwrap(), plan, source)
+    }
+
+    /// With code that may have been changed.
+    pub fn with(code: &Source, plan: &Checked<Plan>, source: &dyn WeightSource) -> Device {
+        let mut image = Vec::new();
+        pack(plan, source, &mut image, &mut |_| {}).unwrap();
+        assert_eq!(image.len() as u64, code.model.weights_bytes);
+        image.resize(image.len() + CUDA_SLACK as usize, 0xFF);
+        Device { kernels: load(&code.text), model: code.model.clone(), weights: Memory::of(&image) }
+    }
+}
+
+/// A token, its position, and which cache it belongs to.
+pub type Place = (u32, usize, usize);
+
+/// Scratch and caches for one device.
+pub struct Stepper<'a> {
+    device: &'a Device,
+    kv: KvType,
+    capacity: u64,
+    max_rows: usize,
+    arena: Memory<u8>,
+    counters: Memory<u32>,
+    logits: Memory<f32>,
+    caches: Vec<Memory<u8>>,
+    seed: u64,
+}
+
+impl<'a> Stepper<'a> {
+    pub fn new(
+        device: &'a Device,
+        kv: KvType,
+        caches: usize,
+        positions: usize,
+        max_rows: usize,
+    ) -> Stepper<'a> {
+        let model = &device.model;
+        let capacity = (positions as u64).next_multiple_of(u64::from(model.kv_positions));
+        let kv_bytes = (model.kv_bytes_per_position[kv as usize] * capacity) as usize;
+        let arena = vec![0xFF; model.arena.bytes(max_rows as u64, capacity) as usize];
+        Stepper {
+            device,
+            kv,
+            capacity,
+            max_rows,
+            arena: Memory::of(&arena),
+            counters: Memory::of(&vec![0; model.counters as usize]),
+            logits: Memory::of(&vec![f32::NAN; max_rows * model.logits_stride as usize]),
+            caches: (0..caches).map(|_| Memory::of(&vec![0; kv_bytes])).collect(),
+            seed: 1,
+        }
+    }
+
+    /// Orders of everything follow from this.
+    pub fn seed(mut self, seed: u64) -> Stepper<'a> {
+        self.seed = seed << 32;
+        self
+    }
+
+    /// One step; the logits of every row and the likeliest tokens.
+    pub fn step(&mut self, rows: &[Place]) -> (Vec<Vec<f32>>, Vec<u32>) {
+        let model = &self.device.model;
+        assert!(rows.len() <= self.max_rows);
+        let row = |&(token, position, cache): &Place| Row {
+            token: token as i32,
+            position: position as u32,
+            kv: self.caches[cache].address() as *mut u8,
+        };
+        let n = rows.len() as u32;
+        let rows = Memory::of(&rows.iter().map(row).collect::<Vec<_>>());
+        let outputs = Memory::of(&(0..n).collect::<Vec<_>>());
+        let picks = Memory::of(&vec![0u32; n as usize]);
+        let mut step = CudaStep {
+            weights: self.device.weights.address(),
+            arena: self.arena.address(),
+            rows: rows.address(),
+            outputs: outputs.address(),
+            logits: self.logits.address(),
+            picks: picks.address(),
+            allowed: 0,
+            counters: self.counters.address(),
+            kv_capacity: self.capacity,
+            n_rows: n,
+            n_outputs: n,
+            max_rows: self.max_rows as u32,
+            layer: 0,
+            kv_type: self.kv as u32,
+            advance: 0,
+        };
+        let variant = model.variants.iter().find(|v| n <= v.max_rows).unwrap();
+        self.launch(&variant.prologue, &step);
+        for layer in 0..model.layers {
+            step.layer = layer;
+            self.launch(&variant.block, &step);
+        }
+        step.layer = 0;
+        self.launch(&variant.head, &step);
+        assert!(self.counters.to_vec().iter().all(|&c| c == 0), "counters are not left zero");
+        let logits = self.logits.to_vec();
+        let lines = logits.chunks(model.logits_stride as usize).take(n as usize);
+        (lines.map(|line| line[..model.vocab_rows as usize].to_vec()).collect(), picks.to_vec())
+    }
+
+    fn launch(&mut self, launches: &[CudaLaunch], step: &CudaStep) {
+        for launch in launches {
+            self.seed += 1;
+            let grid = launch.grid.map(|b| blocks(&b, step));
+            let shape = Shape {
+                grid,
+                threads: launch.threads,
+                shared_bytes: launch.shared_bytes,
+                is_cooperative: false,
+            };
+            let done = self.device.kernels.launch(&launch.kernel, step, shape, self.seed);
+            done.unwrap_or_else(|e| panic!("{}: {e}", launch.kernel));
+        }
+    }
+}
+
+fn blocks(b: &Blocks, step: &CudaStep) -> u32 {
+    let of = match b.of {
+        Of::One => 1,
+        Of::Rows => step.n_rows,
+        Of::Outputs => step.n_outputs,
+        Of::Positions => step.kv_capacity as u32,
+    };
+    b.times * of.div_ceil(b.tile)
+}
