@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and is missing: LLVM 19, a C compiler and the like, by apt
-# (with sudo where needed). Without apt it names the packages.
+# (with sudo where needed; without apt it names the packages), and NVIDIA's NVRTC and ptxas into target/nvidia,
+# with which tests compile CUDA kernels. qwenc itself needs no Python.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
-packages=(llvm-19-dev libpolly-19-dev libzstd-dev zlib1g-dev libxml2-dev libffi-dev libtinfo-dev gcc g++ libc6-dev pkg-config valgrind)
+packages=(llvm-19-dev libpolly-19-dev libzstd-dev zlib1g-dev libxml2-dev libffi-dev libtinfo-dev gcc g++ libc6-dev pkg-config valgrind python3-venv)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -29,6 +31,23 @@ if [ ${#missing[@]} -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" apt-get install -qy --no-install-recommends "${missing[@]}"; } >&2; then
         echo "setup: apt-get failed; install by hand: ${missing[*]}" >&2
+        exit 1
+    fi
+fi
+
+# The versions that the tests' register counts are for.
+wheels=(nvidia_cuda_nvrtc-13.5.37 nvidia_cuda_nvcc-13.5.37)
+environment=target/nvidia
+wanted=()
+for wheel in "${wheels[@]}"; do
+    compgen -G "$environment/lib/python3*/site-packages/$wheel.dist-info/RECORD" >/dev/null || wanted+=("${wheel/-/==}")
+done
+if [ ${#wanted[@]} -gt 0 ]; then
+    echo "setup: installing ${wanted[*]} into $environment" >&2
+    mkdir -p target
+    # nvcc is wanted for its ptxas alone, not for what it needs itself.
+    if ! { python3 -m venv "$environment" && "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps "${wanted[@]}"; } >&2; then
+        echo "setup: pip failed; make a virtual environment in $environment and install ${wanted[*]} there" >&2
         exit 1
     fi
 fi

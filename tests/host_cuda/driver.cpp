@@ -74,7 +74,7 @@ int attribute(int which) {
         case 12: case 82: return 65536;                        // Registers of a block, of a multiprocessor.
         case 13: return 1500000;                               // kHz.
         case 16: return int(multiprocessors());
-        case 19: case 31: case 41: case 95: return 1;          // Maps memory, runs kernels together, one address space, cooperative.
+        case 19: case 31: case 41: case 95: return 1;          // Mapped memory, one address space, cooperation.
         case 36: return 2600000;                               // kHz of the memory.
         case 37: return 5120;                                  // Bits of its bus.
         case 38: return 50 << 20;                              // Bytes of L2.

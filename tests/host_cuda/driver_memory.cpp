@@ -46,8 +46,9 @@ void check(Address start, const Allocation &allocation) {
         if (at >= last) break;
         if (*at == guard) continue;
         long off = at < user ? long(at - user) : long(at - user) - long(allocation.bytes);
-        die("something wrote " + std::to_string(off < 0 ? -off : off) + " bytes " + (off < 0 ? "before" : "behind") +
-            " an allocation of " + std::to_string(allocation.bytes) + " bytes of device memory");
+        die("something wrote beside an allocation of " + std::to_string(allocation.bytes) +
+            " bytes of device memory: " + std::to_string(off < 0 ? -off : off) + " bytes " +
+            (off < 0 ? "before it" : "behind it"));
     }
 }
 

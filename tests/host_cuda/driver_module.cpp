@@ -6,6 +6,7 @@
 
 #include "driver.hpp"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -137,8 +138,17 @@ CUDA_CALL(cuModuleLoadData)(Module **to, const void *image) {
     return success;
 }
 
-CUDA_CALL(cuModuleLoadDataEx)(Module **to, const void *image, unsigned, int *, void **) {
-    return cuModuleLoadData(to, image);
+CUDA_CALL(cuModuleLoadDataEx)(Module **to, const void *image, unsigned count, int *options, void **values) {
+    int result = cuModuleLoadData(to, image);
+    char *log = nullptr;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (options[i] == 5) log = static_cast<char *>(values[i]);               // Where errors are written.
+        if (options[i] == 6) bytes = reinterpret_cast<uintptr_t>(values[i]);     // How many bytes of them.
+    }
+    const char *text = result == invalid_ptx ? "host CUDA: PTX that names no version and target this device has" : "";
+    if (log && bytes) std::snprintf(log, bytes, "%s", text);
+    return result;
 }
 
 CUDA_CALL(cuModuleUnload)(Module *module) {

@@ -113,7 +113,7 @@ void preempt() {
 void progressed() { launch.spins = 0; }
 
 void pause_spinning() {
-    if (++launch.spins > (1u << 26)) {
+    if (++launch.spins > (1u << 23)) {
         bool more = launch.started < launch.order.size();
         fail(more ? "waits for memory that nobody changes; blocks have not started that may have to: is this a "
                     "launch whose blocks must all run at once?"

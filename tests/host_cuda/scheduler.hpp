@@ -62,7 +62,7 @@ struct Block {
     std::vector<unsigned char> memory;
 };
 
-// What `--seed` decides.
+// Whom to pick, as the seed decides: anyone, always the first or last, anyone but a victim.
 enum class Among { chance, first, last, others };
 
 struct Launch {

@@ -15,8 +15,9 @@ use qwenc_abi::CudaStep;
 use crate::program::run;
 use crate::variants;
 
-/// What every part is compiled with. A kernel's argument is passed by value, so its size must be known.
-fn compiler() -> Command {
+/// The C++ compiler that everything here is compiled with. A kernel's argument is passed by value, so its size
+/// must be known.
+pub fn compiler() -> Command {
     let chosen = std::env::var_os("CXX").filter(|name| !name.is_empty());
     let found = chosen.unwrap_or_else(|| {
         let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok();

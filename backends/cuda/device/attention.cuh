@@ -37,7 +37,8 @@ struct Queries {
     bool mine[2];
 };
 
-// The tile's queries in shared memory, [plane][step][lane][4 words]: fragments as the instruction wants them.
+// The tile's queries in shared memory, [plane][step][lane][4 words]: fragments as the instruction wants them. A lane reads
+// what it wrote itself.
 constexpr int QUERY_WORDS = QUERY_PLANES * STEPS * 128;
 
 template <class A>
@@ -59,7 +60,6 @@ __device__ inline void load_queries(const Step& s, const Queries& q, unsigned* t
             high -= bf16_high(word);
         }
     }
-    __syncwarp();
 }
 
 // Scores of a part: [tile of 8 positions][as the instruction's], in units of the logarithm to base 2.
@@ -226,15 +226,14 @@ __device__ inline void attend(const Step& s, const Queries& q, int kv_head, cons
 
 // Blocks: [kv heads * head tiles][tiles of tokens, four to a block], a warp each.
 template <class A>
-__device__ inline void attention_prefill(const Step& s) {
-    int kv_head = blockIdx.x / HEAD_TILES, head_tile = blockIdx.x % HEAD_TILES;
+__device__ inline void attention_prefill(const Step& s, const Block& at) {
+    int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES;
     unsigned* queries = reinterpret_cast<unsigned*>(shared_memory()) + threadIdx.x / 32 * QUERY_WORDS;
-    unsigned first = (blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32) * TILE_TOKENS;
+    unsigned first = (at.y * (blockDim.x / 32) + threadIdx.x / 32) * TILE_TOKENS;
     unsigned end = min(first + TILE_TOKENS, s.n_rows);
     while (first < end) {
         Queries q;
         unsigned next = choose_queries(s, first, end, kv_head, head_tile, q);
-        __syncwarp();
         load_queries<A>(s, q, queries);
         switch (s.kv_type) {
             case KV_F32: attend<A, KV_F32>(s, q, kv_head, queries); break;
@@ -288,19 +287,19 @@ __device__ inline void join_parts(const Step& s, unsigned token, int first_head,
 
 // Blocks: [kv heads * head tiles][tokens][8 parts of the cache's positions]; those without a part end at once.
 template <class A>
-__device__ inline void attention_decode(const Step& s) {
+__device__ inline void attention_decode(const Step& s, const Block& at) {
     constexpr unsigned WARPS = THREADS / 32;
-    int kv_head = blockIdx.x / HEAD_TILES, head_tile = blockIdx.x % HEAD_TILES, warp = threadIdx.x / 32;
-    unsigned token = blockIdx.y, position = s.rows[token].position;
+    int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES, warp = threadIdx.x / 32;
+    unsigned token = at.y, position = s.rows[token].position;
     unsigned first = first_seen(s, position) / PART, last = position / PART;
-    if (blockIdx.z > last / WARPS || blockIdx.z < first / WARPS) return;
+    if (at.z > last / WARPS || at.z < first / WARPS) return;
     int* flag = reinterpret_cast<int*>(shared_memory());
     unsigned* queries = reinterpret_cast<unsigned*>(flag + 32);
     Queries q;
     choose_queries(s, token, token + 1, kv_head, head_tile, q);
     if (warp == 0) load_queries<A>(s, q, queries);
     __syncthreads();
-    unsigned part = blockIdx.z * WARPS + warp;
+    unsigned part = at.z * WARPS + warp;
     if (part >= first && part <= last) {
         Part result;
         switch (s.kv_type) {
@@ -311,7 +310,7 @@ __device__ inline void attention_decode(const Step& s) {
         store_part(s, q, part, result);
     }
     unsigned blocks = last / WARPS - first / WARPS + 1;
-    if (is_last_block(s.counters + A::COUNTERS + token * gridDim.x + blockIdx.x, blocks, flag)) {
+    if (is_last_block(s.counters + A::COUNTERS + token * at.columns + at.x, blocks, flag)) {
         int heads = min(16, GROUP - head_tile * 16);
         join_parts<A>(s, token, kv_head * GROUP + head_tile * 16, heads, first, last);
     }

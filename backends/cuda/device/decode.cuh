@@ -1,15 +1,14 @@
 // Linears for few tokens, bound by memory: a warp takes a span of a panel, a block 8 spans, `SPLITS` blocks a panel.
 // The weights' loads run some steps ahead, and the first are under way while the inputs are prepared.
 
-// Steps of weights that a warp has under way.
-constexpr int AHEAD = 4;
-
 // One span of one panel. `x` is [step][plane][tokens][8 words] from the span's first step on, `groups` [unit][tokens] from
 // its first unit on; lane (g, t) reads token g, or the only one.
 template <class L, int N, bool ONE>
 struct Span {
     const unsigned char* panel;
     int first, count;
+    static constexpr int AHEAD = L::AHEAD;
+    // Steps of weights under way.
     Weights<L> next[AHEAD];
 
     __device__ Span(const unsigned char* panel, int span) : panel(panel) {
@@ -28,6 +27,7 @@ struct Span {
 
     __device__ void run(Sums<L, N>& sums, const uint2* x, const Group* groups, int tokens) {
         int lane = threadIdx.x % 32, g = ONE ? 0 : lane / 4, t = lane % 4;
+#pragma unroll 1
         for (int begin = 0; begin < count; begin += AHEAD) {
 #pragma unroll
             for (int j = 0; j < AHEAD; j++) {
@@ -77,17 +77,17 @@ __device__ inline void add_spans(const Step& s, const float* spans, int panel) {
 
 // Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs.
 template <class L, int N, bool ONE>
-__device__ inline void linear_decode(const Step& s) {
+__device__ inline void linear_decode(const Step& s, const Block& at) {
     constexpr int WARPS = THREADS / 32, TOKENS = ONE ? 1 : 8 * N;
     float* spans = reinterpret_cast<float*>(shared_memory());
     int* flag = reinterpret_cast<int*>(spans + WARPS * TOKENS * 32);
     uint2* x = reinterpret_cast<uint2*>(flag + 32);
     // This block's spans, and their first unit.
-    int split = blockIdx.y, low = split * WARPS, high = min(low + WARPS, L::SPANS), base = span_begin<L>(low);
+    int split = at.y, low = split * WARPS, high = min(low + WARPS, L::SPANS), base = span_begin<L>(low);
     int span = low + threadIdx.x / 32;
     bool busy = span < high;
     const unsigned char* weights = segment<typename L::Weight>(s);
-    Span<L, N, ONE> next(weights + size_t(blockIdx.x) * L::PANEL_BYTES, busy ? span : 0);
+    Span<L, N, ONE> work(weights + size_t(at.x) * L::PANEL_BYTES, busy ? span : 0);
     const Group* groups;
     unsigned tokens = 1;
     if constexpr (ONE) {
@@ -106,15 +106,16 @@ __device__ inline void linear_decode(const Step& s) {
         x = reinterpret_cast<uint2*>(prepared_planes<L>(s)) + size_t(base) * L::UNIT_STEPS * L::PLANES * tokens * 4;
         groups = prepared_groups<L>(s, tokens) + size_t(base) * tokens;
     }
-    for (int panel = blockIdx.x; panel < L::PANELS; panel += gridDim.x) {
-        Span<L, N, ONE> now = next;
-        if (panel + gridDim.x < L::PANELS) {
-            next = Span<L, N, ONE>(weights + size_t(panel + gridDim.x) * L::PANEL_BYTES, busy ? span : 0);
-        }
+#pragma unroll 1
+    for (int panel = at.x; panel < L::PANELS; panel += at.columns) {
+        Sums<L, N> sums;
         if (busy) {
-            Sums<L, N> sums;
             int units = span_begin<L>(span) - base;
-            now.run(sums, x + size_t(units) * L::UNIT_STEPS * L::PLANES * tokens * 4, groups + units * tokens, tokens);
+            work.run(sums, x + size_t(units) * L::UNIT_STEPS * L::PLANES * tokens * 4, groups + units * tokens, tokens);
+            // The next panel's weights are under way while this one's sums are added.
+            if (panel + at.columns < L::PANELS) {
+                work = Span<L, N, ONE>(weights + size_t(panel + at.columns) * L::PANEL_BYTES, span);
+            }
             store_sums<L, N, ONE>(sums, spans + (span - low) * TOKENS * 32);
         }
         __syncthreads();

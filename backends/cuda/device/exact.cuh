@@ -4,11 +4,11 @@
 constexpr int EXACT_TOKENS = 8;
 
 template <class L>
-__device__ inline void linear_exact(const Step& s) {
+__device__ inline void linear_exact(const Step& s, const Block& at) {
     constexpr int WARPS = THREADS / 32;
     float* spans = reinterpret_cast<float*>(shared_memory());
-    int row = threadIdx.x % 32, warp = threadIdx.x / 32, panel = blockIdx.x;
-    unsigned first = blockIdx.y * EXACT_TOKENS, count = min(tokens_of<L>(s) - first, unsigned(EXACT_TOKENS));
+    int row = threadIdx.x % 32, warp = threadIdx.x / 32, panel = at.x;
+    unsigned first = at.y * EXACT_TOKENS, count = min(tokens_of<L>(s) - first, unsigned(EXACT_TOKENS));
     const float* weights = reinterpret_cast<const float*>(segment<typename L::Weight>(s)) + size_t(panel) * 32 * L::COLS;
     const float* x = reinterpret_cast<const float*>(s.scratch(PREPARED_OFFSET)) + size_t(first) * L::COLS;
     float sums[EXACT_TOKENS] = {};

@@ -171,8 +171,8 @@ __device__ inline Group* prepared_groups(const Step& s, unsigned tokens) {
 
 // A block prepares one token's inputs.
 template <class L>
-__device__ inline void prepare(const Step& s) {
-    unsigned token = blockIdx.x, tokens = padded_tokens(tokens_of<L>(s));
+__device__ inline void prepare(const Step& s, const Block& at) {
+    unsigned token = at.x, tokens = padded_tokens(tokens_of<L>(s));
     float* sums = reinterpret_cast<float*>(shared_memory());
     Source source = open_row<L>(s, row_of<typename L::Input>(s, input_row<L>(s, token)), sums);
     if constexpr (L::TYPE == F32) {

@@ -1,4 +1,4 @@
-// The likeliest allowed token of each output: of equals the lowest. Two launches: parts of the vocabulary, then those.
+// The likeliest allowed token of each output, of equals the lowest; ~0 where there is none or a logit is no number. Two launches: parts of the vocabulary, then those.
 
 struct Candidate {
     float logit;
@@ -22,12 +22,14 @@ __device__ inline Candidate* candidates_of(const Step& s, unsigned output) {
 }
 
 // Blocks: [outputs][PICK_BLOCKS].
-__device__ inline void pick_parts_of_vocabulary(const Step& s) {
+__device__ inline void pick_parts_of_vocabulary(const Step& s, const Block& at) {
     Candidate* bests = reinterpret_cast<Candidate*>(shared_memory());
-    const float* logits = s.logits + static_cast<size_t>(blockIdx.x) * LOGITS_STRIDE;
+    const float* logits = s.logits + static_cast<size_t>(at.x) * LOGITS_STRIDE;
     Candidate best = {minus_infinity(), ~0u};
-    for (unsigned token = blockIdx.y * THREADS + threadIdx.x; token < VOCAB; token += PICK_BLOCKS * THREADS) {
+    for (unsigned token = at.y * THREADS + threadIdx.x; token < VOCAB; token += PICK_BLOCKS * THREADS) {
         Candidate c = {logits[token], token};
+        // What is no number, or too large for one, comes before all others, so that it is noticed.
+        if (!(c.logit < -minus_infinity())) c = {-minus_infinity(), ~0u};
         bool allowed = !s.allowed || (s.allowed[token / 32] >> (token % 32) & 1);
         if (allowed && c.before(best)) best = c;
     }
@@ -38,12 +40,13 @@ __device__ inline void pick_parts_of_vocabulary(const Step& s) {
     for (int warp = 1; warp < THREADS / 32; warp++) {
         if (bests[warp].before(best)) best = bests[warp];
     }
-    candidates_of(s, blockIdx.x)[blockIdx.y] = best;
+    candidates_of(s, at.x)[at.y] = best;
 }
 
 // Blocks of one warp: [outputs].
-__device__ inline void pick_from_parts(const Step& s) {
-    unsigned output = blockIdx.x;
+__device__ inline void pick_from_parts(const Step& s, const Block& at) {
+    if (threadIdx.x >= 32) return;
+    unsigned output = at.x;
     Candidate best = {minus_infinity(), ~0u};
     for (int i = threadIdx.x; i < PICK_BLOCKS; i += 32) {
         Candidate c = candidates_of(s, output)[i];
@@ -53,7 +56,7 @@ __device__ inline void pick_from_parts(const Step& s) {
     if (threadIdx.x > 0) return;
     s.picks[output] = best.token;
     if (s.advance) {
-        // Where all logits are no numbers the runtime sees it by the pick; the next step needs some token.
+        // Where a logit is no number the runtime sees it by the pick; the next step needs some token.
         s.rows[output].token = best.token < VOCAB ? static_cast<int>(best.token) : 0;
         s.rows[output].position += 1;
     }

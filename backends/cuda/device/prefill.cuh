@@ -97,9 +97,9 @@ __device__ inline void store_rows(const Step& s, unsigned token, bool wanted, in
 }
 
 template <class L, int N>
-__device__ inline void linear_prefill(const Step& s) {
+__device__ inline void linear_prefill(const Step& s, const Block& at) {
     unsigned tokens = padded_tokens(tokens_of<L>(s));
-    Tile<L, N> tile = {s, shared_memory(), int(blockIdx.y) * TILE_PANELS, blockIdx.x * Tile<L, N>::TOKENS, tokens};
+    Tile<L, N> tile = {s, shared_memory(), int(at.y) * TILE_PANELS, at.x * Tile<L, N>::TOKENS, tokens};
     constexpr int COUNT = (L::STEPS + STAGE_STEPS - 1) / STAGE_STEPS;
     for (int stage = 0; stage < STAGES - 1; stage++) tile.copy_stage(stage);
     Sums<L, N> sums;

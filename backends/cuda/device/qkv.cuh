@@ -70,10 +70,10 @@ __device__ inline void write_cache(const Step& s, const Row& row, int head, cons
 }
 
 template <class P>
-__device__ inline void prepare_qkv(const Step& s) {
-    int head = blockIdx.y * (THREADS / 32) + threadIdx.x / 32;
+__device__ inline void prepare_qkv(const Step& s, const Block& at) {
+    int head = at.y * (THREADS / 32) + threadIdx.x / 32;
     if (head >= HEADS + KV_HEADS) return;
-    unsigned token = blockIdx.x;
+    unsigned token = at.x;
     float* x = row_of<typename P::Qkv>(s, token) + head * HEAD_DIM;
     Head h;
     h.load(x);

@@ -26,6 +26,13 @@ struct Step {
 };
 static_assert(sizeof(Row) == 16 && sizeof(Step) == 96, "as the runtime has them");
 
+// Which block of a launch, or of a phase of a persistent kernel, this is.
+struct Block {
+    unsigned x, y, z, columns;
+};
+
+__device__ inline Block this_block() { return {blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}; }
+
 enum Type { F32, BF16, INT8, INT4 };
 enum KvType { KV_F32, KV_BF16, KV_INT8 };
 

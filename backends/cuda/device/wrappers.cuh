@@ -62,4 +62,28 @@ __device__ inline unsigned pack_bf16(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
     return r;
 }
+
+// The compiler forgets where these come from.
+__device__ inline void hide(const unsigned char*& a, unsigned char*& b, unsigned& c) {
+    asm volatile("" : "+l"(a), "+l"(b), "+r"(c));
+}
+
+// Starts to fetch a line of 128 bytes to the second-level cache.
+__device__ inline void prefetch_l2(const void* global) { asm volatile("prefetch.global.L2 [%0];" ::"l"(global)); }
+
+__device__ inline unsigned load_acquire(const unsigned* global) {
+    unsigned v;
+    asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(v) : "l"(global) : "memory");
+    return v;
+}
+
+// Returns the old value.
+__device__ inline unsigned add_release(unsigned* global, unsigned by) {
+    unsigned old;
+    asm volatile("atom.add.release.gpu.u32 %0, [%1], %2;" : "=r"(old) : "l"(global), "r"(by) : "memory");
+    return old;
+}
+
+// In a loop that waits for another block.
+__device__ inline void spin_pause() { __nanosleep(20); }
 #endif

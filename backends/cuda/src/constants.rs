@@ -13,10 +13,11 @@ use crate::linear::Linear;
 use crate::shape::Shape;
 
 /// The constants that all of `device/` refers to.
-pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena) -> String {
+pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters: &Counters) -> String {
     let d = &plan.dims;
     let mut out = String::new();
     let mut int = |name: &str, value: u64| line(&mut out, &format!("constexpr int {name} = {value};"));
+    int("LAYERS", d.layers.into());
     int("HEADS", d.heads.into());
     int("KV_HEADS", d.kv_heads.into());
     int("HEAD_DIM", d.head_dim.into());
@@ -25,6 +26,7 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena) -> String
     int("LOGITS_STRIDE", logits_stride(plan).into());
     int("QUERY_PLANES", if rounds_queries(linears) { 1 } else { 2 });
     int("PICK_BLOCKS", PICK_BLOCKS.into());
+    int("BARRIER_COUNTERS", counters.barrier.into());
     let scale = (1.0 / f64::from(d.head_dim).sqrt() * std::f64::consts::LOG2_E) as f32;
     line(&mut out, "// 1 / sqrt(head_dim), in units of the logarithm to base 2.");
     line(&mut out, &format!("constexpr float SCORE_SCALE = {};", float(scale)));
@@ -86,6 +88,8 @@ pub(crate) fn of_parts(plan: &Plan, linears: &[Linear], counters: &Counters) -> 
 pub(crate) struct Counters {
     /// By the kernel's number.
     pub first: Vec<u32>,
+    /// Where those of the persistent kernel's barrier start.
+    pub barrier: u32,
     /// Of all kernels.
     pub total: u32,
 }
@@ -159,7 +163,8 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
     if let Some(eps) = l.plan.norm {
         line(&mut out, &format!("    static constexpr float EPS = {};", float(eps.get())));
     }
-    let how = format!("SPANS = {}, SPLITS = {}, COUNTERS = {counters}", l.shape.spans(), l.shape.splits());
+    let (spans, splits, ahead) = (l.shape.spans(), l.shape.splits(), l.shape.ahead());
+    let how = format!("SPANS = {spans}, SPLITS = {splits}, AHEAD = {ahead}, COUNTERS = {counters}");
     line(&mut out, &format!("    static constexpr int {how};"));
     out
 }

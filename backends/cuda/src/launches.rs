@@ -14,7 +14,7 @@ use crate::linear::Linear;
 use crate::shape::WARPS;
 
 /// Threads of nearly every block; `THREADS` in the device code.
-const THREADS: u32 = 32 * WARPS;
+pub(crate) const THREADS: u32 = 32 * WARPS;
 /// Warps of a block that attends for many tokens.
 const PREFILL_WARPS: u32 = 4;
 /// Tokens of a block of f32 weights; `EXACT_TOKENS` in the device code.
@@ -23,22 +23,30 @@ const EXACT_TOKENS: u32 = 8;
 /// Definitions of kernels, each once.
 #[derive(Default)]
 pub(crate) struct Definitions {
-    names: Vec<String>,
+    /// Names, and the device function that each calls.
+    calls: Vec<(String, String)>,
     /// C++ text.
     pub text: String,
 }
 
 impl Definitions {
-    /// Makes sure that the kernel stands in the text.
-    fn add(&mut self, name: &str, threads: u32, call: &str) {
-        if self.names.iter().any(|n| n == name) {
+    /// The device function that a kernel calls.
+    pub(crate) fn call(&self, name: &str) -> &str {
+        self.calls.iter().find(|(n, _)| n == name).map_or("", |(_, call)| call)
+    }
+
+    /// Makes sure that the kernel stands in the text; `bounds` are its threads, and how many blocks a multiprocessor
+    /// should have room for.
+    fn add(&mut self, name: &str, bounds: (u32, u32), call: &str) {
+        if self.calls.iter().any(|(n, _)| n == name) {
             return;
         }
-        self.names.push(name.to_string());
+        self.calls.push((name.to_string(), call.to_string()));
         // Writing to a string does not fail.
         let _ = writeln!(
             self.text,
-            "extern \"C\" __global__ __launch_bounds__({threads}) void {name}(const Step s) {{ {call}(s); }}"
+            "extern \"C\" __global__ __launch_bounds__({}, {}) void {name}(const Step s) {{ {call}(s, this_block()); }}",
+            bounds.0, bounds.1
         );
     }
 }
@@ -91,7 +99,9 @@ fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitio
     let count = if l.logits { Of::Outputs } else { Of::Rows };
     let mut launch = |suffix: &str, call: String, grid: [Blocks; 2], shared: u32| {
         let kernel = format!("{}_{suffix}", name.to_lowercase());
-        definitions.add(&kernel, THREADS, &call);
+        // Bound by memory, which two blocks keep busier than one.
+        let blocks = if matches!(suffix, "one" | "few8") { 2 } else { 1 };
+        definitions.add(&kernel, (THREADS, blocks), &call);
         CudaLaunch { kernel, grid: [grid[0], grid[1], ONE], threads: THREADS, shared_bytes: shared }
     };
     let few = [fixed(l.shape.blocks()), fixed(l.shape.splits())];
@@ -152,13 +162,13 @@ fn of_other(
         "attention_prefill" | "attention_decode" => format!("k{number}_{what}"),
         _ => name.to_lowercase(),
     };
-    definitions.add(&kernel, threads, &format!("{what}<{name}>"));
+    definitions.add(&kernel, (threads, 1), &format!("{what}<{name}>"));
     CudaLaunch { kernel, grid, threads, shared_bytes }
 }
 
 fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
-    definitions.add("pick_parts", THREADS, "pick_parts_of_vocabulary");
-    definitions.add("pick", 32, "pick_from_parts");
+    definitions.add("pick_parts", (THREADS, 1), "pick_parts_of_vocabulary");
+    definitions.add("pick", (32, 1), "pick_from_parts");
     let outputs = per(1, Of::Outputs, 1);
     let parts = [outputs, fixed(PICK_BLOCKS), ONE];
     [

@@ -7,13 +7,17 @@
 //! the constants of its shapes, its kernels, and their launches:
 //!
 //! - `source.rs` puts the unit together, `constants.rs` writes what is the model's, `linear.rs` and `shape.rs` say how its matrices are counted;
-//! - `arena.rs` lays out device memory, `launches.rs` says in which order and how large.
+//! - `arena.rs` lays out device memory, `launches.rs` says in which order and how large,
+//!   `persistent.rs` makes one launch of them.
 
 mod arena;
 mod constants;
 mod launches;
 mod linear;
+mod nvrtc;
+mod persistent;
 mod shape;
 mod source;
 
+pub use nvrtc::{bundle, Bundle, Compiled, Form, Nvrtc, NvrtcError, DEFAULT_SMS, OLDEST_SM};
 pub use source::{emit, EmitError, Source};

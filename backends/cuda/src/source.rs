@@ -11,6 +11,7 @@ use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
 use crate::constants::{self, logits_stride, Counters};
 use crate::launches::{variants, Definitions};
 use crate::linear::Linear;
+use crate::persistent;
 
 /// Generated code before it is compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ fn library(linears: &[Linear]) -> Vec<&'static str> {
         include_str!("../device/qkv.cuh"),
         include_str!("../device/attention.cuh"),
         include_str!("../device/pick.cuh"),
+        include_str!("../device/persistent.cuh"),
     ]);
     parts
 }
@@ -83,7 +85,8 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
     let variants = variants(plan, &linears, &mut definitions);
     let mut text = format!("// {}, compiled by qwenc: {} layers.\n\n", plan.name, plan.dims.layers);
     text.push_str("#ifndef __CUDACC__\n#include \"cuda_on_host.hpp\"\n#endif\n\n");
-    let model = format!("// The model's shapes.\n\n{}", constants::of_model(plan, &linears, &arena));
+    let model =
+        format!("// The model's shapes.\n\n{}", constants::of_model(plan, &linears, &arena, &counters));
     let parts = constants::of_parts(plan, &linears, &counters);
     let parts = format!("// Packed tensors, buffers and kernels.\n\n{parts}");
     let sections = [WRAPPERS, &model].into_iter().chain(library(&linears)).chain([parts.as_str()]);
@@ -92,6 +95,9 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         text.push('\n');
     }
     text.push_str(&definitions.text);
+    let (persistent, kernel) = persistent::kernel(plan, &linears, &variants[0], &definitions);
+    text.push('\n');
+    text.push_str(&kernel);
     let dims = &plan.dims;
     let model = CudaModel {
         abi_version: ABI_VERSION,
@@ -105,6 +111,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         arena: arena.sizes(),
         counters: counters.total,
         variants,
+        persistent: Some(persistent),
         modules: Vec::new(),
     };
     Ok(Source { text, model })
@@ -124,5 +131,5 @@ fn counters(plan: &Plan, linears: &[Linear]) -> Counters {
             _ => 0,
         };
     }
-    Counters { first, total: total.max(1) }
+    Counters { first, barrier: total, total: total + 2 }
 }

@@ -1,7 +1,7 @@
 //! Object files, runtime and weights to an executable, through the system's C compiler.
 //!
-//! In: objects and an image. Out: a file at the output path, with the image appended or beside it.
-//! Invariant: everything is made in a temporary folder next to the output and renamed at the end.
+//! In: objects or a bundle of CUDA kernels, and an image. Out: a file at the output path, with the image appended
+//! or beside it. Invariant: everything is made in a temporary folder next to the output and renamed at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::bundle;
 use crate::error::LinkError;
 use crate::image::Image;
 
@@ -76,8 +77,25 @@ impl Executable {
 
     /// Links the objects, adds the image, and moves the result to the output path.
     pub fn finish(self, objects: &[&[u8]], image: &Image, weights: Weights) -> Result<(), LinkError> {
+        let names = (0..objects.len()).map(|i| format!("{i}.o"));
+        let files = names.zip(objects).map(|(name, object)| self.write(&name, object));
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        self.complete(&files, image, weights)
+    }
+
+    /// The same of CUDA kernels, as `qwenc_abi` bundles them: the C compiler makes the objects too.
+    pub fn finish_cuda(self, bundle: &[u8], image: &Image, weights: Weights) -> Result<(), LinkError> {
+        let path = self.write("bundle", bundle)?;
+        let files = [
+            self.write("bundle.s", bundle::assembly(&path, &image.identity).as_bytes())?,
+            self.write("main.c", bundle::MAIN.as_bytes())?,
+        ];
+        self.complete(&files, image, weights)
+    }
+
+    fn complete(self, files: &[PathBuf], image: &Image, weights: Weights) -> Result<(), LinkError> {
         let linked = self.temporary("executable");
-        self.link(objects, &linked)?;
+        self.link(files, &linked)?;
         match weights {
             Weights::Embed => image.append_to(&linked)?,
             Weights::External => self.rename(&image.path, &beside(&self.output))?,
@@ -89,19 +107,19 @@ impl Executable {
         fs::rename(from, to).map_err(LinkError::io(to, "moving the finished file to its place"))
     }
 
-    fn link(&self, objects: &[&[u8]], output: &Path) -> Result<(), LinkError> {
-        let write = |name: String, bytes: &[u8]| {
-            let path = self.temporary(&name);
-            fs::write(&path, bytes).map_err(LinkError::io(&path, "writing an object file")).map(|()| path)
-        };
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, LinkError> {
+        let path = self.temporary(name);
+        fs::write(&path, bytes).map_err(LinkError::io(&path, "writing a file for the linker"))?;
+        Ok(path)
+    }
+
+    fn link(&self, files: &[PathBuf], output: &Path) -> Result<(), LinkError> {
         let archive = self.temporary("runtime.a");
         let unpacked = zstd::bulk::decompress(RUNTIME, RUNTIME_LIMIT)
             .map_err(LinkError::io(&archive, "unpacking the runtime"))?;
-        write("runtime.a".to_string(), &unpacked)?;
+        self.write("runtime.a", &unpacked)?;
         let mut command = Command::new(linker());
-        for (i, object) in objects.iter().enumerate() {
-            command.arg(write(format!("{i}.o"), object)?);
-        }
+        command.args(files);
         // No build id and no symbols: the same input gives the same bytes.
         command.arg(&archive).arg("-o").arg(output).args(["-s", "-pie", "-Wl,--gc-sections,--build-id=none"]);
         command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]);

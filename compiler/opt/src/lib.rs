@@ -9,6 +9,7 @@ mod analysis;
 mod cost;
 mod error;
 mod extract;
+mod gpu;
 mod language;
 mod machine;
 mod random;
@@ -23,7 +24,7 @@ use qwenc_ir::{verify, Checked, Graph, Section, SectionKind};
 
 pub use error::OptError;
 use extract::Space;
-pub use machine::{Machine, Work, ASSUMED_CORES};
+pub use machine::{Machine, Processor, Work, ASSUMED_CORES};
 pub use report::{Difference, Report, RuleCount, RunnerUp, SectionReport, StageReport};
 pub use rules::{rules, Condition, Exactness, Guard, Rule, Stage};
 pub use saturate::Limits;

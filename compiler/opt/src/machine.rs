@@ -1,4 +1,4 @@
-//! What a machine is good at, and what a graph asks of it.
+//! What a machine is good at, and what a graph asks of it; the machines here are CPUs, `gpu.rs` has the others.
 //!
 //! In: the name, features and cores of a CPU; bytes, operations and launches of a graph. Out: rates, and an
 //! estimated time. Invariant: the rates are a table, so the same input gives the same choice and the same
@@ -15,14 +15,25 @@ const SUSTAINED_READ: f64 = 0.9;
 /// Cores of a CPU that is named and not the one at hand.
 pub const ASSUMED_CORES: u32 = 8;
 
+/// What executes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// Threads that meet at a barrier.
+    Cpu,
+    /// Kernels launched one after another.
+    Gpu,
+}
+
 /// Cost parameters of a target: sustained rates with all its cores, not peaks of a data sheet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
-    /// The CPU it was asked for by.
+    /// The CPU or architecture it was asked for by.
     pub name: String,
+    /// CPU or GPU.
+    pub processor: Processor,
     /// The row of the table, and where its numbers come from.
     pub class: &'static str,
-    /// Physical cores, each with one thread.
+    /// Physical cores, each with one thread; of a GPU its multiprocessors.
     pub cores: u32,
     /// Memory traffic, GB/s.
     pub read_gb_s: f64,
@@ -32,7 +43,7 @@ pub struct Machine {
     pub bf16_gflops: f64,
     /// Multiply or add of int8 values in dot products, 1e9 per second.
     pub int8_gops: f64,
-    /// From the end of one kernel to the start of the next on all cores, µs.
+    /// From the end of one kernel to the start of the next on all cores, µs; on a GPU a launch.
     pub barrier_us: f64,
 }
 
@@ -169,6 +180,7 @@ impl Machine {
         let giga = |per_cycle: f64| per_cycle * class.ghz * f64::from(cores) * SUSTAINED_DOT;
         Machine {
             name: name.to_string(),
+            processor: Processor::Cpu,
             class: class.about,
             cores,
             read_gb_s: class.read_gb_s(cores) * SUSTAINED_READ,
@@ -230,10 +242,14 @@ fn at(amount: u64, giga_per_s: f64) -> f64 {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cores = if self.cores == 1 { "1 core".to_string() } else { format!("{} cores", self.cores) };
+        let (unit, pause) = match self.processor {
+            Processor::Cpu => ("core", "barrier"),
+            Processor::Gpu => ("multiprocessor", "launch"),
+        };
+        let cores = format!("{} {unit}{}", self.cores, if self.cores == 1 { "" } else { "s" });
         write!(f, "{}, {cores} ({}): {:.1} GB/s, ", self.name, self.class, self.read_gb_s)?;
         write!(f, "{:.0} f32 and {:.0} bf16 GFLOPS, ", self.f32_gflops, self.bf16_gflops)?;
-        write!(f, "{:.0} int8 GOPS, {} us per barrier", self.int8_gops, self.barrier_us)
+        write!(f, "{:.0} int8 GOPS, {} us per {pause}", self.int8_gops, self.barrier_us)
     }
 }
 

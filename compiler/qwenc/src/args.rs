@@ -108,7 +108,7 @@ pub struct Inspect {
 pub enum Target {
     /// Native x86-64 code
     Cpu,
-    /// NVIDIA GPUs: not in this version
+    /// Kernels for NVIDIA GPUs
     Cuda,
 }
 
@@ -128,6 +128,12 @@ pub enum Emit {
     Asm,
     /// The relocatable object file
     Obj,
+    /// CUDA C++ of all kernels
+    Cuda,
+    /// PTX of all kernels, for the newest of --sm
+    Ptx,
+    /// Machine code of all kernels for the newest of --sm
+    Cubin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -180,6 +186,12 @@ impl ActivationsName {
     }
 }
 
+/// 90 for 9.0.
+fn compute_capability(text: &str) -> Result<u32, String> {
+    let expected = "expected a compute capability without its point, such as 90 for 9.0";
+    text.parse().map_err(|_| expected.to_string())
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct Compile {
     /// A model.bin, a checkpoint folder, or `sample` for the built-in model
@@ -191,9 +203,13 @@ pub struct Compile {
     #[arg(short, long)]
     pub output: Option<PathBuf>,
     /// CPU to generate code for: native (this machine), x86-64, x86-64-v2, x86-64-v3, x86-64-v4, or a
-    /// model such as haswell, icelake-server, znver4
-    #[arg(long, value_name = "NAME", default_value = "native")]
-    pub cpu: String,
+    /// model such as haswell, icelake-server, znver4 [default: native]
+    #[arg(long, value_name = "NAME")]
+    pub cpu: Option<String>,
+    /// Compute capabilities to generate CUDA code for, without their points; later ones run the code of the
+    /// newest [default: 80,86,89,90,100,120]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = compute_capability)]
+    pub sm: Option<Vec<u32>>,
     /// Where the weights go
     #[arg(long = "weights", value_enum, default_value = "embed")]
     pub place: WeightsPlace,

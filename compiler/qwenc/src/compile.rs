@@ -10,28 +10,28 @@ use std::time::Instant;
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
 use qwenc_ir::{verify, Checked, Graph, SectionKind};
-use qwenc_models::ModelFile;
-use qwenc_opt::{egraph_dot, optimise, Limits, Machine};
-use qwenc_plan::{lower, Activations, Options, Plan};
+use qwenc_opt::{egraph_dot, optimise, Limits};
+use qwenc_plan::{lower, Activations, Options};
 
 use crate::args::{Compile, Emit, Target, WeightsPlace};
+#[cfg(feature = "llvm")]
+use crate::cpu;
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::input;
 use crate::inspect::print;
 use crate::interrupt;
 use crate::output::Output;
 use crate::predict::Prediction;
-use crate::progress;
-#[cfg(feature = "llvm")]
-use crate::say;
+use crate::{progress, target};
 
 /// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
 pub fn run(args: &Compile) -> Result<()> {
     let quant = args.weights.quant()?;
-    if args.target == Target::Cuda {
-        bail!("--target cuda: this version of qwenc has no CUDA backend; use --target cpu");
-    }
-    // A wrong name is told before the work.
-    let machine = machine(&args.cpu)?;
+    // A wrong name is told before the work, and so is a tool that is missing.
+    let machine = target::machine(args)?;
+    #[cfg(feature = "cuda")]
+    let compiler = cuda::Compiler::new(args)?;
     let job = Job::start(args)?;
     let model = input::model(&args.model, quant, job.scratch())?;
     let source = verify(model.graph()?).context("the model's graph")?;
@@ -55,7 +55,15 @@ pub fn run(args: &Compile) -> Result<()> {
     if args.emit == Emit::Plan {
         return job.write_text(&plan.to_string());
     }
-    job.generate(args, &model, &plan, &predicted)
+    match args.target {
+        #[cfg(feature = "llvm")]
+        Target::Cpu => cpu::generate(job, args, &model, &plan, &predicted),
+        #[cfg(feature = "cuda")]
+        Target::Cuda => cuda::generate(job, args, compiler.as_ref(), &model, &plan, &predicted),
+        // Of a backend that this build has not.
+        #[allow(unreachable_patterns)]
+        target => target::absent(target),
+    }
 }
 
 /// The precision asked for, if it fits the type of the block's matrices.
@@ -72,16 +80,6 @@ fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
             Err(crate::Misuse(message).into())
         }
     }
-}
-
-#[cfg(feature = "llvm")]
-fn machine(cpu: &str) -> Result<Machine> {
-    crate::cpu::machine(cpu)
-}
-
-#[cfg(not(feature = "llvm"))]
-fn machine(_cpu: &str) -> Result<Machine> {
-    Ok(Machine::cpu_default())
 }
 
 fn dot(graph: &Checked<Graph>) -> Result<String> {
@@ -109,10 +107,11 @@ impl Job {
         let output = match (&args.output, args.emit) {
             (None, Emit::Exe) => Some(PathBuf::from("qwen")),
             (None, Emit::Obj) => Some(PathBuf::from("qwen.o")),
+            (None, Emit::Cubin) => Some(PathBuf::from("qwen.cubin")),
             (output, _) => output.clone(),
         };
         let mut output = output.map(|path| Output::new(&path, &args.model)).transpose()?;
-        if matches!(args.emit, Emit::Exe | Emit::Obj) {
+        if matches!(args.emit, Emit::Exe | Emit::Obj | Emit::Cubin) {
             output = output.map(|o| o.file().map(Output::File)).transpose()?;
         }
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
@@ -134,12 +133,13 @@ impl Job {
         }
     }
 
-    fn write_text(&self, text: &str) -> Result<()> {
+    /// Writes what was asked for as text.
+    pub fn write_text(&self, text: &str) -> Result<()> {
         self.write_bytes(text.as_bytes())
     }
 
     /// To the output under a temporary name first, or to standard output.
-    fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+    pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
         let path = match &self.output {
             None => return print(bytes),
             Some(Output::Stream(path)) => {
@@ -157,35 +157,12 @@ impl Job {
         write().with_context(|| format!("{}: writing", path.display()))
     }
 
-    #[cfg(not(feature = "llvm"))]
-    fn generate(self, _: &Compile, _: &ModelFile, _: &Checked<Plan>, _: &Prediction) -> Result<()> {
-        bail!("--target cpu: this qwenc was built without LLVM; build it with `--features llvm`")
-    }
-
-    #[cfg(feature = "llvm")]
-    fn generate(
-        self,
-        args: &Compile,
-        model: &ModelFile,
-        plan: &Checked<Plan>,
-        predicted: &Prediction,
-    ) -> Result<()> {
-        let cpu = crate::cpu::named(&args.cpu)?;
-        let generating = progress::step("generating code");
-        match args.emit {
-            Emit::LlvmIr => return self.write_text(&qwenc_llvm::emit_ir(plan, &cpu)?),
-            Emit::Asm => return self.write_text(&qwenc_llvm::emit_asm(plan, &cpu)?),
-            Emit::Obj => return self.write_bytes(&qwenc_llvm::emit(plan, &cpu)?.object),
-            _ => {}
+    /// The executable to finish, the path where it will be, and when the work began.
+    #[cfg(any(feature = "llvm", feature = "cuda"))]
+    pub fn into_executable(self) -> Result<(qwenc_link::Executable, PathBuf, Instant)> {
+        match (self.place, self.output) {
+            (Place::Beside(executable), Some(Output::File(output))) => Ok((executable, output, self.started)),
+            _ => bail!("an executable needs an output path"),
         }
-        let artifact = qwenc_llvm::emit(plan, &cpu)?;
-        generating.finish_and_clear();
-        let (Place::Beside(executable), Some(Output::File(output))) = (self.place, self.output) else {
-            bail!("an executable needs an output path");
-        };
-        let report = crate::cpu::link(executable, &artifact, model, plan, &cpu, args, predicted)?;
-        let seconds = self.started.elapsed().as_secs_f64();
-        say(&format!("{}: {report}, {} in {seconds:.1} s", output.display(), cpu.name()));
-        Ok(())
     }
 }

@@ -4,26 +4,30 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use qwenc_ir::Checked;
-use qwenc_link::{Assets, Executable, Image, Weights};
-use qwenc_llvm::{emit_entry, Artifact, Cpu};
+use qwenc_llvm::{emit_entry, Cpu};
 use qwenc_models::ModelFile;
 use qwenc_opt::{Machine, ASSUMED_CORES};
 use qwenc_plan::Plan;
 
-use crate::args::{Compile, WeightsPlace};
+use crate::args::{Compile, Emit};
+use crate::compile::Job;
 use crate::predict::Prediction;
-use crate::{metadata, progress, Misuse};
+use crate::{metadata, package, progress, Misuse};
 
-/// The CPU of this name.
-pub fn named(name: &str) -> Result<Cpu> {
+/// The name of the CPU at hand.
+const NATIVE: &str = "native";
+
+/// The CPU that was asked for.
+fn chosen(args: &Compile) -> Result<Cpu> {
+    let name = args.cpu.as_deref().unwrap_or(NATIVE);
     Ok(Cpu::named(name).map_err(|e| Misuse(format!("--cpu: {e}")))?)
 }
 
-/// What the CPU of this name is good at: this machine with its own cores, any other with as many as such CPUs
-/// usually have.
-pub fn machine(name: &str) -> Result<Machine> {
-    let cpu = named(name)?;
-    let cores = if name == "native" { physical_cores() } else { ASSUMED_CORES };
+/// What that CPU is good at: this machine with its own cores, any other with as many as such CPUs usually have.
+pub fn machine(args: &Compile) -> Result<Machine> {
+    let cpu = chosen(args)?;
+    let native = args.cpu.as_deref().is_none_or(|name| name == NATIVE);
+    let cores = if native { physical_cores() } else { ASSUMED_CORES };
     Ok(Machine::of_cpu(cpu.name(), cpu.features(), cores))
 }
 
@@ -40,31 +44,31 @@ fn physical_cores() -> u32 {
     u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
-/// Packs weights, links, and says what was made.
-pub fn link(
-    executable: Executable,
-    artifact: &Artifact,
+/// Code for the CPU, and what of it was asked for.
+pub fn generate(
+    job: Job,
+    args: &Compile,
     model: &ModelFile,
     plan: &Checked<Plan>,
-    cpu: &Cpu,
-    args: &Compile,
     predicted: &Prediction,
-) -> Result<String> {
-    let about = metadata::of(model, plan, cpu.name(), cpu.features(), args.kv_type, predicted).to_string();
-    let tokenizer = model.tokenizer_json().unwrap_or_default();
-    let assets = Assets { tokenizer: tokenizer.as_bytes(), metadata: about.as_bytes() };
-    let bar = progress::bytes("packing", plan.weights_bytes);
-    let mut advance = |done| bar.set_position(done);
-    let image = Image::write(&executable.image_path(), plan, model, assets, artifact.code_id, &mut advance)?;
-    bar.finish_and_clear();
+) -> Result<()> {
+    let cpu = chosen(args)?;
+    let generating = progress::step("generating code");
+    match args.emit {
+        Emit::LlvmIr => return job.write_text(&qwenc_llvm::emit_ir(plan, &cpu)?),
+        Emit::Asm => return job.write_text(&qwenc_llvm::emit_asm(plan, &cpu)?),
+        Emit::Obj => return job.write_bytes(&qwenc_llvm::emit(plan, &cpu)?.object),
+        _ => {}
+    }
+    let artifact = qwenc_llvm::emit(plan, &cpu)?;
+    generating.finish_and_clear();
+    let (executable, output, started) = job.into_executable()?;
+    let about = metadata::of(model, plan, cpu.name(), cpu.features(), args.kv_type, predicted);
+    let image = package::image(&executable, model, plan, &about, artifact.code_id)?;
     let linking = progress::step("linking");
     let entry = emit_entry(&image.identity)?;
-    let weights = match args.place {
-        WeightsPlace::Embed => Weights::Embed,
-        WeightsPlace::External => Weights::External,
-    };
-    executable.finish(&[&entry, &artifact.object], &image, weights)?;
+    executable.finish(&[&entry, &artifact.object], &image, args.place.link())?;
     linking.finish_and_clear();
-    let place = if weights == Weights::Embed { "embedded" } else { "beside it" };
-    Ok(format!("{:.1} MB of weights {place}", image.bytes as f64 / 1e6))
+    package::told(&output, &image, args.place, cpu.name(), started);
+    Ok(())
 }

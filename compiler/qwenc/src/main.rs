@@ -3,18 +3,28 @@
 //! In: arguments. Out: files, reports, and an exit code: 0, 2 for misuse, 1 for anything else.
 //! Invariant: only this crate prints, and errors are printed here alone.
 
+// Without a backend nothing of an executable is made.
+#![cfg_attr(not(any(feature = "llvm", feature = "cuda")), allow(dead_code, unused_imports))]
+
 mod args;
 mod compile;
 #[cfg(feature = "llvm")]
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod export;
 mod input;
 mod inspect;
 mod interrupt;
 mod metadata;
+#[cfg(feature = "cuda")]
+mod nvrtc;
 mod output;
+#[cfg(any(feature = "llvm", feature = "cuda"))]
+mod package;
 mod predict;
 mod progress;
+mod target;
 
 use std::fmt;
 use std::io::Write;

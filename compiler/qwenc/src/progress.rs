@@ -15,6 +15,19 @@ pub fn bytes(what: &'static str, total: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over things.
+#[cfg(feature = "cuda")]
+pub fn count(what: &'static str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    // The template is a constant that parses.
+    let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("=> "));
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
 /// A spinner for steps of unknown length.
 pub fn step(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner();

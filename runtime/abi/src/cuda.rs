@@ -162,6 +162,9 @@ pub struct CudaModel {
     /// By ascending `max_rows`; the last one's is `u32::MAX`. A step takes prologue and block from the first
     /// that its rows fit in, and the head from the first that its outputs fit in.
     pub variants: Vec<CudaVariant>,
+    /// A step of one row with one output as a single cooperative launch of as many blocks as the device holds at once;
+    /// its grid is 1. Of the two last counters it keeps the number of blocks that have come to its barriers.
+    pub persistent: Option<CudaLaunch>,
     /// The machine code behind this JSON.
     pub modules: Vec<CudaModule>,
 }

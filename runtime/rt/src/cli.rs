@@ -6,8 +6,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use qwenc_abi::KvType;
+
+use crate::error::{Error, Result};
+use crate::inference::cuda::Decode;
+use crate::program::Code;
 
 /// Shown after the help; NAME stands for the executable's own name.
 pub(crate) const EXAMPLES: &str = "\
@@ -18,7 +22,7 @@ Examples:
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
   NAME logits --tokens 1,2,3 --out logits.safetensors
-  NAME bench --threads 4                          how fast it is here, and how fast it could be
+  NAME bench --prompt 256                         how fast it is here, and how fast it could be
   NAME info --context 8192                        what this is and how much memory it needs
   NAME verify                                     whether the weights are intact";
 
@@ -130,6 +134,9 @@ pub struct Bench {
     /// Rounds to measure, after one to warm up
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub runs: u16,
+    /// Measure with made-up weights instead of the image, which need not be there: real speed, answers without sense
+    #[arg(long)]
+    pub synthetic_weights: bool,
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
@@ -188,6 +195,12 @@ pub struct Machine {
     /// Keep each thread on a CPU of its own, on different cores as far as they go
     #[arg(long)]
     pub pin: bool,
+    /// GPU to use, by the number that `info` shows [default: 0]
+    #[arg(long, value_name = "N")]
+    pub device: Option<usize>,
+    /// How the steps of decode are launched on a GPU [default: graph]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub decode: Option<DecodeName>,
     /// Longest sequence in tokens [default: the model's longest]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
@@ -210,7 +223,80 @@ pub enum KvName {
     Int8,
 }
 
+/// Values of `--decode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DecodeName {
+    /// Recorded once, then launched as a whole
+    Graph,
+    /// Kernel by kernel
+    Launches,
+    /// One token at a time by one kernel that stays on the device
+    Persistent,
+}
+
+/// Ids of the flags that only an executable for CPUs has.
+const CPU_ONLY: [&str; 2] = ["threads", "pin"];
+/// Ids of the flags that only an executable for GPUs has.
+const GPU_ONLY: [&str; 3] = ["device", "decode", "synthetic_weights"];
+
+/// The command line of an executable with this code: its help shows only flags that it has.
+pub(crate) fn command(code: Code) -> clap::Command {
+    let foreign: &'static [&str] = match code {
+        Code::Cpu(_) => &GPU_ONLY,
+        Code::Cuda(_) => &CPU_ONLY,
+    };
+    let hide = |arg: clap::Arg| {
+        let foreign = foreign.contains(&arg.get_id().as_str());
+        if foreign {
+            arg.hide(true)
+        } else {
+            arg
+        }
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(hide))
+}
+
+impl Command {
+    /// Refuses flags that an executable with this code does not have.
+    pub(crate) fn suits(&self, code: Code) -> Result<()> {
+        let (machine, synthetic) = match self {
+            Command::Generate(args) => (&args.machine, false),
+            Command::Chat(args) => (&args.machine, false),
+            Command::Logits(args) => (&args.machine, false),
+            Command::Bench(args) => (&args.machine, args.synthetic_weights),
+            Command::Info(args) => (&args.machine, false),
+            Command::Verify => return Ok(()),
+        };
+        let gpu = [
+            ("--device", machine.device.is_some()),
+            ("--decode", machine.decode.is_some()),
+            ("--synthetic-weights", synthetic),
+        ];
+        let cpu = [("--threads", machine.threads.is_some()), ("--pin", machine.pin)];
+        let (given, found, other) = match code {
+            Code::Cpu(_) => (&gpu[..], "the CPU", "cuda"),
+            Code::Cuda(_) => (&cpu[..], "GPUs", "cpu"),
+        };
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::Usage(format!(
+                "{flag} means nothing here: this executable runs on {found}; leave it away, or compile with \
+                 `qwenc compile --target {other}`"
+            ))),
+        }
+    }
+}
+
 impl Machine {
+    /// What `--decode` says.
+    pub fn launching(&self) -> Decode {
+        match self.decode {
+            Some(DecodeName::Launches) => Decode::Launches,
+            Some(DecodeName::Persistent) => Decode::Persistent,
+            Some(DecodeName::Graph) | None => Decode::Graph,
+        }
+    }
+
     /// The type that `--kv-type` names.
     pub fn kv(&self) -> Option<KvType> {
         self.kv_type.map(|name| match name {
@@ -240,7 +326,6 @@ fn fraction(text: &str) -> Result<f32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -249,7 +334,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_usage_errors() {
-        let bad: [&[&str]; 16] = [
+        let bad: [&[&str]; 18] = [
             &["generate", "x", "--temperature", "-1"],
             &["generate", "x", "--temperature", "nan"],
             &["generate", "x", "--top-p", "1.5"],
@@ -265,6 +350,8 @@ mod tests {
             &["bench", "--new", "0"],
             &["bench", "--runs", "0"],
             &["generate", "x", "--kv-type", "i8"],
+            &["generate", "x", "--device", "-1"],
+            &["generate", "x", "--decode", "quickly"],
             &[],
         ];
         for args in bad {

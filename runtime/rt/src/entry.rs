@@ -1,10 +1,11 @@
-//! The C entry point, which the generated `main` calls.
+//! The C entry points, of which the generated `main` calls one.
 //!
 //! In: what C's `main` gets, and the model's constants. Out: an exit code. Invariant: a Rust panic
 //! ends here as a message and exit code 1. The only file that takes C's arguments and the process's own
-//! streams; from here on everything is passed along. The name `qwenc_main` is part of the ABI.
+//! streams; from here on everything is passed along. The names `qwenc_main` and `qwenc_main_cuda` are part of the
+//! ABI.
 
-use std::ffi::{c_char, c_int, CStr, OsString};
+use std::ffi::{c_char, c_int, c_ulong, CStr, OsString};
 use std::io::{stderr, stdin, stdout, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -12,8 +13,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use qwenc_abi::{Identity, ModelInfo};
 
 use crate::console::Console;
+use crate::inference::cuda::bundle::Bundle;
 use crate::interrupt;
-use crate::program::Program;
+use crate::program::{Code, Program};
 use crate::run::run;
 
 /// Runs the executable.
@@ -28,27 +30,65 @@ pub unsafe extern "C" fn qwenc_main(
     model: *const ModelInfo,
     identity: *const Identity,
 ) -> c_int {
+    // SAFETY: by the caller's promise.
+    guarded(|| unsafe { start(&arguments(argc, argv), Code::Cpu(&*model), &*identity) })
+}
+
+/// Runs an executable whose kernels are for GPUs.
+///
+/// # Safety
+/// `argc` and `argv` must be those of C's `main`; `bundle` must point to `bundle_bytes` constant bytes and
+/// `identity` to a constant, and the bundle's kernels must keep to the contract of `CudaStep` for weights that
+/// carry `identity`.
+#[no_mangle]
+pub unsafe extern "C" fn qwenc_main_cuda(
+    argc: c_int,
+    argv: *const *const c_char,
+    bundle: *const u8,
+    bundle_bytes: c_ulong,
+    identity: *const Identity,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: by the caller's promise.
+        let bytes = unsafe { std::slice::from_raw_parts(bundle, bundle_bytes as usize) };
+        match Bundle::parse(bytes) {
+            // SAFETY: by the caller's promise.
+            Ok(bundle) => unsafe { start(&arguments(argc, argv), Code::Cuda(&bundle), &*identity) },
+            Err(e) => {
+                // Nobody is left to tell if this fails.
+                let _ = writeln!(stderr(), "error: {e}");
+                e.exit_code()
+            }
+        }
+    })
+}
+
+/// Turns a panic into a message and an exit code.
+fn guarded(run: impl FnOnce() -> c_int) -> c_int {
     interrupt::ignore_broken_pipes();
     std::panic::set_hook(Box::new(|panic| {
         // Nobody is left to tell if this fails.
         let _ = writeln!(stderr(), "error: internal error: {panic}; this is a bug, please report it");
     }));
-    // SAFETY: by the caller's promise.
-    catch_unwind(AssertUnwindSafe(|| unsafe { start(argc, argv, &*model, &*identity) })).unwrap_or(1)
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(1)
 }
 
-unsafe fn start(argc: c_int, argv: *const *const c_char, model: &ModelInfo, identity: &Identity) -> c_int {
+/// C's arguments.
+unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
     let count = usize::try_from(argc).unwrap_or(0);
     let arg = |i: usize| {
         // SAFETY: argv has argc strings.
         let text = unsafe { CStr::from_ptr(*argv.add(i)) };
         OsString::from(std::ffi::OsStr::from_bytes(text.to_bytes()))
     };
-    let args: Vec<OsString> = (0..count).map(arg).collect();
+    (0..count).map(arg).collect()
+}
+
+unsafe fn start(args: &[OsString], code: Code, identity: &Identity) -> c_int {
     // Without /proc the name it was called by is the best guess.
     let executable =
         std::env::current_exe().or_else(|e| args.first().map(Into::into).ok_or(e)).unwrap_or_default();
-    let program = Program { model, identity, executable };
+    let program = Program { code, identity, executable };
     let mut console = Console {
         input: &mut stdin().lock(),
         output: &mut stdout().lock(),
@@ -57,5 +97,5 @@ unsafe fn start(argc: c_int, argv: *const *const c_char, model: &ModelInfo, iden
         output_is_terminal: stdout().is_terminal(),
     };
     // SAFETY: by the caller's promise.
-    unsafe { run(&program, &args, &mut console) }
+    unsafe { run(&program, args, &mut console) }
 }

@@ -182,11 +182,95 @@ pub enum Error {
     #[error("no token can be sampled: all logits are -inf or all tokens are excluded")]
     NothingToSample,
     /// `verify` found a difference.
-    #[error("the image is damaged: its SHA-256 is {found}, expected {expected}; copy the file again")]
+    #[error("the {what} is damaged: its SHA-256 is {found}, expected {expected}; copy the file again")]
     Damaged {
+        /// What was hashed.
+        what: &'static str,
         /// Of the code.
         expected: String,
         /// Recomputed.
+        found: String,
+    },
+    /// No driver for GPUs.
+    #[error(
+        "no CUDA driver found (libcuda.so.1): install NVIDIA's driver, or name its folder in LD_LIBRARY_PATH \
+         where it stands in one of its own; without a GPU compile with `qwenc compile --target cpu`"
+    )]
+    NoDriver,
+    /// The driver is older than the code.
+    #[error(
+        "the CUDA driver is too old: it knows CUDA {found}, and {needed} is needed; update NVIDIA's driver, or \
+         compile again with an older NVRTC"
+    )]
+    DriverTooOld {
+        /// What it knows, such as "12.4".
+        found: String,
+        /// What it would have to know.
+        needed: String,
+    },
+    /// A driver, but no device.
+    #[error(
+        "no GPU found: {reason}; see what `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES say, or compile \
+         with `qwenc compile --target cpu`"
+    )]
+    NoGpu {
+        /// Why.
+        reason: String,
+    },
+    /// No such device; exit code 2.
+    #[error("--device {wanted} is out of range: this machine has {devices}")]
+    DeviceRange {
+        /// The number asked for.
+        wanted: usize,
+        /// Numbers and names.
+        devices: String,
+    },
+    /// No machine code for this device.
+    #[error(
+        "{device} is an sm_{sm} device and this executable has code for {code}; compile again with \
+         `qwenc compile --target cuda --sm {sm}`, or choose another with --device"
+    )]
+    Architecture {
+        /// Its name.
+        device: String,
+        /// Its architecture.
+        sm: u32,
+        /// What there is code for.
+        code: String,
+    },
+    /// The device's memory is too small, or taken.
+    #[error(
+        "the {what} needs {needed} of GPU memory, and {device} has {free} free of {all}; lower --context or \
+         --chunk, choose a smaller --kv-type, or end what else uses the GPU (`nvidia-smi` shows it)"
+    )]
+    GpuMemory {
+        /// What it is for.
+        what: String,
+        /// The device.
+        device: String,
+        /// How much.
+        needed: String,
+        /// How much there is.
+        free: String,
+        /// How much it has in all.
+        all: String,
+    },
+    /// The driver refused something else.
+    #[error("the CUDA driver could not {action}: {name} ({meaning})")]
+    Driver {
+        /// What was attempted.
+        action: &'static str,
+        /// The driver's error.
+        name: String,
+        /// In words.
+        meaning: String,
+    },
+    /// The executable's kernels cannot be read.
+    #[error(
+        "this executable's CUDA code is damaged or wrong: {found}; copy the file again, or compile again"
+    )]
+    BadBundle {
+        /// What was found.
         found: String,
     },
     /// A file could not be encoded.
@@ -203,7 +287,7 @@ impl Error {
     /// The process exit code: 2 for usage, 1 otherwise.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Usage(_) | Error::TokenRange { .. } => 2,
+            Error::Usage(_) | Error::TokenRange { .. } | Error::DeviceRange { .. } => 2,
             _ => 1,
         }
     }

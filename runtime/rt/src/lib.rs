@@ -1,7 +1,7 @@
 //! The half inside every compiled executable.
 //!
-//! In: the command line, the model's code as `ModelInfo`, the weights image. Out: text, files, an
-//! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main`.
+//! In: the command line, the model's code as `ModelInfo` or a bundle of kernels, the weights image. Out: text, files, an
+//! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main` or `qwenc_main_cuda`.
 //!
 //! A program goes `entry` -> `run` -> one of `commands`; commands open an `image`, turn `text` into ids, and
 //! let `inference` run the compiled model on its `threads`. What the `machine` itself can do is measured beside.
@@ -25,4 +25,4 @@ pub mod threads;
 
 pub mod error;
 
-pub use entry::qwenc_main;
+pub use entry::{qwenc_main, qwenc_main_cuda};

@@ -7,22 +7,22 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use qwenc_abi::ABI_VERSION;
 
-use crate::cli::{Cli, Command, EXAMPLES};
+use crate::cli::{self, Cli, Command, EXAMPLES};
 use crate::commands;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::program::Program;
+use crate::program::{Code, Program};
 
 /// Runs the command that `args` (the program's name first) ask for.
 ///
 /// # Safety
-/// `program.model.step` must keep to the contract of `StepFn` for weights that carry
+/// `program.code` must keep to the contract of `StepFn` or `CudaStep` for weights that carry
 /// `program.identity`.
 pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -> i32 {
-    let cli = match parse(args) {
+    let cli = match parse(args, program.code) {
         Ok(cli) => cli,
         Err(e) => {
             let stream = if e.use_stderr() { &mut *console.errors } else { &mut *console.output };
@@ -45,17 +45,20 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
     }
 }
 
-fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+fn parse(args: &[OsString], code: Code) -> std::result::Result<Cli, clap::Error> {
     let name = args.first().map(PathBuf::from);
     let name = name.as_deref().and_then(|p| p.file_name()).and_then(|n| n.to_str()).unwrap_or("model");
-    let command = Cli::command().bin_name(name.to_owned()).after_help(EXAMPLES.replace("NAME", name));
+    let command = cli::command(code).bin_name(name.to_owned()).after_help(EXAMPLES.replace("NAME", name));
     Cli::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 unsafe fn dispatch(program: &Program, cli: &Cli, console: &mut Console) -> Result<()> {
-    if program.model.abi_version != ABI_VERSION {
-        return Err(Error::AbiVersion { expected: ABI_VERSION, found: program.model.abi_version });
+    if let Code::Cpu(model) = program.code {
+        if model.abi_version != ABI_VERSION {
+            return Err(Error::AbiVersion { expected: ABI_VERSION, found: model.abi_version });
+        }
     }
+    cli.command.suits(program.code)?;
     let weights = cli.weights.as_deref();
     // SAFETY (all): by the caller's promise.
     match &cli.command {

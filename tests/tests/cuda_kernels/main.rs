@@ -14,6 +14,19 @@ use qwenc_ir::{Checked, DType, ScaleType};
 use qwenc_plan::{lower, Activations, Options, Plan};
 use stepper::{Device, Stepper};
 
+/// Linears whose panels several blocks share.
+const WIDE: Shape = Shape {
+    layers: 1,
+    hidden: 64,
+    intermediate: 512,
+    heads: 8,
+    kv_heads: 2,
+    head_dim: 32,
+    vocab: 700,
+    tied: true,
+    windows: false,
+};
+
 /// Squared error over squared size.
 fn nmse(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
@@ -28,7 +41,10 @@ fn tokens(n: usize, vocab: u32) -> Vec<u32> {
 /// One sequence's logits, fed in the given chunks.
 fn logits(device: &Device, kv: KvType, tokens: &[u32], chunks: &[usize], seed: u64) -> Vec<f32> {
     let most = *chunks.iter().max().unwrap();
-    let mut stepper = Stepper::new(device, kv, 1, tokens.len(), most).seed(seed);
+    fed(Stepper::new(device, kv, 1, tokens.len(), most).seed(seed), tokens, chunks)
+}
+
+fn fed(mut stepper: Stepper, tokens: &[u32], chunks: &[usize]) -> Vec<f32> {
     let (mut out, mut at) = (Vec::new(), 0);
     for &n in chunks {
         let rows: Vec<_> = (at..at + n).map(|i| (tokens[i], i, 0)).collect();
@@ -81,6 +97,9 @@ impl Case {
             let other = logits(&device, KvType::F32, &tokens, chunks, seed);
             assert_same(&format!("{name}: chunks {chunks:?}"), &one_by_one, &other);
         }
+        let mut stepper = Stepper::new(&device, KvType::F32, 1, tokens.len(), 1).seed(9);
+        stepper.persistent = Some(3);
+        assert_same(&format!("{name}: persistent"), &one_by_one, &fed(stepper, &tokens, &[1; 37]));
     }
 }
 
@@ -118,4 +137,106 @@ fn int4_weights() {
     for shape in [ODD, ODDER] {
         Case { dtype: I4, activations: Activations::Default, tolerance: 1e-3 }.check(shape);
     }
+}
+
+#[test]
+fn every_type_of_cache() {
+    for kv in [KvType::Bf16, KvType::I8] {
+        for (shape, dtype) in [(ODD, DType::Bf16), (ODDER, I8)] {
+            let plan = Case { dtype, activations: Activations::F32, tolerance: 0.0 }.plan(shape);
+            let tokens = tokens(150, shape.vocab);
+            let device = Device::of(&plan, &Random);
+            let exact = logits(&device, KvType::F32, &tokens, &[150], 1);
+            let expected: Vec<f64> = exact.iter().map(|&v| f64::from(v)).collect();
+            let rounded = logits(&device, kv, &tokens, &[150], 2);
+            let error = nmse(&rounded, &expected);
+            println!("{dtype} {kv:?}: NMSE {error:.2e}");
+            assert!(error > 0.0 && error < 1e-3, "{dtype} {kv:?}: NMSE {error:.2e}");
+            let mut chunks = vec![128, 17];
+            chunks.extend([1; 5]);
+            let other = logits(&device, kv, &tokens, &chunks, 3);
+            assert_same(&format!("{dtype} {kv:?}"), &rounded, &other);
+        }
+    }
+}
+
+/// Sequences of different lengths decoded together, one leaving after the other.
+#[test]
+fn in_any_company() {
+    let lengths = [37, 5, 21, 16, 1, 30, 33, 2, 19];
+    let sequences: Vec<Vec<u32>> =
+        lengths.iter().enumerate().map(|(i, &n)| tokens(n + i, ODD.vocab)[i..].to_vec()).collect();
+    for (dtype, kv) in [(DType::Bf16, KvType::F32), (I8, KvType::Bf16), (I4, KvType::I8)] {
+        let plan = Case { dtype, activations: Activations::Default, tolerance: 0.0 }.plan(ODD);
+        let device = Device::of(&plan, &Random);
+        let mut stepper = Stepper::new(&device, kv, lengths.len(), 37, lengths.len());
+        let mut together = vec![Vec::new(); lengths.len()];
+        for position in 0..37 {
+            let token = |(s, line): (usize, &Vec<u32>)| line.get(position).map(|&t| (t, position, s));
+            let rows: Vec<_> = sequences.iter().enumerate().filter_map(token).collect();
+            for (row, line) in rows.iter().zip(stepper.step(&rows).0) {
+                together[row.2].extend(line);
+            }
+        }
+        for (sequence, together) in sequences.iter().zip(&together) {
+            let alone = logits(&device, kv, sequence, &[sequence.len()], 1);
+            assert_same(&format!("{dtype} {kv:?}"), &alone, together);
+        }
+    }
+}
+
+/// Logits and likeliest tokens after everything that a barrier is there for: many rows, few, one; several blocks to a panel and several panels to a block;
+/// parts of the positions in several blocks; all in one launch.
+fn all_that_waits(device: &Device, seed: u64) -> Vec<f32> {
+    let mut stepper = Stepper::new(device, KvType::F32, 1, 612, 20).seed(seed);
+    let mut out = Vec::new();
+    let mut step = |stepper: &mut Stepper, positions: std::ops::Range<usize>| {
+        let rows: Vec<_> = positions.map(|p| (p as u32 * 7 % WIDE.vocab, p, 0)).collect();
+        let (logits, picks) = stepper.step(&rows);
+        out.extend(logits.into_iter().flatten());
+        out.extend(picks.into_iter().map(|p| p as f32));
+    };
+    step(&mut stepper, 0..20);
+    stepper.blocks = 2;
+    step(&mut stepper, 20..21);
+    // The positions between hold the zeros of a fresh cache.
+    step(&mut stepper, 600..601);
+    step(&mut stepper, 601..604);
+    stepper.persistent = Some(3);
+    for position in 604..612 {
+        step(&mut stepper, position..position + 1);
+    }
+    out
+}
+
+/// Code without one of its barriers is found out, whichever it is.
+#[test]
+fn no_barrier_is_for_nothing() {
+    let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
+    let whole = qwenc_cuda::emit(&plan).unwrap();
+    let device = Device::with(&whole, &plan, &Random);
+    let expected = all_that_waits(&device, 1);
+    for seed in 2..6 {
+        assert_same("another order", &expected, &all_that_waits(&device, seed));
+    }
+    let mut survivors = Vec::new();
+    let waits = ["__syncthreads();", "copy_async_wait<STAGES - 2>();", "phases.meet([&] {"];
+    for (wait, with) in waits.into_iter().zip(["", "", "([&] {"]) {
+        for (at, _) in whole.text.match_indices(wait) {
+            let mut changed = whole.clone();
+            changed.text.replace_range(at..at + wait.len(), with);
+            let device = Device::with(&changed, &plan, &Random);
+            let found = (1..=8).any(|seed| {
+                let run = || all_that_waits(&device, seed);
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+                result.map_or(true, |logits| {
+                    logits.iter().zip(&expected).any(|(a, b)| a.to_bits() != b.to_bits())
+                })
+            });
+            if !found {
+                survivors.push(format!("line {}: {wait}", whole.text[..at].lines().count()));
+            }
+        }
+    }
+    assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
 }

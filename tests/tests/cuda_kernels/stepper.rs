@@ -46,6 +46,10 @@ pub struct Stepper<'a> {
     logits: Memory<f32>,
     caches: Vec<Memory<u8>>,
     seed: u64,
+    /// Steps of one row are one launch of so many blocks.
+    pub persistent: Option<u32>,
+    /// Most blocks side by side of kernels that take what is left in turn.
+    pub blocks: u32,
 }
 
 impl<'a> Stepper<'a> {
@@ -70,6 +74,8 @@ impl<'a> Stepper<'a> {
             logits: Memory::of(&vec![f32::NAN; max_rows * model.logits_stride as usize]),
             caches: (0..caches).map(|_| Memory::of(&vec![0; kv_bytes])).collect(),
             seed: 1,
+            persistent: None,
+            blocks: u32::MAX,
         }
     }
 
@@ -109,33 +115,46 @@ impl<'a> Stepper<'a> {
             kv_type: self.kv as u32,
             advance: 0,
         };
-        let variant = model.variants.iter().find(|v| n <= v.max_rows).unwrap();
-        self.launch(&variant.prologue, &step);
-        for layer in 0..model.layers {
-            step.layer = layer;
-            self.launch(&variant.block, &step);
+        if let (Some(blocks), 1) = (self.persistent, n) {
+            self.launch_one(model.persistent.as_ref().unwrap(), &step, [blocks, 1, 1], true);
+        } else {
+            self.launch_all(&mut step);
         }
-        step.layer = 0;
-        self.launch(&variant.head, &step);
         assert!(self.counters.to_vec().iter().all(|&c| c == 0), "counters are not left zero");
         let logits = self.logits.to_vec();
         let lines = logits.chunks(model.logits_stride as usize).take(n as usize);
         (lines.map(|line| line[..model.vocab_rows as usize].to_vec()).collect(), picks.to_vec())
     }
 
+    fn launch_all(&mut self, step: &mut CudaStep) {
+        let model = &self.device.model;
+        let n = step.n_rows;
+        let variant = model.variants.iter().find(|v| n <= v.max_rows).unwrap();
+        self.launch(&variant.prologue, step);
+        for layer in 0..model.layers {
+            step.layer = layer;
+            self.launch(&variant.block, step);
+        }
+        step.layer = 0;
+        self.launch(&variant.head, step);
+    }
+
     fn launch(&mut self, launches: &[CudaLaunch], step: &CudaStep) {
         for launch in launches {
-            self.seed += 1;
-            let grid = launch.grid.map(|b| blocks(&b, step));
-            let shape = Shape {
-                grid,
-                threads: launch.threads,
-                shared_bytes: launch.shared_bytes,
-                is_cooperative: false,
-            };
-            let done = self.device.kernels.launch(&launch.kernel, step, shape, self.seed);
-            done.unwrap_or_else(|e| panic!("{}: {e}", launch.kernel));
+            let mut grid = launch.grid.map(|b| blocks(&b, step));
+            if ["_one", "_few8", "_few16"].iter().any(|end| launch.kernel.ends_with(end)) {
+                grid[0] = grid[0].min(self.blocks);
+            }
+            self.launch_one(launch, step, grid, false);
         }
+    }
+
+    fn launch_one(&mut self, launch: &CudaLaunch, step: &CudaStep, grid: [u32; 3], is_cooperative: bool) {
+        self.seed += 1;
+        let (threads, shared_bytes) = (launch.threads, launch.shared_bytes);
+        let shape = Shape { grid, threads, shared_bytes, is_cooperative };
+        let done = self.device.kernels.launch(&launch.kernel, step, shape, self.seed);
+        done.unwrap_or_else(|e| panic!("{}: {e}", launch.kernel));
     }
 }
 

@@ -8,6 +8,8 @@
 mod alone;
 mod beyond_4_gib;
 mod cpus;
+mod cuda;
+mod cuda_flags;
 mod goes_on;
 mod inspect;
 mod memory;

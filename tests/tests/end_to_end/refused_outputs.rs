@@ -85,7 +85,6 @@ fn flags_that_make_no_sense() {
         refused(2, "compile model.bin -o out --quant int8"),
         refused(2, "compile"),
         refused(2, "run sample"),
-        refused(1, "compile sample -o out --target cuda"),
     ]
     .concat();
     insta::assert_snapshot!(refusals);

@@ -38,6 +38,21 @@ fn no_random_graph_is_cheaper() {
     }
 }
 
+/// Fewer bytes and fewer launches win on every GPU as on every CPU, so both run the same graph.
+#[test]
+fn gpus_choose_what_cpus_choose() {
+    for family in [qwen3(I8), qwen3(DType::Bf16), qwen2(DType::F32)] {
+        let source = model(&family);
+        let chosen = |machine: &Machine| {
+            optimise(&source, machine, &Limits::default()).expect("it can be optimised").graph.to_string()
+        };
+        let cpu = chosen(&Machine::cpu_default());
+        for sm in [80, 86, 89, 90, 100, 120] {
+            assert_eq!(chosen(&Machine::of_gpu(sm)), cpu, "sm_{sm}");
+        }
+    }
+}
+
 /// h is used twice; a cost over trees would count the whole of attention twice.
 #[test]
 fn shared_parts_are_counted_once() {

@@ -4,24 +4,23 @@
 //! model and the machine, so that each share is of what the machine did at that moment; a round before them
 //! is not counted.
 
+mod model;
+mod probe;
 mod report;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cli::Bench;
+use crate::commands::bench::model::Model;
+use crate::commands::bench::probe::{Limits, Place, Probe};
 use crate::commands::bench::report::{Report, Traffic};
-use crate::commands::opened::Opened;
+use crate::commands::opened::{Opened, Use};
 use crate::console::Console;
-use crate::cpu;
 use crate::error::{Error, Result};
 use crate::inference::batch::Batch;
-use crate::inference::engine::Engine;
-use crate::inference::kv;
 use crate::inference::sampler::{Sampler, Sampling};
-use crate::inference::session::{check_context, Session, Wanted};
-use crate::machine::bandwidth::{buffer_bytes, Bandwidth};
-use crate::machine::dot::{self, Operands};
+use crate::inference::session::{check_context, Session};
 use crate::machine::system;
 use crate::program::Program;
 
@@ -29,8 +28,6 @@ const DEFAULT_PROMPT: usize = 512;
 const DEFAULT_NEW: usize = 128;
 /// Tokens of the prompt whose first token is timed.
 const FIRST_PROMPT: usize = 16;
-/// How long the products of each type run in a round.
-const DOT_TIME: Duration = Duration::from_millis(50);
 
 /// Runs the command.
 ///
@@ -42,48 +39,71 @@ pub unsafe fn run(
     args: &Bench,
     console: &mut Console,
 ) -> Result<()> {
-    let lengths = Lengths::new(args, program.model.max_context as usize)?;
-    let opened = Opened::new(program, weights)?;
+    let sizes = program.code.sizes();
+    let lengths = Lengths::new(args, sizes.max_context as usize)?;
+    let opened = match args.synthetic_weights {
+        true => Opened::synthetic(program, weights)?,
+        false => Opened::new(program, weights)?,
+    };
     // SAFETY: by the caller's promise.
-    let engine = unsafe { opened.engine(program, &args.machine)? };
-    let rows = program.model.vocab_rows as usize;
-    let known = opened.tokenizer.as_ref().map_or(rows, |t| t.size().clamp(1, rows));
-    let (context, kv_type) = (args.machine.context, kv::chosen(args.machine.kv(), opened.image.metadata())?);
-    let prompts = Session::new(&engine, context, kv_type)?;
-    // A beginning of one token is not worth a cache of its own.
-    let answers = (lengths.start > 1).then(|| Session::new(&engine, context, kv_type)).transpose()?;
-    let count = args.batch.map_or(0, usize::from);
-    let batch = Batch::new(&engine, count, context, kv_type)?;
-    let sampler = Sampler::new(Sampling::GREEDY, opened.allowed(program), Some(0));
-    let tokens = prompt(lengths.prompt.max(lengths.first).max(lengths.start), known);
-    let placement = engine.placement().clone();
-    let mut model = Model { engine, prompts, answers, batch, sampler, tokens, lengths };
+    let mut model = unsafe { measured(program, &opened, args, lengths)? };
     model.prefill()?;
     model.first_token()?;
     model.decode()?;
     // Before the batch and the probe's own buffer count.
     let peak_memory = system::peak_memory_bytes().unwrap_or_default();
     model.decode_together()?;
-    let bandwidth = Bandwidth::new(buffer_bytes(), &placement)?;
-    bandwidth.measure()?;
-    let rounds: Result<Vec<Round>> = (0..args.runs).map(|_| model.round(&bandwidth)).collect();
+    let probe = Probe::new(&model.engine)?;
+    probe.measure()?;
+    let rounds: Result<Vec<Round>> = (0..args.runs).map(|_| model.round(&probe)).collect();
+    let about = opened.metadata();
     let report = Report {
         rounds: rounds?,
         lengths,
-        threads: placement.threads(),
+        place: Place::of(program, &model.engine),
         batch: args.batch.map(usize::from),
-        traffic: Traffic::of(program.model, opened.image.metadata()),
-        weight_type: opened.image.metadata().model.weight_type.clone(),
-        inputs: opened.image.metadata().model.inputs.clone(),
-        kv_type,
-        predicted: opened.image.metadata().predicted.clone(),
-        isa: cpu::wanted(program.model).join(", "),
+        traffic: Traffic::of(&sizes, about),
+        weight_type: about.model.weight_type.clone(),
+        synthetic: args.synthetic_weights,
+        inputs: about.model.inputs.clone(),
+        kv_type: opened.kv(&args.machine)?,
+        predicted: about.predicted.clone(),
         peak_memory,
     };
     if args.json {
         return console.print(&format!("{:#}\n", report.json()));
     }
     console.print(&report.table())
+}
+
+/// The model with all sequences that are run.
+///
+/// # Safety
+/// As for [`Opened::engine`].
+unsafe fn measured<'a>(
+    program: &Program<'a>,
+    opened: &'a Opened,
+    args: &Bench,
+    lengths: Lengths,
+) -> Result<Model<'a>> {
+    let (machine, context, kv) = (&args.machine, args.machine.context, opened.kv(&args.machine)?);
+    let count = args.batch.map_or(0, usize::from);
+    // A beginning of one token is not worth a cache of its own.
+    let long = lengths.start > 1;
+    let wanted = Use { outputs: count.max(1), sequences: 1 + usize::from(long) + count, kv };
+    // SAFETY: by the caller's promise.
+    let engine = unsafe { opened.engine(program, machine, wanted)? };
+    let rows = program.code.sizes().vocab_rows as usize;
+    let known = opened.tokenizer.as_ref().map_or(rows, |t| t.size().clamp(1, rows));
+    Ok(Model {
+        prompts: Session::new(&engine, context, kv)?,
+        answers: long.then(|| Session::new(&engine, context, kv)).transpose()?,
+        batch: Batch::new(&engine, count, context, kv)?,
+        sampler: Sampler::new(Sampling::GREEDY, opened.allowed(program), Some(0)),
+        tokens: prompt(lengths.prompt.max(lengths.first).max(lengths.start), known),
+        engine,
+        lengths,
+    })
 }
 
 /// Numbers of tokens.
@@ -145,104 +165,7 @@ struct Round {
     decode_tok_s: f64,
     /// Of all sequences of the batch together.
     batch_tok_s: Option<f64>,
-    read_gb_s: f64,
-    /// Of the three types of operands; `None` where the machine has no instruction of its own for them.
-    int8_tops: Option<f64>,
-    bf16_tops: Option<f64>,
-    f32_tops: Option<f64>,
-}
-
-/// What is measured.
-struct Model<'a> {
-    engine: Engine<'a>,
-    /// For prefill and first token, which begin with an empty cache.
-    prompts: Session,
-    /// For decode from a longer beginning, which is found in the cache after the first time.
-    answers: Option<Session>,
-    batch: Batch,
-    sampler: Sampler,
-    tokens: Vec<u32>,
-    lengths: Lengths,
-}
-
-impl Model<'_> {
-    fn round(&mut self, bandwidth: &Bandwidth) -> Result<Round> {
-        let (prefill, first, decode) = (self.prefill()?, self.first_token()?, self.decode()?);
-        let together = self.decode_together()?;
-        let threads = self.engine.placement().clone();
-        let decoded = self.lengths.new * self.batch.sequences().len();
-        Ok(Round {
-            prefill_tok_s: self.lengths.prompt as f64 / seconds(prefill),
-            first_token_ms: seconds(first) * 1e3,
-            decode_tok_s: self.lengths.new as f64 / seconds(decode),
-            read_gb_s: bandwidth.measure()?,
-            batch_tok_s: (decoded > 0).then(|| decoded as f64 / seconds(together)),
-            int8_tops: dot::measure(Operands::Int8, &threads, DOT_TIME)?,
-            bf16_tops: dot::measure(Operands::Bf16, &threads, DOT_TIME)?,
-            f32_tops: dot::measure(Operands::F32, &threads, DOT_TIME)?,
-        })
-    }
-
-    /// Time of the prompt from an empty cache, with the last position's logits.
-    fn prefill(&mut self) -> Result<Duration> {
-        self.prompts.truncate(0);
-        let start = Instant::now();
-        let prompt = &self.tokens[..self.lengths.prompt];
-        self.prompts.feed(&mut self.engine, prompt, Wanted::Last, |_, _| Ok(()))?;
-        Ok(start.elapsed())
-    }
-
-    /// Time from a short prompt to its first token.
-    fn first_token(&mut self) -> Result<Duration> {
-        self.prompts.truncate(0);
-        let start = Instant::now();
-        let prompt = &self.tokens[..self.lengths.first];
-        self.prompts.feed(&mut self.engine, prompt, Wanted::Last, |_, logits| {
-            self.sampler.pick(logits)?;
-            Ok(())
-        })?;
-        Ok(start.elapsed())
-    }
-
-    /// Time of the new tokens, each fed and the next one picked; what stands before them is not timed, and run only
-    /// once.
-    fn decode(&mut self) -> Result<Duration> {
-        let mut next = 0;
-        let session = self.answers.as_mut().unwrap_or(&mut self.prompts);
-        let rest = session.reuse(&self.tokens[..self.lengths.start]);
-        session.feed(&mut self.engine, rest, Wanted::Last, |_, logits| {
-            next = self.sampler.pick(logits)?;
-            Ok(())
-        })?;
-        let start = Instant::now();
-        for _ in 0..self.lengths.new {
-            session.feed(&mut self.engine, &[next], Wanted::Last, |_, logits| {
-                next = self.sampler.pick(logits)?;
-                Ok(())
-            })?;
-        }
-        Ok(start.elapsed())
-    }
-
-    /// As `decode`, for all sequences of the batch, which begin differently.
-    fn decode_together(&mut self) -> Result<Duration> {
-        let count = self.batch.sequences().len();
-        for index in 0..count {
-            let mut beginning = self.tokens[..self.lengths.start].to_vec();
-            beginning.rotate_left(index % self.lengths.start);
-            self.batch.begin(&mut self.engine, index, &beginning)?;
-        }
-        let mut next = vec![self.tokens[0]; count];
-        let start = Instant::now();
-        for _ in 0..self.lengths.new {
-            let fed = next.clone();
-            self.batch.feed(&mut self.engine, &fed, |i, logits| {
-                next[i] = self.sampler.pick(logits)?;
-                Ok(())
-            })?;
-        }
-        Ok(start.elapsed())
-    }
+    limits: Limits,
 }
 
 /// Never zero, so that rates are finite.
@@ -256,8 +179,17 @@ mod tests {
     use crate::cli::Machine;
 
     fn lengths(prompt: Option<u32>, new: Option<u32>, context: Option<usize>) -> Result<Lengths> {
-        let machine = Machine { threads: None, context, chunk: None, kv_type: None, pin: false };
-        Lengths::new(&Bench { prompt, new, batch: None, runs: 1, json: false, machine }, 300)
+        let machine = Machine {
+            threads: None,
+            pin: false,
+            device: None,
+            decode: None,
+            context,
+            chunk: None,
+            kv_type: None,
+        };
+        let (batch, runs, synthetic_weights, json) = (None, 1, false, false);
+        Lengths::new(&Bench { prompt, new, batch, runs, synthetic_weights, json, machine }, 300)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cli::{Chat, SamplingArgs};
 use crate::commands::generate::{full_note, statistics};
-use crate::commands::opened::Opened;
+use crate::commands::opened::{Opened, Use};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::image::metadata::GenerationConfig;
@@ -40,10 +40,11 @@ pub unsafe fn run(
 ) -> Result<()> {
     let opened = Opened::new(program, weights)?;
     let tokenizer = opened.text("chat")?;
-    let metadata = opened.image.metadata();
+    let metadata = opened.metadata();
     let template = ChatTemplate::new(metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?)?;
+    let wanted = Use { outputs: 1, sequences: 1, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
-    let engine = unsafe { opened.engine(program, &args.machine)? };
+    let engine = unsafe { opened.engine(program, &args.machine, wanted)? };
     let session = opened.session(&engine, &args.machine)?;
     let how = sampling(&args.sampling, metadata.generation_config);
     let sampler = Sampler::new(how, opened.allowed(program), args.sampling.seed);
@@ -153,7 +154,7 @@ impl Talk<'_> {
             Ending::StopToken | Ending::Interrupted => {}
         }
         if self.stats {
-            console.note(&statistics(&report, &self.sampler, self.engine.threads()))?;
+            console.note(&statistics(&report, &self.sampler, &self.engine))?;
         }
         // The template itself drops the thinking of earlier turns.
         self.conversation.messages.push(json!({"role": "assistant", "content": answer.text}));

@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use crate::cli::{Generate, SamplingArgs};
-use crate::commands::opened::Opened;
+use crate::commands::opened::{Opened, Use};
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
 use crate::inference::sampler::{Sampler, Sampling};
 use crate::program::Program;
@@ -28,19 +29,16 @@ pub unsafe fn run(
 ) -> Result<()> {
     let opened = Opened::new(program, weights)?;
     let prompt = prompt_ids(&opened, args, console)?;
+    let speculate = args.speculate.map_or(0, usize::from);
+    let wanted = Use { outputs: speculate + 1, sequences: 1, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
-    let mut engine = unsafe { opened.engine(program, &args.machine)? };
+    let mut engine = unsafe { opened.engine(program, &args.machine, wanted)? };
     prompt.iter().try_for_each(|&t| engine.check_token(t))?;
     let mut session = opened.session(&engine, &args.machine)?;
     let mut sampler = Sampler::new(sampling(&args.sampling), opened.allowed(program), args.sampling.seed);
-    let stop: &[u32] = if args.sampling.ignore_eos { &[] } else { &opened.image.metadata().stop_tokens };
+    let stop: &[u32] = if args.sampling.ignore_eos { &[] } else { &opened.metadata().stop_tokens };
     let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let limits = Limits {
-        max_tokens,
-        stop_tokens: stop,
-        speculate: args.speculate.map_or(0, usize::from),
-        interrupted: &|| false,
-    };
+    let limits = Limits { max_tokens, stop_tokens: stop, speculate, interrupted: &|| false };
     let shown = opened.tokenizer.as_ref().filter(|_| !args.print_tokens);
     let mut printer = shown.map_or(Printer::Ids { any: false }, |t| Printer::Text(TextStream::new(t)));
     let mut on_token = |sampled| console.print(&printer.push(sampled));
@@ -51,7 +49,7 @@ pub unsafe fn run(
         console.note(&full_note(session.limit()))?;
     }
     if args.sampling.stats {
-        console.note(&statistics(&report, &sampler, engine.threads()))?;
+        console.note(&statistics(&report, &sampler, &engine))?;
     }
     Ok(())
 }
@@ -62,8 +60,8 @@ pub fn full_note(limit: usize) -> String {
 }
 
 /// The lines of `--stats`.
-pub fn statistics(report: &Report, sampler: &Sampler, threads: usize) -> String {
-    format!("{}seed: {}; threads: {threads}", report.lines(), sampler.seed())
+pub fn statistics(report: &Report, sampler: &Sampler, engine: &Engine) -> String {
+    format!("{}seed: {}; {}", report.lines(), sampler.seed(), engine.place())
 }
 
 fn sampling(args: &SamplingArgs) -> Sampling {

@@ -13,7 +13,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
 
 use crate::cli::Logits;
-use crate::commands::opened::Opened;
+use crate::commands::opened::{Opened, Use};
 use crate::error::{Error, Result};
 use crate::inference::session::{Session, Wanted};
 use crate::program::Program;
@@ -33,16 +33,18 @@ pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> R
     }
     let same =
         |path: &Path| matches!((path.canonicalize(), args.out.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if same(&program.executable) || same(opened.image.path()) {
+    if same(&program.executable) || opened.image.as_ref().is_some_and(|image| same(image.path())) {
         let what = format!("--out {} is this program or its weights; give another file", args.out.display());
         return Err(Error::Usage(what));
     }
+    let kv = args.machine.kv().unwrap_or(KvType::F32);
+    let wanted = Use { outputs: tokens.len(), sequences: 1, kv };
     // SAFETY: by the caller's promise.
-    let mut engine = unsafe { opened.engine(program, &args.machine)? };
+    let mut engine = unsafe { opened.engine(program, &args.machine, wanted)? };
     tokens.iter().try_for_each(|&t| engine.check_token(t))?;
-    let mut session = Session::new(&engine, args.machine.context, args.machine.kv().unwrap_or(KvType::F32))?;
+    let mut session = Session::new(&engine, args.machine.context, kv)?;
     let mut file = Partial::create(&args.out)?;
-    file.write(&header(tokens.len(), program.model.vocab_rows as usize)?)?;
+    file.write(&header(tokens.len(), engine.sizes().vocab_rows as usize)?)?;
     let mut bytes = Vec::new();
     session.feed(&mut engine, &tokens, Wanted::All, |_, logits| {
         bytes.clear();

@@ -5,55 +5,127 @@
 
 use std::path::Path;
 
+use qwenc_abi::KvType;
+
 use crate::cli::Machine;
 use crate::cpu;
 use crate::error::{Error, Result};
+use crate::image::metadata::Metadata;
 use crate::image::Image;
+use crate::inference::cuda::need::Room;
+use crate::inference::cuda::weights::Weights;
+use crate::inference::cuda::Cuda;
 use crate::inference::engine::{Engine, DEFAULT_CHUNK};
 use crate::inference::kv;
 use crate::inference::session::{check_context, Session};
-use crate::program::Program;
+use crate::machine::system;
+use crate::program::{Code, Program, Sizes};
 use crate::text::tokenizer::Tokenizer;
 use crate::threads::cores::{self, Placement};
 
 /// The image with its tokenizer read.
 pub struct Opened {
-    /// The image.
-    pub image: Image,
+    /// None where weights are made up and there is no image.
+    pub image: Option<Image>,
     /// None if the image has none.
     pub tokenizer: Option<Tokenizer>,
+    /// Of an image that is not there.
+    unknown: Metadata,
+    synthetic: bool,
+}
+
+/// What a command will ask of an engine at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Rows of a step whose results are wanted; no more than the step can have are taken.
+    pub outputs: usize,
+    /// Sequences that are held at a time.
+    pub sequences: usize,
+    /// What their caches store.
+    pub kv: KvType,
 }
 
 impl Opened {
     /// Checks the processor, then opens the image for running the model.
     pub fn new(program: &Program, weights: Option<&Path>) -> Result<Opened> {
-        cpu::require(program.model)?;
-        let mut image = Image::find(weights, &program.executable, program.model, program.identity)?;
-        image.warm();
-        let json = image.tokenizer();
-        let tokenizer = if json.is_empty() { None } else { Some(Tokenizer::from_bytes(json)?) };
-        Ok(Opened { image, tokenizer })
+        if let Code::Cpu(model) = program.code {
+            cpu::require(model)?;
+        }
+        let bytes = program.code.sizes().weights_bytes;
+        let mut image = Image::find(weights, &program.executable, bytes, program.identity)?;
+        // A GPU's driver takes a while to start, in which the file can be read; not what would not stay in memory.
+        if bytes < system::available_bytes().unwrap_or(u64::MAX) / 2 || matches!(program.code, Code::Cpu(_)) {
+            image.warm();
+        }
+        Opened::of(Some(image), false)
+    }
+
+    /// For weights that are made up: the image is used for all else if it is there.
+    pub fn synthetic(program: &Program, weights: Option<&Path>) -> Result<Opened> {
+        let bytes = program.code.sizes().weights_bytes;
+        match Image::find(weights, &program.executable, bytes, program.identity) {
+            Ok(image) => Opened::of(Some(image), true),
+            Err(Error::NoImage { .. }) => Opened::of(None, true),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn of(image: Option<Image>, synthetic: bool) -> Result<Opened> {
+        let json = image.as_ref().map(Image::tokenizer).filter(|json| !json.is_empty());
+        let tokenizer = json.map(Tokenizer::from_bytes).transpose()?;
+        Ok(Opened { image, tokenizer, unknown: Metadata::default(), synthetic })
+    }
+
+    /// What is known of the model; all neutral without an image.
+    pub fn metadata(&self) -> &Metadata {
+        self.image.as_ref().map_or(&self.unknown, Image::metadata)
     }
 
     /// The engine for this image.
     ///
     /// # Safety
-    /// `program.model.step` must keep to the contract of `StepFn` for weights that carry
+    /// `program.code` must keep to the contract of `StepFn` or `CudaStep` for weights that carry
     /// `program.identity`.
-    pub unsafe fn engine<'a>(&'a self, program: &Program<'a>, machine: &Machine) -> Result<Engine<'a>> {
-        let rows = max_rows(machine, program.model.max_context as usize)?;
-        // SAFETY: the image belongs to the code and `new` checked the processor.
-        unsafe { Engine::new(program.model, self.image.weights(), placement(machine)?, rows) }
+    pub unsafe fn engine<'a>(
+        &'a self,
+        program: &Program<'a>,
+        machine: &Machine,
+        wanted: Use,
+    ) -> Result<Engine<'a>> {
+        let sizes = program.code.sizes();
+        let rows = max_rows(machine, sizes.max_context as usize)?;
+        let weights = self.image.as_ref().map_or(&[][..], Image::weights);
+        let mut engine = match program.code {
+            // SAFETY: the image belongs to the code and `new` checked the processor.
+            Code::Cpu(model) => unsafe { Engine::new(model, weights, placement(machine)?, rows)? },
+            Code::Cuda(bundle) => {
+                let room = room(&sizes, machine, wanted)?;
+                let from = if self.synthetic { Weights::Synthetic } else { Weights::Packed(weights) };
+                let number = machine.device.unwrap_or(0);
+                // SAFETY: the image belongs to the code.
+                Engine::cuda(unsafe { Cuda::new(bundle, from, number, room, machine.launching())? })
+            }
+        };
+        if engine.gpu().is_some() {
+            self.image.iter().for_each(Image::release_weights);
+        }
+        engine.allow(&self.allowed(program))?;
+        Ok(engine)
+    }
+
+    /// The KV cache that flag or image ask for.
+    pub fn kv(&self, machine: &Machine) -> Result<KvType> {
+        kv::chosen(machine.kv(), self.metadata())
     }
 
     /// An empty sequence for this engine, with the KV cache that flag or image ask for.
     pub fn session(&self, engine: &Engine, machine: &Machine) -> Result<Session> {
-        Session::new(engine, machine.context, kv::chosen(machine.kv(), self.image.metadata())?)
+        Session::new(engine, machine.context, self.kv(machine)?)
     }
 
     /// Which tokens may be sampled: those that the tokenizer knows, all without one.
     pub fn allowed(&self, program: &Program) -> Vec<bool> {
-        let rows = program.model.vocab_rows as usize;
+        let rows = program.code.sizes().vocab_rows as usize;
         self.tokenizer.as_ref().map_or_else(|| vec![true; rows], |t| t.known(rows))
     }
 
@@ -76,4 +148,13 @@ pub fn placement(machine: &Machine) -> Result<Placement> {
 pub fn max_rows(machine: &Machine, most: usize) -> Result<usize> {
     let limit = check_context(machine.context, most)?;
     Ok(machine.chunk.map_or(DEFAULT_CHUNK, |n| n as usize).min(limit.max(1)))
+}
+
+/// What a GPU must have room for.
+pub fn room(sizes: &Sizes, machine: &Machine, wanted: Use) -> Result<Room> {
+    let most = sizes.max_context as usize;
+    let rows = max_rows(machine, most)?;
+    let capacity = sizes.capacity(check_context(machine.context, most)?);
+    let Use { outputs, sequences, kv } = wanted;
+    Ok(Room { rows, outputs: outputs.min(rows), capacity, sequences, kv })
 }

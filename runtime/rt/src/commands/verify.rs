@@ -1,7 +1,7 @@
 //! `verify`: whether the image is what the code was compiled for, to the byte.
 //!
-//! In: the image. Out: "ok", or an error with both hashes. Invariant: every byte of the sections is
-//! hashed, in the order weights, tokenizer, metadata.
+//! In: the image, and the kernels where the code is for GPUs. Out: "ok", or an error with both hashes. Invariant:
+//! every byte of the sections is hashed, in the order weights, tokenizer, metadata.
 
 use std::path::Path;
 
@@ -10,18 +10,27 @@ use sha2::{Digest, Sha256};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::image::{hex, Image};
-use crate::program::Program;
+use crate::program::{Code, Program};
 
 /// Runs the command.
 pub fn run(program: &Program, weights: Option<&Path>, console: &mut Console) -> Result<()> {
-    let image = Image::find(weights, &program.executable, program.model, program.identity)?;
+    let bytes = program.code.sizes().weights_bytes;
+    let image = Image::find(weights, &program.executable, bytes, program.identity)?;
+    if let Code::Cuda(bundle) = program.code {
+        check("CUDA code", program.identity.code_id, Sha256::digest(bundle.bytes()).into())?;
+    }
     let found = sections_sha256(&image);
     let expected = program.identity.weights_id;
-    if found != expected {
-        return Err(Error::Damaged { expected: hex(&expected), found: hex(&found) });
-    }
+    check("image", expected, found)?;
     let bytes = image.weights().len() + image.tokenizer().len() + image.metadata_bytes().len();
     console.print(&format!("ok: {} ({bytes} bytes) has SHA-256 {}\n", image.path().display(), hex(&expected)))
+}
+
+fn check(what: &'static str, expected: [u8; 32], found: [u8; 32]) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Damaged { what, expected: hex(&expected), found: hex(&found) })
 }
 
 fn sections_sha256(image: &Image) -> [u8; 32] {

@@ -11,8 +11,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, MmapOptions};
-use qwenc_abi::{Footer, FooterError, Identity, ModelInfo, Section, FOOTER_BYTES, PAGE};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use qwenc_abi::{Footer, FooterError, Identity, Section, FOOTER_BYTES, PAGE};
 
 use crate::error::{Error, Result};
 use crate::image::metadata::Metadata;
@@ -30,21 +30,21 @@ pub struct Image {
 
 impl Image {
     /// Finds, maps and checks the image: `chosen` if given, else the end of `executable`, else
-    /// `<executable>.weights`.
+    /// `<executable>.weights`. Its weights must be `weights_bytes` long.
     pub fn find(
         chosen: Option<&Path>,
         executable: &Path,
-        model: &ModelInfo,
+        weights_bytes: u64,
         identity: &Identity,
     ) -> Result<Image> {
         let (path, file, footer) = locate(chosen, executable)?;
         check_identity(&path, &footer, identity)?;
         check_layout(&path, &footer, file.metadata().map_err(Error::file("read", &path))?.len())?;
-        if footer.weights.bytes != model.weights_bytes {
+        if footer.weights.bytes != weights_bytes {
             return Err(Error::Stranger {
                 path,
                 what: "the size of the weights",
-                expected: format!("{} bytes", model.weights_bytes),
+                expected: format!("{weights_bytes} bytes"),
                 found: format!("{} bytes", footer.weights.bytes),
             });
         }
@@ -61,6 +61,14 @@ impl Image {
         let unread = weights.len().saturating_sub(read);
         // SAFETY: the map is dropped after it.
         self.warming = Some(unsafe { Warming::start(&weights[unread..]) });
+    }
+
+    /// Gives the memory back that the weights' pages take: they have been copied to where they are used.
+    pub fn release_weights(&self) {
+        let (start, bytes) = (self.footer.weights.offset as usize, self.footer.weights.bytes as usize);
+        // Without it only memory is lost.
+        // SAFETY: the map is read-only and of a file, so a page that is read again is read from it again.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
     }
 
     /// The file that holds the image.

@@ -7,7 +7,7 @@
 use qwenc_abi::KvType;
 
 use crate::error::{Error, Result};
-use crate::inference::engine::Engine;
+use crate::inference::engine::{Engine, Output, Results};
 use crate::inference::session::{Session, Wanted};
 
 /// Sequences that are as long as each other's caches.
@@ -48,7 +48,19 @@ impl Batch {
         tokens: &[u32],
         mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        Session::feed_each(&mut self.sequences, engine, tokens)?;
-        (0..tokens.len()).try_for_each(|i| sink(i, engine.logits(i)))
+        Session::feed_each(&mut self.sequences, engine, tokens, Results::Logits)?;
+        (0..tokens.len()).try_for_each(|i| sink(i, engine.logits(i)?))
+    }
+
+    /// As [`feed`](Batch::feed), but `sink` gets no more than `results` asks for, where that is quicker.
+    pub fn feed_for(
+        &mut self,
+        engine: &mut Engine,
+        tokens: &[u32],
+        results: Results,
+        mut sink: impl FnMut(usize, Output) -> Result<()>,
+    ) -> Result<()> {
+        Session::feed_each(&mut self.sequences, engine, tokens, results)?;
+        (0..tokens.len()).try_for_each(|i| sink(i, engine.output(i)?))
     }
 }

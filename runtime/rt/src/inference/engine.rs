@@ -1,32 +1,67 @@
-//! Generated code, its weights, its threads and its scratch memory: what runs one step.
+//! What runs one step of the model: threads of this process or a GPU.
 //!
-//! In: rows (token, position, cache) and which of them want logits. Out: logits. Invariant: rows
-//! handed to generated code have tokens below `vocab_rows`; scratch fits the largest step. The only caller
-//! of generated code's arguments: what `StepArgs` promises is kept or broken here.
+//! In: rows (token, position, cache) and which of them want results. Out: logits, or the likeliest tokens where
+//! the processor finds them itself. Invariant: rows handed to generated code have tokens below `vocab_rows`, and
+//! everything else in this crate is the same wherever the model runs.
 
-use qwenc_abi::{KvType, ModelInfo, Row, StepArgs, ABI_VERSION};
+use qwenc_abi::{KvType, ModelInfo, Row};
 
 use crate::error::{Error, Result};
-use crate::inference::memory::Region;
-use crate::threads::barrier::Barrier;
+use crate::inference::cache::Cache;
+use crate::inference::cpu::Cpu;
+use crate::inference::cuda::Cuda;
+use crate::program::Sizes;
 use crate::threads::cores::Placement;
-use crate::threads::pool::Pool;
 
 /// Rows of the largest step when nobody says.
 pub const DEFAULT_CHUNK: usize = 512;
 
 /// A model ready to run.
 pub struct Engine<'m> {
-    model: &'m ModelInfo,
-    weights: &'m [u8],
-    pool: Pool,
-    arena: Region,
-    logits: Region,
-    max_rows: usize,
+    sizes: Sizes,
+    runner: Runner<'m>,
+}
+
+enum Runner<'m> {
+    Cpu(Cpu<'m>),
+    Cuda(Box<Cuda<'m>>),
+}
+
+/// What the outputs of a step are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Results {
+    /// Their logits.
+    Logits,
+    /// Only the likeliest allowed token of each.
+    Picks,
+}
+
+/// What came out for one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Output<'a> {
+    /// `[vocab_rows]`.
+    Logits(&'a [f32]),
+    /// The likeliest allowed token, the lowest id among equals.
+    Pick(u32),
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'a> {
+    /// Not empty.
+    pub(crate) rows: &'a [Row],
+    /// Ascending indices into `rows` whose results are wanted.
+    pub(crate) outputs: &'a [u32],
+    /// Positions that each cache holds.
+    pub(crate) kv_capacity: usize,
+    /// What each cache stores.
+    pub(crate) kv: KvType,
+    /// What of the outputs will be asked for.
+    pub(crate) results: Results,
 }
 
 impl<'m> Engine<'m> {
-    /// Starts `threads` threads and reserves scratch for steps of at most `max_rows` rows.
+    /// On threads of this process: starts them and reserves scratch for steps of at most `max_rows` rows.
     ///
     /// # Safety
     /// `model.step` must keep to the contract of `StepFn` for these weights, and the processor must
@@ -37,84 +72,127 @@ impl<'m> Engine<'m> {
         threads: impl Into<Placement>,
         max_rows: usize,
     ) -> Result<Engine<'m>> {
-        if model.abi_version != ABI_VERSION {
-            return Err(Error::AbiVersion { expected: ABI_VERSION, found: model.abi_version });
+        // SAFETY: by the caller's promise.
+        let cpu = unsafe { Cpu::new(model, weights, threads.into(), max_rows.max(1))? };
+        Ok(Engine { sizes: Sizes::from(model), runner: Runner::Cpu(cpu) })
+    }
+
+    /// On a GPU.
+    pub fn cuda(cuda: Cuda<'m>) -> Engine<'m> {
+        Engine { sizes: Sizes::from(cuda.model()), runner: Runner::Cuda(Box::new(cuda)) }
+    }
+
+    /// The model's sizes.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// Where it runs, for people.
+    pub fn place(&self) -> String {
+        match &self.runner {
+            Runner::Cpu(cpu) => format!("threads: {}", cpu.placement().threads()),
+            Runner::Cuda(cuda) => format!("device: {}", cuda.device()),
         }
-        let max_rows = max_rows.max(1);
-        let pool = Pool::new(threads.into())?;
-        let arena_bytes = model.arena_bytes(max_rows as u64, pool.threads() as u64);
-        let arena = Region::zeroed(arena_bytes, "scratch memory", "--chunk or --threads")?;
-        let row_bytes = u64::from(model.logits_stride) * size_of::<f32>() as u64;
-        let logits = Region::zeroed(row_bytes * max_rows as u64, "logits", "--chunk")?;
-        Ok(Engine { model, weights, pool, arena, logits, max_rows })
     }
 
-    /// The model that this runs.
-    pub fn model(&self) -> &'m ModelInfo {
-        self.model
+    /// The threads, where it runs on threads.
+    pub fn placement(&self) -> Option<&Placement> {
+        match &self.runner {
+            Runner::Cpu(cpu) => Some(cpu.placement()),
+            Runner::Cuda(_) => None,
+        }
     }
 
-    /// Threads in use.
-    pub fn threads(&self) -> usize {
-        self.pool.threads()
-    }
-
-    /// Where they run.
-    pub fn placement(&self) -> &Placement {
-        self.pool.placement()
+    /// The GPU, where it runs on one.
+    pub fn gpu(&self) -> Option<&Cuda<'m>> {
+        match &self.runner {
+            Runner::Cpu(_) => None,
+            Runner::Cuda(cuda) => Some(cuda),
+        }
     }
 
     /// Rows of the largest step.
     pub fn max_rows(&self) -> usize {
-        self.max_rows
+        match &self.runner {
+            Runner::Cpu(cpu) => cpu.max_rows(),
+            Runner::Cuda(cuda) => cuda.max_rows(),
+        }
+    }
+
+    /// Most rows of a step whose results can be wanted.
+    pub fn max_outputs(&self) -> usize {
+        match &self.runner {
+            Runner::Cpu(cpu) => cpu.max_rows(),
+            Runner::Cuda(cuda) => cuda.max_outputs(),
+        }
+    }
+
+    /// Says which tokens a pick may be: `allowed[id]`, ids beyond it not. Until then all may.
+    pub fn allow(&mut self, allowed: &[bool]) -> Result<()> {
+        match &mut self.runner {
+            // There the sampler reads logits and knows itself.
+            Runner::Cpu(_) => Ok(()),
+            Runner::Cuda(cuda) => cuda.allow(allowed),
+        }
     }
 
     /// Refuses a token that the model does not have.
     pub fn check_token(&self, token: u32) -> Result<()> {
-        check_token(self.model, token)
+        if token < self.sizes.vocab_rows {
+            return Ok(());
+        }
+        Err(Error::TokenRange { token, last: self.sizes.vocab_rows.saturating_sub(1) })
     }
 
-    /// Runs one step; `outputs` are ascending indices into `rows` whose logits are wanted.
+    /// A fresh cache of `capacity` positions.
+    pub(crate) fn cache(&self, kv: KvType, capacity: usize) -> Result<Cache> {
+        let bytes = self.sizes.kv_bytes(kv, capacity as u64);
+        match &self.runner {
+            Runner::Cpu(_) => Cpu::cache(kv, bytes).map(Cache::Host),
+            Runner::Cuda(cuda) => cuda.cache(bytes).map(Cache::Device),
+        }
+    }
+
+    /// Runs one step. On a GPU it may still be under way when this returns.
     ///
     /// # Safety
-    /// Every `Row::kv` must hold `kv_capacity` positions of type `kv`, be 64-byte aligned and belong to
-    /// nobody else during the call, and rows must be ordered as `Row::position` says.
-    pub(crate) unsafe fn step(&mut self, rows: &[Row], outputs: &[u32], kv_capacity: usize, kv: KvType) {
-        debug_assert!(!rows.is_empty() && rows.len() <= self.max_rows && outputs.len() <= rows.len());
-        let args = StepArgs {
-            weights: self.weights.as_ptr(),
-            arena: self.arena.as_mut_ptr(),
-            rows: rows.as_ptr(),
-            n_rows: rows.len() as u64,
-            outputs: outputs.as_ptr(),
-            n_outputs: outputs.len() as u64,
-            logits: self.logits.as_mut_ptr().cast(),
-            kv_capacity: kv_capacity as u64,
-            kv_type: kv as u64,
-            max_rows: self.max_rows as u64,
-            threads: self.pool.threads() as u64,
-            barrier: Barrier::wait_raw,
-            barrier_data: std::ptr::null_mut(),
-        };
-        // SAFETY: `new` was promised a conforming step; the regions above are as large as the
-        // contract asks and ours alone.
-        unsafe { self.pool.run(self.model.step, args) }
+    /// Every `Row::kv` must hold `kv_capacity` positions of type `kv`, come from this engine's `cache` and belong
+    /// to nobody else until the results are there, and rows must be ordered as `Row::position` says.
+    pub(crate) unsafe fn step(&mut self, step: &Step) -> Result<()> {
+        let (rows, outputs) = (step.rows.len(), step.outputs.len());
+        debug_assert!(rows > 0 && rows <= self.max_rows() && outputs <= rows.min(self.max_outputs()));
+        match &mut self.runner {
+            Runner::Cpu(cpu) => {
+                // SAFETY: by the caller's promise.
+                unsafe { cpu.step(step) };
+                Ok(())
+            }
+            // SAFETY: by the caller's promise.
+            Runner::Cuda(cuda) => unsafe { cuda.step(step) },
+        }
     }
 
     /// Logits of the last step's output `index`, padding rows of the vocabulary included.
-    pub(crate) fn logits(&self, index: usize) -> &[f32] {
-        let (stride, rows) = (self.model.logits_stride as usize, self.model.vocab_rows as usize);
-        debug_assert!(index < self.max_rows);
-        // SAFETY: the region holds max_rows rows of stride floats (zero is a valid one), 64-byte
-        // aligned; stride >= vocab_rows.
-        unsafe { std::slice::from_raw_parts(self.logits.as_ptr().cast::<f32>().add(index * stride), rows) }
+    pub(crate) fn logits(&mut self, index: usize) -> Result<&[f32]> {
+        match &mut self.runner {
+            Runner::Cpu(cpu) => Ok(cpu.logits(index)),
+            Runner::Cuda(cuda) => cuda.logits(index),
+        }
     }
-}
 
-/// Refuses a token that `model` does not have.
-pub fn check_token(model: &ModelInfo, token: u32) -> Result<()> {
-    if token < model.vocab_rows {
-        return Ok(());
+    /// What the last step's output `index` is, as its `results` asked for.
+    pub(crate) fn output(&mut self, index: usize) -> Result<Output<'_>> {
+        match &mut self.runner {
+            Runner::Cpu(cpu) => Ok(Output::Logits(cpu.logits(index))),
+            Runner::Cuda(cuda) => cuda.output(index),
+        }
     }
-    Err(Error::TokenRange { token, last: model.vocab_rows.saturating_sub(1) })
+
+    /// Waits until nothing is under way.
+    pub fn finish(&mut self) -> Result<()> {
+        match &mut self.runner {
+            Runner::Cpu(_) => Ok(()),
+            Runner::Cuda(cuda) => cuda.finish(),
+        }
+    }
 }

@@ -96,8 +96,9 @@ pub fn generate(
 ) -> Result<Report> {
     let start = Instant::now();
     let mut ready = VecDeque::new();
-    session.feed(engine, prompt, Wanted::Last, |_, logits| {
-        ready.push_back(sampler.pick(logits)?);
+    let results = sampler.results();
+    session.feed_for(engine, prompt, (Wanted::Last, results), |_, output| {
+        ready.push_back(sampler.choose(output)?);
         Ok(())
     })?;
     let (prefill_time, fed) = (start.elapsed(), session.tokens().len());
@@ -152,10 +153,11 @@ fn advance(
     let so_far = if wanted == 0 { Vec::new() } else { [session.tokens(), &[next]].concat() };
     let guess = lookup::guess(&so_far, wanted);
     let step = [&[next], guess].concat();
-    session.feed(engine, &step, Wanted::All, |i, logits| {
-        // Logits after a wrong guess are not those of this text.
+    let results = sampler.results();
+    session.feed_for(engine, &step, (Wanted::All, results), |i, output| {
+        // What comes after a wrong guess is not of this text.
         if i == ready.len() && (i == 0 || ready.back() == Some(&step[i])) {
-            ready.push_back(sampler.pick(logits)?);
+            ready.push_back(sampler.choose(output)?);
         }
         Ok(())
     })?;

@@ -1,10 +1,13 @@
-//! Running the model. The `engine` runs one step of generated code in the program's `memory`; a `session`
-//! holds one sequence and its KV cache, a `batch` several; the `sampler` chooses a token; `generate` is the loop over all,
-//! for which `lookup` may guess ahead.
+//! Running the model. The `engine` runs one step of generated code, on the threads of this process (`cpu`) or on a
+//! GPU (`cuda`); a `session` holds one sequence and its KV `cache`, a `batch` several; the `sampler` chooses a token;
+//! `generate` is the loop over all, for which `lookup` may guess ahead.
 //!
 //! Here everything is token ids: text is for `text/`, flags are for `commands/`.
 
 pub mod batch;
+pub mod cache;
+pub mod cpu;
+pub mod cuda;
 pub mod engine;
 pub mod generate;
 pub mod kv;

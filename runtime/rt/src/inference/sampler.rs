@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Error, Result};
+use crate::inference::engine::{Output, Results};
 
 /// How to choose. The order of the filters is top-k, temperature, top-p, min-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,10 +57,30 @@ impl Sampler {
         self.seed
     }
 
+    /// What it needs of a step.
+    pub fn results(&self) -> Results {
+        if self.is_greedy() {
+            return Results::Picks;
+        }
+        Results::Logits
+    }
+
+    fn is_greedy(&self) -> bool {
+        self.how.temperature == 0.0 || self.how.top_k == 1
+    }
+
+    /// Picks a token, or takes the one that was picked.
+    pub fn choose(&mut self, output: Output) -> Result<u32> {
+        match output {
+            Output::Logits(logits) => self.pick(logits),
+            Output::Pick(token) => Ok(token),
+        }
+    }
+
     /// Picks a token.
     pub fn pick(&mut self, logits: &[f32]) -> Result<u32> {
         let best = self.best(logits)?;
-        if self.how.temperature == 0.0 || self.how.top_k == 1 {
+        if self.is_greedy() {
             return Ok(best);
         }
         self.keep_top_k(logits);

@@ -4,11 +4,11 @@
 //! of `tokens()`; nothing is fed that is out of range or does not fit. How a prompt is cut into steps is
 //! decided here, and may not change a bit of the logits.
 
-use qwenc_abi::{KvType, Row, KV_POSITIONS};
+use qwenc_abi::{KvType, Row};
 
 use crate::error::{Error, Result};
-use crate::inference::engine::Engine;
-use crate::inference::memory::Region;
+use crate::inference::cache::Cache;
+use crate::inference::engine::{Engine, Output, Results, Step};
 
 /// Which positions of the fed tokens want logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Wanted {
 
 /// A sequence in progress.
 pub struct Session {
-    kv: Region,
+    kv: Cache,
     kv_type: KvType,
     capacity: usize,
     limit: usize,
@@ -35,11 +35,10 @@ impl Session {
     /// An empty sequence of at most `context` tokens (default: the model's longest), whose cache stores
     /// `kv_type`.
     pub fn new(engine: &Engine, context: Option<usize>, kv_type: KvType) -> Result<Session> {
-        let model = engine.model();
-        let most = model.max_context as usize;
+        let most = engine.sizes().max_context as usize;
         let limit = check_context(context, most)?;
-        let capacity = capacity(limit);
-        let kv = Region::zeroed(model.kv_bytes(kv_type, capacity as u64), cache_name(kv_type), CACHE_FLAGS)?;
+        let capacity = engine.sizes().capacity(limit);
+        let kv = engine.cache(kv_type, capacity)?;
         Ok(Session { kv, kv_type, capacity, limit, most, tokens: Vec::new() })
     }
 
@@ -82,18 +81,43 @@ impl Session {
         wanted: Wanted,
         mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
+        self.steps(engine, tokens, (wanted, Results::Logits), |engine, index, output| {
+            sink(index, engine.logits(output)?)
+        })
+    }
+
+    /// As [`feed`](Session::feed), but `sink` gets no more than `results` asks for, where that is quicker.
+    pub fn feed_for(
+        &mut self,
+        engine: &mut Engine,
+        tokens: &[u32],
+        wanted: (Wanted, Results),
+        mut sink: impl FnMut(usize, Output) -> Result<()>,
+    ) -> Result<()> {
+        self.steps(engine, tokens, wanted, |engine, index, output| sink(index, engine.output(output)?))
+    }
+
+    /// `each` gets the index of a wanted position within `tokens` and that of its output within the step.
+    fn steps(
+        &mut self,
+        engine: &mut Engine,
+        tokens: &[u32],
+        (wanted, results): (Wanted, Results),
+        mut each: impl FnMut(&mut Engine, usize, usize) -> Result<()>,
+    ) -> Result<()> {
         tokens.iter().try_for_each(|&t| engine.check_token(t))?;
         self.check_room(tokens.len())?;
+        let most = if wanted == Wanted::All { engine.max_outputs() } else { engine.max_rows() };
         let mut done = 0;
-        for chunk in tokens.chunks(engine.max_rows()) {
+        for chunk in tokens.chunks(most) {
             let outputs: Vec<u32> = match wanted {
                 Wanted::All => (0..chunk.len() as u32).collect(),
                 Wanted::Last if done + chunk.len() == tokens.len() => vec![chunk.len() as u32 - 1],
                 _ => Vec::new(),
             };
-            self.step(engine, chunk, &outputs);
+            self.step(engine, chunk, &outputs, results)?;
             for (i, &row) in outputs.iter().enumerate() {
-                sink(done + row as usize, engine.logits(i))?;
+                each(engine, done + row as usize, i)?;
             }
             done += chunk.len();
         }
@@ -101,8 +125,13 @@ impl Session {
     }
 
     /// Feeds one token to each of `sequences`, which must be of one capacity and type, in one step that asks for
-    /// all logits.
-    pub(crate) fn feed_each(sequences: &mut [Session], engine: &mut Engine, tokens: &[u32]) -> Result<()> {
+    /// `results` of all.
+    pub(crate) fn feed_each(
+        sequences: &mut [Session],
+        engine: &mut Engine,
+        tokens: &[u32],
+        results: Results,
+    ) -> Result<()> {
         debug_assert!(sequences.len() == tokens.len());
         tokens.iter().try_for_each(|&t| engine.check_token(t))?;
         let Some((capacity, kv_type)) = sequences.first().map(|s| (s.capacity, s.kv_type)) else {
@@ -113,12 +142,13 @@ impl Session {
             debug_assert!((sequence.capacity, sequence.kv_type) == (capacity, kv_type));
             let position = sequence.tokens.len();
             sequence.check_room(1)?;
-            rows.push(Row { token: token as i32, position: position as u32, kv: sequence.kv.as_mut_ptr() });
+            rows.push(Row { token: token as i32, position: position as u32, kv: sequence.kv.address() });
         }
         let outputs: Vec<u32> = (0..rows.len() as u32).collect();
-        // SAFETY: every cache has `capacity` positions, is page-aligned and its sequence's own; positions are
+        let step = Step { rows: &rows, outputs: &outputs, kv_capacity: capacity, kv: kv_type, results };
+        // SAFETY: every cache has `capacity` positions and is its sequence's own; positions are
         // below `limit <= capacity`; tokens were checked.
-        unsafe { engine.step(&rows, &outputs, capacity, kv_type) };
+        unsafe { engine.step(&step)? };
         sequences.iter_mut().zip(tokens).for_each(|(sequence, &token)| sequence.tokens.push(token));
         Ok(())
     }
@@ -132,26 +162,17 @@ impl Session {
         Err(Error::ContextFull { needed, limit: self.limit, most: self.most })
     }
 
-    fn step(&mut self, engine: &mut Engine, chunk: &[u32], outputs: &[u32]) {
-        let kv = self.kv.as_mut_ptr();
+    fn step(&mut self, engine: &mut Engine, chunk: &[u32], outputs: &[u32], results: Results) -> Result<()> {
+        let kv = self.kv.address();
         let start = self.tokens.len();
         let row = |(i, &token): (usize, &u32)| Row { token: token as i32, position: (start + i) as u32, kv };
         let rows: Vec<Row> = chunk.iter().enumerate().map(row).collect();
-        // SAFETY: the cache has `capacity` positions, is page-aligned and ours; positions are
-        // consecutive and below `limit <= capacity`; tokens were checked by `feed`.
-        unsafe { engine.step(&rows, outputs, self.capacity, self.kv_type) };
+        let step = Step { rows: &rows, outputs, kv_capacity: self.capacity, kv: self.kv_type, results };
+        // SAFETY: the cache has `capacity` positions and is ours; positions are consecutive and below
+        // `limit <= capacity`; tokens were checked by `steps`.
+        unsafe { engine.step(&step)? };
         self.tokens.extend_from_slice(chunk);
-    }
-}
-
-/// What makes a cache smaller.
-const CACHE_FLAGS: &str = "--context, or choose a smaller --kv-type";
-
-fn cache_name(ty: KvType) -> &'static str {
-    match ty {
-        KvType::F32 => "f32 KV cache",
-        KvType::Bf16 => "bf16 KV cache",
-        KvType::I8 => "int8 KV cache",
+        Ok(())
     }
 }
 
@@ -164,9 +185,4 @@ pub fn check_context(context: Option<usize>, most: usize) -> Result<usize> {
             Err(Error::Usage(format!("--context {n} is out of range: this model handles 1 to {most} tokens")))
         }
     }
-}
-
-/// Positions in the cache of a sequence of `limit` tokens.
-pub fn capacity(limit: usize) -> usize {
-    limit.next_multiple_of(KV_POSITIONS as usize)
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use qwenc_abi::{Footer, Identity, ModelInfo, Row, Section, StepArgs, ABI_VERSION, FOOTER_BYTES};
 use qwenc_rt::console::Console;
-use qwenc_rt::program::Program;
+use qwenc_rt::program::{Code, Program};
 use qwenc_rt::run::run;
 use sha2::{Digest, Sha256};
 
@@ -164,9 +164,19 @@ impl Executable {
         tokenizer: &[u8],
         metadata: &serde_json::Value,
     ) -> Executable {
+        Executable::of_code([3; 32], model, table, tokenizer, metadata)
+    }
+
+    pub fn of_code(
+        code_id: [u8; 32],
+        model: ModelInfo,
+        table: &[u32],
+        tokenizer: &[u8],
+        metadata: &serde_json::Value,
+    ) -> Executable {
         let (weights, metadata) = (bytes_of(table), metadata.to_string());
         let mut image = [&weights, tokenizer, metadata.as_bytes()].concat();
-        let identity = Identity { code_id: [3; 32], weights_id: Sha256::digest(&image).into() };
+        let identity = Identity { code_id, weights_id: Sha256::digest(&image).into() };
         let section = |offset: usize, bytes: usize| Section { offset: offset as u64, bytes: bytes as u64 };
         let footer = Footer {
             image_bytes: (image.len() + FOOTER_BYTES) as u64,
@@ -198,8 +208,12 @@ impl Executable {
     }
 
     pub fn run_with(&self, args: &[&str], input: &str) -> Outcome {
+        self.run_as(Code::Cpu(&self.model), args, input)
+    }
+
+    pub fn run_as(&self, code: Code, args: &[&str], input: &str) -> Outcome {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = self.run_into(args, input, &mut out, &mut err);
+        let code = self.run_code(code, args, input, &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Outcome { code, out: text(out), err: text(err) }
     }
@@ -211,7 +225,18 @@ impl Executable {
         output: &mut dyn std::io::Write,
         errors: &mut dyn std::io::Write,
     ) -> i32 {
-        let program = Program { model: &self.model, identity: &self.identity, executable: self.path.clone() };
+        self.run_code(Code::Cpu(&self.model), args, input, output, errors)
+    }
+
+    fn run_code(
+        &self,
+        code: Code,
+        args: &[&str],
+        input: &str,
+        output: &mut dyn std::io::Write,
+        errors: &mut dyn std::io::Write,
+    ) -> i32 {
+        let program = Program { code, identity: &self.identity, executable: self.path.clone() };
         let args: Vec<OsString> = ["mock"].iter().chain(args).map(Into::into).collect();
         let mut input = Cursor::new(input.as_bytes().to_vec());
         let mut console = Console {

@@ -3,13 +3,15 @@
 //! In: the rounds and what is known of the model. Out: a table or a JSON object with the same facts.
 //! Invariant: a figure is the median of the rounds, and a share the median of the shares within a round.
 
-use qwenc_abi::{KvType, ModelInfo};
+use qwenc_abi::KvType;
 use serde_json::{json, Value};
 
+use super::probe::Place;
 use super::{Lengths, Round};
 use crate::image::metadata::{Metadata, Predicted};
 use crate::machine::dot::{Instruction, Operands};
 use crate::machine::system;
+use crate::program::Sizes;
 
 /// What a token costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +25,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn of(info: &ModelInfo, about: &Metadata) -> Traffic {
+    pub(super) fn of(info: &Sizes, about: &Metadata) -> Traffic {
         let m = &about.model;
         let embedding = u64::from(info.vocab_rows).saturating_mul(m.hidden);
         // One embedding, and a head like it if it is not shared: prefill runs the head once.
@@ -42,16 +44,17 @@ impl Traffic {
 pub(super) struct Report {
     pub(super) rounds: Vec<Round>,
     pub(super) lengths: Lengths,
-    pub(super) threads: usize,
+    pub(super) place: Place,
     /// Sequences decoded together.
     pub(super) batch: Option<usize>,
     pub(super) traffic: Traffic,
     pub(super) weight_type: String,
+    /// Whether the weights were made up.
+    pub(super) synthetic: bool,
     /// Forms in which a layer's inputs meet its weights; joined by `+`, empty when unknown.
     pub(super) inputs: String,
     pub(super) kv_type: KvType,
     pub(super) predicted: Option<Predicted>,
-    pub(super) isa: String,
     /// In bytes.
     pub(super) peak_memory: u64,
 }
@@ -84,7 +87,7 @@ impl Report {
     }
 
     fn bandwidth_share(&self) -> f64 {
-        self.median(|r| self.weights_gb_s(r) / r.read_gb_s)
+        self.median(|r| self.weights_gb_s(r) / r.limits.read_gb_s)
     }
 
     /// Positions in use at the end of decode.
@@ -92,10 +95,15 @@ impl Report {
         self.lengths.start + self.lengths.new
     }
 
+    /// What products of such operands are measured with.
+    fn instruction(&self, operands: Operands) -> Option<Instruction> {
+        Instruction::best(operands).filter(|_| self.place.is_cpu())
+    }
+
     /// What the weights are multiplied as, where the processor can.
     fn operands(&self) -> Operands {
         match self.inputs.as_str() {
-            "bf16" if Instruction::best(Operands::Bf16).is_some() => Operands::Bf16,
+            "bf16" if self.instruction(Operands::Bf16).is_some() => Operands::Bf16,
             "bf16" | "f32" | "" => Operands::F32,
             _ => Operands::Int8,
         }
@@ -103,6 +111,7 @@ impl Report {
 
     /// Share of the machine's peak that prefill uses.
     fn peak_share(&self) -> Option<f64> {
+        self.instruction(self.operands())?;
         let operations = 2.0 * self.traffic.multiply_adds? as f64;
         Some(
             self.median(|r| {
@@ -118,14 +127,14 @@ impl Report {
 
     /// The median of a peak, where the machine has it.
     fn peak(&self, operands: Operands) -> Option<f64> {
-        Instruction::best(operands).map(|_| self.median(|r| r.tops(operands).unwrap_or(f64::NAN)))
+        self.instruction(operands).map(|_| self.median(|r| r.tops(operands).unwrap_or(f64::NAN)))
     }
 
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let (prefill, decode) = (self.spread(|r| r.prefill_tok_s), self.spread(|r| r.decode_tok_s));
         let batch = self.batch.map(|_| self.spread(|r| r.batch_tok_s.unwrap_or(f64::NAN)));
-        json!({
+        let mut facts = json!({
             "prefill_tok_s": prefill.median,
             "prefill_tok_s_spread": prefill.ends(),
             "decode_tok_s": decode.median,
@@ -138,36 +147,54 @@ impl Report {
             "predicted_prefill_tok_s": self.predicted.as_ref().map(|p| p.prefill_tok_s),
             "predicted_decode_tok_s": self.predicted.as_ref().map(|p| p.decode_tok_s),
             "weights_gb_s": self.median(|r| self.weights_gb_s(r)),
-            "read_bandwidth_gb_s": self.median(|r| r.read_gb_s),
+            "read_bandwidth_gb_s": self.median(|r| r.limits.read_gb_s),
             "bandwidth_share": self.bandwidth_share(),
             "dot_peak_tops": self.peak(Operands::Int8),
             "bf16_peak_tflops": self.peak(Operands::Bf16),
             "f32_peak_tflops": self.peak(Operands::F32),
             "peak_share": self.peak_share(),
             "peak_memory_mb": megabytes(self.peak_memory),
-            "isa": self.isa,
+            "isa": null,
             "weight_type": self.weight_type,
             "inputs": self.inputs,
             "kv_type": self.kv_type.name(),
             "runs": self.rounds.len(),
             "prompt": self.lengths.prompt,
             "new": self.lengths.new,
-            "threads": self.threads,
+            "threads": null,
             "context": self.context(),
-        })
+        });
+        match &self.place {
+            Place::Cpu { threads, isa } => {
+                facts["threads"] = json!(threads);
+                facts["isa"] = json!(isa);
+            }
+            Place::Gpu { name, sm, memory } => {
+                facts["device"] = json!(name);
+                facts["isa"] = json!(format!("sm_{sm}"));
+                facts["device_memory_mb"] = json!(megabytes(*memory));
+                facts["synthetic_weights"] = json!(self.synthetic);
+            }
+        }
+        facts
     }
 
     /// For people.
     pub(super) fn table(&self) -> String {
         let l = self.lengths;
-        let isa = if self.isa.is_empty() { "those of any x86-64" } else { &self.isa };
+        let weights = match self.weight_type.as_str() {
+            "" => "of unknown type".to_owned(),
+            name => format!("{name}, inputs {}", self.inputs),
+        };
+        let made_up = if self.synthetic { " (made up: --synthetic-weights)" } else { "" };
         let mut rows = self.speeds();
         rows.extend(self.limits());
         rows.extend([
-            ("weights", format!("{}, inputs {}", self.weight_type, self.inputs)),
+            ("weights", format!("{weights}{made_up}")),
             ("KV cache", self.kv_type.name().to_owned()),
-            ("instructions", isa.to_owned()),
-            ("threads", self.threads.to_string()),
+        ]);
+        rows.extend(self.place.lines());
+        rows.extend([
             ("context", format!("decode from position {} to {}", l.start, self.context())),
             (
                 "peak memory",
@@ -214,8 +241,10 @@ impl Report {
     fn limits(&self) -> Vec<(&'static str, String)> {
         let weights = if self.traffic.exact { "weights without an untied embedding" } else { "all weights" };
         let gb = self.traffic.weight_bytes as f64 / 1e9;
-        let in_cache = system::cache_bytes().is_some_and(|bytes| self.traffic.weight_bytes < bytes);
+        let cache = system::cache_bytes().filter(|_| self.place.is_cpu());
+        let in_cache = cache.is_some_and(|bytes| self.traffic.weight_bytes < bytes);
         let cached = if in_cache { " (but these weights fit in the cache)" } else { "" };
+        let copied = if self.place.is_cpu() { "" } else { " in copies, read and written" };
         let read = self.median(|r| self.weights_gb_s(r));
         let used = percent(self.bandwidth_share());
         let mut rows = vec![
@@ -225,7 +254,10 @@ impl Report {
             ),
             (
                 "read bandwidth",
-                format!("{:.2} GB/s, of which decode uses {used}{cached}", self.median(|r| r.read_gb_s)),
+                format!(
+                    "{:.2} GB/s{copied}, of which decode uses {used}{cached}",
+                    self.median(|r| r.limits.read_gb_s)
+                ),
             ),
         ];
         for operands in [Operands::Int8, Operands::Bf16, Operands::F32] {
@@ -235,7 +267,7 @@ impl Report {
     }
 
     fn peak_line(&self, operands: Operands) -> Option<String> {
-        let (peak, name) = (self.peak(operands)?, Instruction::best(operands)?.name());
+        let (peak, name) = (self.peak(operands)?, self.instruction(operands)?.name());
         let used = if operands == self.operands() {
             self.traffic.multiply_adds.zip(self.peak_share())
         } else {
@@ -251,6 +283,21 @@ impl Report {
     }
 }
 
+impl Place {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Place::Cpu { threads, isa } => {
+                let isa = if isa.is_empty() { "those of any x86-64" } else { isa };
+                vec![("instructions", isa.to_owned()), ("threads", threads.to_string())]
+            }
+            Place::Gpu { name, sm, memory } => vec![
+                ("device", format!("{name}, sm_{sm}")),
+                ("GPU memory", format!("{:.1} MB for model and caches", megabytes(*memory))),
+            ],
+        }
+    }
+}
+
 impl Spread {
     fn ends(&self) -> [f64; 2] {
         [self.min, self.max]
@@ -260,9 +307,9 @@ impl Spread {
 impl Round {
     fn tops(&self, operands: Operands) -> Option<f64> {
         match operands {
-            Operands::Int8 => self.int8_tops,
-            Operands::Bf16 => self.bf16_tops,
-            Operands::F32 => self.f32_tops,
+            Operands::Int8 => self.limits.int8_tops,
+            Operands::Bf16 => self.limits.bf16_tops,
+            Operands::F32 => self.limits.f32_tops,
         }
     }
 }
@@ -280,24 +327,13 @@ mod tests {
     use super::*;
     use crate::image::metadata::Model;
 
-    extern "C" fn step(_: *const qwenc_abi::StepArgs, _: u64) {}
-
-    fn info() -> ModelInfo {
-        ModelInfo {
-            abi_version: qwenc_abi::ABI_VERSION,
+    fn sizes() -> Sizes {
+        Sizes {
             vocab_rows: 20,
-            logits_stride: 32,
-            layers: 1,
             max_context: 8,
-            reserved: 0,
-            step,
             weights_bytes: 100_000,
             kv_bytes_per_position: [64, 32, 24],
-            arena_counters: 0,
-            arena_per_row: 0,
-            arena_per_thread: 0,
-            features: std::ptr::null(),
-            features_len: 0,
+            kv_positions: 32,
         }
     }
 
@@ -307,7 +343,7 @@ mod tests {
             let model = Model { hidden: 64, tied, ..Model::default() };
             let predicted =
                 decode_bytes.map(|decode_bytes| Predicted { decode_bytes, ..Predicted::default() });
-            let t = Traffic::of(&info(), &Metadata { model, predicted, ..Metadata::default() });
+            let t = Traffic::of(&sizes(), &Metadata { model, predicted, ..Metadata::default() });
             (t.weight_bytes, t.exact)
         };
         assert_eq!(of(false, Some(90_000)), (90_000, true));
@@ -321,7 +357,7 @@ mod tests {
     fn prefill_counts_what_runs_for_every_token() {
         let of = |tied, parameters| {
             let model = Model { hidden: 64, tied, parameters, ..Model::default() };
-            Traffic::of(&info(), &Metadata { model, ..Metadata::default() }).multiply_adds
+            Traffic::of(&sizes(), &Metadata { model, ..Metadata::default() }).multiply_adds
         };
         assert_eq!(of(true, 20 * 64 + 9), Some(9));
         assert_eq!(of(false, 2 * 20 * 64 + 9), Some(9));

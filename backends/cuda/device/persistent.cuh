@@ -1,0 +1,60 @@
+// One kernel for a whole token: phases instead of launches. As many blocks run as the device holds at a time; they share
+// out a phase's blocks, and meet after each. Who waits for the others fetches its next weights to the second-level cache.
+
+class Phases {
+    unsigned* arrived;
+    unsigned expected = 0;
+
+   public:
+    // Two counters: blocks that have arrived at the barriers so far, and blocks that are done.
+    __device__ explicit Phases(const Step& s) : arrived(s.counters + BARRIER_COUNTERS) {}
+
+    // The blocks of one launch, [x][y][z]. What a phase computes from the step is hidden from the others, which would
+    // have it in registers all the time.
+    template <class Body>
+    __device__ void run(const Step& step, unsigned x, unsigned y, unsigned z, const Body& body) const {
+        Step s = step;
+        hide(s.weights, s.arena, s.layer);
+#pragma unroll 1
+        for (unsigned i = blockIdx.x; i < x * y * z; i += gridDim.x) {
+            body(s, Block{i % x, i / x % y, i / x / y, x});
+            // Shared memory is free for the next one.
+            __syncthreads();
+        }
+    }
+
+    // What other blocks have written before is visible after.
+    template <class Work>
+    __device__ void meet(const Work& meanwhile) {
+        expected += gridDim.x;
+        if (threadIdx.x == 0) {
+            __threadfence();
+            add_release(arrived, 1);
+        }
+        meanwhile();
+        if (threadIdx.x == 0) {
+            while (load_acquire(arrived) < expected) spin_pause();
+            __threadfence();
+        }
+        __syncthreads();
+    }
+
+    // Leaves the counters zero; nobody waits any more.
+    __device__ void finish() const {
+        if (threadIdx.x == 0 && add_release(arrived + 1, 1) == gridDim.x - 1) {
+            arrived[0] = 0;
+            arrived[1] = 0;
+        }
+    }
+};
+
+// Fetches the weights that this block reads first in a linear of `layer`.
+template <class L>
+__device__ inline void fetch_ahead(Step s, unsigned layer) {
+    s.layer = layer;
+    unsigned panel = blockIdx.x % L::PANELS, split = blockIdx.x / L::PANELS;
+    if (layer >= LAYERS || split >= L::SPLITS) return;
+    const unsigned char* from = segment<typename L::Weight>(s) + size_t(panel) * L::PANEL_BYTES;
+    size_t begin = size_t(L::PANEL_BYTES) * split / L::SPLITS, end = size_t(L::PANEL_BYTES) * (split + 1) / L::SPLITS;
+    for (size_t i = begin + 128 * threadIdx.x; i < end; i += 128 * THREADS) prefetch_l2(from + i);
+}

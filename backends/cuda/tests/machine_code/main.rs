@@ -1,0 +1,8 @@
+//! From CUDA C++ to machine code, with the NVRTC and ptxas that scripts/setup.sh installs; no GPU is needed.
+// A failure here is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
+mod bundles;
+mod nvrtc;
+mod ptxas;
+mod tools;

@@ -1,0 +1,85 @@
+//! The target: which flags go with it, whether this build has it, and what it is good at.
+//!
+//! In: the arguments of `compile`. Out: a machine, or what is wrong. Invariant: after this no flag is ignored.
+
+use anyhow::{bail, Result};
+use clap::ValueEnum;
+use qwenc_opt::Machine;
+
+use crate::args::{Compile, Emit, Target};
+use crate::Misuse;
+
+/// Checks the flags against each other and gives the machine that the target is taken to be.
+pub fn machine(args: &Compile) -> Result<Machine> {
+    let misuse = |what: String| Err(Misuse(what).into());
+    let name = args.emit.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+    match (args.target, args.emit) {
+        (Target::Cuda, Emit::LlvmIr | Emit::Asm | Emit::Obj) => {
+            misuse(format!("--emit {name} goes with --target cpu; CUDA has cuda, ptx and cubin"))
+        }
+        (Target::Cpu, Emit::Cuda | Emit::Ptx | Emit::Cubin) => {
+            misuse(format!("--emit {name} goes with --target cuda; a CPU has llvm-ir, asm and obj"))
+        }
+        (Target::Cuda, _) if args.cpu.is_some() => {
+            misuse("--cpu goes with --target cpu; --sm names the GPUs to compile for".to_string())
+        }
+        (Target::Cpu, _) if args.sm.is_some() => {
+            misuse("--sm goes with --target cuda; --cpu names the CPU to compile for".to_string())
+        }
+        (Target::Cpu, emit) => cpu(args, emit),
+        (Target::Cuda, _) => cuda(args),
+    }
+}
+
+/// That this build has no such backend.
+pub fn absent<T>(target: Target) -> Result<T> {
+    let (name, what, feature) = match target {
+        Target::Cpu => ("cpu", "LLVM", "llvm"),
+        Target::Cuda => ("cuda", "CUDA", "cuda"),
+    };
+    let other = match target {
+        Target::Cpu if cfg!(feature = "cuda") => ", or use --target cuda",
+        Target::Cuda if cfg!(feature = "llvm") => ", or use --target cpu",
+        _ => "",
+    };
+    bail!("--target {name}: this qwenc was built without {what}; build it with `--features {feature}`{other}")
+}
+
+#[cfg(feature = "llvm")]
+fn cpu(args: &Compile, _: Emit) -> Result<Machine> {
+    crate::cpu::machine(args)
+}
+
+/// What comes before code needs no backend.
+#[cfg(not(feature = "llvm"))]
+fn cpu(_: &Compile, emit: Emit) -> Result<Machine> {
+    match emit {
+        Emit::Graph | Emit::EgraphDot | Emit::Plan => Ok(Machine::cpu_default()),
+        _ => absent(Target::Cpu),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(args: &Compile) -> Result<Machine> {
+    crate::cuda::machine(args)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &Compile) -> Result<Machine> {
+    absent(Target::Cuda)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_backend_is_named_with_the_way_out() {
+        let said = |target| absent::<()>(target).unwrap_err().to_string();
+        let cpu = said(Target::Cpu);
+        assert!(cpu
+            .starts_with("--target cpu: this qwenc was built without LLVM; build it with `--features llvm`"));
+        assert_eq!(cpu.ends_with("or use --target cuda"), cfg!(feature = "cuda"));
+        assert_eq!(said(Target::Cuda).ends_with("or use --target cpu"), cfg!(feature = "llvm"));
+    }
+}

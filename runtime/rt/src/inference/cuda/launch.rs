@@ -1,0 +1,126 @@
+//! The launches of one step, in order.
+//!
+//! In: the kernels and a step's argument. Out: launches on the stream. Invariant: prologue, the block once for each
+//! layer, and the head if outputs are wanted; a launch whose grid comes to nothing is left out.
+
+use std::ffi::c_void;
+
+use cudarc::driver::result;
+use cudarc::driver::sys::CUstream;
+use qwenc_abi::{Blocks, CudaStep, Of};
+
+use super::driver::refused;
+use super::modules::{Kernels, Launch};
+use crate::error::{Error, Result};
+
+/// Most blocks in x, y and z.
+const MOST: [u64; 3] = [i32::MAX as u64, 65_535, 65_535];
+
+/// Blocks of `dimension` for this step.
+fn blocks(dimension: &Blocks, step: &CudaStep) -> u64 {
+    let of = match dimension.of {
+        Of::One => 1,
+        Of::Rows => u64::from(step.n_rows),
+        Of::Outputs => u64::from(step.n_outputs),
+        Of::Positions => step.kv_capacity,
+    };
+    // No tile is 0: the bundle was checked.
+    of.div_ceil(u64::from(dimension.tile.max(1))).saturating_mul(u64::from(dimension.times))
+}
+
+/// The grid of a launch; `None` where there is nothing to do.
+fn grid(dimensions: &[Blocks; 3], kernel: &str, step: &CudaStep) -> Result<Option<[u32; 3]>> {
+    let counts = [0, 1, 2].map(|i| blocks(&dimensions[i], step));
+    if counts.contains(&0) {
+        return Ok(None);
+    }
+    if counts.iter().zip(MOST).any(|(&count, most)| count > most) {
+        return Err(Error::Usage(format!(
+            "{kernel} would need {counts:?} blocks for {} rows, which no GPU takes; lower --chunk or --context",
+            step.n_rows
+        )));
+    }
+    Ok(Some(counts.map(|count| count as u32)))
+}
+
+/// Puts all launches of a step of `layers` layers on the stream.
+///
+/// # Safety
+/// The step must keep to the contract of [`CudaStep`] until it is done.
+pub(super) unsafe fn step(kernels: &Kernels, layers: u32, step: &CudaStep, stream: CUstream) -> Result<()> {
+    let rows = kernels.variant(step.n_rows as usize);
+    let once = CudaStep { layer: 0, ..*step };
+    // SAFETY (all): by the caller's promise.
+    rows.prologue.iter().try_for_each(|l| unsafe { launch(l, once, stream) })?;
+    for layer in 0..layers {
+        let of_layer = CudaStep { layer, ..*step };
+        rows.block.iter().try_for_each(|l| unsafe { launch(l, of_layer, stream) })?;
+    }
+    if step.n_outputs == 0 {
+        return Ok(());
+    }
+    let outputs = kernels.variant(step.n_outputs as usize);
+    outputs.head.iter().try_for_each(|l| unsafe { launch(l, once, stream) })
+}
+
+/// Puts a step of one row and one output on the stream, as the one kernel that there is for it.
+///
+/// # Safety
+/// As for [`step`].
+pub(super) unsafe fn persistent(kernels: &Kernels, step: &CudaStep, stream: CUstream) -> Result<()> {
+    let Some((launch, blocks)) = &kernels.persistent else { return Ok(()) };
+    let mut step = *step;
+    let mut arguments = [(&raw mut step).cast::<c_void>()];
+    let (grid, threads, shared) = ((*blocks, 1, 1), (launch.threads, 1, 1), launch.shared_bytes);
+    // SAFETY: as below; all blocks fit the device, as they must.
+    unsafe {
+        result::launch_cooperative_kernel(launch.function, grid, threads, shared, stream, &mut arguments)
+    }
+    .map_err(refused("launch a kernel"))
+}
+
+unsafe fn launch(launch: &Launch, mut step: CudaStep, stream: CUstream) -> Result<()> {
+    let Some([x, y, z]) = grid(&launch.grid, &launch.kernel, &step)? else { return Ok(()) };
+    let mut arguments = [(&raw mut step).cast::<c_void>()];
+    let (threads, shared) = ((launch.threads, 1, 1), launch.shared_bytes);
+    // SAFETY: the function takes one CudaStep by value, which the driver copies now; the rest is the caller's
+    // promise.
+    unsafe { result::launch_kernel(launch.function, (x, y, z), threads, shared, stream, &mut arguments) }
+        .map_err(refused("launch a kernel"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> Blocks {
+        Blocks { times: 1, of: Of::One, tile: 1 }
+    }
+
+    #[test]
+    fn grids_count_what_the_step_has() {
+        let step = CudaStep { n_rows: 17, n_outputs: 2, kv_capacity: 4096, ..CudaStep::default() };
+        let of = |times, of, tile| blocks(&Blocks { times, of, tile }, &step);
+        assert_eq!(of(5, Of::One, 1), 5);
+        assert_eq!([1, 8, 16, 17, 18].map(|tile| of(3, Of::Rows, tile)), [51, 9, 6, 3, 3]);
+        assert_eq!(of(152, Of::Outputs, 1), 304);
+        assert_eq!(of(2, Of::Positions, 1000), 10);
+        let all = [Blocks { times: 3, of: Of::Rows, tile: 8 }, one(), Blocks { times: 4, ..one() }];
+        assert_eq!(grid(&all, "k", &step).unwrap(), Some([9, 1, 4]));
+    }
+
+    #[test]
+    fn a_grid_of_nothing_is_no_launch_and_one_of_too_much_an_error() {
+        let step = CudaStep { n_rows: 1, n_outputs: 0, kv_capacity: 1 << 40, ..CudaStep::default() };
+        let nothing = Blocks { times: 7, of: Of::Outputs, tile: 1 };
+        assert_eq!(grid(&[one(), nothing, one()], "k", &step).unwrap(), None);
+        let never = Blocks { times: 0, ..one() };
+        assert_eq!(grid(&[never, one(), one()], "k", &step).unwrap(), None);
+        let many = Blocks { times: u32::MAX, of: Of::Positions, tile: 1 };
+        let said = grid(&[many, one(), one()], "attention", &step).unwrap_err().to_string();
+        assert!(said.contains("attention") && said.contains("--context"), "{said}");
+        let most = Blocks { times: 65_536, ..one() };
+        assert!(grid(&[most, one(), one()], "k", &step).unwrap().is_some());
+        assert!(grid(&[one(), most, one()], "k", &step).is_err());
+    }
+}

@@ -1,0 +1,308 @@
+//! The model on a GPU: `bundle` is its code, `driver` finds the device, `modules` load the code, `launch` and
+//! `graph` run steps, `weights` and `memory` are what stands on the device, `need` says how much that is, `bandwidth`
+//! how fast it can be read.
+//!
+//! In: steps. Out: logits, or picks. Invariant: one thread and one stream, so everything happens in order; a
+//! result is read, and what the device reads is written, only after the stream has been waited for.
+
+pub mod bandwidth;
+pub mod bundle;
+pub mod driver;
+mod graph;
+mod launch;
+pub mod memory;
+pub mod modules;
+pub mod need;
+#[cfg(test)]
+mod sample;
+mod uploads;
+pub mod weights;
+
+use std::rc::Rc;
+
+use qwenc_abi::{CudaModel, CudaStep};
+
+use crate::error::{Error, Result};
+use crate::inference::cuda::bundle::Bundle;
+use crate::inference::cuda::driver::Context;
+use crate::inference::cuda::graph::Graphs;
+use crate::inference::cuda::memory::{Buffer, Pinned};
+use crate::inference::cuda::modules::Kernels;
+use crate::inference::cuda::need::{allowed_words, mebibytes, Need, Room};
+use crate::inference::cuda::uploads::Uploads;
+use crate::inference::cuda::weights::Weights;
+use crate::inference::engine::{Output, Results, Step};
+
+/// How steps that come again are launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decode {
+    /// Recorded once, then launched as a whole.
+    Graph,
+    /// Kernel by kernel.
+    Launches,
+    /// Steps of one row as one kernel whose blocks wait for each other; others recorded.
+    Persistent,
+}
+
+/// What of the last step's results is on its way or here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Picks {
+    /// Nothing was asked for.
+    None,
+    /// They are being copied.
+    Coming,
+    /// They are in the pinned memory.
+    Here,
+}
+
+/// A model on a device. Fields are dropped in this order: records before kernels, all before the context.
+pub struct Cuda<'m> {
+    model: &'m CudaModel,
+    room: Room,
+    need: Need,
+    decode: Decode,
+    graphs: Graphs,
+    kernels: Kernels,
+    weights: Buffer,
+    arena: Buffer,
+    logits: Buffer,
+    picks: Buffer,
+    counters: Buffer,
+    allowed: Option<Buffer>,
+    uploads: Uploads,
+    host_picks: Pinned,
+    host_logits: Pinned,
+    state: Picks,
+    context: Rc<Context>,
+}
+
+impl<'m> Cuda<'m> {
+    /// Takes device `number` into use and puts the model there, if it fits.
+    ///
+    /// # Safety
+    /// The bundle's kernels must keep to the contract of [`CudaStep`] for these weights.
+    pub unsafe fn new(
+        bundle: &'m Bundle,
+        weights: Weights,
+        number: usize,
+        room: Room,
+        decode: Decode,
+    ) -> Result<Cuda<'m>> {
+        let model = &bundle.model;
+        let device = driver::device(number)?;
+        modules::require(bundle, &device)?;
+        let context = Context::new(device)?;
+        // Code and what the driver keeps for it are gone from the free memory when that is asked for.
+        let kernels = Kernels::load(bundle, &context)?;
+        if decode == Decode::Persistent && kernels.persistent.is_none() {
+            let found = "--decode persistent: this executable has no such kernel; leave the flag away".into();
+            return Err(Error::Usage(found));
+        }
+        let need = Need::of(model, &room);
+        check_memory(&context, &need)?;
+        let scratch = |bytes, what| Buffer::zeroed(&context, bytes, what);
+        let outputs = room.outputs.max(1);
+        Ok(Cuda {
+            model,
+            room,
+            need,
+            decode,
+            graphs: Graphs::default(),
+            kernels,
+            weights: weights::place(&context, weights, model.weights_bytes)?,
+            arena: Buffer::new(&context, need.arena, "scratch memory")?,
+            logits: Buffer::new(&context, need.logits, "logits")?,
+            picks: scratch(4 * outputs as u64, "picks")?,
+            counters: scratch(4 * u64::from(model.counters), "counters")?,
+            allowed: None,
+            uploads: Uploads::new(&context, &room)?,
+            host_picks: Pinned::zeroed(&context, 4 * outputs)?,
+            host_logits: Pinned::zeroed(&context, 4 * model.vocab_rows as usize)?,
+            state: Picks::None,
+            context,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'m CudaModel {
+        self.model
+    }
+
+    /// The device's name.
+    pub fn device(&self) -> &str {
+        &self.context.device().name
+    }
+
+    /// The context, for measurements.
+    pub(crate) fn context(&self) -> &Rc<Context> {
+        &self.context
+    }
+
+    /// Memory of the device that it takes.
+    pub fn need(&self) -> &Need {
+        &self.need
+    }
+
+    /// Rows of the largest step.
+    pub(crate) fn max_rows(&self) -> usize {
+        self.room.rows
+    }
+
+    /// Most rows of a step whose results can be wanted.
+    pub(crate) fn max_outputs(&self) -> usize {
+        self.room.outputs.max(1)
+    }
+
+    /// Says which tokens picks may be.
+    pub(crate) fn allow(&mut self, allowed: &[bool]) -> Result<()> {
+        let rows = self.model.vocab_rows as usize;
+        // Their address is in the records.
+        self.graphs.clear();
+        self.finish()?;
+        self.allowed = None;
+        if allowed.len() >= rows && allowed[..rows].iter().all(|&a| a) {
+            return Ok(());
+        }
+        let bytes = 4 * allowed_words(self.model) as usize;
+        let mut bits = Pinned::zeroed(&self.context, bytes)?;
+        for (id, _) in allowed.iter().enumerate().take(rows).filter(|(_, &a)| a) {
+            // Words are little-endian, so bit `id` of the words is bit `id` of the bytes.
+            bits.bytes_mut()[id / 8] |= 1 << (id % 8);
+        }
+        let buffer = Buffer::new(&self.context, bytes as u64, "allowed tokens")?;
+        // SAFETY: `finish` waits for it.
+        unsafe { buffer.upload(0, &bits, bytes)? };
+        self.allowed = Some(buffer);
+        self.finish()
+    }
+
+    /// A fresh cache of `bytes`.
+    pub(crate) fn cache(&self, bytes: u64) -> Result<Buffer> {
+        Buffer::zeroed(&self.context, bytes, "KV cache")
+    }
+
+    /// Starts one step.
+    ///
+    /// # Safety
+    /// As for [`crate::inference::engine::Engine::step`].
+    pub(crate) unsafe fn step(&mut self, step: &Step) -> Result<()> {
+        if step.kv_capacity > self.room.capacity {
+            let (found, limit) = (step.kv_capacity, self.room.capacity);
+            return Err(Error::ContextFull { needed: found, limit, most: self.model.max_context as usize });
+        }
+        // The last step's picks move the rows on the device.
+        self.finish()?;
+        self.state = Picks::None;
+        let picked = step.results == Results::Picks && !step.outputs.is_empty();
+        let advance = picked && uploads::can_advance(step.rows, step.outputs);
+        self.uploads.bring(step.rows, step.outputs)?;
+        let argument = self.argument(step, advance);
+        let (kernels, layers, stream) = (&self.kernels, self.model.layers, self.context.stream());
+        // SAFETY: buffers are as large as the contract asks, which `Need` and `new` have seen to, and ours
+        // alone; the rest is the caller's promise.
+        let launches = || unsafe { launch::step(kernels, layers, &argument, stream) };
+        let launched = match self.decode {
+            Decode::Launches => launches(),
+            // SAFETY: as above.
+            Decode::Persistent if argument.n_rows == 1 && argument.n_outputs == 1 => unsafe {
+                launch::persistent(kernels, &argument, stream)
+            },
+            // SAFETY: as above.
+            Decode::Graph | Decode::Persistent => unsafe { self.graphs.run(&argument, stream, launches) },
+        };
+        if launched.is_err() {
+            self.uploads.forget();
+            return launched;
+        }
+        if advance {
+            self.uploads.advances();
+        }
+        if picked {
+            // SAFETY: read only after `finish`.
+            unsafe { self.picks.download(0, &self.host_picks, 4 * step.outputs.len())? };
+            self.state = Picks::Coming;
+        }
+        Ok(())
+    }
+
+    fn argument(&self, step: &Step, advance: bool) -> CudaStep {
+        CudaStep {
+            weights: self.weights.address(),
+            arena: self.arena.address(),
+            rows: self.uploads.rows(),
+            outputs: self.uploads.outputs(),
+            logits: self.logits.address(),
+            picks: self.picks.address(),
+            allowed: self.allowed.as_ref().map_or(0, Buffer::address),
+            counters: self.counters.address(),
+            kv_capacity: step.kv_capacity as u64,
+            n_rows: step.rows.len() as u32,
+            n_outputs: step.outputs.len() as u32,
+            max_rows: self.room.rows as u32,
+            layer: 0,
+            kv_type: step.kv as u32,
+            advance: u32::from(advance),
+        }
+    }
+
+    /// Logits of the last step's output `index`.
+    pub(crate) fn logits(&mut self, index: usize) -> Result<&[f32]> {
+        let (stride, rows) = (u64::from(self.model.logits_stride), self.model.vocab_rows as usize);
+        // SAFETY: read only after `finish`.
+        unsafe { self.logits.download(4 * stride * index as u64, &self.host_logits, 4 * rows)? };
+        self.finish()?;
+        Ok(self.host_logits.floats(rows))
+    }
+
+    /// The pick of the last step's output `index`, or its logits where none was asked for or none could be made.
+    pub(crate) fn output(&mut self, index: usize) -> Result<Output<'_>> {
+        self.finish()?;
+        if self.state == Picks::Here {
+            let token = self.pick(index);
+            if token < self.model.vocab_rows {
+                return Ok(Output::Pick(token));
+            }
+        }
+        // The sampler says what is wrong with them.
+        self.logits(index).map(Output::Logits)
+    }
+
+    fn pick(&self, index: usize) -> u32 {
+        let mut word = [0; 4];
+        word.copy_from_slice(&self.host_picks.bytes()[4 * index..4 * index + 4]);
+        u32::from_le_bytes(word)
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.context.finish()?;
+        if self.state == Picks::Coming {
+            self.state = Picks::Here;
+            let picks: Vec<u32> = (0..self.uploads.advancing()).map(|i| self.pick(i)).collect();
+            self.uploads.advanced(&picks);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cuda<'_> {
+    fn drop(&mut self) {
+        // Nothing may be unloaded under a kernel that runs. An error was reported when it happened.
+        let _ = self.context.finish();
+    }
+}
+
+/// Refuses what does not fit before anything is allocated.
+fn check_memory(context: &Context, need: &Need) -> Result<()> {
+    let free = context.free_memory()?;
+    if need.total() <= free {
+        return Ok(());
+    }
+    Err(Error::GpuMemory {
+        what: format!("model ({})", need.parts()),
+        device: context.device().name.clone(),
+        needed: mebibytes(need.total()),
+        free: mebibytes(free),
+        all: mebibytes(context.device().memory),
+    })
+}
