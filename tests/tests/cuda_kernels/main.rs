@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod goldens;
 #[path = "../../../backends/llvm/tests/kernels/model.rs"]
 mod model;
 mod stepper;

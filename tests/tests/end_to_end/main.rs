@@ -10,6 +10,7 @@ mod beyond_4_gib;
 mod cpus;
 mod cuda;
 mod cuda_flags;
+mod cuda_runs;
 mod goes_on;
 mod inspect;
 mod memory;

@@ -1,0 +1,74 @@
+//! An executable for GPUs, run as a whole: its runtime, its launches, its kernels, against a stand-in for driver and
+//! device. Its answers are those of transformers, and of an executable for the CPU.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use qwenc_tests::golden::{answers, greedy, logits, nmse, say};
+use qwenc_tests::host_cuda::{driver, Host};
+use qwenc_tests::program::run;
+use qwenc_tests::variants::{executable, folder};
+
+use crate::cuda::compile;
+
+/// The sample for GPUs, and a program that runs it on the stand-in: every run in another order.
+fn on_host(quant: &[&str]) -> PathBuf {
+    let place = folder();
+    let path = place.join("qwen");
+    let flags = [&["--quant"], quant].concat();
+    run(&mut compile(&[&flags[..], &["--sm", "90", "-o", path.to_str().unwrap()]].concat())).ok();
+    let source = run(&mut compile(&[&flags[..], &["--emit", "cuda"]].concat())).ok();
+    let kernels = Host::new(&source);
+    let script = place.join("run");
+    let text = format!(
+        "#!/bin/sh\nexport LD_LIBRARY_PATH='{}' QWENC_HOST_KERNELS='{}' QWENC_HOST_SEED=$$\nexec '{}' \"$@\"\n",
+        driver().display(),
+        kernels.library.display(),
+        path.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+fn check_answers(device: &Path, flags: &[&str], most_tokens: usize) {
+    let short = |n: usize| answers().into_iter().filter(move |a| a.ids.len() <= n && a.margin >= 0.3);
+    let wanted: Vec<_> = short(most_tokens).collect();
+    assert!(wanted.len() > 2, "{} answers", wanted.len());
+    for answer in wanted {
+        assert_eq!(greedy(device, &answer.prompt_ids, flags), answer.ids, "{flags:?} {:?}", answer.text);
+    }
+}
+
+#[test]
+fn answers_as_transformers_does() {
+    let device = on_host(&["bf16"]);
+    for decode in ["graph", "launches", "persistent"] {
+        check_answers(&device, &["--decode", decode], 12);
+    }
+    let said = say(&device, &["chat", "--no-think", "--temperature", "0", "--prompt", "What is 7 + 5?"]).ok();
+    let cpu = executable("sample", "bf16");
+    assert_eq!(
+        said,
+        say(&cpu, &["chat", "--no-think", "--temperature", "0", "--prompt", "What is 7 + 5?"]).ok()
+    );
+    // Sampling draws from the same logits but for their last bits.
+    let drawn = ["generate", "The capital of", "--temperature", "0.7", "--seed", "5", "--max-tokens", "8"];
+    assert_eq!(say(&device, &drawn).ok(), say(&cpu, &drawn).ok());
+}
+
+#[test]
+fn logits_are_those_of_the_cpu() {
+    let tokens: Vec<u32> = (0..70).map(|i| (i * 37 + 11) % 1900).collect();
+    for quant in [&["int8"][..], &["int4"]] {
+        let device = on_host(quant);
+        let cpu = executable("sample", quant[0]);
+        // Sums in another order move an input of the integers to its neighbour now and then.
+        let expected = logits(&cpu, &tokens, &[]);
+        for flags in [&["--chunk", "64"][..], &["--chunk", "7", "--decode", "launches"]] {
+            let error = nmse(&logits(&device, &tokens, flags), &expected);
+            assert!(error <= 2e-4, "{quant:?} {flags:?}: NMSE {error:.2e}");
+        }
+        check_answers(&device, &["--kv-type", "int8"], 10);
+    }
+}
