@@ -10,19 +10,11 @@ constexpr int PART = 64, GROUP = HEADS / KV_HEADS;
 constexpr int TILE_HEADS = GROUP < 16 ? GROUP : 16, HEAD_TILES = (GROUP + 15) / 16, TILE_TOKENS = 16 / TILE_HEADS;
 constexpr int STEPS = DIMS / 16, CHUNKS = DIMS / 32;
 
-// Lane (g, t) has queries g and g + 8. Of every 32 dimensions it has eight from 8t on.
+// A part's results for queries g and g + 8 of lane (g, t), but for the weighted values: their maximum, their sum, and
+// their weights as planes of bf16, [16 positions][plane][as the instruction wants them].
 struct Part {
     float most[2], sum[2];
-    // [chunk of 32 dimensions][tile of 8][as the instruction's]: tile j has dimensions 4n + j.
-    float values[CHUNKS][4][4];
-
-    __device__ void clear() {
-        for (int q = 0; q < 2; q++) {
-            most[q] = minus_infinity();
-            sum[q] = 0;
-        }
-        for (int i = 0; i < CHUNKS * 16; i++) values[i / 16][i / 4 % 4][i % 4] = 0;
-    }
+    unsigned weights[PART / 16][QUERY_PLANES][4];
 };
 
 // How much of something with maximum `most` counts beside `both`.
@@ -92,27 +84,35 @@ __device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, u
     }
 }
 
-// The values weighted by `p`, 16 positions at a time.
+// Weights, of positions from `begin` on, as planes.
 template <int KV>
-__device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const float (&p)[PART / 8][4], Part& part) {
+__device__ inline void keep_weights(const Cache<KV>& cache, unsigned begin, const float (&p)[PART / 8][4], Part& part) {
+    int t = threadIdx.x % 4;
+    for (int i = 0; i < PART / 4; i++) {
+        int tile = i / 2, row = i % 2;
+        float low = p[tile][2 * row], high = p[tile][2 * row + 1];
+        if constexpr (KV == KV_INT8) {
+            low *= cache.value_scales[begin + 8 * tile + 2 * t];
+            high *= cache.value_scales[begin + 8 * tile + 2 * t + 1];
+        }
+        for (int plane = 0; plane < QUERY_PLANES; plane++) {
+            unsigned word = pack_bf16(low, high);
+            part.weights[tile / 2][plane][tile % 2 * 2 + row] = word;
+            low -= bf16_low(word);
+            high -= bf16_high(word);
+        }
+    }
+}
+
+// The weighted values, 32 dimensions at a time: `sink(chunk, values)` gets [tile of 8][as the instruction's], of which
+// tile j has dimensions 4n + j of the chunk.
+template <int KV, class Sink>
+__device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const Part& part, const Sink& sink) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (int step = 0; step < PART / 16; step++) {
-        float scales[2][2] = {{1, 1}, {1, 1}};
-        if constexpr (KV == KV_INT8) {
-            for (int i = 0; i < 4; i++) scales[i / 2][i % 2] = cache.value_scales[begin + 16 * step + i / 2 * 8 + 2 * t + i % 2];
-        }
-        unsigned a[QUERY_PLANES][4];
-        for (int i = 0; i < 4; i++) {
-            const float* pair = p[2 * step + i / 2] + i % 2 * 2;
-            float low = pair[0] * scales[i / 2][0], high = pair[1] * scales[i / 2][1];
-            for (int plane = 0; plane < QUERY_PLANES; plane++) {
-                a[plane][i] = pack_bf16(low, high);
-                low -= bf16_low(a[plane][i]);
-                high -= bf16_high(a[plane][i]);
-            }
-        }
-        for (int chunk = 0; chunk < CHUNKS; chunk++) {
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+        float values[4][4] = {};
+        for (int step = 0; step < PART / 16; step++) {
             unsigned b[2][Cache<KV>::PLANES][4];
             for (int half = 0; half < 2; half++) {
                 size_t pair = begin / 2 + 8 * step + 4 * half + t;
@@ -121,11 +121,12 @@ __device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const float
             for (int tile = 0; tile < 4; tile++) {
                 for (int plane = 0; plane < QUERY_PLANES; plane++) {
                     for (int v = 0; v < Cache<KV>::PLANES && plane + v < 2; v++) {
-                        mma_bf16(part.values[chunk][tile], a[plane], b[0][v][tile], b[1][v][tile]);
+                        mma_bf16(values[tile], part.weights[step][plane], b[0][v][tile], b[1][v][tile]);
                     }
                 }
             }
         }
+        sink(chunk, values);
     }
 }
 
@@ -135,12 +136,17 @@ __device__ inline unsigned first_seen(const Step& s, unsigned position) {
     return window == 0 || position < window ? 0 : position + 1 - window;
 }
 
+// The softmax of a part, its maximum taken out.
 template <int KV>
-__device__ inline void run_part(const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries, unsigned begin, Part& part) {
+__device__ inline void soften(
+    const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries, unsigned begin, Part& part) {
     int t = threadIdx.x % 4;
     float p[PART / 8][4];
     scores<KV>(cache, queries, begin, p);
-    part.clear();
+    for (int row = 0; row < 2; row++) {
+        part.most[row] = minus_infinity();
+        part.sum[row] = 0;
+    }
     for (int i = 0; i < PART / 2; i++) {
         int row = i / 2 % 2;
         unsigned position = begin + i / 4 * 8 + 2 * t + i % 2;
@@ -161,7 +167,7 @@ __device__ inline void run_part(const Step& s, const Cache<KV>& cache, const Que
     for (int row = 0; row < 2; row++) {
         for (int other = 1; other < 4; other *= 2) part.sum[row] += __shfl_xor_sync(~0u, part.sum[row], other);
     }
-    weigh<KV>(cache, begin, p, part);
+    keep_weights<KV>(cache, begin, p, part);
 }
 
 // Two results over earlier and later positions to one: a * earlier + b * later.
@@ -174,17 +180,32 @@ __device__ inline float join_weights(float earlier, float later, float& a, float
 
 __device__ inline float joined(float earlier, float later, float a, float b) { return fmaf(later, b, earlier * a); }
 
-__device__ inline void join(Part& all, const Part& part) {
-    float a[2], b[2];
-    for (int row = 0; row < 2; row++) {
-        all.most[row] = join_weights(all.most[row], part.most[row], a[row], b[row]);
-        all.sum[row] = joined(all.sum[row], part.sum[row], a[row], b[row]);
+// All parts so far. The weighted values stand in shared memory, a lane's own, [chunk * 16 + as the instruction's][lane]:
+// in registers they would leave too few.
+struct Whole {
+    float most[2], sum[2];
+    float* values;
+
+    __device__ explicit Whole(float* shared)
+        : most{minus_infinity(), minus_infinity()}, sum{0, 0}, values(shared + threadIdx.x % 32) {
+        for (int i = 0; i < CHUNKS * 16; i++) values[32 * i] = 0;
     }
-    for (int i = 0; i < CHUNKS * 16; i++) {
-        float& v = all.values[i / 16][i / 4 % 4][i % 4];
-        v = joined(v, part.values[i / 16][i / 4 % 4][i % 4], a[i / 2 % 2], b[i / 2 % 2]);
+
+    template <int KV>
+    __device__ void join(const Cache<KV>& cache, unsigned begin, const Part& part) {
+        float a[2], b[2];
+        for (int row = 0; row < 2; row++) {
+            most[row] = join_weights(most[row], part.most[row], a[row], b[row]);
+            sum[row] = joined(sum[row], part.sum[row], a[row], b[row]);
+        }
+        weigh<KV>(cache, begin, part, [&](int chunk, const float (&later)[4][4]) {
+            for (int i = 0; i < 16; i++) {
+                float& v = values[32 * (16 * chunk + i)];
+                v = joined(v, later[i / 4][i % 4], a[i / 2 % 2], b[i / 2 % 2]);
+            }
+        });
     }
-}
+};
 
 // The dimension that values[chunk][tile][i] is of.
 __device__ inline int dimension(int chunk, int tile, int i) { return 32 * chunk + 4 * (2 * (threadIdx.x % 4) + i % 2) + tile; }
@@ -206,39 +227,39 @@ __device__ inline unsigned choose_queries(const Step& s, unsigned first, unsigne
 }
 
 template <class A, int KV>
-__device__ inline void attend(const Step& s, const Queries& q, int kv_head, const unsigned* queries) {
+__device__ inline void attend(const Step& s, const Queries& q, int kv_head, unsigned* shared) {
     Cache<KV> cache(s, q.kv, kv_head);
     unsigned begin = first_seen(s, s.rows[q.first].position) / PART * PART;
     unsigned last = s.rows[q.first + q.tokens - 1].position;
-    Part all, part;
-    all.clear();
+    Whole all(reinterpret_cast<float*>(shared + QUERY_WORDS));
+    Part part;
     for (; begin <= last; begin += PART) {
-        run_part<KV>(s, cache, q, queries, begin, part);
-        join(all, part);
+        soften<KV>(s, cache, q, shared, begin, part);
+        all.join<KV>(cache, begin, part);
     }
     for (int i = 0; i < CHUNKS * 16; i++) {
         int row = i / 2 % 2, at = threadIdx.x % 32 / 4 + 8 * row, dim = dimension(i / 16, i / 4 % 4, i % 4);
         if (!q.mine[row] || dim >= HEAD_DIM) continue;
         float* out = row_of<typename A::Output>(s, q.first + at / TILE_HEADS) + (q.head + at % TILE_HEADS) * HEAD_DIM;
-        out[dim] = all.values[i / 16][i / 4 % 4][i % 4] / all.sum[row];
+        out[dim] = all.values[32 * i] / all.sum[row];
     }
 }
 
-// Blocks: [kv heads * head tiles][tiles of tokens, four to a block], a warp each.
+// Blocks: [kv heads * head tiles][tiles of tokens, one to a warp].
 template <class A>
 __device__ inline void attention_prefill(const Step& s, const Block& at) {
     int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES;
-    unsigned* queries = reinterpret_cast<unsigned*>(shared_memory()) + threadIdx.x / 32 * QUERY_WORDS;
+    unsigned* shared = reinterpret_cast<unsigned*>(shared_memory()) + threadIdx.x / 32 * (QUERY_WORDS + CHUNKS * 512);
     unsigned first = (at.y * (blockDim.x / 32) + threadIdx.x / 32) * TILE_TOKENS;
     unsigned end = min(first + TILE_TOKENS, s.n_rows);
     while (first < end) {
         Queries q;
         unsigned next = choose_queries(s, first, end, kv_head, head_tile, q);
-        load_queries<A>(s, q, queries);
+        load_queries<A>(s, q, shared);
         switch (s.kv_type) {
-            case KV_F32: attend<A, KV_F32>(s, q, kv_head, queries); break;
-            case KV_BF16: attend<A, KV_BF16>(s, q, kv_head, queries); break;
-            default: attend<A, KV_INT8>(s, q, kv_head, queries);
+            case KV_F32: attend<A, KV_F32>(s, q, kv_head, shared); break;
+            case KV_BF16: attend<A, KV_BF16>(s, q, kv_head, shared); break;
+            default: attend<A, KV_INT8>(s, q, kv_head, shared);
         }
         first = next;
     }
@@ -253,19 +274,25 @@ __device__ inline float* record_of(const Step& s, unsigned token, int head, unsi
     return reinterpret_cast<float*>(records) + ((size_t(token) * HEADS + head) * parts + part) * RECORD;
 }
 
-__device__ inline void store_part(const Step& s, const Queries& q, unsigned number, const Part& part) {
+// One part alone, to scratch.
+template <int KV>
+__device__ inline void attend_part(const Step& s, const Queries& q, int kv_head, const unsigned* queries, unsigned number) {
+    Cache<KV> cache(s, q.kv, kv_head);
+    Part part;
+    soften<KV>(s, cache, q, queries, number * PART, part);
+    float* to[2];
     for (int row = 0; row < 2; row++) {
-        if (!q.mine[row]) continue;
-        float* to = record_of(s, q.first, q.head + threadIdx.x % 32 / 4 + 8 * row, number);
-        if (threadIdx.x % 4 == 0) {
-            to[0] = part.most[row];
-            to[1] = part.sum[row];
-        }
-        for (int i = 0; i < CHUNKS * 8; i++) {
-            int c = 2 * row + i % 2;
-            to[4 + dimension(i / 8, i / 2 % 4, c)] = part.values[i / 8][i / 2 % 4][c];
-        }
+        to[row] = record_of(s, q.first, q.head + threadIdx.x % 32 / 4 + 8 * row, number);
+        if (!q.mine[row] || threadIdx.x % 4 != 0) continue;
+        to[row][0] = part.most[row];
+        to[row][1] = part.sum[row];
     }
+    weigh<KV>(cache, number * PART, part, [&](int chunk, const float (&values)[4][4]) {
+        for (int i = 0; i < 16; i++) {
+            int row = i / 2 % 2;
+            if (q.mine[row]) to[row][4 + dimension(chunk, i / 4, i % 4)] = values[i / 4][i % 4];
+        }
+    });
 }
 
 // The block joins the parts of its kv head's queries.
@@ -301,13 +328,11 @@ __device__ inline void attention_decode(const Step& s, const Block& at) {
     __syncthreads();
     unsigned part = at.z * WARPS + warp;
     if (part >= first && part <= last) {
-        Part result;
         switch (s.kv_type) {
-            case KV_F32: run_part<KV_F32>(s, Cache<KV_F32>(s, q.kv, kv_head), q, queries, part * PART, result); break;
-            case KV_BF16: run_part<KV_BF16>(s, Cache<KV_BF16>(s, q.kv, kv_head), q, queries, part * PART, result); break;
-            default: run_part<KV_INT8>(s, Cache<KV_INT8>(s, q.kv, kv_head), q, queries, part * PART, result);
+            case KV_F32: attend_part<KV_F32>(s, q, kv_head, queries, part); break;
+            case KV_BF16: attend_part<KV_BF16>(s, q, kv_head, queries, part); break;
+            default: attend_part<KV_INT8>(s, q, kv_head, queries, part);
         }
-        store_part(s, q, part, result);
     }
     unsigned blocks = last / WARPS - first / WARPS + 1;
     if (is_last_block(s.counters + A::COUNTERS + token * at.columns + at.x, blocks, flag)) {

@@ -7,9 +7,10 @@ template <class L, int N, bool ONE>
 struct Span {
     const unsigned char* panel;
     int first, count;
-    static constexpr int AHEAD = L::AHEAD;
-    // Steps of weights under way.
-    Weights<L> next[AHEAD];
+    static constexpr int AHEAD = L::TYPE == INT8 ? 3 : 4;
+    // Steps of weights under way. What is not loaded is zero: a register that may keep its value from an earlier span
+    // would be taken all the time.
+    Weights<L> next[AHEAD] = {};
 
     __device__ Span(const unsigned char* panel, int span) : panel(panel) {
         int begin = span_begin<L>(span), end = span_begin<L>(span + 1);

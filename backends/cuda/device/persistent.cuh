@@ -14,7 +14,13 @@ class Phases {
     template <class Body>
     __device__ void run(const Step& step, unsigned x, unsigned y, unsigned z, const Body& body) const {
         Step s = step;
-        hide(s.weights, s.arena, s.layer);
+        hide(s.weights);
+        hide(s.arena);
+        hide(s.rows);
+        hide(s.counters);
+        hide(s.kv_capacity);
+        hide(s.max_rows);
+        hide(s.layer);
 #pragma unroll 1
         for (unsigned i = blockIdx.x; i < x * y * z; i += gridDim.x) {
             body(s, Block{i % x, i / x % y, i / x / y, x});

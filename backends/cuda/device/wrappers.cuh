@@ -39,7 +39,7 @@ __device__ inline void copy_async_wait() {
 // 16 bytes that are read once and never written: weights.
 __device__ inline uint4 load_once(const void* global) {
     uint4 v;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(global));
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(global));
     return v;
 }
 
@@ -63,9 +63,14 @@ __device__ inline unsigned pack_bf16(float low, float high) {
     return r;
 }
 
-// The compiler forgets where these come from.
-__device__ inline void hide(const unsigned char*& a, unsigned char*& b, unsigned& c) {
-    asm volatile("" : "+l"(a), "+l"(b), "+r"(c));
+// The compiler forgets where this comes from.
+template <class Integer>
+__device__ inline void hide(Integer& value) {
+    if constexpr (sizeof(Integer) == 8) {
+        asm volatile("" : "+l"(value));
+    } else {
+        asm volatile("" : "+r"(value));
+    }
 }
 
 // Starts to fetch a line of 128 bytes to the second-level cache.

@@ -163,8 +163,8 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
     if let Some(eps) = l.plan.norm {
         line(&mut out, &format!("    static constexpr float EPS = {};", float(eps.get())));
     }
-    let (spans, splits, ahead) = (l.shape.spans(), l.shape.splits(), l.shape.ahead());
-    let how = format!("SPANS = {spans}, SPLITS = {splits}, AHEAD = {ahead}, COUNTERS = {counters}");
+    let (spans, splits) = (l.shape.spans(), l.shape.splits());
+    let how = format!("SPANS = {spans}, SPLITS = {splits}, COUNTERS = {counters}");
     line(&mut out, &format!("    static constexpr int {how};"));
     out
 }

@@ -15,8 +15,8 @@ use crate::shape::WARPS;
 
 /// Threads of nearly every block; `THREADS` in the device code.
 pub(crate) const THREADS: u32 = 32 * WARPS;
-/// Warps of a block that attends for many tokens.
-const PREFILL_WARPS: u32 = 4;
+/// Shared memory that a block that attends for many tokens may take on every architecture.
+const PREFILL_SHARED: u32 = 96 << 10;
 /// Tokens of a block of f32 weights; `EXACT_TOKENS` in the device code.
 const EXACT_TOKENS: u32 = 8;
 
@@ -42,11 +42,12 @@ impl Definitions {
             return;
         }
         self.calls.push((name.to_string(), call.to_string()));
+        let (threads, blocks) = bounds;
+        let bounds = format!("{threads}, {blocks}");
         // Writing to a string does not fail.
         let _ = writeln!(
             self.text,
-            "extern \"C\" __global__ __launch_bounds__({}, {}) void {name}(const Step s) {{ {call}(s, this_block()); }}",
-            bounds.0, bounds.1
+            "extern \"C\" __global__ __launch_bounds__({bounds}) void {name}(const Step s) {{ {call}(s, this_block()); }}"
         );
     }
 }
@@ -145,9 +146,12 @@ fn of_other(
     let rows = per(1, Of::Rows, 1);
     let (what, threads, grid, shared_bytes) = match kernel {
         Kernel::Attention(_) if tokens == Tokens::Many => {
-            let tile = PREFILL_WARPS * (16 / group).max(1);
+            // Queries, and weighted values in f32.
+            let shared = 2 * queries;
+            let warps = (PREFILL_SHARED / shared).clamp(1, 4);
+            let tile = warps * (16 / group).max(1);
             let grid = [fixed(d.kv_heads * head_tiles), per(1, Of::Rows, tile), ONE];
-            ("attention_prefill", 32 * PREFILL_WARPS, grid, PREFILL_WARPS * queries)
+            ("attention_prefill", 32 * warps, grid, warps * shared)
         }
         Kernel::Attention(_) => {
             let grid = [fixed(d.kv_heads * head_tiles), rows, per(1, Of::Positions, WARPS * PART)];

@@ -106,15 +106,6 @@ impl Shape {
         }
     }
 
-    /// Steps of weights that a warp of few tokens has under way: as many as leave room for two blocks at a time.
-    pub(crate) fn ahead(&self) -> u32 {
-        if matches!(self.weight.dtype, DType::I8 { .. }) {
-            2
-        } else {
-            4
-        }
-    }
-
     /// Rows of one part of a pair interleaved with the other's.
     pub(crate) fn paired(&self) -> bool {
         self.weight.layout == Layout::PairedPanels

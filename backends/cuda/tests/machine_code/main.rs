@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundles;
+#[path = "../../../llvm/tests/kernels/model.rs"]
+#[allow(dead_code)] // Their weights are for those who run them.
+mod model;
 mod nvrtc;
 mod ptxas;
 mod tools;

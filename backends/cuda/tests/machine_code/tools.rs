@@ -48,7 +48,12 @@ pub struct Usage {
 impl Usage {
     /// Nothing goes to memory that should be in registers.
     pub fn stays_in_registers(&self) -> bool {
-        (self.stack, self.spill_stores, self.spill_loads) == (0, 0, 0)
+        self.only_stack(0)
+    }
+
+    /// No register is spilled, and arrays take at most this many bytes.
+    pub fn only_stack(&self, most: u32) -> bool {
+        self.stack <= most && (self.spill_stores, self.spill_loads) == (0, 0)
     }
 }
 
