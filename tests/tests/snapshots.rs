@@ -1,7 +1,7 @@
 //! The sample model at every level of the compiler, line by line.
 //!
 //! In: the sample, in its own bf16 and as int8. Out: source graph, optimised graph, the explain report,
-//! plan, and the LLVM IR of every kernel, compared with the files below `snapshots/`. Each level is
+//! plan, the LLVM IR of every kernel and the CUDA C++, compared with the files below `snapshots/`. Each level is
 //! also made twice, and graphs and plans parse back.
 //!
 //! `INSTA_UPDATE=always cargo test -p qwenc-tests --test snapshots` accepts what has changed.
@@ -137,6 +137,17 @@ fn the_int8_linear() {
         let all = functions(&ir(INT8, cpu));
         let (name, text) = all.iter().find(|(name, _)| name.ends_with("_linear_add")).expect("there is one");
         check(&format!("int8/{cpu}"), name, text);
+    }
+}
+
+/// All CUDA C++ of the sample; of int8 what is its own: shapes, kernels and launches.
+#[test]
+fn cuda_sources() {
+    for quant in [None, INT8] {
+        let code = qwenc_cuda::emit(&plan(quant)).expect("the sample has CUDA kernels");
+        assert_eq!(qwenc_cuda::emit(&plan(quant)).expect("and again"), code);
+        let own = code.text.find("// Packed tensors").expect("they stand after the library");
+        check(folder(quant), "cuda", if quant.is_none() { &code.text } else { &code.text[own..] });
     }
 }
 

@@ -312,29 +312,28 @@ __device__ inline void join_parts(const Step& s, unsigned token, int first_head,
     }
 }
 
-// Blocks: [kv heads * head tiles][tokens][8 parts of the cache's positions]; those without a part end at once.
+// Blocks: [kv heads * head tiles][tokens][ATTENTION_BLOCKS], which take a token's parts in turn, 8 at a time.
 template <class A>
 __device__ inline void attention_decode(const Step& s, const Block& at) {
     constexpr unsigned WARPS = THREADS / 32;
     int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES, warp = threadIdx.x / 32;
     unsigned token = at.y, position = s.rows[token].position;
     unsigned first = first_seen(s, position) / PART, last = position / PART;
-    if (at.z > last / WARPS || at.z < first / WARPS) return;
+    unsigned blocks = min((last - first) / WARPS + 1, unsigned(ATTENTION_BLOCKS));
+    if (at.z >= blocks) return;
     int* flag = reinterpret_cast<int*>(shared_memory());
     unsigned* queries = reinterpret_cast<unsigned*>(flag + 32);
     Queries q;
     choose_queries(s, token, token + 1, kv_head, head_tile, q);
     if (warp == 0) load_queries<A>(s, q, queries);
     __syncthreads();
-    unsigned part = at.z * WARPS + warp;
-    if (part >= first && part <= last) {
+    for (unsigned part = first + at.z * WARPS + warp; part <= last; part += blocks * WARPS) {
         switch (s.kv_type) {
             case KV_F32: attend_part<KV_F32>(s, q, kv_head, queries, part); break;
             case KV_BF16: attend_part<KV_BF16>(s, q, kv_head, queries, part); break;
             default: attend_part<KV_INT8>(s, q, kv_head, queries, part);
         }
     }
-    unsigned blocks = last / WARPS - first / WARPS + 1;
     if (is_last_block(s.counters + A::COUNTERS + token * at.columns + at.x, blocks, flag)) {
         int heads = min(16, GROUP - head_tile * 16);
         join_parts<A>(s, token, kv_head * GROUP + head_tile * 16, heads, first, last);

@@ -9,6 +9,7 @@ use qwenc_ir::DType;
 use qwenc_plan::{BufferId, Dest, Inputs, Kernel, Plan, SegmentId};
 
 use crate::arena::{padded_head_dim, Arena, PICK_BLOCKS};
+use crate::launches::attention_blocks;
 use crate::linear::Linear;
 use crate::shape::Shape;
 
@@ -25,6 +26,7 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters:
     int("VOCAB", d.vocab_rows.into());
     int("LOGITS_STRIDE", logits_stride(plan).into());
     int("QUERY_PLANES", if rounds_queries(linears) { 1 } else { 2 });
+    int("ATTENTION_BLOCKS", attention_blocks(d).into());
     int("PICK_BLOCKS", PICK_BLOCKS.into());
     int("BARRIER_COUNTERS", counters.barrier.into());
     let scale = (1.0 / f64::from(d.head_dim).sqrt() * std::f64::consts::LOG2_E) as f32;

@@ -6,9 +6,10 @@
 use std::fmt::Write;
 
 use qwenc_abi::{Blocks, CudaLaunch, CudaVariant, Of};
+use qwenc_ir::Dims;
 use qwenc_plan::{Kernel, Plan};
 
-use crate::arena::{padded_head_dim, DECODE_ROWS, PART, PICK_BLOCKS};
+use crate::arena::{padded_head_dim, DECODE_ROWS, PICK_BLOCKS};
 use crate::constants::struct_name;
 use crate::linear::Linear;
 use crate::shape::WARPS;
@@ -154,7 +155,7 @@ fn of_other(
             ("attention_prefill", 32 * warps, grid, warps * shared)
         }
         Kernel::Attention(_) => {
-            let grid = [fixed(d.kv_heads * head_tiles), rows, per(1, Of::Positions, WARPS * PART)];
+            let grid = [fixed(d.kv_heads * head_tiles), rows, fixed(attention_blocks(d))];
             ("attention_decode", THREADS, grid, 128 + queries)
         }
         Kernel::PrepareQkv(_) => {
@@ -168,6 +169,11 @@ fn of_other(
     };
     definitions.add(&kernel, (threads, 1), &format!("{what}<{name}>"));
     CudaLaunch { kernel, grid, threads, shared_bytes }
+}
+
+/// Blocks that share out the positions of one token and kv head: together as many as keep a large device busy.
+pub(crate) fn attention_blocks(d: &Dims) -> u32 {
+    (128 / (d.kv_heads * (d.heads / d.kv_heads).div_ceil(16))).clamp(8, 64)
 }
 
 fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {

@@ -71,11 +71,8 @@ const NAME: &str = "step_persistent";
 
 impl Phase<'_> {
     fn run(&self) -> String {
-        let [x, y, z] = self.launch.grid.map(|b| match b.of {
-            Of::Positions => format!("s.rows[0].position / {} + 1", b.tile),
-            // One row, one output.
-            _ => b.times.to_string(),
-        });
+        // One row, one output.
+        let [x, y, z] = self.launch.grid.map(|b| b.times);
         format!(
             "phases.run(s, {x}, {y}, {z}, [](const Step& s, const Block& at) {{ {}(s, at); }});",
             self.call

@@ -61,8 +61,6 @@ pub enum Of {
     Rows,
     /// Wanted outputs.
     Outputs,
-    /// Positions of the cache: `kv_capacity`.
-    Positions,
 }
 
 /// Blocks in one dimension: `times * ceil(of / tile)`.

@@ -210,6 +210,18 @@ fn all_that_waits(device: &Device, seed: u64) -> Vec<f32> {
     out
 }
 
+/// A block that takes more parts of the positions than it has warps.
+#[test]
+fn parts_in_turn() {
+    let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
+    let whole = qwenc_cuda::emit(&plan).unwrap();
+    let mut fewer = whole.clone();
+    fewer.text = whole.text.replace("ATTENTION_BLOCKS = 64;", "ATTENTION_BLOCKS = 1;");
+    assert_ne!(fewer, whole);
+    let [many, one] = [whole, fewer].map(|code| all_that_waits(&Device::with(&code, &plan, &Random), 1));
+    assert_same("one block for all parts", &many, &one);
+}
+
 /// Code without one of its barriers is found out, whichever it is.
 #[test]
 fn no_barrier_is_for_nothing() {

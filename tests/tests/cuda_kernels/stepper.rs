@@ -163,7 +163,6 @@ fn blocks(b: &Blocks, step: &CudaStep) -> u32 {
         Of::One => 1,
         Of::Rows => step.n_rows,
         Of::Outputs => step.n_outputs,
-        Of::Positions => step.kv_capacity as u32,
     };
     b.times * of.div_ceil(b.tile)
 }

@@ -22,7 +22,6 @@ fn blocks(dimension: &Blocks, step: &CudaStep) -> u64 {
         Of::One => 1,
         Of::Rows => u64::from(step.n_rows),
         Of::Outputs => u64::from(step.n_outputs),
-        Of::Positions => step.kv_capacity,
     };
     // No tile is 0: the bundle was checked.
     of.div_ceil(u64::from(dimension.tile.max(1))).saturating_mul(u64::from(dimension.times))
@@ -36,7 +35,7 @@ fn grid(dimensions: &[Blocks; 3], kernel: &str, step: &CudaStep) -> Result<Optio
     }
     if counts.iter().zip(MOST).any(|(&count, most)| count > most) {
         return Err(Error::Usage(format!(
-            "{kernel} would need {counts:?} blocks for {} rows, which no GPU takes; lower --chunk or --context",
+            "{kernel} would need {counts:?} blocks for {} rows, which no GPU takes; lower --chunk",
             step.n_rows
         )));
     }
@@ -99,26 +98,25 @@ mod tests {
 
     #[test]
     fn grids_count_what_the_step_has() {
-        let step = CudaStep { n_rows: 17, n_outputs: 2, kv_capacity: 4096, ..CudaStep::default() };
+        let step = CudaStep { n_rows: 17, n_outputs: 2, ..CudaStep::default() };
         let of = |times, of, tile| blocks(&Blocks { times, of, tile }, &step);
         assert_eq!(of(5, Of::One, 1), 5);
         assert_eq!([1, 8, 16, 17, 18].map(|tile| of(3, Of::Rows, tile)), [51, 9, 6, 3, 3]);
         assert_eq!(of(152, Of::Outputs, 1), 304);
-        assert_eq!(of(2, Of::Positions, 1000), 10);
         let all = [Blocks { times: 3, of: Of::Rows, tile: 8 }, one(), Blocks { times: 4, ..one() }];
         assert_eq!(grid(&all, "k", &step).unwrap(), Some([9, 1, 4]));
     }
 
     #[test]
     fn a_grid_of_nothing_is_no_launch_and_one_of_too_much_an_error() {
-        let step = CudaStep { n_rows: 1, n_outputs: 0, kv_capacity: 1 << 40, ..CudaStep::default() };
+        let step = CudaStep { n_rows: 2, n_outputs: 0, ..CudaStep::default() };
         let nothing = Blocks { times: 7, of: Of::Outputs, tile: 1 };
         assert_eq!(grid(&[one(), nothing, one()], "k", &step).unwrap(), None);
         let never = Blocks { times: 0, ..one() };
         assert_eq!(grid(&[never, one(), one()], "k", &step).unwrap(), None);
-        let many = Blocks { times: u32::MAX, of: Of::Positions, tile: 1 };
+        let many = Blocks { times: u32::MAX, of: Of::Rows, tile: 1 };
         let said = grid(&[many, one(), one()], "attention", &step).unwrap_err().to_string();
-        assert!(said.contains("attention") && said.contains("--context"), "{said}");
+        assert!(said.contains("attention") && said.contains("--chunk"), "{said}");
         let most = Blocks { times: 65_536, ..one() };
         assert!(grid(&[most, one(), one()], "k", &step).unwrap().is_some());
         assert!(grid(&[one(), most, one()], "k", &step).is_err());
