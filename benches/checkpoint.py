@@ -6,26 +6,26 @@ gives the same bytes. There is no tokenizer: such a model is fed token ids.
 
 import argparse
 import json
+import math
 import pathlib
-
-import numpy as np
 
 SEED = 20260101
 STD = 0.02
 
-# (layers, hidden, intermediate, heads, kv heads, head_dim, vocabulary rows, positions); heads are tied to
-# the embedding in all of them.
+# (layers, hidden, intermediate, heads, kv heads, head_dim, vocabulary rows, positions, whether the LM head is the
+# embedding).
 SHAPES = {
-    "tiny": (4, 256, 512, 4, 2, 64, 2048, 16384),
-    "0.6b": (28, 1024, 3072, 16, 8, 128, 151936, 40960),
-    "1.7b": (28, 2048, 6144, 16, 8, 128, 151936, 40960),
-    "4b": (36, 2560, 9728, 32, 8, 128, 151936, 40960),
+    "tiny": (4, 256, 512, 4, 2, 64, 2048, 16384, True),
+    "0.6b": (28, 1024, 3072, 16, 8, 128, 151936, 40960, True),
+    "1.7b": (28, 2048, 6144, 16, 8, 128, 151936, 40960, True),
+    "4b": (36, 2560, 9728, 32, 8, 128, 151936, 40960, True),
+    "8b": (36, 4096, 12288, 32, 8, 128, 151936, 40960, False),
 }
 
 
 def config(shape):
     """config.json as Hugging Face has it."""
-    layers, hidden, intermediate, heads, kv_heads, head_dim, rows, positions = SHAPES[shape]
+    layers, hidden, intermediate, heads, kv_heads, head_dim, rows, positions, tied = SHAPES[shape]
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
@@ -41,7 +41,7 @@ def config(shape):
         "rope_theta": 1000000.0,
         "hidden_act": "silu",
         "attention_bias": False,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tied,
         "torch_dtype": "bfloat16",
         "eos_token_id": rows - 1,
     }
@@ -49,7 +49,7 @@ def config(shape):
 
 def tensors(shape):
     """(name, shape) of every tensor, in the order of the file."""
-    layers, hidden, intermediate, heads, kv_heads, head_dim, rows, _ = SHAPES[shape]
+    layers, hidden, intermediate, heads, kv_heads, head_dim, rows, _, tied = SHAPES[shape]
     yield "model.embed_tokens.weight", (rows, hidden)
     for layer in range(layers):
         at = f"model.layers.{layer}."
@@ -65,28 +65,48 @@ def tensors(shape):
         yield at + "mlp.up_proj.weight", (intermediate, hidden)
         yield at + "mlp.down_proj.weight", (hidden, intermediate)
     yield "model.norm.weight", (hidden,)
+    if not tied:
+        yield "lm_head.weight", (rows, hidden)
 
 
 def bf16(values):
     """Bit patterns, rounded to the nearest, ties to even."""
-    bits = values.astype(np.float32).view(np.uint32)
+    bits = values.view("<u4")
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+
+
+def header(shape):
+    """What stands before the tensors, and their bytes."""
+    entries, at = {}, 0
+    for name, dims in tensors(shape):
+        size = 2 * math.prod(dims)
+        entries[name] = {"dtype": "BF16", "shape": list(dims), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, at
+
+
+def write_hollow(shape, folder):
+    """Writes both files with zeros for weights, which take no room on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, size = header(shape)
+    with open(folder / "model.safetensors", "wb") as out:
+        out.write(before)
+        out.truncate(len(before) + size)
+    (folder / "config.json").write_text(json.dumps(config(shape), indent=1))
 
 
 def write(shape, folder):
     """Writes both files, the weights under a temporary name first."""
+    # Nothing else here needs it.
+    import numpy as np
+
     folder.mkdir(parents=True, exist_ok=True)
-    header, at = {}, 0
-    for name, dims in tensors(shape):
-        size = 2 * int(np.prod(dims))
-        header[name] = {"dtype": "BF16", "shape": list(dims), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     rng = np.random.default_rng(SEED)
     part = folder / "model.safetensors.part"
     with open(part, "wb") as out:
-        out.write(len(text).to_bytes(8, "little") + text)
+        out.write(header(shape)[0])
         for _, dims in tensors(shape):
             values = rng.standard_normal(dims, np.float32) * np.float32(STD)
             # Norm gains stand around 1.

@@ -77,7 +77,6 @@ const INT4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 #[test]
 fn the_sample() {
     insta::assert_snapshot!("sample_bf16", table(&source(SAMPLE, DType::Bf16)));
-    insta::assert_snapshot!("sample_f32", table(&source(SAMPLE, DType::F32)));
     insta::assert_snapshot!("sample_int4", table(&source(SAMPLE, INT4)));
 }
 

@@ -1,0 +1,201 @@
+"""Makes the archive that `gpu-check.sh run` takes to a machine with a GPU.
+
+In: a qwenc with both targets. Out: DIR/check.tar.xz: CUDA executables of small models, with the tokens and logits that
+they should have, and executables of large shapes without their weights. Invariant: what is expected comes from
+transformers, or from the same model compiled for the CPU, never from CUDA code.
+"""
+
+import argparse
+import json
+import lzma
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+import cases
+import tensors
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GOLDENS = ROOT / "models/tests/data/golden"
+ANSWERS = ROOT / "runtime/rt/tests/data/nano.json"
+# What travels easily.
+MOST_BYTES = 64 << 20
+FOOTER, MAGIC = 192, b"QWENCIMG"
+# Executables share nearly all of their code, some megabytes apart.
+DICTIONARY = 256 << 20
+
+sys.path.insert(0, str(ROOT / "benches"))
+import checkpoint  # noqa: E402
+
+
+def words(text, allowed, flag, parser):
+    found = [] if text == "none" else text.split(",")
+    for word in found:
+        if word not in allowed:
+            parser.error(f"{flag} {word}: expected some of {', '.join(allowed)}")
+    return found
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="gpu-check.sh pack", usage="see gpu-check.sh --help", add_help=False)
+    parser.add_argument("dir", type=pathlib.Path)
+    parser.add_argument("--sm", default="90")
+    parser.add_argument("--qwenc", type=pathlib.Path, required=True)
+    parser.add_argument("--models", default=",".join(cases.MODELS))
+    parser.add_argument("--types", default=",".join(kind.name for kind in cases.TYPES))
+    parser.add_argument("--shapes", default=",".join(cases.SHAPES))
+    args = parser.parse_args()
+    args.models = words(args.models, cases.MODELS, "--models", parser)
+    args.types = words(args.types, [kind.name for kind in cases.TYPES], "--types", parser)
+    args.shapes = words(args.shapes, list(checkpoint.SHAPES), "--shapes", parser)
+    return args
+
+
+def run(command):
+    """Standard output of what must succeed."""
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"gpu-check: {' '.join(str(word) for word in command)}\n{done.stderr}")
+    return done.stdout
+
+
+class Packer:
+    """The folder that becomes the archive, and what the manifest says of it."""
+
+    def __init__(self, args, folder):
+        self.args, self.folder, self.started = args, folder, time.monotonic()
+        self.manifest = {"sm": args.sm, "qwenc": run([args.qwenc, "--version"]).strip(), "models": [], "shapes": []}
+
+    def say(self, what):
+        print(f"{time.monotonic() - self.started:6.1f} s  {what}", file=sys.stderr, flush=True)
+
+    def compile(self, model, flags, name):
+        """For GPUs, into the folder."""
+        self.say(f"compiling {name}")
+        output = self.folder / name
+        run([self.args.qwenc, "compile", model, "--target", "cuda", "--sm", self.args.sm, "-o", output, *flags])
+        return output
+
+    def model(self, model, kind):
+        """An executable of a small model, and what it should say."""
+        name = f"{model}-{kind.name}"
+        source = "sample" if model == "sample" else GOLDENS / model
+        flags = ("--quant", kind.quant, *kind.flags)
+        self.compile(source, flags, name)
+        tokens, transformers = self.prompt(model)
+        with tempfile.TemporaryDirectory() as place:
+            cpu = pathlib.Path(place) / "cpu"
+            run([self.args.qwenc, "compile", source, "--target", "cpu", "-o", cpu, *flags])
+            ids = ",".join(str(token) for token in tokens)
+            run([cpu, "logits", "--tokens", ids, "--out", self.folder / f"{name}.logits"])
+            said = run([cpu, "generate", "--tokens", ids, "--print-tokens", "--ignore-eos", "--temperature", "0",
+                        "--max-tokens", str(cases.GENERATE), "--kv-type", "f32"])
+        self.manifest["models"].append({
+            "name": name,
+            "model": model,
+            "type": kind.name,
+            "tokens": tokens,
+            "generated": [int(token) for token in said.strip().split(",")],
+            "transformers": transformers,
+        })
+
+    def prompt(self, model):
+        """Tokens, and the file in the archive with transformers' logits of them, if there is one."""
+        if model == "sample":
+            longest = max(json.loads(ANSWERS.read_text()), key=lambda answer: len(answer["prompt_ids"]))
+            return longest["prompt_ids"], None
+        golden = GOLDENS / model / "golden.safetensors"
+        file = f"{model}.golden"
+        if not (self.folder / file).exists():
+            shutil.copy(golden, self.folder / file)
+        return list(tensors.numbers("i", tensors.read(golden)["tokens"][1])), file
+
+    def shape(self, shape):
+        """All types of a large model, each weight type exported once."""
+        kinds = list(cases.speed_types_of(shape, self.args.types))
+        for quant in dict.fromkeys(kind.quant for kind in kinds):
+            with tempfile.TemporaryDirectory(dir=self.args.dir) as place:
+                source, model = pathlib.Path(place) / "checkpoint", pathlib.Path(place) / "model.bin"
+                checkpoint.write_hollow(shape, source)
+                self.say(f"exporting {shape} as {quant}")
+                run([self.args.qwenc, "export", source, "-o", model, "--quant", quant])
+                for kind in kinds:
+                    if kind.quant == quant:
+                        self.hollow(shape, kind, model)
+
+    def hollow(self, shape, kind, model):
+        """An executable of a large model; of its image only what stands behind the weights."""
+        name = f"{shape}-{kind.name}"
+        output = self.compile(model, (*kind.flags, "--weights", "external"), name)
+        weights = output.with_name(f"{name}.weights")
+        image, weights_bytes = weights.stat().st_size, behind_weights(weights)
+        with open(weights, "rb") as file:
+            file.seek(weights_bytes)
+            (self.folder / f"{name}.tail").write_bytes(file.read())
+        weights.unlink()
+        self.say(f"{name}: {weights_bytes / 1e9:.2f} GB of weights left out")
+        self.manifest["shapes"].append({
+            "name": name,
+            "shape": shape,
+            "type": kind.name,
+            "image_bytes": image,
+            # Multiply-adds of a prompt's token: the layers' matrices.
+            "multiply_adds": multiply_adds(shape),
+        })
+
+    def archive(self):
+        """Written under a temporary name first."""
+        (self.folder / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
+        self.say("packing")
+        part, path = self.args.dir / "check.tar.xz.part", self.args.dir / "check.tar.xz"
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 3, "dict_size": DICTIONARY}]
+        with lzma.open(part, "wb", filters=filters) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+            for file in sorted(self.folder.iterdir()):
+                tar.add(file, arcname=file.name)
+        size = part.stat().st_size
+        if size > MOST_BYTES:
+            part.unlink()
+            sys.exit(f"gpu-check: the archive has {size} bytes, expected at most {MOST_BYTES}; leave models or shapes out")
+        part.rename(path)
+        self.say(f"{path}: {size / 1e6:.1f} MB, {len(self.manifest['models'])} models, {len(self.manifest['shapes'])} shapes")
+
+
+def behind_weights(image):
+    """The bytes of the weights, from the image's footer (docs/model-bin.md)."""
+    with open(image, "rb") as file:
+        file.seek(-FOOTER, 2)
+        footer = file.read()
+    start, count = (int.from_bytes(footer[at : at + 8], "little") for at in (24, 32))
+    if footer[:8] != MAGIC or start != 0:
+        sys.exit(f"gpu-check: {image} is no weights image as this script knows it")
+    return count
+
+
+def multiply_adds(shape):
+    matrices = ((name, dims) for name, dims in checkpoint.tensors(shape) if len(dims) == 2)
+    return sum(dims[0] * dims[1] for name, dims in matrices if name.startswith("model.layers."))
+
+
+def main():
+    args = arguments()
+    args.dir.mkdir(parents=True, exist_ok=True)
+    # On the disk of DIR: a large model passes through it.
+    with tempfile.TemporaryDirectory(dir=args.dir) as folder:
+        packer = Packer(args, pathlib.Path(folder))
+        for model in args.models:
+            for kind in cases.types_of(model, args.types):
+                packer.model(model, kind)
+        for shape in args.shapes:
+            packer.shape(shape)
+        packer.archive()
+
+
+if __name__ == "__main__":
+    # Temporary folders go also when it is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    main()

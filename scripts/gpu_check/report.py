@@ -1,0 +1,97 @@
+"""The lines of a check, its totals, and the time that is left.
+
+In: what happened. Out: a line each, and figures for the results. Invariant: nothing is left out in silence: what was not
+done has a line with its reason; and what was cut short by the clock did not fail.
+"""
+
+import json
+import subprocess
+import threading
+import time
+
+PASS, FAIL, SKIP = "pass", "FAIL", "skip"
+# The last seconds are for ending.
+SPARE = 5
+OVER = "the time of --minutes is over"
+
+
+class Failed(Exception):
+    """A program that did not do its work, with its words."""
+
+
+class OutOfTime(Failed):
+    """A program that was ended because the check's own time was over."""
+
+
+class Report:
+    def __init__(self, minutes):
+        self.end = self.part_end = time.monotonic() + 60 * minutes - SPARE
+        self.lines = {}
+        self.part = None
+        self.lock = threading.Lock()
+
+    def begin(self, part, share):
+        """`share` of the time that is left."""
+        self.part, now = part, time.monotonic()
+        self.part_end = now + share * (self.end - now)
+        self.lines[part] = []
+        print(f"\n{part}", flush=True)
+
+    def line(self, verdict, what, **figures):
+        with self.lock:
+            self.lines[self.part].append({"verdict": verdict, "what": what, **figures})
+            print(f"  {verdict}  {what}", flush=True)
+
+    def judge(self, passed, what, **figures):
+        self.line(PASS if passed else FAIL, what, **figures)
+
+    def failed(self, what, failure):
+        if isinstance(failure, OutOfTime):
+            self.line(SKIP, f"{what}: {OVER}")
+        else:
+            self.line(FAIL, f"{what}: {failure}")
+
+    def out_of_time(self, what):
+        """Says so of `what`, if it is so."""
+        if time.monotonic() < self.part_end:
+            return False
+        self.line(SKIP, f"{what}: {OVER}")
+        return True
+
+    def run(self, command, patience):
+        """Standard output of a program that ends in time."""
+        left = self.part_end - time.monotonic()
+        try:
+            return run(command, min(patience, max(left, 0.1)))
+        except TimeoutError:
+            if patience > left:
+                raise OutOfTime(OVER) from None
+            raise Failed(f"not done after {patience} s") from None
+
+    def count(self, verdict):
+        return sum(line["verdict"] == verdict for lines in self.lines.values() for line in lines)
+
+    def totals(self):
+        return f"{self.count(PASS)} passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped"
+
+
+def run(command, seconds):
+    """Standard output; Failed, or TimeoutError."""
+    command = [str(word) for word in command]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    except OSError as error:
+        raise Failed(f"cannot start {command[0]}: {error.strerror}") from None
+    if done.returncode != 0:
+        said = " ".join((done.stderr.strip() or done.stdout.strip())[-600:].split())
+        raise Failed(f"exit {done.returncode}: {said}")
+    return done.stdout
+
+
+def write(path, results):
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(results, indent=1) + "\n")
+    part.replace(path)
