@@ -69,6 +69,8 @@ fn logits_are_those_of_the_cpu() {
             let error = nmse(&logits(&device, &tokens, flags), &expected);
             assert!(error <= 2e-4, "{quant:?} {flags:?}: NMSE {error:.2e}");
         }
-        check_answers(&device, &["--kv-type", "int8"], 10);
+        if quant == ["int8"] {
+            check_answers(&device, &[], 10);
+        }
     }
 }
