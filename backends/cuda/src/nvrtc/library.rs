@@ -132,7 +132,7 @@ impl Library {
         let status =
             unsafe { (self.create)(&mut handle, text.as_ptr(), name.as_ptr(), 0, ptr::null(), ptr::null()) };
         self.check("taking the source", status)?;
-        Ok(Program { library: self, handle })
+        Ok(Program { nvrtc: self, handle })
     }
 
     fn check(&self, what: &'static str, status: Status) -> Result<(), NvrtcError> {
@@ -147,7 +147,7 @@ impl Library {
 
 /// A program; freed when dropped.
 pub(super) struct Program<'a> {
-    library: &'a Library,
+    nvrtc: &'a Library,
     handle: Handle,
 }
 
@@ -157,33 +157,33 @@ impl Program<'_> {
         let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
         let count = c_int::try_from(options.len()).unwrap_or(c_int::MAX);
         // SAFETY: `count` C strings; the program is alive.
-        let status = unsafe { (self.library.compile)(self.handle, count, options.as_ptr()) };
+        let status = unsafe { (self.nvrtc.compile)(self.handle, count, options.as_ptr()) };
         /// `NVRTC_ERROR_COMPILATION`.
         const REFUSED: Status = 6;
         if status == REFUSED {
-            let log = self.read("reading the log", self.library.log)?;
+            let log = self.read("reading the log", self.nvrtc.log)?;
             let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_string();
             return Err(NvrtcError::Source { options: about.to_string(), log });
         }
-        self.library.check("compiling", status)
+        self.nvrtc.check("compiling", status)
     }
 
     /// Machine code; only after compiling for a real architecture (`sm_`).
     pub(super) fn cubin(&self) -> Result<Vec<u8>, NvrtcError> {
-        self.read("reading the cubin", self.library.cubin)
+        self.read("reading the cubin", self.nvrtc.cubin)
     }
 
     /// PTX, with a NUL at its end.
     pub(super) fn ptx(&self) -> Result<Vec<u8>, NvrtcError> {
-        self.read("reading the PTX", self.library.ptx)
+        self.read("reading the PTX", self.nvrtc.ptx)
     }
 
     fn read(&self, what: &'static str, (size, bytes): (Size, Bytes)) -> Result<Vec<u8>, NvrtcError> {
         let mut count = 0;
         // SAFETY: the program is alive; the buffer is as long as NVRTC says.
-        self.library.check(what, unsafe { size(self.handle, &mut count) })?;
+        self.nvrtc.check(what, unsafe { size(self.handle, &mut count) })?;
         let mut out = vec![0u8; count];
-        self.library.check(what, unsafe { bytes(self.handle, out.as_mut_ptr().cast()) })?;
+        self.nvrtc.check(what, unsafe { bytes(self.handle, out.as_mut_ptr().cast()) })?;
         Ok(out)
     }
 }
@@ -191,6 +191,6 @@ impl Program<'_> {
 impl Drop for Program<'_> {
     fn drop(&mut self) {
         // SAFETY: it was made by `create` and is not used again. Nothing can be done if NVRTC complains.
-        unsafe { (self.library.destroy)(&mut self.handle) };
+        unsafe { (self.nvrtc.destroy)(&mut self.handle) };
     }
 }
