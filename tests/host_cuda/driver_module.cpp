@@ -36,7 +36,7 @@ struct Module {
 };
 
 struct Kernels {
-    void *library;
+    void *handle;
     TryLaunch launch;
 };
 
@@ -163,7 +163,7 @@ CUDA_CALL(cuModuleGetFunction)(Function **to, Module *module, const char *name) 
     ENTER;
     if (!to || !name) return invalid_value;
     if (!module) return invalid_handle;
-    auto kernel = reinterpret_cast<void (*)()>(dlsym(kernels().library, name));
+    auto kernel = reinterpret_cast<void (*)()>(dlsym(kernels().handle, name));
     if (!kernel || !std::strncmp(name, "qwenc_host_", 11)) return not_found;
     Function &function = module->functions[name];
     function.name = name;

@@ -69,7 +69,7 @@ pub fn driver() -> &'static Path {
 #[derive(Clone, Debug)]
 pub struct Host {
     /// What QWENC_HOST_KERNELS names.
-    pub library: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Host {
@@ -85,22 +85,22 @@ impl Host {
         command.arg("-fsanitize=alignment,bounds,shift-exponent").arg("-fsanitize-undefined-trap-on-error");
         command.arg("-I").arg(sources()).args(["-shared", "-o"]).arg(&library).arg(&text);
         run(command.args(scheduler()).args(["-ldl", "-lm"])).ok();
-        Self { library }
+        Self { path: library }
     }
 
     /// Makes a program find the stand-in driver and these kernels; `seed` chooses the order of everything.
     pub fn lend<'c>(&self, command: &'c mut Command, seed: u64) -> &'c mut Command {
-        command.env("LD_LIBRARY_PATH", driver()).env("QWENC_HOST_KERNELS", &self.library);
+        command.env("LD_LIBRARY_PATH", driver()).env("QWENC_HOST_KERNELS", &self.path);
         command.env("QWENC_HOST_SEED", seed.to_string())
     }
 
     /// Loads the kernels into this process.
     pub fn load(&self) -> Kernels {
-        let path = CString::new(self.library.to_str().unwrap()).unwrap();
+        let path = CString::new(self.path.to_str().unwrap()).unwrap();
         // SAFETY: the library was made above; it runs no code when it is loaded, and is never unloaded.
         let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        assert!(!library.is_null(), "{} does not load", self.library.display());
-        Kernels { library: library as usize }
+        assert!(!library.is_null(), "{} does not load", self.path.display());
+        Kernels { handle: library as usize }
     }
 }
 
@@ -112,7 +112,7 @@ pub fn load(source: &str) -> Kernels {
 /// Kernels in this process. One launch of them runs at a time.
 #[derive(Debug)]
 pub struct Kernels {
-    library: usize,
+    handle: usize,
 }
 
 /// A launch's shape.
@@ -142,7 +142,7 @@ impl Kernels {
     fn symbol(&self, name: &str) -> *mut c_void {
         let text = CString::new(name).unwrap();
         // SAFETY: the library stays loaded.
-        let symbol = unsafe { libc::dlsym(self.library as *mut c_void, text.as_ptr()) };
+        let symbol = unsafe { libc::dlsym(self.handle as *mut c_void, text.as_ptr()) };
         assert!(!symbol.is_null(), "the source has no extern \"C\" kernel {name}");
         symbol
     }

@@ -23,7 +23,7 @@ fn on_host(quant: &[&str]) -> PathBuf {
     let text = format!(
         "#!/bin/sh\nexport LD_LIBRARY_PATH='{}' QWENC_HOST_KERNELS='{}' QWENC_HOST_SEED=$$\nexec '{}' \"$@\"\n",
         driver().display(),
-        kernels.library.display(),
+        kernels.path.display(),
         path.display()
     );
     std::fs::write(&script, text).unwrap();

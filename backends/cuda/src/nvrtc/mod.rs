@@ -50,7 +50,7 @@ pub struct Compiled {
 /// NVRTC, loaded.
 #[derive(Debug)]
 pub struct Nvrtc {
-    library: Library,
+    loaded: Library,
     version: (u32, u32),
     architectures: Vec<u32>,
 }
@@ -58,10 +58,10 @@ pub struct Nvrtc {
 impl Nvrtc {
     /// Loads the library of this path, or of this name if it has no slash: then the system's loader looks for it.
     pub fn load(path: &Path) -> Result<Nvrtc, NvrtcError> {
-        let library = Library::load(path)?;
-        let version = library.version()?;
-        let architectures = library.architectures()?;
-        Ok(Nvrtc { library, version, architectures })
+        let loaded = Library::load(path)?;
+        let version = loaded.version()?;
+        let architectures = loaded.architectures()?;
+        Ok(Nvrtc { loaded, version, architectures })
     }
 
     /// The first of `candidates` that can be loaded and knows all of `sms`. If none knows all, the error is about
@@ -97,7 +97,7 @@ impl Nvrtc {
             return Ok(());
         }
         Err(NvrtcError::Architectures {
-            path: self.library.path().to_path_buf(),
+            path: self.loaded.path().to_path_buf(),
             version: self.version,
             missing,
             known: self.architectures.iter().copied().filter(|&sm| sm >= OLDEST_SM).collect(),
@@ -111,7 +111,7 @@ impl Nvrtc {
         let kind = if form == Form::Ptx { "compute" } else { "sm" };
         let architecture = format!("--gpu-architecture={kind}_{sm}");
         let options: Result<Vec<_>, _> = OPTIONS.iter().copied().chain([&*architecture]).map(text).collect();
-        let program = self.library.program(&text(source)?, &text(FILE_NAME)?)?;
+        let program = self.loaded.program(&text(source)?, &text(FILE_NAME)?)?;
         program.compile(&options?, &architecture)?;
         let bytes = match form {
             Form::Cubin => program.cubin()?,
