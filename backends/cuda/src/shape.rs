@@ -11,6 +11,8 @@ use qwenc_plan::{Layout, Segment, PANEL_ROWS};
 pub(crate) const WARPS: u32 = 8;
 /// Blocks that keep a large device busy.
 const ENOUGH_BLOCKS: u32 = 128;
+/// Shared memory for inputs that two blocks have on the smallest multiprocessors.
+const MOST_INPUTS: u32 = 40 << 10;
 /// Blocks of a matrix with very many panels, each of which takes several in turn.
 const MOST_BLOCKS: u32 = 1056;
 
@@ -81,10 +83,18 @@ impl Shape {
         u64::from(PANEL_ROWS) * self.weight.dtype.scale_bytes(1)
     }
 
-    /// Blocks that share out a panel's inputs.
+    /// Blocks that share out a panel's inputs: enough to fill a device, and for one's share to fit its shared memory.
     pub(crate) fn splits(&self) -> u32 {
         let wanted = ENOUGH_BLOCKS / self.weight.panels().max(1);
-        wanted.clamp(1, (self.units() / WARPS).max(1))
+        let inputs = self.inputs_bytes(self.units());
+        let fitting = inputs.div_ceil(MOST_INPUTS);
+        wanted.max(fitting).clamp(1, (self.units() / WARPS).max(1))
+    }
+
+    /// One token's prepared inputs of some units, and what turns their sums to floats.
+    fn inputs_bytes(&self, units: u32) -> u32 {
+        let groups = if self.weight.dtype == DType::Bf16 { 0 } else { 8 * units };
+        units * self.unit_steps() * self.planes * 32 + groups
     }
 
     /// Chains of sums that a row's inputs are cut into.
@@ -124,15 +134,14 @@ impl Shape {
         if self.exact() {
             return 4 * u64::from(self.weight.cols);
         }
-        32 * u64::from(self.steps() * self.planes) + 8 * u64::from(self.units())
+        u64::from(self.inputs_bytes(self.units()))
     }
 
     /// Shared memory for one token: spans, a flag, and the inputs of one split.
     pub(crate) fn shared_for_one(&self) -> u32 {
         let begin = |span: u32| span * self.units() / self.spans();
         let inputs = (0..self.splits()).map(|split| {
-            let units = begin((WARPS * (split + 1)).min(self.spans())) - begin(WARPS * split);
-            units * self.unit_steps() * self.planes * 32 + 8 * units
+            self.inputs_bytes(begin((WARPS * (split + 1)).min(self.spans())) - begin(WARPS * split))
         });
         spans_bytes(1) + 128 + inputs.max().unwrap_or(0)
     }

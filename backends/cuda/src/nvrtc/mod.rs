@@ -22,8 +22,9 @@ pub const OLDEST_SM: u32 = 80;
 /// What is compiled for unless it is said: cards and servers from Ampere to Blackwell.
 pub const DEFAULT_SMS: [u32; 6] = [80, 86, 89, 90, 100, 120];
 
-/// What every program is compiled with.
-const OPTIONS: [&str; 2] = ["--std=c++17", "-default-device"];
+/// What every program is compiled with. Products and sums are joined only where the source says so: a kernel that has
+/// one more rounding than another has other bits.
+const OPTIONS: [&str; 3] = ["--std=c++17", "-default-device", "--fmad=false"];
 /// What messages call the source.
 const FILE_NAME: &str = "qwenc.cu";
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use qwenc_abi::KvType;
 
 use crate::cli::Machine;
+use crate::commands::verify;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::image::metadata::Metadata;
@@ -99,6 +100,7 @@ impl Opened {
             // SAFETY: the image belongs to the code and `new` checked the processor.
             Code::Cpu(model) => unsafe { Engine::new(model, weights, placement(machine)?, rows)? },
             Code::Cuda(bundle) => {
+                verify::code(program, bundle)?;
                 let room = room(&sizes, machine, wanted)?;
                 let from = if self.synthetic { Weights::Synthetic } else { Weights::Packed(weights) };
                 let number = machine.device.unwrap_or(0);

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::image::{hex, Image};
+use crate::inference::cuda::bundle::Bundle;
 use crate::program::{Code, Program};
 
 /// Runs the command.
@@ -17,13 +18,18 @@ pub fn run(program: &Program, weights: Option<&Path>, console: &mut Console) -> 
     let bytes = program.code.sizes().weights_bytes;
     let image = Image::find(weights, &program.executable, bytes, program.identity)?;
     if let Code::Cuda(bundle) = program.code {
-        check("CUDA code", program.identity.code_id, Sha256::digest(bundle.bytes()).into())?;
+        code(program, bundle)?;
     }
     let found = sections_sha256(&image);
     let expected = program.identity.weights_id;
     check("image", expected, found)?;
     let bytes = image.weights().len() + image.tokenizer().len() + image.metadata_bytes().len();
     console.print(&format!("ok: {} ({bytes} bytes) has SHA-256 {}\n", image.path().display(), hex(&expected)))
+}
+
+/// Refuses CUDA code that is not what was linked: its numbers say what kernels read and write.
+pub fn code(program: &Program, bundle: &Bundle) -> Result<()> {
+    check("CUDA code", program.identity.code_id, Sha256::digest(bundle.bytes()).into())
 }
 
 fn check(what: &'static str, expected: [u8; 32], found: [u8; 32]) -> Result<()> {
