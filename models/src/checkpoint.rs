@@ -1,7 +1,7 @@
-//! A Hugging Face checkpoint: a folder, or the sample model built into the program.
+//! A checkpoint: a Hugging Face folder, a file of another program, or the sample model built into this one.
 //!
 //! In: a path. Out: config, texts, tensors by name, and the graph. Invariant: an open checkpoint has
-//! exactly the tensors of its config, each in f32, f16 or bf16. `ModelFile` has the same face for a
+//! exactly the tensors of its config, each in f32, f16 or bf16, or as integers beside their scales. `ModelFile` has the same face for a
 //! model.bin: what one learns to answer, the other should too.
 
 use std::path::Path;
@@ -10,14 +10,16 @@ use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::decoder;
 use crate::error::Result;
 use crate::files::{self, Bytes};
-use crate::model_graph;
-use crate::named_tensors::{self, Stored, Tensors};
+use crate::import::{self, Hints};
+use crate::named_tensors::{self, Tensors};
 use crate::shards::{self, Shards};
-use crate::side_files::{template_of, SideFiles};
+use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check;
 use crate::tensor_spec::TensorSpec;
+use crate::weights::{Place, Stored, Weights, PLAIN};
 
 /// An open checkpoint.
 pub struct Checkpoint {
@@ -25,18 +27,19 @@ pub struct Checkpoint {
     config_text: String,
     config: Config,
     side_files: SideFiles,
-    shards: Shards,
+    weights: Weights,
     /// Name and text of every text file read, for the source hashes.
     texts: Vec<(&'static str, String)>,
 }
 
 /// The text files of a checkpoint.
-struct Texts {
-    config: String,
-    tokenizer: Option<String>,
-    tokenizer_config: Option<String>,
-    chat_template: Option<String>,
-    generation: Option<String>,
+#[derive(Default)]
+pub(crate) struct Texts {
+    pub config: String,
+    pub tokenizer: Option<String>,
+    pub tokenizer_config: Option<String>,
+    pub chat_template: Option<String>,
+    pub generation: Option<String>,
 }
 
 /// The length of the q_norm that is stored, where config.json has no head_dim and hidden / heads is
@@ -51,8 +54,20 @@ fn stored_head_dim(config: &Config, shards: &Shards) -> Option<usize> {
 }
 
 impl Checkpoint {
-    /// Opens a folder with config.json and safetensors files.
-    pub fn open(dir: &Path) -> Result<Checkpoint> {
+    /// Opens a folder with config.json and safetensors files, or a file of another format than model.bin.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        Checkpoint::open_with(path, Hints::default())
+    }
+
+    /// The same; `hints` say what some old files do not.
+    pub fn open_with(path: &Path, hints: Hints) -> Result<Checkpoint> {
+        match path.is_file() {
+            true => import::open(path, hints),
+            false => Checkpoint::open_folder(path),
+        }
+    }
+
+    fn open_folder(dir: &Path) -> Result<Checkpoint> {
         let texts = Texts {
             config: files::text(&dir.join("config.json"))?,
             tokenizer: files::text_or_none(&dir.join("tokenizer.json"))?,
@@ -66,13 +81,13 @@ impl Checkpoint {
         let config = Config::parse(&file, &texts.config)?;
         let shards = shards::open(dir)?;
         match stored_head_dim(&config, &shards) {
-            None => Checkpoint::assemble(place, config, texts, shards),
+            None => Checkpoint::of_folder(place, config, texts, shards),
             Some(head_dim) => {
                 let mut raw = config.raw;
                 raw.insert("head_dim".to_string(), head_dim.into());
                 let texts = Texts { config: Value::Object(raw).to_string(), ..texts };
                 let config = Config::parse(&file, &texts.config)?;
-                Checkpoint::assemble(place, config, texts, shards)
+                Checkpoint::of_folder(place, config, texts, shards)
             }
         }
     }
@@ -96,30 +111,45 @@ impl Checkpoint {
         let place = "sample".to_string();
         let config = Config::parse("sample/config.json", &texts.config)?;
         let shards = shards::read(Path::new("sample"), vec![("model.safetensors".to_string(), weights)])?;
-        Checkpoint::assemble(place, config, texts, shards)
+        Checkpoint::of_folder(place, config, texts, shards)
     }
 
-    fn assemble(place: String, config: Config, texts: Texts, shards: Shards) -> Result<Checkpoint> {
-        let tokenizer_config = format!("{place}/tokenizer_config.json");
-        let template = match (&texts.chat_template, &texts.tokenizer_config) {
-            (Some(own_file), _) => Some(own_file.clone()),
-            (None, Some(text)) => template_of(&tokenizer_config, text)?,
-            (None, None) => None,
-        };
-        let side_files =
-            SideFiles::new(&place, &config, texts.tokenizer.clone(), template, texts.generation.clone())?;
+    fn of_folder(place: String, config: Config, texts: Texts, shards: Shards) -> Result<Checkpoint> {
         let sources = [
-            ("chat_template.jinja", texts.chat_template),
+            ("chat_template.jinja", texts.chat_template.clone()),
             ("config.json", Some(texts.config.clone())),
-            ("generation_config.json", texts.generation),
-            ("model.safetensors.index.json", shards.index.clone()),
-            ("tokenizer.json", texts.tokenizer),
-            ("tokenizer_config.json", texts.tokenizer_config),
+            ("generation_config.json", texts.generation.clone()),
+            ("model.safetensors.index.json", shards.index),
+            ("tokenizer.json", texts.tokenizer.clone()),
+            ("tokenizer_config.json", texts.tokenizer_config.clone()),
         ];
         let sources = sources.into_iter().filter_map(|(name, text)| text.map(|t| (name, t))).collect();
+        let placed = |(name, (file, entry))| (name, Place { file, entry, form: PLAIN, quantised: None });
+        let tensors = shards.tensors.into_iter().map(placed).collect();
+        let weights = Weights { files: shards.files, tensors };
+        Checkpoint::assemble((place, config), texts, weights, sources)
+    }
+
+    /// `sources` are the text files among the sources.
+    pub(crate) fn assemble(
+        (place, config): (String, Config),
+        texts: Texts,
+        weights: Weights,
+        sources: Vec<(&'static str, String)>,
+    ) -> Result<Checkpoint> {
+        let side_files = SideFiles::new(
+            &place,
+            &config,
+            SideTexts {
+                tokenizer: texts.tokenizer,
+                template: Template::of(&place, texts.chat_template, texts.tokenizer_config.as_deref())?,
+                generation: texts.generation,
+            },
+        )?;
         let checkpoint =
-            Checkpoint { place, config_text: texts.config, config, side_files, shards, texts: sources };
-        match tensor_check::problems(&checkpoint, &checkpoint.config, None).into_iter().next() {
+            Checkpoint { place, config_text: texts.config, config, side_files, weights, texts: sources };
+        let wanted = |name: &str, _: &TensorSpec| checkpoint.quantised(name);
+        match tensor_check::problems(&checkpoint, &checkpoint.config, &wanted).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(checkpoint),
         }
@@ -150,6 +180,16 @@ impl Checkpoint {
         self.side_files.generation.as_ref().map(|(_, value)| value)
     }
 
+    /// The text that the template's `bos_token` stands for, if the template names it.
+    pub fn bos_token(&self) -> Option<&str> {
+        self.side_files.bos_token.as_deref()
+    }
+
+    /// The text that the template's `eos_token` stands for, if the template names it.
+    pub fn eos_token(&self) -> Option<&str> {
+        self.side_files.eos_token.as_deref()
+    }
+
     /// Token ids that end generation: of config and generation config, ascending.
     pub fn stop_tokens(&self) -> Vec<u32> {
         self.side_files.stop_tokens.clone()
@@ -163,12 +203,12 @@ impl Checkpoint {
     /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
     /// declared f32 and widened exactly when read.
     pub fn graph(&self) -> Result<Graph> {
-        model_graph::graph(&self.config, &|spec| self.common_type(spec))
+        decoder::graph(&self.config, &|spec| self.common_type(spec))
     }
 
     fn common_type(&self, spec: &TensorSpec) -> DType {
         let layers = if spec.per_layer() { self.config.dims.layers } else { 1 };
-        let mut types = (0..layers).map(|i| self.float_type(&spec.tensor_name(i)));
+        let mut types = (0..layers).map(|i| self.stored_type(&spec.tensor_name(i)));
         let first = types.next().unwrap_or(DType::F32);
         match types.all(|t| t == first) {
             true => first,
@@ -177,8 +217,9 @@ impl Checkpoint {
     }
 
     /// The type of a tensor that `assemble` has checked.
-    pub(crate) fn float_type(&self, name: &str) -> DType {
-        self.find(name).and_then(|t| named_tensors::float(t.entry.dtype)).unwrap_or(DType::F32)
+    pub(crate) fn stored_type(&self, name: &str) -> DType {
+        let float = || self.find(name).and_then(|t| named_tensors::float(t.entry.dtype));
+        self.quantised(name).or_else(float).unwrap_or(DType::F32)
     }
 
     /// generation_config.json to the byte.
@@ -189,7 +230,7 @@ impl Checkpoint {
     /// Name and bytes of every file that this checkpoint was read from, by name.
     pub(crate) fn sources(&self) -> Vec<(&str, &[u8])> {
         let texts = self.texts.iter().map(|(name, text)| (*name, text.as_bytes()));
-        let weights = self.shards.files.iter().map(|(name, bytes)| (name.as_str(), &**bytes));
+        let weights = self.weights.files.iter().map(|(name, bytes)| (name.as_str(), &**bytes));
         let mut all: Vec<_> = texts.chain(weights).collect();
         all.sort_by_key(|(name, _)| *name);
         all
@@ -202,14 +243,17 @@ impl Tensors for Checkpoint {
     }
 
     fn find(&self, name: &str) -> Option<Stored<'_>> {
-        let (file, entry) = self.shards.tensors.get(name)?;
-        Some(Stored { entry, data: &self.shards.files[*file].1[entry.range.clone()] })
+        self.weights.find(name)
     }
 
     fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.shards.tensors.keys().map(String::as_str).collect();
+        let mut names: Vec<&str> = self.weights.tensors.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    fn quantised(&self, name: &str) -> Option<DType> {
+        self.weights.tensors.get(name)?.quantised
     }
 }
 

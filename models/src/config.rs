@@ -2,15 +2,15 @@
 //!
 //! Invariant: a config that asks for what the compiler does not do is refused by name, never run
 //! wrong. Here are the fields that all families have; what one family reads alone is in its folder
-//! (`qwen3/fields.rs`), the rotary embedding in `rope.rs`.
+//! (`families/qwen3.rs`), the rotary embedding in `rope.rs`.
 
 use qwenc_ir::{Dims, Eps, Rope};
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::family::Family;
+use crate::families::{llama, qwen2, qwen3};
+use crate::family::{Family, Traits};
 use crate::json_fields::{self, Fields};
-use crate::qwen3;
 use crate::rope::{rope, MAX_CONTEXT};
 
 const MAX_LAYERS: u32 = 1024;
@@ -51,15 +51,17 @@ impl Config {
         let fields = Fields { file, at: "", map: &raw };
         let family = Family::of(&fields)?;
         let traits = match family {
-            Family::Qwen3 => qwen3::fields::traits(&fields)?,
+            Family::Qwen3 => qwen3::traits(&fields)?,
+            Family::Qwen2 => qwen2::traits(&fields)?,
+            Family::Llama => llama::traits(&fields)?,
         };
-        let dims = dims(&fields)?;
+        let dims = dims(&fields, &traits)?;
         let config = Config {
             family,
             model_type: family.model_type().to_string(),
             eps: Eps::new(fields.positive("rms_norm_eps")?),
-            rope: rope(&fields, dims.context)?,
-            tied: fields.flag("tie_word_embeddings", traits.tied_if_absent)?,
+            rope: rope(&fields, dims.context, traits.theta_if_absent)?,
+            tied: fields.flag("tie_word_embeddings", false)?,
             attention_bias: traits.attention_bias,
             windows: windows(&fields, dims.layers)?,
             stop_tokens: stop_tokens(&fields)?,
@@ -70,10 +72,13 @@ impl Config {
     }
 }
 
-fn dims(fields: &Fields) -> Result<Dims> {
+fn dims(fields: &Fields, traits: &Traits) -> Result<Dims> {
     let hidden = fields.size("hidden_size", MAX_WIDTH)?;
     let heads = fields.size("num_attention_heads", MAX_HEADS)?;
-    let kv_heads = fields.size("num_key_value_heads", MAX_HEADS)?;
+    let kv_heads = match fields.size_or_none("num_key_value_heads", MAX_HEADS)? {
+        Some(given) => given,
+        None => fields.size(traits.kv_heads_if_absent.unwrap_or("num_key_value_heads"), MAX_HEADS)?,
+    };
     if heads % kv_heads != 0 {
         let expected = format!("a divisor of num_attention_heads, {heads}");
         return Err(fields.wrong("num_key_value_heads", expected));

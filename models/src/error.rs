@@ -129,6 +129,18 @@ pub enum Error {
         /// What there is instead.
         supported: String,
     },
+    /// The tensors are those of another family.
+    #[error(
+        "{file}: config.json says {config}, but the tensors are {tensors}; do config.json and weights belong together?"
+    )]
+    AnotherFamily {
+        /// The file or folder.
+        file: String,
+        /// The architecture that config.json names.
+        config: &'static str,
+        /// What the names of the tensors show.
+        tensors: String,
+    },
     /// A tensor that the config implies and the file lacks.
     #[error("{file}: tensor {tensor}: expected {expected}, found no such tensor{hint}")]
     MissingTensor {
@@ -191,6 +203,14 @@ pub enum Error {
         /// The value.
         found: f32,
     },
+    /// An integer that int8 weights do not have.
+    #[error("tensor {tensor}: expected integers of -127 to 127, found -128 in row {row}; export with --quant int8")]
+    Integer {
+        /// The tensor.
+        tensor: String,
+        /// Row.
+        row: u64,
+    },
     /// A value that no f16 scale reaches.
     #[error(
         "tensor {tensor}: expected values of at most {limit} for {dtype}, whose scales are f16, found {found}; \
@@ -214,6 +234,28 @@ pub enum Error {
         /// As asked for.
         found: u32,
     },
+    /// A file whose size does not tell what its header leaves out.
+    #[error(
+        "{}: head_dim, group size, tying and body offset are not stored: expected one answer that gives {bytes} bytes, \
+         found {fits}; state what you know, as in --state head_dim=128", path.display()
+    )]
+    Unstated {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The answers.
+        fits: String,
+    },
+    /// A word about a file that is not understood.
+    #[error(
+        "what is stated of the file: expected tokenizer=FILE, head_dim=N, group_size=N, tied=true or false, \
+         body=256 or 260, found {found:?}"
+    )]
+    Hint {
+        /// The word.
+        found: String,
+    },
     /// The metadata is larger than a safetensors header may be.
     #[error("{}: safetensors header: expected at most {limit} bytes, found {found}; use a smaller tokenizer.json", path.display())]
     HeaderTooLarge {
@@ -233,6 +275,12 @@ pub enum Error {
         found: String,
         /// What to do.
         hint: &'static str,
+    },
+    /// A model.bin where something to export is wanted.
+    #[error("{}: expected a checkpoint, found a model.bin; it is exported already: compile it", path.display())]
+    AlreadyExported {
+        /// The file.
+        path: PathBuf,
     },
     /// A version that this program does not read.
     #[error("{}: model.bin version: expected 2, found {found}; export it again with this qwenc", path.display())]
@@ -284,6 +332,9 @@ pub enum Error {
         /// The key.
         key: &'static str,
     },
+    /// Stored bytes do not fit their tensor.
+    #[error("{0}; report this as a bug")]
+    Weight(#[from] qwenc_ir::WeightError),
     /// The graph built from a config broke a shape law.
     #[error("the graph of this config.json breaks a shape law: {0}; report this as a bug")]
     Shape(#[from] ShapeError),

@@ -10,18 +10,16 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 
-use half::f16;
-use qwenc_ir::{DType, ScaleType};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::convert::convert;
+use crate::error::Result;
 use crate::files::io;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::int4;
-use crate::named_tensors::{decode, Tensors};
-use crate::payload_layout::{plan, Item, Layout};
-use crate::quant::{self, Quant};
+use crate::own_types::own_types;
+use crate::payload_layout::{plan, Layout};
+use crate::quant::Quant;
 use crate::weight_types::WeightTypes;
 
 /// Values converted at a time.
@@ -35,7 +33,7 @@ pub struct ExportReport {
     /// The file.
     pub path: PathBuf,
     /// How matrices are stored.
-    pub quant: Quant,
+    pub types: WeightTypes,
     /// Tensors, scales counted apart.
     pub tensors: usize,
     /// Size of the file in bytes.
@@ -64,46 +62,39 @@ impl Meter<'_> {
 }
 
 /// Writes `out`, replacing a file of that name. Without a `quant`, matrices keep the checkpoint's type:
-/// bf16 if all are, else f32, which holds every type exactly.
+/// integers and scales as they are, bf16 if all are, else f32, which holds every float exactly.
 pub fn export(
     checkpoint: &Checkpoint,
     out: &Path,
     quant: Option<Quant>,
     progress: Progress,
 ) -> Result<ExportReport> {
-    let quant = quant.unwrap_or_else(|| own_type(checkpoint));
-    quant.check()?;
+    let (types, notes) = match quant {
+        Some(quant) => (quant.check().map(|()| WeightTypes::of(quant))?, Vec::new()),
+        None => own_types(checkpoint),
+    };
     let source_bytes: u64 = checkpoint.sources().iter().map(|(_, b)| b.len() as u64).sum();
     // The layout follows the source hashes, so the total is a guess from the layout without them.
-    let guess = plan(checkpoint, quant, &BTreeMap::new(), out)?;
+    let guess = plan(checkpoint, types, &BTreeMap::new(), out)?;
     let total = source_bytes + guess.json_header.len() as u64 + guess.data_bytes;
     let mut meter = Meter { done: 0, total, tell: progress };
     let sources = hash_sources(checkpoint, &mut meter);
-    let layout = plan(checkpoint, quant, &sources, out)?;
+    let layout = plan(checkpoint, types, &sources, out)?;
     meter.total = source_bytes + layout.json_header.len() as u64 + layout.data_bytes;
 
     let mut temporary = Temporary::create(out)?;
     let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
     let payload_bytes = layout.json_header.len() as u64 + layout.data_bytes;
-    let header = Header::new(checkpoint.config(), WeightTypes::of(quant), payload_bytes, payload_hash);
+    let header = Header::new(checkpoint.config(), types, payload_bytes, payload_hash);
     temporary.finish(&header.encode())?;
     Ok(ExportReport {
         path: out.to_path_buf(),
-        quant,
+        types,
         tensors: layout.entries,
         file_bytes: HEADER_BYTES as u64 + payload_bytes,
         payload_hash,
-        warnings: checkpoint.warnings().to_vec(),
+        warnings: [checkpoint.warnings(), &notes].concat(),
     })
-}
-
-fn own_type(checkpoint: &Checkpoint) -> Quant {
-    let matrices = crate::model_graph::tensors_in_order(checkpoint.config());
-    let mut matrices = matrices.iter().filter(|(_, spec)| spec.is_matrix());
-    match matrices.all(|(name, _)| checkpoint.float_type(name) == DType::Bf16) {
-        true => Quant::Bf16,
-        false => Quant::F32,
-    }
 }
 
 fn hash_sources(checkpoint: &Checkpoint, meter: &mut Meter) -> BTreeMap<String, String> {
@@ -162,68 +153,11 @@ fn convert_all(
         return Ok(());
     }
     for item in &layout.items {
-        if !convert(checkpoint, item, &mut emit)? {
+        if !convert(checkpoint, item, (&mut emit, CHUNK_VALUES))? {
             return Ok(());
         }
     }
     Ok(())
-}
-
-/// One tensor in chunks of whole rows, then its scales; false if nobody receives.
-fn convert(checkpoint: &Checkpoint, item: &Item, emit: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<bool> {
-    // `Checkpoint::open` found the tensor; an absent one would write nothing and fail the reader.
-    let data = checkpoint.find(&item.name).map_or(&[][..], |t| t.data);
-    let exact = item.from == item.to;
-    let rows_per_chunk = (CHUNK_VALUES / item.cols).max(1);
-    let chunk_bytes = item.from.bytes((rows_per_chunk * item.cols) as u64) as usize;
-    let (mut values, mut scales) = (Vec::new(), Vec::new());
-    for (i, bytes) in data.chunks(chunk_bytes).enumerate() {
-        let mut chunk = Vec::with_capacity(bytes.len());
-        decode(item.from, bytes, &mut values);
-        if let Some((at, found)) = quant::not_finite(&values) {
-            let row = (i * rows_per_chunk + at / item.cols) as u64;
-            return Err(Error::NotFinite { tensor: item.name.clone(), row, found });
-        }
-        if exact {
-            chunk.extend_from_slice(bytes);
-        } else {
-            check_scales(item, &values)?;
-            encode(item, &values, &mut chunk, &mut scales);
-        }
-        if !emit(chunk) {
-            return Ok(false);
-        }
-    }
-    Ok(scales.is_empty() || emit(scales))
-}
-
-/// Values of whole rows to the bytes of the item's type.
-fn encode(item: &Item, values: &[f32], out: &mut Vec<u8>, scales: &mut Vec<u8>) {
-    let rows = values.chunks(item.cols);
-    match item.to {
-        DType::F32 => quant::f32_bytes(values, out),
-        // `WeightTypes::of` gives no item this type.
-        DType::F16 => unreachable!("no model.bin has f16"),
-        DType::Bf16 => quant::bf16_bytes(values, out),
-        DType::I8 { group, scales: of } => {
-            rows.for_each(|row| quant::i8_row(row, (group as usize, of), out, scales));
-        }
-        DType::I4 { group, .. } => int4::rows(values, (item.cols, group as usize), out, scales),
-    }
-}
-
-/// Whether scales in f16 reach the values.
-fn check_scales(item: &Item, values: &[f32]) -> Result<()> {
-    let largest_integer = match item.to {
-        DType::I8 { scales: ScaleType::F16, .. } => 127.0,
-        DType::I4 { scales: ScaleType::F16, .. } => 8.0,
-        _ => return Ok(()),
-    };
-    let (limit, found) = (largest_integer * f16::MAX.to_f32(), quant::max_abs(values));
-    match found <= limit {
-        true => Ok(()),
-        false => Err(Error::BeyondScale { tensor: item.name.clone(), dtype: item.to, limit, found }),
-    }
 }
 
 /// The name that [`export`] writes under until the file is whole: the same within a process.

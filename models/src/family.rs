@@ -1,8 +1,8 @@
 //! The families of models there are. In: config.json's names. Out: the [`Family`] that claims them.
 //!
 //! Invariant: an architecture that no family claims is refused by name. A new family is a variant here,
-//! a folder like `qwen3/`, and an arm in each match over [`Family`]: `config.rs` asks it which fields it
-//! reads, `model_graph.rs` for its tensors and its graph.
+//! a file in `families/`, and an arm in each match over [`Family`]: `config.rs` asks it which fields it
+//! reads, `decoder.rs` for its own tensors and its part of the block.
 
 use crate::error::Result;
 use crate::json_fields::Fields;
@@ -12,22 +12,30 @@ use crate::json_fields::Fields;
 pub enum Family {
     /// Dense Qwen3: q/k norm, no biases.
     Qwen3,
+    /// Qwen2 and Qwen2.5: biases of q, k and v, no q/k norm.
+    Qwen2,
+    /// Llama 2 and 3: neither.
+    Llama,
 }
 
 /// What a family decides about fields that all have.
 pub(crate) struct Traits {
-    /// `tie_word_embeddings` where config.json does not say.
-    pub tied_if_absent: bool,
+    /// `rope_theta` where config.json does not say.
+    pub theta_if_absent: Option<f32>,
+    /// The field that stands for `num_key_value_heads` where that is absent.
+    pub kv_heads_if_absent: Option<&'static str>,
     pub attention_bias: bool,
 }
 
-const ALL: [Family; 1] = [Family::Qwen3];
+const ALL: [Family; 3] = [Family::Qwen3, Family::Qwen2, Family::Llama];
 
 impl Family {
     /// The name in `architectures`.
     pub fn architecture(self) -> &'static str {
         match self {
             Family::Qwen3 => "Qwen3ForCausalLM",
+            Family::Qwen2 => "Qwen2ForCausalLM",
+            Family::Llama => "LlamaForCausalLM",
         }
     }
 
@@ -35,6 +43,21 @@ impl Family {
     pub fn model_type(self) -> &'static str {
         match self {
             Family::Qwen3 => "qwen3",
+            Family::Qwen2 => "qwen2",
+            Family::Llama => "llama",
+        }
+    }
+
+    /// What the names of tensors show: the family, if one has such tensors, and a sign of it in words.
+    pub(crate) fn shown_by(names: &[&str]) -> (Option<Family>, String) {
+        let with = |end: &str| names.iter().find(|n| n.ends_with(end));
+        let experts = names.iter().find(|n| n.contains(".mlp.experts."));
+        match (experts, with(".self_attn.q_norm.weight"), with(".self_attn.q_proj.bias")) {
+            (Some(expert), _, _) => (None, format!("a mixture of experts, with {expert}")),
+            (None, Some(norm), None) => (Some(Family::Qwen3), format!("with {norm} and no q_proj.bias")),
+            (None, None, Some(bias)) => (Some(Family::Qwen2), format!("with {bias} and no q_norm")),
+            (None, None, None) => (Some(Family::Llama), "with neither q_norm nor q_proj.bias".to_string()),
+            (None, Some(norm), Some(bias)) => (None, format!("with both {norm} and {bias}")),
         }
     }
 

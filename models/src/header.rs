@@ -14,7 +14,8 @@ use crate::weight_types::{group_rule, WeightTypes};
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 256;
-const MAGIC: u32 = 0x5157_454E;
+/// First four bytes of a model.bin of any version, as a little-endian integer.
+pub(crate) const MAGIC: u32 = 0x5157_454E;
 const VERSION: u32 = 2;
 const PAYLOAD_BYTES_AT: usize = 60;
 const HASH_AT: usize = 68;
@@ -196,12 +197,12 @@ fn part_of_folder(path: &Path) -> bool {
 }
 
 /// A file that does not begin as a model.bin does.
-fn stranger(path: &Path, file: &[u8]) -> Error {
+pub(crate) fn stranger(path: &Path, file: &[u8]) -> Error {
     let start = &file[..file.len().min(4)];
     let (kind, hint) = match start {
-        b"\x31\x63\x6A\x61" => (" (ajc1)", "this older format is not read here"),
-        b"\x32\x34\x6B\x61" => (" (llama2.c)", "this older format is not read here"),
-        b"GGUF" => (" (GGUF)", "export from the Hugging Face folder instead"),
+        b"\x31\x63\x6A\x61" => (" (ajc1)", "`qwenc export` makes one of it"),
+        b"\x32\x34\x6B\x61" => (" (llama2.c)", "`qwenc export` makes one of it"),
+        b"GGUF" => (" (GGUF)", "`qwenc export` makes one of it"),
         b"PK\x03\x04" => (" (a zip or PyTorch file)", "export from a folder of safetensors files instead"),
         b"\x7fELF" => (" (an executable)", "give the model.bin that it was compiled from"),
         _ if part_of_folder(path) => ("", "give the checkpoint's folder instead"),

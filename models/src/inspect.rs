@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 
+use qwenc_ir::DType;
 use safetensors::Dtype;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -17,13 +18,15 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
+use crate::import;
 use crate::model_file::{check_size, Parts};
-use crate::named_tensors::{Stored, Tensors};
+use crate::named_tensors::Tensors;
 use crate::payload::{self, Entry};
 use crate::payload_layout::key;
 use crate::shards;
 use crate::tensor_check;
 use crate::tensor_stats::{summary, TensorSummary};
+use crate::weights::Stored;
 
 /// A header field of a model.bin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,7 +53,7 @@ pub struct MetadataEntry {
 pub struct Inspection {
     /// As given.
     pub path: String,
-    /// `model.bin version 2` or `Hugging Face checkpoint`.
+    /// `model.bin version 2`, `Hugging Face checkpoint`, or another program's format.
     pub kind: &'static str,
     /// Size of the file, or of all weight files, in bytes.
     pub file_bytes: u64,
@@ -88,11 +91,15 @@ impl Tensors for Found<'_> {
 
     fn find(&self, name: &str) -> Option<Stored<'_>> {
         let (entry, data) = self.tensors.get(name)?;
-        Some(Stored { entry, data: data.unwrap_or_default() })
+        Some(Stored::plain(entry, data.unwrap_or_default()))
     }
 
     fn names(&self) -> Vec<&str> {
         self.tensors.keys().copied().collect()
+    }
+
+    fn quantised(&self, _: &str) -> Option<DType> {
+        None
     }
 }
 
@@ -127,6 +134,9 @@ impl Inspection {
 
     fn of_file(path: &Path) -> Result<Inspection> {
         let map = files::map(path)?;
+        if let Some(kind) = import::format_name(&map) {
+            return Ok(Inspection::of_import(path, kind, map.len()));
+        }
         let header = Header::decode_leniently(path, &map)?;
         let mut out = Inspection::empty(path, "model.bin version 2");
         out.file_bytes = map.len() as u64;
@@ -152,6 +162,25 @@ impl Inspection {
         Ok(out)
     }
 
+    /// A file of another program: its tensors as `export` would read them.
+    fn of_import(path: &Path, kind: &'static str, bytes: usize) -> Inspection {
+        let mut out = Inspection::empty(path, kind);
+        out.file_bytes = bytes as u64;
+        match Checkpoint::open(path) {
+            Err(error) => out.problem(error),
+            Ok(checkpoint) => {
+                let mut tensors: Vec<(&str, Stored)> =
+                    checkpoint.names().into_iter().filter_map(|n| Some((n, checkpoint.find(n)?))).collect();
+                tensors.sort_by_key(|(name, t)| (t.entry.range.start, *name));
+                for (name, stored) in tensors {
+                    out.add_tensors([(name, stored.entry, Some(&*stored.bytes()))].into_iter());
+                }
+                out.warnings = checkpoint.warnings().to_vec();
+            }
+        }
+        out
+    }
+
     fn check_hash(&mut self, path: &Path, header: &Header, file: &[u8]) {
         let (expected, found) = (hex(&header.hash), hex(&Sha256::digest(&file[HEADER_BYTES..])));
         if expected != found {
@@ -173,7 +202,7 @@ impl Inspection {
             Err(error) => self.problem(error),
             Ok(parts) => {
                 self.problems.extend(parts.disagreements(path, header).iter().map(Error::to_string));
-                let wrong = tensor_check::problems(found, &parts.config, Some(parts.types));
+                let wrong = tensor_check::problems(found, &parts.config, &parts.types.wanted());
                 self.problems.extend(wrong.iter().map(Error::to_string));
                 self.warnings = parts.side_files.warnings;
             }
@@ -206,8 +235,9 @@ impl Inspection {
             Ok(config) => {
                 let tensors = listed.iter().map(|&(file, name, e)| (name, (e, data(file, e)))).collect();
                 let found = Found { place: &out.path.clone(), tensors };
-                out.problems
-                    .extend(tensor_check::problems(&found, &config, None).iter().map(Error::to_string));
+                out.problems.extend(
+                    tensor_check::problems(&found, &config, &|_, _| None).iter().map(Error::to_string),
+                );
                 match Checkpoint::open(path) {
                     Ok(checkpoint) => out.warnings = checkpoint.warnings().to_vec(),
                     Err(error) if out.problems.is_empty() => out.problem(error),
@@ -239,6 +269,8 @@ impl Inspection {
             key::CONFIG,
             key::GENERATION,
             key::CHAT_TEMPLATE,
+            key::BOS_TOKEN,
+            key::EOS_TOKEN,
             key::TOKENIZER,
         ];
         let sorted: BTreeMap<_, _> = metadata.iter().collect();

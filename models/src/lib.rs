@@ -1,7 +1,7 @@
 //! Checkpoint files to a graph and named weights; model.bin; the sample model.
 //!
-//! In: a Hugging Face folder or a model.bin. Out: [`Config`], texts, tensors by name and a
-//! [`Graph`](qwenc_ir::Graph). Invariant: a file's counts, offsets and sizes are hostile until checked; what
+//! In: a Hugging Face folder, a file of another program, or a model.bin. Out: [`Config`], texts, tensors by
+//! name and a [`Graph`](qwenc_ir::Graph). Invariant: a file's counts, offsets and sizes are hostile until checked; what
 //! cannot be run right is refused by name.
 
 // config.json: what a model is.
@@ -11,9 +11,10 @@ mod json_fields;
 mod rope;
 
 // The model written down as a graph, and the tensors that it reads.
+mod decoder;
+mod families;
 mod graph_builder;
-mod model_graph;
-mod qwen3;
+mod tensor_order;
 mod tensor_spec;
 
 // A Hugging Face folder.
@@ -23,15 +24,23 @@ mod shards;
 mod side_files;
 
 // A model.bin: reading and writing one.
+mod convert;
 mod export;
 mod header;
 mod int4;
 mod model_file;
+mod own_types;
 mod payload_layout;
 mod quant;
 mod weight_types;
 
-// What both have: safetensors, tensors by name.
+// Files of other programs.
+mod import;
+mod packing;
+mod source;
+mod weights;
+
+// What all have: safetensors, tensors by name.
 mod named_tensors;
 mod payload;
 mod tensor_check;
@@ -47,8 +56,10 @@ pub use config::Config;
 pub use error::Error;
 pub use export::{export, temporary_path, ExportReport, Progress};
 pub use family::Family;
+pub use import::Hints;
 pub use inspect::{HeaderField, Inspection, MetadataEntry};
 pub use model_file::ModelFile;
 pub use quant::{Quant, MAX_GROUP};
+pub use source::Source;
 pub use tensor_stats::TensorSummary;
 pub use weight_types::WeightTypes;

@@ -13,16 +13,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::model_graph;
-use crate::named_tensors::{self, Stored, Tensors};
+use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
-use crate::side_files::SideFiles;
+use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check;
 use crate::weight_types::WeightTypes;
+use crate::weights::Stored;
 
 /// An open model.bin.
 pub struct ModelFile {
@@ -65,7 +66,7 @@ impl ModelFile {
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
         };
-        match tensor_check::problems(&file, &file.config, Some(file.types)).into_iter().next() {
+        match tensor_check::problems(&file, &file.config, &file.types.wanted()).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(file),
         }
@@ -96,6 +97,16 @@ impl ModelFile {
         self.side_files.generation.as_ref().map(|(_, value)| value)
     }
 
+    /// The text that the template's `bos_token` stands for, if the template names it.
+    pub fn bos_token(&self) -> Option<&str> {
+        self.side_files.bos_token.as_deref()
+    }
+
+    /// The text that the template's `eos_token` stands for, if the template names it.
+    pub fn eos_token(&self) -> Option<&str> {
+        self.side_files.eos_token.as_deref()
+    }
+
     /// Token ids that end generation: of config and generation config, ascending.
     pub fn stop_tokens(&self) -> Vec<u32> {
         self.side_files.stop_tokens.clone()
@@ -123,7 +134,7 @@ impl ModelFile {
 
     /// The graph: matrices of the file's types, norms and biases f32.
     pub fn graph(&self) -> Result<Graph> {
-        model_graph::graph(&self.config, &|spec| self.types.of_tensor(spec))
+        decoder::graph(&self.config, &|spec| self.types.of_tensor(spec))
     }
 }
 
@@ -147,7 +158,10 @@ impl Parts {
         let config = Config::parse(&format!("{place}: config.json"), &text)?;
         let mut take = |key: &str| metadata.remove(key);
         let (tokenizer, template) = (take(key::TOKENIZER), take(key::CHAT_TEMPLATE));
-        let side_files = SideFiles::new(&place, &config, tokenizer, template, take(key::GENERATION))?;
+        let template =
+            Template { text: template, bos_token: take(key::BOS_TOKEN), eos_token: take(key::EOS_TOKEN) };
+        let texts = SideTexts { tokenizer, template, generation: take(key::GENERATION) };
+        let side_files = SideFiles::new(&place, &config, texts)?;
         let weights = take(key::WEIGHTS);
         if weights.is_none() && matches!(linears, DType::I4 { .. }) {
             return Err(missing(key::WEIGHTS));
@@ -190,13 +204,18 @@ impl Tensors for ModelFile {
 
     fn find(&self, name: &str) -> Option<Stored<'_>> {
         let entry = self.entries.get(name)?;
-        Some(Stored { entry, data: &self.map[entry.range.clone()] })
+        Some(Stored::plain(entry, &self.map[entry.range.clone()]))
     }
 
     fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.entries.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// What a graph declares of them is what the header says.
+    fn quantised(&self, _: &str) -> Option<DType> {
+        None
     }
 }
 

@@ -4,20 +4,11 @@
 //! weights. Invariant: values are only ever widened, exactly; whether the tensors are those of the
 //! config is for `tensor_check.rs`, which runs when a file is opened.
 
-use std::borrow::Cow;
-
 use half::{bf16, f16};
 use qwenc_ir::{DType, Scales, Tensor, WeightDecl, WeightError};
 use safetensors::Dtype;
 
-use crate::payload::Entry;
-
-/// A tensor as stored.
-#[derive(Clone, Copy)]
-pub(crate) struct Stored<'a> {
-    pub entry: &'a Entry,
-    pub data: &'a [u8],
-}
+use crate::weights::Stored;
 
 /// Tensors by name.
 pub(crate) trait Tensors {
@@ -25,6 +16,8 @@ pub(crate) trait Tensors {
     fn file(&self) -> &str;
     fn find(&self, name: &str) -> Option<Stored<'_>>;
     fn names(&self) -> Vec<&str>;
+    /// The type of a tensor of integers with scales, where the file and not a graph decides it.
+    fn quantised(&self, name: &str) -> Option<DType>;
 }
 
 /// The type of a checkpoint's float tensor.
@@ -81,30 +74,37 @@ pub(crate) fn tensor<'a>(
         expected: format!("{}{:?}", decl.dtype, decl.shape),
         found: stored.entry.describe(),
     };
-    if !same_shape(&stored.entry.shape, &stored_shape(decl.dtype, &decl.shape)) {
+    let dtype = tensors.quantised(&name).unwrap_or(decl.dtype);
+    if !same_shape(&stored.entry.shape, &stored_shape(dtype, &decl.shape)) {
         return Err(mismatch());
     }
     let extent = match decl.shape.as_slice() {
         [rows, cols] => (*rows as usize, *cols as usize),
         other => (1, other.iter().map(|&n| n as usize).product()),
     };
-    let data = Cow::Borrowed(stored.data);
-    match (decl.dtype, stored.entry.dtype) {
+    let data = stored.bytes();
+    let widened = dtype != decl.dtype && decl.dtype == DType::F32;
+    match (dtype, stored.entry.dtype) {
         (DType::I8 { .. }, Dtype::I8) | (DType::I4 { .. }, Dtype::U8) => {
             let scales = find(&scales_name(&name))?;
-            let bytes = Cow::Borrowed(scales.data);
+            let bytes = scales.bytes();
             let scales = match scales.entry.dtype {
                 Dtype::F32 => Scales::F32(bytes),
                 Dtype::F16 => Scales::F16(bytes),
                 _ => return Err(mismatch()),
             };
-            Tensor::new(&name, decl.dtype, extent, data, Some(scales))
+            let tensor = Tensor::new(&name, dtype, extent, data, Some(scales))?;
+            match widened {
+                true => Tensor::from_f32(&name, extent, &tensor.to_f32()),
+                false if dtype == decl.dtype => Ok(tensor),
+                false => Err(mismatch()),
+            }
         }
         (declared, found) => match float(found) {
             Some(found) if found == declared => Tensor::new(&name, declared, extent, data, None),
             Some(found) if declared == DType::F32 => {
                 let mut values = Vec::new();
-                decode(found, stored.data, &mut values);
+                decode(found, &data, &mut values);
                 Tensor::from_f32(&name, extent, &values)
             }
             _ => Err(mismatch()),

@@ -14,10 +14,9 @@ use serde_json::Value;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::header::HEADER_BYTES;
-use crate::model_graph::tensors_in_order;
 use crate::named_tensors::scales_name;
 use crate::payload::MAX_HEADER;
-use crate::quant::Quant;
+use crate::tensor_order::tensors_in_order;
 use crate::weight_types::WeightTypes;
 
 /// Where tensor data begins: a multiple of this in the file, a cache line.
@@ -31,6 +30,10 @@ pub(crate) mod key {
     pub const TOKENIZER: &str = "tokenizer.json";
     /// Jinja source; absent without one.
     pub const CHAT_TEMPLATE: &str = "chat_template";
+    /// The text of the template's `bos_token`; absent where the template does not name it.
+    pub const BOS_TOKEN: &str = "bos_token";
+    /// The text of the template's `eos_token`; absent where the template does not name it.
+    pub const EOS_TOKEN: &str = "eos_token";
     /// generation_config.json to the byte; absent without one.
     pub const GENERATION: &str = "generation_config.json";
     /// A JSON object of file name to SHA-256 in hexadecimal.
@@ -89,16 +92,16 @@ impl Entries {
 /// Plans the file; `sources` maps file names to SHA-256 digits.
 pub(crate) fn plan(
     checkpoint: &Checkpoint,
-    quant: Quant,
+    types: WeightTypes,
     sources: &BTreeMap<String, String>,
     out: &Path,
 ) -> Result<Layout> {
-    let metadata = metadata(checkpoint, quant, sources);
+    let metadata = metadata(checkpoint, types, sources);
     let text = format!("{{\"__metadata__\":{metadata}");
     let mut entries = Entries { text, offset: 0, count: 0 };
     let mut items = Vec::new();
     for (name, spec) in tensors_in_order(checkpoint.config()) {
-        let to = WeightTypes::of(quant).of_tensor(&spec);
+        let to = types.of_tensor(&spec);
         let shape: Vec<u64> = spec.shape.iter().map(|&n| u64::from(n)).collect();
         // Cannot overflow: the checkpoint has this many values in memory, of two bytes or more.
         let (rows, cols) = spec.extent();
@@ -118,7 +121,7 @@ pub(crate) fn plan(
             let shape = [rows, cols.div_ceil(u64::from(group))];
             entries.add(&scales_name(&name), dtype, &shape, rows * to.scale_bytes(cols));
         }
-        items.push(Item { from: checkpoint.float_type(&name), name, cols: cols as usize, to });
+        items.push(Item { from: checkpoint.stored_type(&name), name, cols: cols as usize, to });
     }
     let mut text = entries.text + "}";
     let unpadded = HEADER_BYTES + 8 + text.len();
@@ -131,7 +134,7 @@ pub(crate) fn plan(
     Ok(Layout { items, json_header, data_bytes: entries.offset, entries: entries.count })
 }
 
-fn metadata(checkpoint: &Checkpoint, quant: Quant, sources: &BTreeMap<String, String>) -> Value {
+fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<String, String>) -> Value {
     let mut map = serde_json::Map::new();
     let mut add = |key: &str, text: Option<String>| {
         if let Some(text) = text {
@@ -139,11 +142,13 @@ fn metadata(checkpoint: &Checkpoint, quant: Quant, sources: &BTreeMap<String, St
         }
     };
     add(key::EXPORTER, Some(concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string()));
-    add(key::WEIGHTS, Some(quant.to_string()));
+    add(key::WEIGHTS, Some(types.to_string()));
     add(key::SOURCES, Some(serde_json::json!(sources).to_string()));
     add(key::CONFIG, Some(checkpoint.config_text().to_string()));
     add(key::GENERATION, checkpoint.generation_text().map(str::to_string));
     add(key::CHAT_TEMPLATE, checkpoint.chat_template().map(str::to_string));
+    add(key::BOS_TOKEN, checkpoint.bos_token().map(str::to_string));
+    add(key::EOS_TOKEN, checkpoint.eos_token().map(str::to_string));
     add(key::TOKENIZER, checkpoint.tokenizer_json().map(str::to_string));
     Value::Object(map)
 }

@@ -30,8 +30,8 @@ const KNOWN: [&str; 12] = [
     "partial_rotary_factor",
 ];
 
-/// `context` is `max_position_embeddings`.
-pub(crate) fn rope(config: &Fields, context: u32) -> Result<Rope> {
+/// `context` is `max_position_embeddings`; `theta_if_absent` what the family takes where rope_theta is nowhere.
+pub(crate) fn rope(config: &Fields, context: u32, theta_if_absent: Option<f32>) -> Result<Rope> {
     let empty = Map::new();
     let (at, map) = match (config.object("rope_parameters")?, config.object("rope_scaling")?) {
         (Some(new), None) => ("rope_parameters.", new),
@@ -48,7 +48,7 @@ pub(crate) fn rope(config: &Fields, context: u32) -> Result<Rope> {
     }
     whole_heads(config)?;
     whole_heads(&rule)?;
-    Ok(Rope { theta: theta(config, &rule)?, scaling: scaling(config, &rule, context)? })
+    Ok(Rope { theta: theta(config, &rule, theta_if_absent)?, scaling: scaling(config, &rule, context)? })
 }
 
 fn whole_heads(fields: &Fields) -> Result<()> {
@@ -59,12 +59,14 @@ fn whole_heads(fields: &Fields) -> Result<()> {
     }
 }
 
-fn theta(config: &Fields, rule: &Fields) -> Result<f32> {
-    let theta = match (rule.positive_or_none("rope_theta")?, config.positive_or_none("rope_theta")?) {
+fn theta(config: &Fields, rule: &Fields, if_absent: Option<f32>) -> Result<f32> {
+    let stated = (rule.positive_or_none("rope_theta")?, config.positive_or_none("rope_theta")?);
+    let theta = match stated {
         (Some(a), Some(b)) if a != b => {
             return Err(config.error("rope_theta", format!("{a}, as {}rope_theta", rule.at), b.to_string()));
         }
         (Some(theta), _) | (None, Some(theta)) => theta,
+        (None, None) if if_absent.is_some() => if_absent.unwrap_or_default(),
         (None, None) => {
             let expected = "a number above 1 here or in rope_parameters";
             return Err(config.wrong("rope_theta", expected));

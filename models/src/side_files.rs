@@ -19,21 +19,67 @@ pub(crate) struct SideFiles {
     pub chat_template: Option<String>,
     /// generation_config.json, as text and parsed.
     pub generation: Option<(String, Value)>,
+    /// What the template's `bos_token` is, where it names it.
+    pub bos_token: Option<String>,
+    /// What the template's `eos_token` is, where it names it.
+    pub eos_token: Option<String>,
     /// Of config and generation config, ascending.
     pub stop_tokens: Vec<u32>,
     /// Notes for a person.
     pub warnings: Vec<String>,
 }
 
+/// Their texts as found.
+#[derive(Default)]
+pub(crate) struct SideTexts {
+    pub tokenizer: Option<String>,
+    pub template: Template,
+    pub generation: Option<String>,
+}
+
+/// A chat template, and the texts of the two tokens that it may name.
+#[derive(Default)]
+pub(crate) struct Template {
+    pub text: Option<String>,
+    pub bos_token: Option<String>,
+    pub eos_token: Option<String>,
+}
+
+impl Template {
+    /// From chat_template.jinja or else tokenizer_config.json, of the folder `place`.
+    pub fn of(place: &str, own_file: Option<String>, tokenizer_config: Option<&str>) -> Result<Template> {
+        let file = format!("{place}/tokenizer_config.json");
+        let map = tokenizer_config.map(|text| json_fields::object(&file, text)).transpose()?;
+        let Some(map) = map else { return Ok(Template { text: own_file, ..Template::default() }) };
+        let fields = Fields { file: &file, at: "", map: &map };
+        let text = match own_file {
+            Some(text) => Some(text),
+            None => template_of(&fields)?,
+        };
+        let named = |key: &str| match text.as_ref().is_some_and(|t| t.contains(key)) {
+            true => token_text(&fields, key),
+            false => Ok(None),
+        };
+        let (bos_token, eos_token) = (named("bos_token")?, named("eos_token")?);
+        Ok(Template { text, bos_token, eos_token })
+    }
+}
+
+/// A token of tokenizer_config.json: a string, or an object with its `content`.
+fn token_text(fields: &Fields, key: &str) -> Result<Option<String>> {
+    let content = |v: &Value| v.as_str().or(v.get("content").and_then(Value::as_str)).map(str::to_string);
+    match fields.get(key) {
+        None => Ok(None),
+        Some(value) => {
+            content(value).map(Some).ok_or_else(|| fields.wrong(key, "a string, or an object with content"))
+        }
+    }
+}
+
 impl SideFiles {
     /// From texts; `file` is the folder or file that they came from.
-    pub fn new(
-        file: &str,
-        config: &Config,
-        tokenizer: Option<String>,
-        chat_template: Option<String>,
-        generation: Option<String>,
-    ) -> Result<SideFiles> {
+    pub fn new(file: &str, config: &Config, texts: SideTexts) -> Result<SideFiles> {
+        let SideTexts { tokenizer, template, generation } = texts;
         let mut stops = config.stop_tokens.clone();
         let generation = match generation {
             None => None,
@@ -49,8 +95,16 @@ impl SideFiles {
         }
         stops.sort_unstable();
         stops.dedup();
-        let mut all =
-            SideFiles { tokenizer, chat_template, generation, stop_tokens: stops, warnings: Vec::new() };
+        let Template { text: chat_template, bos_token, eos_token } = template;
+        let mut all = SideFiles {
+            tokenizer,
+            chat_template,
+            generation,
+            bos_token,
+            eos_token,
+            stop_tokens: stops,
+            warnings: Vec::new(),
+        };
         all.warn(config);
         Ok(all)
     }
@@ -73,9 +127,7 @@ impl SideFiles {
 }
 
 /// The chat template of a tokenizer_config.json: a string, or the one named `default` in a list.
-pub(crate) fn template_of(file: &str, tokenizer_config: &str) -> Result<Option<String>> {
-    let map = json_fields::object(file, tokenizer_config)?;
-    let config = Fields { file, at: "", map: &map };
+fn template_of(config: &Fields) -> Result<Option<String>> {
     match config.get("chat_template") {
         None => Ok(None),
         Some(Value::String(template)) => Ok(Some(template.clone())),

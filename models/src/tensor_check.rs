@@ -11,21 +11,27 @@ use safetensors::Dtype;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::family::Family;
 use crate::graph_builder::{EMBEDDING, LM_HEAD};
-use crate::model_graph::tensors_in_order;
-use crate::named_tensors::{decode, float, same_shape, scales_name, stored_shape, Stored, Tensors};
+use crate::named_tensors::{decode, float, same_shape, scales_name, stored_shape, Tensors};
 use crate::payload::Entry;
 use crate::quant::not_finite;
+use crate::tensor_order::tensors_in_order;
 use crate::tensor_spec::TensorSpec;
-use crate::weight_types::WeightTypes;
+use crate::weights::Stored;
 
-/// Every disagreement between the tensors and the config; `types` are those of the matrices, or none
-/// where any float type will do.
-pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, types: Option<WeightTypes>) -> Vec<Error> {
+/// The type that a tensor must have, or none where any float type will do.
+pub(crate) type Wanted<'a> = &'a dyn Fn(&str, &TensorSpec) -> Option<DType>;
+
+/// Every disagreement between the tensors and the config.
+pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, wanted: Wanted) -> Vec<Error> {
+    if let Some(other) = another_family(tensors, config) {
+        return vec![other];
+    }
     let mut found = Vec::new();
     let mut known = HashSet::new();
     for (name, spec) in tensors_in_order(config) {
-        let wanted = types.filter(|_| spec.is_matrix()).map(|types| types.of_tensor(&spec));
+        let wanted = wanted(&name, &spec);
         found.extend(check_one(tensors, &name, &spec, wanted, &mut known).err());
         known.insert(name);
     }
@@ -46,6 +52,18 @@ pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, types: Option<Wei
         found.extend(check_tied(tensors).err());
     }
     found
+}
+
+/// Where the names are those of another family than config.json says.
+fn another_family(tensors: &dyn Tensors, config: &Config) -> Option<Error> {
+    let (family, sign) = Family::shown_by(&tensors.names());
+    let experts = family.is_none() && sign.contains("experts");
+    let differs = family.is_some_and(|f| f != config.family);
+    (differs || experts).then(|| Error::AnotherFamily {
+        file: tensors.file().to_string(),
+        config: config.family.architecture(),
+        tensors: family.map_or(sign.clone(), |f| format!("those of {}, {sign}", f.architecture())),
+    })
 }
 
 fn check_one(
@@ -108,7 +126,7 @@ fn check_one(
 /// A scale that is not a number would spoil every token, and no one would know why.
 fn check_scales(name: &str, dtype: DType, stored: &Stored) -> Result<()> {
     let mut values = Vec::new();
-    decode(dtype, stored.data, &mut values);
+    decode(dtype, &stored.bytes(), &mut values);
     match not_finite(&values) {
         None => Ok(()),
         Some((at, found)) => {
@@ -124,16 +142,17 @@ fn check_tied(tensors: &dyn Tensors) -> Result<()> {
         return Ok(());
     };
     let same_kind = head.entry.dtype == embedding.entry.dtype && head.entry.shape == embedding.entry.shape;
-    if same_kind && head.data == embedding.data {
+    let (head_data, embedding_data) = (head.bytes(), embedding.bytes());
+    if same_kind && head_data == embedding_data {
         return Ok(());
     }
-    let at = head.data.iter().zip(embedding.data).position(|(a, b)| a != b).filter(|_| same_kind);
+    let at = head_data.iter().zip(embedding_data.iter()).position(|(a, b)| a != b).filter(|_| same_kind);
     let side = |t: &Stored| match (at, float(t.entry.dtype)) {
         (Some(at), Some(dtype)) => {
             let each = dtype.bytes(1) as usize;
             let element = at / each;
             let mut value = Vec::new();
-            decode(dtype, &t.data[element * each..(element + 1) * each], &mut value);
+            decode(dtype, &t.bytes()[element * each..(element + 1) * each], &mut value);
             format!("{}, element {element} = {}", t.entry.describe(), value[0])
         }
         _ => t.entry.describe(),

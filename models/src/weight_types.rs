@@ -60,6 +60,11 @@ impl WeightTypes {
         }
     }
 
+    /// The same for matrices, and any float type for norms and biases.
+    pub(crate) fn wanted(self) -> impl Fn(&str, &TensorSpec) -> Option<DType> {
+        move |_, spec| spec.is_matrix().then(|| self.of_tensor(spec))
+    }
+
     /// The weight type's number in the header: that of the linears.
     pub(crate) fn code(&self) -> u32 {
         match self.linears {

@@ -259,3 +259,66 @@ fn a_weight_that_is_no_number_is_refused_whatever_the_type() {
         assert!(!out.exists(), "{quant}");
     }
 }
+
+/// A config of one family beside the tensors of another: the message shows both.
+#[test]
+fn a_config_of_another_family_is_refused() {
+    let of = |config: &str, tensors: &str| {
+        let mut fields: serde_json::Value = serde_json::from_str(&parts(tensors).0).unwrap();
+        let other: serde_json::Value = serde_json::from_str(&parts(config).0).unwrap();
+        for key in ["architectures", "model_type"] {
+            fields[key] = other[key].clone();
+        }
+        refusal(write_checkpoint(&fields.to_string(), &parts(tensors).1).path())
+    };
+    let end = "; do config.json and weights belong together?";
+    assert_eq!(
+        of("llama3-rope", "qwen2-bias").replace("parameters.", ""),
+        format!(
+            "DIR: config.json says LlamaForCausalLM, but the tensors are those of Qwen2ForCausalLM, with \
+             model.layers.0.self_attn.q_proj.bias and no q_norm{end}"
+        )
+    );
+    let says = |message: String, config: &str, tensors: &str| {
+        assert!(
+            message.contains(&format!("says {config}, but the tensors are those of {tensors}")),
+            "{message}"
+        );
+    };
+    says(of("qwen3-tied", "qwen2-bias"), "Qwen3ForCausalLM", "Qwen2ForCausalLM");
+    says(of("qwen2-bias", "qwen3-tied"), "Qwen2ForCausalLM", "Qwen3ForCausalLM");
+    says(of("qwen3-tied", "llama3-rope"), "Qwen3ForCausalLM", "LlamaForCausalLM");
+    says(of("qwen2-bias", "llama3-rope"), "Qwen2ForCausalLM", "LlamaForCausalLM");
+    let (config, mut tensors) = parts("qwen3-tied");
+    let up = tensors.remove("model.layers.1.mlp.up_proj.weight").unwrap();
+    tensors.insert("model.layers.1.mlp.experts.0.up_proj.weight".to_string(), up);
+    let message = refusal(write_checkpoint(&config, &tensors).path());
+    assert!(
+        message.contains("but the tensors are a mixture of experts, with model.layers.1.mlp.experts.0"),
+        "{message}"
+    );
+}
+
+/// Templates may name the tokens of a text's beginning and end; tokenizer_config.json has them as texts or objects.
+#[test]
+fn tokens_that_a_template_names_come_with_it() {
+    let (config, tensors) = parts("llama3-rope");
+    let dir = write_checkpoint(&config, &tensors);
+    let write = |tokenizer_config: serde_json::Value| {
+        std::fs::write(dir.path().join("tokenizer_config.json"), tokenizer_config.to_string()).unwrap();
+    };
+    let template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
+    let eos = serde_json::json!({"content": "</s>", "lstrip": false});
+    write(serde_json::json!({"chat_template": template, "bos_token": "<s>", "eos_token": eos}));
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let file = exported_file(&checkpoint, None);
+    assert_eq!((checkpoint.bos_token(), checkpoint.eos_token()), (Some("<s>"), Some("</s>")));
+    assert_eq!((file.bos_token(), file.eos_token()), (Some("<s>"), Some("</s>")));
+    write(serde_json::json!({"chat_template": "{{ messages }}", "bos_token": "<s>"}));
+    assert_eq!(exported_file(&Checkpoint::open(dir.path()).unwrap(), None).bos_token(), None);
+    write(serde_json::json!({"chat_template": template, "bos_token": null, "eos_token": 2}));
+    assert_eq!(
+        refusal(dir.path()),
+        "DIR/tokenizer_config.json: eos_token: expected a string, or an object with content, found 2; correct the file"
+    );
+}

@@ -159,7 +159,7 @@ fn what_is_not_supported_is_refused_by_name() {
         (
             json!({"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe"}),
             "config.json: Qwen3MoeForCausalLM with model_type qwen3_moe is not supported (supported: Qwen3ForCausalLM \
-             with model_type qwen3)",
+             with model_type qwen3, Qwen2ForCausalLM with model_type qwen2, LlamaForCausalLM with model_type llama)",
         ),
         (
             json!({"num_experts": 128}),
@@ -179,8 +179,8 @@ fn what_is_not_supported_is_refused_by_name() {
         ),
         (
             json!({"model_type": null, "architectures": null}),
-            "config.json: model_type: expected a name (supported: Qwen3ForCausalLM with model_type qwen3), found \
-             nothing; correct the file",
+            "config.json: model_type: expected a name (supported: Qwen3ForCausalLM with model_type qwen3, \
+             Qwen2ForCausalLM with model_type qwen2, LlamaForCausalLM with model_type llama), found nothing; correct the file",
         ),
     ];
     for (changes, message) in cases {
@@ -236,4 +236,47 @@ fn stop_tokens_are_a_set() {
     assert_eq!(parse(json!({"eos_token_id": [7, 3, 7]})).stop_tokens, [3, 7]);
     assert_eq!(parse(json!({"eos_token_id": 5})).stop_tokens, [5]);
     assert_eq!(parse(json!({"eos_token_id": null})).stop_tokens, [0u32; 0]);
+}
+
+/// A config of a golden case with changes.
+fn of_case(case: &str, changes: Value) -> Result<Config, String> {
+    let mut config: Value = serde_json::from_str(&parts(case).0).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    Config::parse("config.json", &config.to_string()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn qwen2_has_biases_whatever_its_config_says() {
+    for changes in [json!({}), json!({"attention_bias": false})] {
+        let config = of_case("qwen2-bias", changes).unwrap();
+        assert_eq!((config.family, config.attention_bias, config.dims.head_dim), (Family::Qwen2, true, 8));
+    }
+    let sliding = json!({"use_sliding_window": true, "sliding_window": 4, "max_window_layers": 1,
+        "layer_types": null});
+    assert_eq!(of_case("qwen2-bias", sliding).unwrap().windows, [None, Some(4)]);
+    assert_eq!(
+        of_case("qwen2-bias", json!({"rope_theta": null})).unwrap_err(),
+        "config.json: rope_theta: expected a \
+        number above 1 here or in rope_parameters, found nothing; correct the file"
+    );
+}
+
+#[test]
+fn llama_takes_what_its_first_configs_left_out() {
+    let config = of_case("llama3-rope", json!({})).unwrap();
+    let (factor, low, high, original_context) = (8.0, 1.0, 4.0, 32);
+    assert_eq!(config.rope.scaling, Scaling::Llama3 { factor, low, high, original_context });
+    assert_eq!((config.family, config.attention_bias, config.tied), (Family::Llama, false, false));
+    let early = json!({"rope_parameters": null, "num_key_value_heads": null, "head_dim": null});
+    let early = of_case("llama3-rope", early).unwrap();
+    assert_eq!((early.rope.theta, early.rope.scaling), (10_000.0, Scaling::None));
+    assert_eq!((early.dims.kv_heads, early.dims.head_dim), (4, 16));
+    for bias in ["attention_bias", "mlp_bias"] {
+        assert_eq!(
+            of_case("llama3-rope", json!({bias: true})).unwrap_err(),
+            format!("config.json: {bias} true for Llama is not supported (supported: false)")
+        );
+    }
 }

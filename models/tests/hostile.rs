@@ -49,7 +49,7 @@ fn refusals_say_what_is_wrong() {
     };
     assert_eq!(
         changed(0, b"\x31\x63\x6A\x61"),
-        "FILE: expected a model.bin (first bytes 4E 45 57 51), found 31 63 6A 61 (ajc1); this older format is not read here"
+        "FILE: expected a model.bin (first bytes 4E 45 57 51), found 31 63 6A 61 (ajc1); `qwenc export` makes one of it"
     );
     assert_eq!(
         changed(4, &[1]),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use qwenc_models::Quant;
+use qwenc_models::{Hints, Quant};
 use qwenc_plan::Activations;
 
 /// Compiles a language model to one native executable that loads its weights and talks.
@@ -35,7 +35,7 @@ pub enum Command {
 }
 
 /// How to store the weights.
-#[derive(Clone, Copy, Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub struct Weights {
     /// Type of the weight matrices; by default the checkpoint's own
     #[arg(long, value_enum)]
@@ -46,6 +46,9 @@ pub struct Weights {
     /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
     #[arg(long)]
     pub quant_embeddings: bool,
+    /// What an old file does not say: tokenizer=FILE, head_dim=N, group_size=N, tied=true, body=260
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub state: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,6 +64,11 @@ pub enum QuantName {
 }
 
 impl Weights {
+    /// What was stated of the file.
+    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
+        Hints::of_words(self.state.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
+    }
+
     /// The chosen type, if one was.
     pub fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
         let misuse = |what: &str| Err(crate::Misuse(what.to_string()));

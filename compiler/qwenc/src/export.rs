@@ -10,13 +10,13 @@ use crate::say;
 pub fn run(args: &Export) -> Result<()> {
     let quant = args.weights.quant()?;
     let output = Output::new(&args.output, &args.checkpoint)?.file()?;
-    let checkpoint = input::checkpoint(&args.checkpoint)?;
+    let checkpoint = input::checkpoint(&args.checkpoint, args.weights.hints()?)?;
     let report = input::write(&checkpoint, &output, quant)?;
     say(&format!(
         "{}: {} tensors as {}, {:.1} MB",
         args.output.display(),
         report.tensors,
-        report.quant,
+        report.types,
         report.file_bytes as f64 / 1e6
     ));
     Ok(())

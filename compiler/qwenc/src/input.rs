@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
-use qwenc_models::{export, temporary_path, Checkpoint, ModelFile, Quant};
+use qwenc_models::{export, temporary_path, Checkpoint, Hints, ModelFile, Quant, Source};
 
 use crate::Misuse;
 use crate::{interrupt, progress, say};
@@ -14,38 +14,45 @@ use crate::{interrupt, progress, say};
 /// The word for the built-in model. A folder of that name is `./sample`.
 pub const SAMPLE: &str = "sample";
 
-/// Opens a checkpoint folder, or the sample.
-pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
+/// Opens a checkpoint folder, a file of another program, or the sample.
+pub fn checkpoint(path: &Path, hints: Hints) -> Result<Checkpoint> {
     if path == Path::new(SAMPLE) {
         return Ok(Checkpoint::sample());
     }
     expect_something(path)?;
-    Ok(Checkpoint::open(path)?)
+    Ok(Checkpoint::open_with(path, hints)?)
 }
 
 /// People who know tools that download models type a model's name here.
 fn expect_something(path: &Path) -> Result<()> {
     if !path.try_exists().unwrap_or(true) {
         let what =
-            "a model.bin, the folder of a Hugging Face checkpoint (qwenc downloads nothing), or `sample`";
+            "a model.bin, the folder of a Hugging Face checkpoint (qwenc downloads nothing), a GGUF file, or `sample`";
         bail!("{}: no such file or folder; give {what}", path.display());
     }
     Ok(())
 }
 
-/// Opens a model for compiling, printing warnings; a folder becomes a model.bin in `scratch`.
-pub fn model(path: &Path, quant: Option<Quant>, scratch: &Path) -> Result<ModelFile> {
-    if path != Path::new(SAMPLE) && !path.is_dir() {
-        if quant.is_some() {
-            let what = format!("--quant: {} is exported already; give a checkpoint folder", path.display());
-            return Err(Misuse(what).into());
+/// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
+pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) -> Result<ModelFile> {
+    let checkpoint = match path == Path::new(SAMPLE) {
+        true => Checkpoint::sample(),
+        false => {
+            expect_something(path)?;
+            match Source::open(path, hints)? {
+                Source::Checkpoint(checkpoint) => *checkpoint,
+                Source::ModelFile(_) if quant.is_some() => {
+                    let what =
+                        format!("--quant: {} is exported already; give a checkpoint folder", path.display());
+                    return Err(Misuse(what).into());
+                }
+                Source::ModelFile(file) => {
+                    warn(file.warnings());
+                    return Ok(*file);
+                }
+            }
         }
-        expect_something(path)?;
-        let file = ModelFile::open(path)?;
-        warn(file.warnings());
-        return Ok(file);
-    }
-    let checkpoint = checkpoint(path)?;
+    };
     let file = scratch.join("model.bin");
     write(&checkpoint, &file, quant)?;
     ModelFile::open(&file).context("reading back the exported model")

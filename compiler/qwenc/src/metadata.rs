@@ -36,6 +36,8 @@ pub fn of(
             "tied": config.tied,
         },
         "chat_template": model.chat_template(),
+        "bos_token": model.bos_token(),
+        "eos_token": model.eos_token(),
         "generation_config": model.generation_config(),
         "stop_tokens": model.stop_tokens(),
         "kv_type": kv.map(KvName::name),

@@ -41,7 +41,8 @@ pub unsafe fn run(
     let opened = Opened::new(program, weights)?;
     let tokenizer = opened.text("chat")?;
     let metadata = opened.metadata();
-    let template = ChatTemplate::new(metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?)?;
+    let template = ChatTemplate::new(metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?)?
+        .with_tokens(metadata.bos_token.as_deref(), metadata.eos_token.as_deref());
     let wanted = Use { outputs: 1, sequences: 1, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
     let engine = unsafe { opened.engine(program, &args.machine, wanted)? };

@@ -17,6 +17,10 @@ pub struct Metadata {
     pub model: Model,
     /// Jinja source of the checkpoint's chat template.
     pub chat_template: Option<String>,
+    /// The texts of the tokens that begin and end a sequence, where the template names them.
+    pub bos_token: Option<String>,
+    /// See `bos_token`.
+    pub eos_token: Option<String>,
     /// The checkpoint's sampling defaults.
     pub generation_config: Option<GenerationConfig>,
     /// Ids that end an answer: the union of config and generation_config.

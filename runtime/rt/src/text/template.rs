@@ -15,6 +15,8 @@ use crate::text::python_json;
 /// A chat template ready to render.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// What every rendering gets: texts of control tokens.
+    tokens: Map<String, Value>,
 }
 
 /// What a template is rendered with.
@@ -44,12 +46,22 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME.to_owned(), source.to_owned())
             .map_err(|e| Error::Template(e.to_string()))?;
-        Ok(ChatTemplate { environment })
+        Ok(ChatTemplate { environment, tokens: Map::new() })
+    }
+
+    /// Templates of some models write the tokens that begin and end a sequence themselves, by these names.
+    pub fn with_tokens(mut self, bos: Option<&str>, eos: Option<&str>) -> ChatTemplate {
+        for (name, text) in [("bos_token", bos), ("eos_token", eos)] {
+            if let Some(text) = text {
+                self.tokens.insert(name.into(), text.into());
+            }
+        }
+        self
     }
 
     /// The prompt of a conversation, up to where the answer begins.
     pub fn render(&self, conversation: &Conversation) -> Result<String> {
-        let mut context = Map::new();
+        let mut context = self.tokens.clone();
         context.insert("messages".into(), Value::Array(conversation.messages.clone()));
         let tools = &conversation.tools;
         context.insert("tools".into(), if tools.is_empty() { Value::Null } else { tools.clone().into() });

@@ -1,0 +1,142 @@
+//! One tensor of a checkpoint to the bytes of its type in a model.bin.
+//!
+//! In: an [`Item`]. Out: chunks of whole rows, then the scales. Invariant: what the file has in the wanted type is
+//! copied; integers that a wider type holds move into it with their scales as they are; all else goes through
+//! f32 and is rounded once. Nothing that is not finite is written, and no integer of -128.
+
+use half::f16;
+use qwenc_ir::{DType, ScaleType, Scales, Tensor};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::int4;
+use crate::named_tensors::{decode, scales_name, Tensors};
+use crate::payload_layout::Item;
+use crate::quant;
+use crate::weights::Stored;
+
+/// Takes a chunk; false if nobody receives any more.
+type Emit<'a> = &'a mut dyn FnMut(Vec<u8>) -> bool;
+
+/// One tensor in chunks of about `chunk_values`, in whole rows; false if nobody receives.
+pub(crate) fn convert(
+    checkpoint: &Checkpoint,
+    item: &Item,
+    (emit, chunk_values): (Emit, usize),
+) -> Result<bool> {
+    // `Checkpoint::open` found the tensor; an absent one would write nothing and fail the reader.
+    let Some(stored) = checkpoint.find(&item.name) else { return Ok(true) };
+    let scales = checkpoint.find(&scales_name(&item.name)).filter(|_| item.from.quantised().is_some());
+    let rows_per_chunk = (chunk_values / item.cols).max(1);
+    let mut new_scales = Vec::new();
+    for from in (0..stored.row_count()).step_by(rows_per_chunk) {
+        let rows = (from, from + rows_per_chunk);
+        let chunk = match keeps_integers(item) {
+            true => integers(item, &stored, rows)?,
+            false => {
+                let values = values(item, (&stored, scales.as_ref()), rows)?;
+                match item.from == item.to {
+                    true => stored.rows(rows.0, rows.1).into_owned(),
+                    false => rounded(item, &values, &mut new_scales)?,
+                }
+            }
+        };
+        if !emit(chunk) {
+            return Ok(false);
+        }
+    }
+    match scales.filter(|_| keeps_integers(item)) {
+        Some(scales) => Ok(emit(scales.bytes().into_owned())),
+        None => Ok(new_scales.is_empty() || emit(new_scales)),
+    }
+}
+
+/// Whether integers and scales are copied, at most into wider bytes.
+fn keeps_integers(item: &Item) -> bool {
+    match (item.from, item.to) {
+        (DType::I4 { group, scales }, to @ DType::I8 { .. }) => to == DType::I8 { group, scales },
+        (from, to) => from == to && from.quantised().is_some(),
+    }
+}
+
+fn integers(item: &Item, stored: &Stored, (from, to): (usize, usize)) -> Result<Vec<u8>> {
+    let bytes = stored.rows(from, to);
+    match (item.from, item.to) {
+        (DType::I4 { .. }, DType::I8 { .. }) => {
+            let row = |row: &[u8]| -> Vec<u8> {
+                let halves = row.iter().flat_map(|b| [b & 15, b >> 4]);
+                halves.take(item.cols).map(|n| n.wrapping_sub(8)).collect()
+            };
+            Ok(bytes.chunks(item.cols.div_ceil(2)).flat_map(row).collect())
+        }
+        (DType::I8 { .. }, _) => match bytes.iter().position(|&q| q == 128) {
+            None => Ok(bytes.into_owned()),
+            Some(at) => {
+                let row = (from + at / item.cols) as u64;
+                Err(Error::Integer { tensor: item.name.clone(), row })
+            }
+        },
+        _ => Ok(bytes.into_owned()),
+    }
+}
+
+/// Values of the rows, all finite.
+fn values(
+    item: &Item,
+    (stored, scales): (&Stored, Option<&Stored>),
+    (from, to): (usize, usize),
+) -> Result<Vec<f32>> {
+    let bytes = stored.rows(from, to);
+    let mut values = Vec::new();
+    match (item.from.quantised(), scales) {
+        (Some((_, kind)), Some(scales)) => {
+            let scales = scales.rows(from, to);
+            let scales = match kind {
+                ScaleType::F32 => Scales::F32(scales),
+                ScaleType::F16 => Scales::F16(scales),
+            };
+            let rows = to.min(stored.row_count()) - from;
+            values = Tensor::new(&item.name, item.from, (rows, item.cols), bytes, Some(scales))?.to_f32();
+        }
+        _ => decode(item.from, &bytes, &mut values),
+    }
+    match quant::not_finite(&values) {
+        None => Ok(values),
+        Some((at, found)) => {
+            let row = (from + at / item.cols) as u64;
+            Err(Error::NotFinite { tensor: item.name.clone(), row, found })
+        }
+    }
+}
+
+/// Values of whole rows to the bytes of the item's type; scales are appended to `scales`.
+fn rounded(item: &Item, values: &[f32], scales: &mut Vec<u8>) -> Result<Vec<u8>> {
+    check_scales(item, values)?;
+    let mut out = Vec::with_capacity(item.to.bytes(values.len() as u64) as usize);
+    let rows = values.chunks(item.cols);
+    match item.to {
+        DType::F32 => quant::f32_bytes(values, &mut out),
+        // No model.bin has this type: see `WeightTypes`.
+        DType::F16 => unreachable!("no model.bin has f16"),
+        DType::Bf16 => quant::bf16_bytes(values, &mut out),
+        DType::I8 { group, scales: of } => {
+            rows.for_each(|row| quant::i8_row(row, (group as usize, of), &mut out, scales));
+        }
+        DType::I4 { group, .. } => int4::rows(values, (item.cols, group as usize), &mut out, scales),
+    }
+    Ok(out)
+}
+
+/// Whether scales in f16 reach the values.
+fn check_scales(item: &Item, values: &[f32]) -> Result<()> {
+    let largest_integer = match item.to {
+        DType::I8 { scales: ScaleType::F16, .. } => 127.0,
+        DType::I4 { scales: ScaleType::F16, .. } => 8.0,
+        _ => return Ok(()),
+    };
+    let (limit, found) = (largest_integer * f16::MAX.to_f32(), quant::max_abs(values));
+    match found <= limit {
+        true => Ok(()),
+        false => Err(Error::BeyondScale { tensor: item.name.clone(), dtype: item.to, limit, found }),
+    }
+}

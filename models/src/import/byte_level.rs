@@ -1,0 +1,229 @@
+//! A byte-level BPE vocabulary as a tokenizer.json, and the side file of ajc1 and QWEN version 1 that holds one.
+//!
+//! In: tokens and merges, or tokens with scores. Out: the JSON that the runtime's tokenizer library reads.
+//! Invariant: ids are those of the file; text is split as the named tokenizer splits it, and no other is guessed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde_json::{json, Map, Value};
+
+use super::fields::u32_at;
+use super::score_file::{self, Token};
+use super::sentencepiece::Kind;
+use super::Foreign;
+use crate::error::{Error, Result};
+use crate::files;
+
+/// How a tokenizer splits text before its merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Splits {
+    /// Qwen2 and Qwen3: digits one by one, NFC first.
+    Qwen2,
+    /// Llama 3: digits by threes; a word that is a token needs no merges.
+    Llama3,
+}
+
+impl Splits {
+    fn pattern(self) -> &'static str {
+        match self {
+            Splits::Qwen2 => {
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+            }
+            Splits::Llama3 => {
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+            }
+        }
+    }
+}
+
+/// Tokens by id, in the byte alphabet where they are not named ones.
+pub(super) struct Vocabulary {
+    pub tokens: Vec<(String, Kind)>,
+    pub merges: Vec<(String, String)>,
+    pub splits: Splits,
+    /// The token before every prompt.
+    pub bos: Option<u32>,
+}
+
+/// An entry of `added_tokens`.
+pub(super) fn added(id: usize, text: &str, control: bool) -> Value {
+    json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": control})
+}
+
+/// The post-processor that puts a token before every prompt.
+pub(super) fn before_prompts(id: u32, text: &str) -> Value {
+    let token = json!({"SpecialToken": {"id": text, "type_id": 0}});
+    let (a, b) =
+        (json!({"Sequence": {"id": "A", "type_id": 0}}), json!({"Sequence": {"id": "B", "type_id": 1}}));
+    json!({
+        "type": "TemplateProcessing",
+        "single": [token, a],
+        "pair": [token, a, token, b],
+        "special_tokens": {text: {"id": text, "ids": [id], "tokens": [text]}},
+    })
+}
+
+impl Vocabulary {
+    /// The JSON of a tokenizer.json.
+    pub fn tokenizer_json(&self) -> Value {
+        let tokens = || self.tokens.iter().enumerate().filter(|(_, (_, kind))| *kind != Kind::Unused);
+        let named = |kind: Kind| kind != Kind::Normal;
+        // The library numbers named tokens from the vocabulary's end on; where the file's ids are others, they
+        // must be part of the vocabulary.
+        let plain = tokens().filter(|(_, (_, kind))| !named(*kind)).count();
+        let in_order = tokens().map(|(id, _)| id).eq(0..tokens().count())
+            && tokens().skip(plain).all(|(_, (_, kind))| named(*kind));
+        let mut vocab = Map::new();
+        for (id, (text, kind)) in tokens() {
+            if !(in_order && named(*kind)) {
+                vocab.entry(text.clone()).or_insert(json!(id));
+            }
+        }
+        let added = tokens().filter(|(_, (_, kind))| named(*kind));
+        let added: Vec<Value> =
+            added.map(|(id, (text, kind))| self::added(id, text, *kind != Kind::User)).collect();
+        let bos = self.bos.and_then(|id| Some((id, &self.tokens.get(id as usize)?.0)));
+        json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": added,
+            "normalizer": (self.splits == Splits::Qwen2).then(|| json!({"type": "NFC"})),
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": self.splits.pattern()}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
+            ]},
+            "post_processor": bos.map(|(id, text)| before_prompts(id, text)),
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+                "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+                "ignore_merges": self.splits == Splits::Llama3,
+                "vocab": vocab,
+                "merges": self.merges.iter().map(|(l, r)| json!([l, r])).collect::<Vec<_>>(),
+            },
+        })
+    }
+}
+
+/// GPT-2's alphabet: printable Latin-1 for itself, the other bytes as characters from U+0100 on.
+fn letter(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    match printable(byte) {
+        true => char::from(byte),
+        false => {
+            let before = (0..byte).filter(|&b| !printable(b)).count() as u32;
+            char::from_u32(0x100 + before).unwrap_or('\u{fffd}')
+        }
+    }
+}
+
+fn spelt(bytes: &[u8]) -> String {
+    bytes.iter().map(|&b| letter(b)).collect()
+}
+
+/// What the side files of a model say.
+#[derive(Default)]
+pub(super) struct Side {
+    pub tokenizer: Option<String>,
+    pub file: Option<PathBuf>,
+    stops: Vec<u32>,
+}
+
+impl Side {
+    pub fn stop_tokens(&self) -> Vec<u32> {
+        self.stops.clone()
+    }
+}
+
+/// Bytes before the tokens of PATH.tokenizer: longest token, bos, eos.
+const SIDE_HEADER: usize = 12;
+
+/// PATH.tokenizer beside a model of `vocab` rows, or a tokenizer.json that was named instead.
+pub(super) fn beside(source: &Foreign, vocab: u32) -> Result<Side> {
+    let mut usual = source.path.as_os_str().to_os_string();
+    usual.push(".tokenizer");
+    let Some(path) = source.beside(&[usual.into()]) else { return Ok(Side::default()) };
+    if path.extension().is_some_and(|e| e == "json") {
+        return Ok(Side { tokenizer: Some(files::text(&path)?), file: Some(path), stops: Vec::new() });
+    }
+    let tokens = score_file::read(&path, SIDE_HEADER, vocab)?;
+    let file = files::map(&path)?;
+    let ends = |t: &Token| [&b"<|im_end|>"[..], b"<|endoftext|>"].contains(&&t.bytes[..]);
+    let mut stops: Vec<u32> = (0u32..).zip(&tokens).filter(|(_, t)| ends(t)).map(|(id, _)| id).collect();
+    stops.extend(u32_at(&file, 8).filter(|&eos| (eos as usize) < tokens.len()));
+    let vocabulary = scored(&tokens).ok_or_else(|| Error::Field {
+        file: path.display().to_string(),
+        field: "the vocabulary".to_string(),
+        expected: "a token for each of 256 bytes".to_string(),
+        found: format!("{} tokens without some", tokens.len()),
+    })?;
+    Ok(Side { tokenizer: Some(vocabulary.tokenizer_json().to_string()), file: Some(path), stops })
+}
+
+/// A vocabulary whose merges are told by the scores alone: each token is made of the two pieces that the merges
+/// before its own leave of it. What is not made of two is a named token, and so is what scores no more than single
+/// bytes do: no merge made those.
+fn scored(tokens: &[Token]) -> Option<Vocabulary> {
+    let mut order: Vec<usize> = (0..tokens.len()).filter(|&id| tokens[id].bytes.len() > 1).collect();
+    // Scores are numbers: `score_file` has checked that.
+    order.sort_by(|&a, &b| tokens[b].score.total_cmp(&tokens[a].score).then(a.cmp(&b)));
+    let singles = tokens.iter().filter(|t| t.bytes.len() == 1).map(|t| t.bytes[0]);
+    if singles.collect::<std::collections::HashSet<u8>>().len() < 256 {
+        return None;
+    }
+    let floor = floor(tokens);
+    let mut ranks: HashMap<&[u8], usize> = HashMap::new();
+    let mut kinds = vec![Kind::Normal; tokens.len()];
+    let mut merges = Vec::new();
+    for (rank, id) in order.into_iter().enumerate() {
+        let bytes = &tokens[id].bytes[..];
+        let made = floor.is_none_or(|floor| tokens[id].score > floor);
+        match two_pieces(bytes, &ranks).filter(|_| made) {
+            Some(at) => {
+                merges.push((spelt(&bytes[..at]), spelt(&bytes[at..])));
+                ranks.entry(bytes).or_insert(rank);
+            }
+            None if bytes.starts_with(b"<|") => kinds[id] = Kind::Control,
+            None => kinds[id] = Kind::User,
+        }
+    }
+    let text = |(token, kind): (&Token, Kind)| match kind {
+        Kind::Normal if token.bytes.is_empty() => (String::new(), Kind::Unused),
+        Kind::Normal => (spelt(&token.bytes), kind),
+        _ => (String::from_utf8_lossy(&token.bytes).into_owned(), kind),
+    };
+    Some(Vocabulary {
+        tokens: tokens.iter().zip(kinds).map(text).collect(),
+        merges,
+        splits: Splits::Qwen2,
+        bos: None,
+    })
+}
+
+/// The score of single bytes, where it is one and few of the longer tokens have no more.
+fn floor(tokens: &[Token]) -> Option<f32> {
+    let (singles, longer): (Vec<_>, Vec<_>) = tokens.iter().partition(|t| t.bytes.len() <= 1);
+    let floor = singles.first()?.score;
+    let below = longer.iter().filter(|t| t.score <= floor).count();
+    (singles.iter().all(|t| t.score == floor) && 8 * below <= longer.len()).then_some(floor)
+}
+
+/// Longest token that merges make; a longer one is taken for a named one.
+const LONGEST: usize = 512;
+
+/// Where the two pieces meet that merges of these ranks leave of `bytes`.
+fn two_pieces(bytes: &[u8], ranks: &HashMap<&[u8], usize>) -> Option<usize> {
+    if bytes.len() > LONGEST {
+        return None;
+    }
+    let mut ends: Vec<usize> = (0..=bytes.len()).collect();
+    while ends.len() > 3 {
+        let pair = |i: usize| ranks.get(&bytes[ends[i]..ends[i + 2]]).map(|&rank| (rank, i));
+        let (_, first) = (0..ends.len() - 2).filter_map(pair).min()?;
+        ends.remove(first + 1);
+    }
+    Some(ends[1])
+}

@@ -1,0 +1,31 @@
+//! GGUF, versions 2 and 3: models of llama, qwen2 and qwen3.
+//!
+//! In: a file. Out: config, vocabulary and places of tensors. Invariant: Q8_0 and Q4_0 keep their integers and
+//! scales; llama's rows of q and k, which are stored in pairs, come out in the order of transformers.
+
+use serde_json::{json, Value};
+
+use super::{Foreign, Import};
+use crate::error::Result;
+
+mod config;
+mod tensors;
+mod values;
+mod vocabulary;
+
+/// `GGUF`.
+pub(super) const MAGIC: u32 = 0x4655_4747;
+
+pub(super) fn read(source: &Foreign) -> Result<Import> {
+    let (values, mut rest) = values::read(source)?;
+    let infos = tensors::infos(source, &values, &mut rest)?;
+    let vocabulary = vocabulary::read(source, &values)?;
+    let config = config::config(source, &values, &infos, vocabulary.stop_tokens)?;
+    let parsed = source.config(&config)?;
+    let weights = tensors::places(source, &infos, &parsed)?;
+    let template = values.text("tokenizer.chat_template")?;
+    let tokenizer_config: Option<Value> = template.map(|template| {
+        json!({"chat_template": template, "bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text})
+    });
+    Ok(Import { config, tokenizer: vocabulary.tokenizer, tokenizer_file: None, tokenizer_config, weights })
+}

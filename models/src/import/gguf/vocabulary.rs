@@ -1,0 +1,118 @@
+//! The vocabulary of a GGUF file. In: values. Out: a tokenizer.json, stop tokens, the texts of bos and eos.
+//! Invariant: a tokenizer whose way to split text is not known here is refused by name.
+
+use super::super::byte_level::{self, Splits};
+use super::super::sentencepiece::{self, Kind, Piece};
+use super::super::Foreign;
+use super::values::Values;
+use crate::error::Result;
+
+/// What a file says of its tokens.
+#[derive(Default)]
+pub(super) struct Vocabulary {
+    pub tokenizer: Option<String>,
+    pub stop_tokens: Vec<u32>,
+    pub bos_text: Option<String>,
+    pub eos_text: Option<String>,
+}
+
+/// Control tokens that end a turn or a text.
+const ENDS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
+
+/// Reads it; a file without tokens is a model without a tokenizer.
+pub(super) fn read(source: &Foreign, values: &Values) -> Result<Vocabulary> {
+    let Some(tokens) = values.texts("tokenizer.ggml.tokens")? else { return Ok(Vocabulary::default()) };
+    let kinds = kinds(source, values, tokens.len())?;
+    let id = |name: &str| -> Result<Option<u32>> {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let found = values.u32(&key)?;
+        match found.filter(|&id| id as usize >= tokens.len()) {
+            None => Ok(found),
+            Some(id) => Err(source.wrong(&key, format!("an id below {}", tokens.len()), id)),
+        }
+    };
+    let mut stop_tokens = Vec::new();
+    for name in ["eos", "eot", "eom"] {
+        stop_tokens.extend(id(name)?);
+    }
+    let ends = |(_, (token, kind)): &(u32, (&&str, &Kind))| **kind == Kind::Control && ENDS.contains(token);
+    stop_tokens.extend((0u32..).zip(tokens.iter().zip(&kinds)).filter(ends).map(|(id, _)| id));
+    let model = values.text("tokenizer.ggml.model")?.unwrap_or("none");
+    let bos = id("bos")?;
+    let json = match model {
+        "llama" => {
+            let pieces = pieces(source, values, tokens, &kinds)?;
+            let before = values.flag("tokenizer.ggml.add_bos_token", true)?;
+            let prefix = values.flag("tokenizer.ggml.add_space_prefix", true)?;
+            sentencepiece::Vocabulary { pieces, bos: bos.filter(|_| before), prefix }.tokenizer_json()
+        }
+        "gpt2" => byte_level(source, values, tokens, (&kinds, bos))?.tokenizer_json(),
+        other => return Err(source.unsupported(format!("tokenizer.ggml.model {other:?}"), "llama, gpt2")),
+    };
+    let text = |id: Option<u32>| id.map(|id| tokens[id as usize].to_string());
+    Ok(Vocabulary {
+        tokenizer: Some(json.to_string()),
+        stop_tokens,
+        bos_text: text(bos),
+        eos_text: text(id("eos")?),
+    })
+}
+
+/// What each token is for; without a list all are normal.
+fn kinds(source: &Foreign, values: &Values, count: usize) -> Result<Vec<Kind>> {
+    let key = "tokenizer.ggml.token_type";
+    let Some(numbers) = values.integers(key)? else { return Ok(vec![Kind::Normal; count]) };
+    if numbers.len() != count {
+        return Err(source.wrong(key, format!("{count} entries, one per token"), numbers.len()));
+    }
+    let kind = |&n: &i128| match n {
+        1 => Ok(Kind::Normal),
+        2 => Ok(Kind::Unknown),
+        3 => Ok(Kind::Control),
+        4 => Ok(Kind::User),
+        5 => Ok(Kind::Unused),
+        6 => Ok(Kind::Byte),
+        _ => Err(source.wrong(key, "1 to 6", n)),
+    };
+    numbers.iter().map(kind).collect()
+}
+
+fn pieces(source: &Foreign, values: &Values, tokens: &[&str], kinds: &[Kind]) -> Result<Vec<Piece>> {
+    let key = "tokenizer.ggml.scores";
+    let scores = values.floats(key)?.ok_or_else(|| values.missing(key, "a score for each token"))?;
+    if scores.len() != tokens.len() {
+        return Err(source.wrong(key, format!("{} entries, one per token", tokens.len()), scores.len()));
+    }
+    let piece = |((text, kind), score): ((&&str, &Kind), &f64)| Piece {
+        text: text.to_string(),
+        score: *score as f32,
+        kind: *kind,
+    };
+    Ok(tokens.iter().zip(kinds).zip(scores).map(piece).collect())
+}
+
+fn byte_level(
+    source: &Foreign,
+    values: &Values,
+    tokens: &[&str],
+    (kinds, bos): (&[Kind], Option<u32>),
+) -> Result<byte_level::Vocabulary> {
+    let splits = match values.text("tokenizer.ggml.pre")?.unwrap_or("none") {
+        "qwen2" | "deepseek-r1-qwen" => Splits::Qwen2,
+        "llama-bpe" | "llama3" | "llama-v3" => Splits::Llama3,
+        other => {
+            let supported = "qwen2, deepseek-r1-qwen, llama-bpe, llama3, llama-v3";
+            return Err(source.unsupported(format!("tokenizer.ggml.pre {other:?}"), supported));
+        }
+    };
+    let before = values.flag("tokenizer.ggml.add_bos_token", splits == Splits::Llama3)?;
+    let key = "tokenizer.ggml.merges";
+    let merges = values.texts(key)?.ok_or_else(|| values.missing(key, "a list of pairs"))?;
+    let pair = |merge: &&str| {
+        let pair = merge.split_once(' ').map(|(l, r)| (l.to_string(), r.to_string()));
+        pair.ok_or_else(|| source.wrong(key, "two pieces with a space between", format!("{merge:?}")))
+    };
+    let merges = merges.iter().map(pair).collect::<Result<Vec<_>>>()?;
+    let tokens = tokens.iter().zip(kinds).map(|(text, kind)| (text.to_string(), *kind)).collect();
+    Ok(byte_level::Vocabulary { tokens, merges, splits, bos: bos.filter(|_| before) })
+}

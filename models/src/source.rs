@@ -1,0 +1,29 @@
+//! Whatever a command names: a model.bin, or something to export. In: a path. Out: it, opened.
+//!
+//! Invariant: what a path is, is known by its contents; a model.bin is never exported again.
+
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::files;
+use crate::import::{self, Hints};
+use crate::model_file::ModelFile;
+
+/// A model, opened.
+pub enum Source {
+    /// A model.bin, ready to be compiled.
+    ModelFile(Box<ModelFile>),
+    /// A folder, or a file of another format, for [`export`](crate::export()).
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl Source {
+    /// Opens a path; `hints` say what some old files do not.
+    pub fn open(path: &Path, hints: Hints) -> Result<Source> {
+        if path.is_file() && import::format_name(&files::map(path)?).is_none() {
+            return ModelFile::open(path).map(|file| Source::ModelFile(Box::new(file)));
+        }
+        Checkpoint::open_with(path, hints).map(|checkpoint| Source::Checkpoint(Box::new(checkpoint)))
+    }
+}
