@@ -228,6 +228,7 @@ fn op(name: &str, operands: &str) -> Parsed<Op> {
         "dequant" => Op::Dequant,
         "concat_rows" => Op::ConcatRows,
         "scale_cols" => Op::ScaleCols,
+        "diagonal" => Op::Diagonal,
         "embed" => Op::Embed,
         "rms_norm" => Op::RmsNorm(eps()?),
         "linear" => Op::Linear,
@@ -244,6 +245,9 @@ fn op(name: &str, operands: &str) -> Parsed<Op> {
         "mul" => Op::Mul,
         "add" => Op::Add,
         "lm_head" => Op::LmHead,
+        "select_adapter" => {
+            Op::SelectAdapter { rank: field(operands, "rank")?, adapters: field(operands, "adapters")? }
+        }
         "normalize" => Op::Normalize(eps()?),
         "slice" => Op::Slice { start: field(operands, "start")?, len: field(operands, "len")? },
         "swiglu" => Op::Swiglu,

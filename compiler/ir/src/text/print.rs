@@ -65,6 +65,7 @@ fn write_node(f: &mut Formatter<'_>, id: NodeId, node: &Node) -> fmt::Result {
         | Op::HeadNormRope(eps)
         | Op::PrepareQkv(eps) => write!(f, " eps={eps}")?,
         Op::Slice { start, len } => write!(f, " start={start} len={len}")?,
+        Op::SelectAdapter { rank, adapters } => write!(f, " rank={rank} adapters={adapters}")?,
         _ => {}
     }
     for a in &node.args {
