@@ -90,7 +90,9 @@ impl Attributes {
             (Op::HeadNormRope(_), Attributes::Epsilon(e)) => Op::HeadNormRope(e),
             (Op::PrepareQkv(_), Attributes::Epsilon(e)) => Op::PrepareQkv(e),
             (Op::Slice { .. }, Attributes::Numbers(start, len)) => Op::Slice { start, len },
-            (Op::SelectAdapter { .. }, Attributes::Numbers(rank, adapters)) => Op::SelectAdapter { rank, adapters },
+            (Op::SelectAdapter { .. }, Attributes::Numbers(rank, adapters)) => {
+                Op::SelectAdapter { rank, adapters }
+            }
             (op, Attributes::None) if Attributes::of(op) == Attributes::None => op,
             _ => return None,
         })

@@ -20,7 +20,15 @@ const JOINABLE: &[Condition] = &[
 macro_rules! adapted {
     ($w:literal, $b:literal, $a:literal, $l:literal) => {
         concat!(
-            "(add (linear ?x ", $w, " ", $b, ") (linear (select-adapter ?rank ?n (linear ?x ", $a, " absent)) ", $l, " absent))"
+            "(add (linear ?x ",
+            $w,
+            " ",
+            $b,
+            ") (linear (select-adapter ?rank ?n (linear ?x ",
+            $a,
+            " absent)) ",
+            $l,
+            " absent))"
         )
     };
 }

@@ -78,7 +78,8 @@ pub struct Rule {
 
 /// Every rule, by stage and name.
 pub fn rules() -> Vec<Rule> {
-    let topics = [adapters::RULES, weights::RULES, attention::RULES, mlp::RULES, norm::RULES, residual::RULES];
+    let topics =
+        [adapters::RULES, weights::RULES, attention::RULES, mlp::RULES, norm::RULES, residual::RULES];
     let mut all: Vec<Rule> = topics.concat();
     all.sort_by_key(|rule| (rule.stage, rule.name));
     all

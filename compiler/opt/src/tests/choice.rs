@@ -68,7 +68,8 @@ fn shared_parts_are_counted_once() {
 fn adapters_are_joined_as_what_they_adapt() {
     for family in [qwen3(I8), qwen2(DType::Bf16)] {
         let source = model(&Family { adapters: Some((4, 2)), ..family });
-        let out = optimise(&source, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
+        let out =
+            optimise(&source, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
         assert_eq!(out.report.sections[0].chosen.launches, 6 + 4 * 3 + 1, "{}", *out.graph);
     }
 }
