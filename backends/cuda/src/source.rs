@@ -60,6 +60,7 @@ fn library(linears: &[Linear]) -> Vec<&'static str> {
     parts.extend([
         include_str!("../device/cache.cuh"),
         include_str!("../device/qkv.cuh"),
+        include_str!("../device/adapters.cuh"),
         include_str!("../device/attention.cuh"),
         include_str!("../device/pick.cuh"),
         include_str!("../device/persistent.cuh"),
