@@ -42,7 +42,11 @@ fn each_adapter_is_what_the_interpreter_says() {
             assert_same(&format!("{dtype} {adapter}: at once"), &found, &whole);
             let mut persistent = stepper(&device, adapter, 1, 3);
             persistent.persistent = Some(3);
-            assert_same(&format!("{dtype} {adapter}: persistent"), &found, &fed(persistent, &tokens, &[1; TOKENS]));
+            assert_same(
+                &format!("{dtype} {adapter}: persistent"),
+                &found,
+                &fed(persistent, &tokens, &[1; TOKENS]),
+            );
         }
     }
 }

@@ -30,6 +30,7 @@ pub struct Session {
     capacity: usize,
     limit: usize,
     most: usize,
+    adapter: u32,
     tokens: Vec<u32>,
 }
 
@@ -42,7 +43,20 @@ impl Session {
         let capacity = engine.sizes().capacity(limit);
         let kv = engine.cache(kv_type, capacity)?;
         let layout = Layout::new(engine.sizes(), kv_type, capacity);
-        Ok(Session { kv, kv_type, layout, capacity, limit, most, tokens: Vec::new() })
+        Ok(Session { kv, kv_type, layout, capacity, limit, most, adapter: 0, tokens: Vec::new() })
+    }
+
+    /// From now on with this adapter, counted from 1; 0: none. What was fed with another one is forgotten.
+    pub fn adapt(&mut self, adapter: u32) {
+        if self.adapter != adapter {
+            self.truncate(0);
+        }
+        self.adapter = adapter;
+    }
+
+    /// The adapter, counted from 1; 0: none.
+    pub fn adapter(&self) -> u32 {
+        self.adapter
     }
 
     /// The tokens fed so far.
@@ -122,7 +136,7 @@ impl Session {
         Ok(copy)
     }
 
-    /// Becomes the first `len` tokens of `other` (all of them if it has fewer), which must be of the same model,
+    /// Becomes the first `len` tokens of `other` (all of them if it has fewer) with its adapter, which must be of the same model,
     /// cache type and length: they need not be fed.
     pub fn begin_as(&mut self, other: &Session, len: usize) -> Result<()> {
         if self.layout != other.layout || self.limit != other.limit {
@@ -132,6 +146,7 @@ impl Session {
         let len = len.min(other.tokens.len());
         // Until the copy is done nothing of it counts.
         self.tokens.clear();
+        self.adapter = other.adapter;
         self.kv.copy(&other.kv, self.layout.pieces(len))?;
         self.tokens.extend_from_slice(&other.tokens[..len]);
         Ok(())

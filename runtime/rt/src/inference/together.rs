@@ -112,12 +112,14 @@ impl Cut {
 
     fn take(&mut self, index: usize, from: usize, count: usize, part: &mut Part) {
         let (position, kv) = part.session.next();
+        let adapter = part.session.adapter();
         for (i, &token) in part.tokens[from..from + count].iter().enumerate() {
             if part.wanted.includes(from + i, part.tokens.len()) {
                 self.outputs.push(self.rows.len() as u32);
                 self.origins.push((index, from + i));
             }
-            self.rows.push(Row { token: token as i32, position: (position + i) as u32, kv });
+            let position = (position + i) as u32;
+            self.rows.push(Row { token: token as i32, position, kv, adapter, reserved: 0 });
         }
         self.fed.push((index, from, from + count));
     }
