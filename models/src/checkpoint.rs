@@ -27,6 +27,7 @@ pub struct Checkpoint {
     config_text: String,
     config: Config,
     side_files: SideFiles,
+    origin: Option<String>,
     weights: Weights,
     /// Name and text of every text file read, for the source hashes.
     texts: Vec<(&'static str, String)>,
@@ -40,6 +41,8 @@ pub(crate) struct Texts {
     pub tokenizer_config: Option<String>,
     pub chat_template: Option<String>,
     pub generation: Option<String>,
+    /// What only an old format says.
+    pub origin: Option<String>,
 }
 
 /// The length of the q_norm that is stored, where config.json has no head_dim and hidden / heads is
@@ -74,6 +77,7 @@ impl Checkpoint {
             tokenizer_config: files::text_or_none(&dir.join("tokenizer_config.json"))?,
             chat_template: files::text_or_none(&dir.join("chat_template.jinja"))?,
             generation: files::text_or_none(&dir.join("generation_config.json"))?,
+            origin: None,
         };
         // The config first: its refusal says more than the absence of weights.
         let place = dir.display().to_string();
@@ -106,6 +110,7 @@ impl Checkpoint {
             tokenizer_config: text(include_str!("../sample/tokenizer_config.json")),
             chat_template: None,
             generation: text(include_str!("../sample/generation_config.json")),
+            origin: None,
         };
         let weights = Bytes::Static(include_bytes!("../sample/model.safetensors"));
         let place = "sample".to_string();
@@ -146,8 +151,9 @@ impl Checkpoint {
                 generation: texts.generation,
             },
         )?;
+        let (config_text, origin) = (texts.config, texts.origin);
         let checkpoint =
-            Checkpoint { place, config_text: texts.config, config, side_files, weights, texts: sources };
+            Checkpoint { place, config_text, config, side_files, origin, weights, texts: sources };
         let wanted = |name: &str, _: &TensorSpec| checkpoint.quantised(name);
         match tensor_check::problems(&checkpoint, &checkpoint.config, &wanted).into_iter().next() {
             Some(problem) => Err(problem),
@@ -193,6 +199,11 @@ impl Checkpoint {
     /// Token ids that end generation: of config and generation config, ascending.
     pub fn stop_tokens(&self) -> Vec<u32> {
         self.side_files.stop_tokens.clone()
+    }
+
+    /// What only the old format said that it was read from.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// What a person should know before relying on this checkpoint.

@@ -266,6 +266,14 @@ pub enum Error {
         /// Its size in bytes.
         found: u64,
     },
+    /// A file whose weights no model.bin holds as they are.
+    #[error("{file}: {note}, and migrate rounds nothing; use qwenc export")]
+    WouldRound {
+        /// The file.
+        file: String,
+        /// What would be rounded, to what.
+        note: String,
+    },
     /// A file that is something else.
     #[error("{}: expected a model.bin (first bytes 4E 45 57 51), found {found}; {hint}", path.display())]
     NotModelFile {

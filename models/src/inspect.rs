@@ -272,6 +272,7 @@ impl Inspection {
             key::BOS_TOKEN,
             key::EOS_TOKEN,
             key::TOKENIZER,
+            key::ORIGIN,
         ];
         let sorted: BTreeMap<_, _> = metadata.iter().collect();
         for (key, text) in sorted {

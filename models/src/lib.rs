@@ -32,6 +32,7 @@ mod model_file;
 mod own_types;
 mod payload_layout;
 mod quant;
+mod temporary;
 mod weight_types;
 
 // Files of other programs.
@@ -39,6 +40,11 @@ mod import;
 mod packing;
 mod source;
 mod weights;
+
+// Back to a file of another program.
+mod migrate;
+mod old_template;
+mod origin;
 
 // What all have: safetensors, tensors by name.
 mod named_tensors;
@@ -54,12 +60,14 @@ mod error;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::Error;
-pub use export::{export, temporary_path, ExportReport, Progress};
+pub use export::{export, ExportReport, Progress};
 pub use family::Family;
 pub use import::Hints;
 pub use inspect::{HeaderField, Inspection, MetadataEntry};
+pub use migrate::{migrate, to_ajc1, MigrateReport};
 pub use model_file::ModelFile;
 pub use quant::{Quant, MAX_GROUP};
 pub use source::Source;
+pub use temporary::temporary_path;
 pub use tensor_stats::TensorSummary;
 pub use weight_types::WeightTypes;

@@ -36,6 +36,7 @@ pub struct ModelFile {
     side_files: SideFiles,
     sources: Option<String>,
     exporter: Option<String>,
+    origin: Option<String>,
 }
 
 impl ModelFile {
@@ -65,6 +66,7 @@ impl ModelFile {
             side_files: parts.side_files,
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
+            origin: metadata.remove(key::ORIGIN),
         };
         match tensor_check::problems(&file, &file.config, &file.types.wanted()).into_iter().next() {
             Some(problem) => Err(problem),
@@ -130,6 +132,11 @@ impl ModelFile {
     /// Program and version that wrote the file, if stated.
     pub fn exporter(&self) -> Option<&str> {
         self.exporter.as_deref()
+    }
+
+    /// What only the old format said that it was made from.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// The graph: matrices of the file's types, norms and biases f32.

@@ -40,6 +40,8 @@ pub(crate) mod key {
     pub const SOURCES: &str = "sources";
     /// Program and version.
     pub const EXPORTER: &str = "exporter";
+    /// What only the old format says that the file was made from ([`Origin`](crate::origin::Origin)).
+    pub const ORIGIN: &str = "origin";
     /// The types of matrices, the header's weight type and group size among them, where the hash covers
     /// them.
     pub const WEIGHTS: &str = "weights";
@@ -149,6 +151,7 @@ fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<Stri
     add(key::CHAT_TEMPLATE, checkpoint.chat_template().map(str::to_string));
     add(key::BOS_TOKEN, checkpoint.bos_token().map(str::to_string));
     add(key::EOS_TOKEN, checkpoint.eos_token().map(str::to_string));
+    add(key::ORIGIN, checkpoint.origin().map(str::to_string));
     add(key::TOKENIZER, checkpoint.tokenizer_json().map(str::to_string));
     Value::Object(map)
 }

@@ -30,6 +30,8 @@ pub enum Command {
     Export(Export),
     /// Show what a model.bin or checkpoint holds, and what is missing or odd
     Inspect(Inspect),
+    /// Turn a file of an older program into a model.bin, or back, without rounding anything
+    Migrate(Migrate),
     /// Compile a model to a native executable
     Compile(Compile),
 }
@@ -46,9 +48,21 @@ pub struct Weights {
     /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
     #[arg(long)]
     pub quant_embeddings: bool,
+}
+
+/// What is known of the model.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Stated {
     /// What an old file does not say: tokenizer=FILE, head_dim=N, group_size=N, tied=true, body=260
     #[arg(long, value_name = "KEY=VALUE")]
     pub state: Vec<String>,
+}
+
+impl Stated {
+    /// What was stated of the file.
+    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
+        Hints::of_words(self.state.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,11 +78,6 @@ pub enum QuantName {
 }
 
 impl Weights {
-    /// What was stated of the file.
-    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
-        Hints::of_words(self.state.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
-    }
-
     /// The chosen type, if one was.
     pub fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
         let misuse = |what: &str| Err(crate::Misuse(what.to_string()));
@@ -101,6 +110,30 @@ pub struct Export {
     pub output: PathBuf,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub stated: Stated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// What `compile` reads
+    ModelBin,
+    /// Qwen3 in int8, with a .tokenizer and templates beside it
+    Ajc1,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Migrate {
+    /// A file of an older program; with --to ajc1 a model.bin too
+    pub model: PathBuf,
+    /// What to turn it into
+    #[arg(long, value_enum, default_value = "model-bin")]
+    pub to: Format,
+    /// The file to write [default: model.bin; none with --to ajc1]
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub stated: Stated,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -237,4 +270,6 @@ pub struct Compile {
     pub explain: bool,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub stated: Stated,
 }

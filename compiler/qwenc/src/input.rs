@@ -6,7 +6,9 @@
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
-use qwenc_models::{export, temporary_path, Checkpoint, Hints, ModelFile, Quant, Source};
+use qwenc_models::{
+    export, temporary_path, Checkpoint, ExportReport, Hints, ModelFile, Progress, Quant, Source,
+};
 
 use crate::Misuse;
 use crate::{interrupt, progress, say};
@@ -24,7 +26,7 @@ pub fn checkpoint(path: &Path, hints: Hints) -> Result<Checkpoint> {
 }
 
 /// People who know tools that download models type a model's name here.
-fn expect_something(path: &Path) -> Result<()> {
+pub fn expect_something(path: &Path) -> Result<()> {
     if !path.try_exists().unwrap_or(true) {
         let what =
             "a model.bin, the folder of a Hugging Face checkpoint (qwenc downloads nothing), a GGUF file, or `sample`";
@@ -59,10 +61,21 @@ pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) ->
 }
 
 /// Exports with a progress bar, printing warnings.
-pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<qwenc_models::ExportReport> {
+pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<ExportReport> {
+    shown(to, &mut |progress| export(checkpoint, to, quant, progress))
+}
+
+/// The same without rounding anything.
+pub fn migrate(checkpoint: &Checkpoint, to: &Path) -> Result<ExportReport> {
+    shown(to, &mut |progress| qwenc_models::migrate(checkpoint, to, progress))
+}
+
+type Work<'a> = &'a mut dyn FnMut(Progress) -> Result<ExportReport, qwenc_models::Error>;
+
+fn shown(to: &Path, work: Work) -> Result<ExportReport> {
     interrupt::removes(temporary_path(to));
     let bar = progress::bytes("exporting", 0);
-    let report = export(checkpoint, to, quant, &mut |done, total| {
+    let report = work(&mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -72,7 +85,7 @@ pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result
     Ok(report)
 }
 
-fn warn(warnings: &[String]) {
+pub fn warn(warnings: &[String]) {
     for warning in warnings {
         say(&format!("warning: {warning}"));
     }
