@@ -273,6 +273,7 @@ impl Inspection {
             key::EOS_TOKEN,
             key::TOKENIZER,
             key::ORIGIN,
+            key::ADAPTERS,
         ];
         let sorted: BTreeMap<_, _> = metadata.iter().collect();
         for (key, text) in sorted {

@@ -9,6 +9,7 @@ mod config;
 mod family;
 mod json_fields;
 mod rope;
+mod rope_override;
 
 // The model written down as a graph, and the tensors that it reads.
 mod decoder;
@@ -35,6 +36,9 @@ mod quant;
 mod temporary;
 mod weight_types;
 
+// What is added to a checkpoint's weights.
+mod adapter;
+
 // Files of other programs.
 mod import;
 mod packing;
@@ -57,6 +61,7 @@ mod tensor_stats;
 
 mod error;
 
+pub use adapter::{AdapterSource, MergeReport};
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::Error;
@@ -67,6 +72,7 @@ pub use inspect::{HeaderField, Inspection, MetadataEntry};
 pub use migrate::{migrate, to_ajc1, MigrateReport};
 pub use model_file::ModelFile;
 pub use quant::{Quant, MAX_GROUP};
+pub use rope_override::RopeChoice;
 pub use source::Source;
 pub use temporary::temporary_path;
 pub use tensor_stats::TensorSummary;

@@ -20,6 +20,7 @@ use crate::header::{hex, Header, HEADER_BYTES};
 use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
+use crate::rope_override::RopeChoice;
 use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check;
 use crate::weight_types::WeightTypes;
@@ -72,6 +73,14 @@ impl ModelFile {
             Some(problem) => Err(problem),
             None => Ok(file),
         }
+    }
+
+    /// With another RoPE scaling and longest context than config.json's.
+    pub fn with_rope(mut self, choice: &RopeChoice) -> Result<ModelFile> {
+        let (config, notes) = choice.apply(&self.place, &self.config)?;
+        self.config = config;
+        self.side_files.warnings.extend(notes);
+        Ok(self)
     }
 
     /// config.json.

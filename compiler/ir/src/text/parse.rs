@@ -142,6 +142,7 @@ fn rope(s: &str) -> Parsed<Rope> {
     let scaling = match s.split(' ').nth(1) {
         None => Scaling::None,
         Some("linear") => Scaling::Linear { factor: field(s, "factor")? },
+        Some("ntk") => Scaling::Ntk { factor: field(s, "factor")? },
         Some("yarn") => Scaling::Yarn {
             factor: field(s, "factor")?,
             original_context: field(s, "original_context")?,
