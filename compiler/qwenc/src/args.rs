@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use qwenc_models::{Hints, Quant};
+use qwenc_models::{AdapterSource, Hints, Quant, RopeChoice};
 use qwenc_plan::Activations;
 
 /// Compiles a language model to one native executable that loads its weights and talks.
@@ -48,6 +48,34 @@ pub struct Weights {
     /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
     #[arg(long)]
     pub quant_embeddings: bool,
+}
+
+/// What is changed of the model before it is stored or compiled.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Changes {
+    /// Merge a LoRA adapter, a folder of PEFT's, times a scale; may be given several times
+    #[arg(long, value_name = "FOLDER[:SCALE]")]
+    pub lora: Vec<String>,
+    /// Scale RoPE in another way than config.json says: none, linear:FACTOR, dynamic:FACTOR, ntk:FACTOR,
+    /// yarn:FACTOR[:ORIGINAL_CONTEXT] or llama3:FACTOR[:ORIGINAL_CONTEXT]
+    #[arg(long, value_name = "RULE")]
+    pub rope_scaling: Option<String>,
+    /// Longest context of the model in tokens, instead of config.json's
+    #[arg(long, value_name = "N")]
+    pub context: Option<u32>,
+}
+
+impl Changes {
+    /// The adapters.
+    pub fn adapters(&self) -> Vec<AdapterSource> {
+        self.lora.iter().map(|word| AdapterSource::of_word(word)).collect()
+    }
+
+    /// RoPE scaling and context.
+    pub fn rope(&self) -> Result<RopeChoice, crate::Misuse> {
+        RopeChoice::of_words(self.rope_scaling.as_deref(), self.context)
+            .map_err(|e| crate::Misuse(e.to_string()))
+    }
 }
 
 /// What is known of the model.
@@ -110,6 +138,8 @@ pub struct Export {
     pub output: PathBuf,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub changes: Changes,
     #[command(flatten)]
     pub stated: Stated,
 }
@@ -270,6 +300,8 @@ pub struct Compile {
     pub explain: bool,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub changes: Changes,
     #[command(flatten)]
     pub stated: Stated,
 }

@@ -10,6 +10,7 @@ use qwenc_models::{
     export, temporary_path, Checkpoint, ExportReport, Hints, ModelFile, Progress, Quant, Source,
 };
 
+use crate::args::Changes;
 use crate::Misuse;
 use crate::{interrupt, progress, say};
 
@@ -36,7 +37,13 @@ pub fn expect_something(path: &Path) -> Result<()> {
 }
 
 /// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
-pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) -> Result<ModelFile> {
+pub fn model(
+    path: &Path,
+    (quant, changes): (Option<Quant>, &Changes),
+    hints: Hints,
+    scratch: &Path,
+) -> Result<ModelFile> {
+    let rope = changes.rope()?;
     let checkpoint = match path == Path::new(SAMPLE) {
         true => Checkpoint::sample(),
         false => {
@@ -48,16 +55,35 @@ pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) ->
                         format!("--quant: {} is exported already; give a checkpoint folder", path.display());
                     return Err(Misuse(what).into());
                 }
+                Source::ModelFile(_) if !changes.lora.is_empty() => {
+                    let what =
+                        format!("--lora: {} is exported already; give a checkpoint folder", path.display());
+                    return Err(Misuse(what).into());
+                }
                 Source::ModelFile(file) => {
+                    let file = if rope.is_empty() { *file } else { file.with_rope(&rope)? };
                     warn(file.warnings());
-                    return Ok(*file);
+                    return Ok(file);
                 }
             }
         }
     };
+    let checkpoint = changed(checkpoint, changes)?;
     let file = scratch.join("model.bin");
     write(&checkpoint, &file, quant)?;
     ModelFile::open(&file).context("reading back the exported model")
+}
+
+/// With RoPE and adapters as chosen; says what was merged.
+pub fn changed(mut checkpoint: Checkpoint, changes: &Changes) -> Result<Checkpoint> {
+    let rope = changes.rope()?;
+    for adapter in changes.adapters() {
+        say(&checkpoint.merge(&adapter)?.to_string());
+    }
+    if rope.is_empty() {
+        return Ok(checkpoint);
+    }
+    Ok(checkpoint.with_rope(&rope)?)
 }
 
 /// Exports with a progress bar, printing warnings.

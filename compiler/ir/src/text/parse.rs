@@ -156,7 +156,7 @@ fn rope(s: &str) -> Parsed<Rope> {
             high: field(s, "high")?,
             original_context: field(s, "original_context")?,
         },
-        Some(other) => return Err(format!("expected linear, yarn or llama3, found {other:?}")),
+        Some(other) => return Err(format!("expected linear, ntk, yarn or llama3, found {other:?}")),
     };
     Ok(Rope { theta: field(s, "theta")?, scaling })
 }
