@@ -17,6 +17,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod metadata;
+mod migrate;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 mod output;
@@ -49,6 +50,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Export(a) => export::run(a),
         Command::Inspect(a) => inspect::run(a),
+        Command::Migrate(a) => migrate::run(a),
         Command::Compile(a) => compile::run(a),
     }
 }

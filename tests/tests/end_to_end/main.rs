@@ -5,6 +5,7 @@
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+mod adapted;
 mod alone;
 mod beyond_4_gib;
 mod cpus;

@@ -6,6 +6,8 @@
 
 mod attention;
 mod eval;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use crate::graph::{Graph, Section, SectionKind};

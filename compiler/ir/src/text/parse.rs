@@ -142,6 +142,7 @@ fn rope(s: &str) -> Parsed<Rope> {
     let scaling = match s.split(' ').nth(1) {
         None => Scaling::None,
         Some("linear") => Scaling::Linear { factor: field(s, "factor")? },
+        Some("ntk") => Scaling::Ntk { factor: field(s, "factor")? },
         Some("yarn") => Scaling::Yarn {
             factor: field(s, "factor")?,
             original_context: field(s, "original_context")?,
@@ -155,7 +156,7 @@ fn rope(s: &str) -> Parsed<Rope> {
             high: field(s, "high")?,
             original_context: field(s, "original_context")?,
         },
-        Some(other) => return Err(format!("expected linear, yarn or llama3, found {other:?}")),
+        Some(other) => return Err(format!("expected linear, ntk, yarn or llama3, found {other:?}")),
     };
     Ok(Rope { theta: field(s, "theta")?, scaling })
 }

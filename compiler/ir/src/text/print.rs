@@ -84,6 +84,7 @@ impl Display for Rope {
         match self.scaling {
             Scaling::None => Ok(()),
             Scaling::Linear { factor } => write!(f, " linear factor={factor}"),
+            Scaling::Ntk { factor } => write!(f, " ntk factor={factor}"),
             Scaling::Yarn { factor, original_context, beta_fast, beta_slow, attention_factor } => {
                 write!(f, " yarn factor={factor} original_context={original_context}")?;
                 write!(f, " beta_fast={beta_fast} beta_slow={beta_slow} attention_factor={attention_factor}")
