@@ -5,7 +5,6 @@
 //! model.bin: what one learns to answer, the other should too.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
 
 use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
@@ -22,7 +21,7 @@ use crate::rope_override::RopeChoice;
 use crate::shards::{self, Shards};
 use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check;
-use crate::tensor_order::tensors_in_order;
+use crate::tensor_order::matrix_shapes;
 use crate::tensor_spec::TensorSpec;
 use crate::weights::{Place, Stored, Weights, PLAIN};
 
@@ -181,9 +180,7 @@ impl Checkpoint {
         if self.adapters.iter().any(same) {
             return Err(Error::SameAdapter { folder: source.folder.clone() });
         }
-        let matrices = tensors_in_order(&self.config).into_iter().filter(|(_, spec)| spec.is_matrix());
-        let shapes: HashMap<String, [usize; 2]> =
-            matrices.map(|(name, spec)| (name, [spec.shape[0] as usize, spec.shape[1] as usize])).collect();
+        let shapes = matrix_shapes(&self.config);
         let adapter = Adapter::open(source, &|name| shapes.get(name).copied())?;
         let report = adapter.report();
         self.adapters.push(adapter);
@@ -266,7 +263,7 @@ impl Checkpoint {
     /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
     /// declared f32 and widened exactly when read.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(&self.config, &|spec| self.common_type(spec))
+        decoder::graph(&self.config, None, &|spec| self.common_type(spec))
     }
 
     fn common_type(&self, spec: &TensorSpec) -> DType {

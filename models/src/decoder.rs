@@ -6,6 +6,7 @@
 
 use qwenc_ir::{DType, Graph, NodeId, Op, SectionKind, ShapeError};
 
+use crate::adapter::Beside;
 use crate::config::Config;
 use crate::error::Result;
 use crate::families::{llama, qwen2, qwen3};
@@ -60,9 +61,13 @@ pub(crate) fn tensors(config: &Config) -> Vec<TensorSpec> {
     table.into_iter().map(|(name, shape)| TensorSpec { name, shape }).collect()
 }
 
-/// The graph, with weights of the types that `dtype` says.
-pub(crate) fn graph(config: &Config, dtype: &dyn Fn(&TensorSpec) -> DType) -> Result<Graph> {
-    let mut b = GraphBuilder::new(config, &tensors(config), dtype);
+/// The graph, with weights of the types that `dtype` says and, where there are adapters, those beside them in f32.
+pub(crate) fn graph(
+    config: &Config,
+    adapters: Option<&Beside>,
+    dtype: &dyn Fn(&TensorSpec) -> DType,
+) -> Result<Graph> {
+    let mut b = GraphBuilder::new(config, &tensors(config), dtype, adapters);
     b.prologue()?;
     block(&mut b, config)?;
     b.head(config)?;

@@ -324,6 +324,16 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// Names of adapters that are kept beside the weights.
+    #[error("adapter {name:?}: expected at most {most} adapters, each with a name of its own, found {count}; change the names")]
+    AdapterNames {
+        /// One that is empty or there already, or any where there are too many.
+        name: String,
+        /// Adapters given.
+        count: usize,
+        /// Adapters that there may be.
+        most: usize,
+    },
     /// The metadata is larger than a safetensors header may be.
     #[error("{}: safetensors header: expected at most {limit} bytes, found {found}; use a smaller tokenizer.json", path.display())]
     HeaderTooLarge {

@@ -6,6 +6,7 @@
 
 use qwenc_ir::{DType, Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
 
+use crate::adapter::Beside;
 use crate::config::Config;
 use crate::error::Result;
 use crate::tensor_spec::TensorSpec;
@@ -13,24 +14,29 @@ use crate::tensor_spec::TensorSpec;
 type Node = std::result::Result<NodeId, ShapeError>;
 
 /// A graph under construction, and the section that nodes go to.
-pub(crate) struct GraphBuilder {
+pub(crate) struct GraphBuilder<'a> {
     pub graph: Graph,
     section: SectionKind,
+    adapters: Option<&'a Beside>,
 }
 
-impl GraphBuilder {
-    /// A graph without nodes whose weight table is `tensors`, in that order.
+impl<'a> GraphBuilder<'a> {
+    /// A graph without nodes whose weight table is `tensors`, in that order, then what of adapters is beside them.
     pub fn new(
         config: &Config,
         tensors: &[TensorSpec],
         dtype: &dyn Fn(&TensorSpec) -> DType,
-    ) -> GraphBuilder {
+        adapters: Option<&'a Beside>,
+    ) -> GraphBuilder<'a> {
         let mut graph = Graph::new(&config.model_type, config.dims, config.rope);
         graph.windows = config.windows.clone();
         for spec in tensors {
             graph.declare(spec.name, dtype(spec), &spec.shape);
         }
-        GraphBuilder { graph, section: SectionKind::Prologue }
+        for spec in adapters.map(|a| a.tensors(tensors)).unwrap_or_default() {
+            graph.declare(spec.name, DType::F32, &spec.shape);
+        }
+        GraphBuilder { graph, section: SectionKind::Prologue, adapters }
     }
 
     pub fn enter(&mut self, section: SectionKind) {
@@ -79,13 +85,23 @@ impl GraphBuilder {
         self.named(label, Op::HeadNorm(eps), &[x, g])
     }
 
+    /// With the difference that the token's adapter makes, if there are adapters of this matrix.
     pub fn linear(&mut self, label: &str, x: NodeId, w: &str, bias: Option<&str>) -> Node {
+        let kept = self.adapters.and_then(|a| Some((a.ranks(), a.of(w)?)));
         let w = self.matrix(w)?;
         let b = match bias {
             Some(name) => self.weight(name)?,
             None => self.push(Op::Absent, &[])?,
         };
-        self.named(label, Op::Linear, &[x, w, b])
+        let Some(((rank, adapters), [down, up])) = kept else {
+            return self.named(label, Op::Linear, &[x, w, b]);
+        };
+        let y = self.push(Op::Linear, &[x, w, b])?;
+        let (down, up, none) = (self.weight(down)?, self.weight(up)?, self.push(Op::Absent, &[])?);
+        let ranks = self.push(Op::Linear, &[x, down, none])?;
+        let ranks = self.push(Op::SelectAdapter { rank, adapters }, &[ranks])?;
+        let difference = self.push(Op::Linear, &[ranks, up, none])?;
+        self.named(label, Op::Add, &[y, difference])
     }
 
     /// Rotated q and k, and v, to the context `[T, H·h]`.

@@ -12,6 +12,7 @@ use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::adapter::{AdapterSource, Beside, MergeReport};
 use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ pub struct ModelFile {
     sources: Option<String>,
     exporter: Option<String>,
     origin: Option<String>,
+    adapters: Option<Beside>,
 }
 
 impl ModelFile {
@@ -68,6 +70,7 @@ impl ModelFile {
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
             origin: metadata.remove(key::ORIGIN),
+            adapters: None,
         };
         match tensor_check::problems(&file, &file.config, &file.types.wanted()).into_iter().next() {
             Some(problem) => Err(problem),
@@ -81,6 +84,22 @@ impl ModelFile {
         self.config = config;
         self.side_files.warnings.extend(notes);
         Ok(self)
+    }
+
+    /// With adapters, by name, to choose from while the model runs; says what each of them changes.
+    pub fn with_adapters(
+        mut self,
+        named: &[(String, AdapterSource)],
+    ) -> Result<(ModelFile, Vec<MergeReport>)> {
+        let adapters = Beside::open(&self.config, named)?;
+        let reports = adapters.reports();
+        self.adapters = (!named.is_empty()).then_some(adapters);
+        Ok((self, reports))
+    }
+
+    /// Names of the adapters to choose from, in the order of their numbers, which begin with 1.
+    pub fn adapters(&self) -> Vec<&str> {
+        self.adapters.as_ref().map(Beside::names).unwrap_or_default()
     }
 
     /// config.json.
@@ -148,9 +167,9 @@ impl ModelFile {
         self.origin.as_deref()
     }
 
-    /// The graph: matrices of the file's types, norms and biases f32.
+    /// The graph: matrices of the file's types, norms, biases and adapters f32.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(&self.config, &|spec| self.types.of_tensor(spec))
+        decoder::graph(&self.config, self.adapters.as_ref(), &|spec| self.types.of_tensor(spec))
     }
 }
 
@@ -237,6 +256,9 @@ impl Tensors for ModelFile {
 
 impl WeightSource for ModelFile {
     fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
-        named_tensors::tensor(self, decl, layer)
+        match self.adapters.as_ref().and_then(|adapters| adapters.tensor(decl, layer)) {
+            Some(tensor) => tensor,
+            None => named_tensors::tensor(self, decl, layer),
+        }
     }
 }

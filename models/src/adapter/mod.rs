@@ -1,4 +1,4 @@
-//! LoRA adapters, merged into a checkpoint's weights.
+//! LoRA adapters: merged into a checkpoint's weights, or kept beside them.
 //!
 //! In: PEFT folders (adapter_config.json, adapter_model.safetensors), each with a scale. Out: for every matrix the
 //! deltas that are added to its rows in f32. Invariant: every tensor of an adapter becomes part of exactly one delta
@@ -14,8 +14,10 @@ use crate::files::{self, Bytes};
 use crate::named_tensors::{decode, float};
 use crate::payload::{self, Entry};
 
+mod beside;
 mod settings;
 
+pub(crate) use beside::Beside;
 use settings::Settings;
 
 /// Matrices that an adapter may change.

@@ -38,6 +38,7 @@ fn alone(graph: &Graph, op: Op, args: &[&Value], past: usize) -> Value {
         precision: Precision::F64,
         inv_freq: &inv_freq,
         layer: 0,
+        adapter: None,
         tokens: &[],
         cached: &cached,
         past,
