@@ -102,6 +102,11 @@ impl ModelFile {
         self.adapters.as_ref().map(Beside::names).unwrap_or_default()
     }
 
+    /// Whether a weight of the graph is an adapter's.
+    pub fn is_of_adapter(decl: &WeightDecl) -> bool {
+        Beside::has(&decl.name)
+    }
+
     /// config.json.
     pub fn config(&self) -> &Config {
         &self.config

@@ -295,6 +295,9 @@ pub struct Compile {
     /// What to write
     #[arg(long, value_enum, default_value = "exe")]
     pub emit: Emit,
+    /// Keep a LoRA adapter beside the weights, to be chosen by NAME while the model runs; may be given several times
+    #[arg(long, value_name = "NAME=FOLDER[:SCALE]")]
+    pub lora_runtime: Vec<String>,
     /// Print which rewrites fired, the costs, the graph before and after, and how fast the plan should run
     #[arg(long)]
     pub explain: bool,
@@ -304,4 +307,17 @@ pub struct Compile {
     pub changes: Changes,
     #[command(flatten)]
     pub stated: Stated,
+}
+
+impl Compile {
+    /// Adapters to keep beside the weights, by name.
+    pub fn kept(&self) -> Result<Vec<(String, AdapterSource)>, crate::Misuse> {
+        let one = |word: &String| match word.split_once('=') {
+            Some((name, folder)) if !name.is_empty() => {
+                Ok((name.to_string(), AdapterSource::of_word(folder)))
+            }
+            _ => Err(crate::Misuse(format!("--lora-runtime: expected NAME=FOLDER, found {word:?}"))),
+        };
+        self.lora_runtime.iter().map(one).collect()
+    }
 }

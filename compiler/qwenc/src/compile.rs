@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
-use qwenc_ir::{verify, Checked, Graph, SectionKind};
+use qwenc_ir::{verify, Checked, Graph, SectionKind, WeightDecl};
+use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits};
 use qwenc_plan::{lower, Activations, Options};
 
@@ -23,7 +24,7 @@ use crate::inspect::print;
 use crate::interrupt;
 use crate::output::Output;
 use crate::predict::Prediction;
-use crate::{progress, target};
+use crate::{progress, say, target};
 
 /// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
 pub fn run(args: &Compile) -> Result<()> {
@@ -34,6 +35,7 @@ pub fn run(args: &Compile) -> Result<()> {
     let compiler = cuda::Compiler::new(args)?;
     let job = Job::start(args)?;
     let model = input::model(&args.model, (quant, &args.changes), args.stated.hints()?, job.scratch())?;
+    let model = with_adapters(model, args)?;
     let source = verify(model.graph()?).context("the model's graph")?;
     let optimising = progress::step("optimising");
     let optimised = optimise(&source, &machine, &Limits::default())?;
@@ -66,10 +68,22 @@ pub fn run(args: &Compile) -> Result<()> {
     }
 }
 
+/// With the adapters that are to be chosen from; says what they change.
+fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
+    let (model, reports) = model.with_adapters(&args.kept()?)?;
+    for (name, report) in model.adapters().into_iter().zip(reports) {
+        let deltas: usize = report.deltas.iter().map(|(_, n)| n).sum();
+        say(&format!("adapter {name}: {deltas} deltas of {}", report.source.folder.display()));
+    }
+    Ok(model)
+}
+
 /// The precision asked for, if it fits the type of the block's matrices.
 fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
     let Some(name) = args.activations else { return Ok(Activations::Default) };
-    let matrices = graph.weights.iter().filter(|w| w.per_layer() && w.shape.len() == 2);
+    // Adapters are in f32 whatever they stand beside.
+    let own = |w: &&WeightDecl| w.per_layer() && w.shape.len() == 2 && !ModelFile::is_of_adapter(w);
+    let matrices = graph.weights.iter().filter(own);
     match matrices.map(|w| w.dtype).find(|&dtype| !name.choice().fit(dtype)) {
         None => Ok(name.choice()),
         Some(dtype) => {

@@ -40,6 +40,7 @@ pub fn of(
         "eos_token": model.eos_token(),
         "generation_config": model.generation_config(),
         "stop_tokens": model.stop_tokens(),
+        "adapters": model.adapters(),
         "kv_type": kv.map(KvName::name),
         "predicted": predicted.json(),
         "target": { "cpu": cpu, "features": features.join(",") },
@@ -66,14 +67,14 @@ fn inputs(plan: &Plan) -> String {
     names.join("+")
 }
 
-/// Values in all stored tensors.
+/// Values in all stored tensors but the adapters'.
 fn parameters(plan: &Plan) -> u64 {
     let layers = u64::from(plan.dims.layers);
     let size = |w: &qwenc_ir::WeightDecl| {
         let one: u64 = w.shape.iter().map(|&n| u64::from(n)).product();
         one * if w.per_layer() { layers } else { 1 }
     };
-    plan.weights.iter().map(size).sum()
+    plan.weights.iter().filter(|w| !ModelFile::is_of_adapter(w)).map(size).sum()
 }
 
 fn hex(bytes: &[u8]) -> String {

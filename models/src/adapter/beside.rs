@@ -75,6 +75,11 @@ impl Beside {
         (self.rank as u32, self.adapters.len() as u32)
     }
 
+    /// Whether a graph's weight of this name is one of these.
+    pub fn has(name: &str) -> bool {
+        KEPT.iter().any(|kept| kept.contains(&name))
+    }
+
     /// Names of the matrices down and up, if some adapter changes the matrix of this name.
     pub fn of(&self, matrix: &str) -> Option<[&'static str; 2]> {
         self.changed.iter().find(|&&at| TARGETS[at] == matrix).map(|&at| KEPT[at])

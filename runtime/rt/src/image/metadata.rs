@@ -25,6 +25,8 @@ pub struct Metadata {
     pub generation_config: Option<GenerationConfig>,
     /// Ids that end an answer: the union of config and generation_config.
     pub stop_tokens: Vec<u32>,
+    /// Names of the adapters that a sequence may have; the first is number 1.
+    pub adapters: Vec<String>,
     /// The KV cache to use: `f32`, `bf16` or `int8`; without it the weights decide.
     pub kv_type: Option<String>,
     /// What the compiler expects of the machine that it compiled for.
