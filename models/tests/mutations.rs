@@ -86,7 +86,8 @@ fn llama2c(version: u32, vocab: u32) -> Vec<u8> {
     let (dim, heads, context) = (8u32, 2u32, 4u32);
     let sizes: Vec<u8> = [dim, 8, 1, heads, 1, vocab, context].iter().flat_map(|n| n.to_le_bytes()).collect();
     let (norms, matrices) = (3 * dim, vocab * dim + dim * (8 + 4 + 4 + 8) + 3 * 8 * dim);
-    let floats = |n: u32| (0..n).flat_map(|i| ((i % 13) as f32 / 8.0 - 0.7).to_le_bytes()).collect::<Vec<u8>>();
+    let floats =
+        |n: u32| (0..n).flat_map(|i| ((i % 13) as f32 / 8.0 - 0.7).to_le_bytes()).collect::<Vec<u8>>();
     if version == 0 {
         return [sizes, floats(norms + matrices + context * dim / heads)].concat();
     }
@@ -152,7 +153,11 @@ fn targets() -> Vec<(&'static str, Reader, Vec<Vec<u8>>)> {
     let int4 = Quant::I4 { group: 32, embeddings: false };
     vec![
         ("folder", readers::folder as Reader, vec![folder(tiny(true)), folder(tiny(false))]),
-        ("model_bin", readers::model_bin, vec![model_bin(Quant::I8 { group: 32 }), model_bin(int4), model_bin(Quant::Bf16)]),
+        (
+            "model_bin",
+            readers::model_bin,
+            vec![model_bin(Quant::I8 { group: 32 }), model_bin(int4), model_bin(Quant::Bf16)],
+        ),
         ("gguf", readers::gguf, vec![gguf(true), gguf(false)]),
         ("llama2c", readers::llama2c, vec![llama2c(0, 4), llama2c(1, 4), llama2c(2, 4)]),
         ("ajc1", readers::ajc1, vec![tiny(true).ajc1(None), tiny(false).ajc1(Some(1))]),
@@ -251,7 +256,10 @@ fn mutated_files_are_read_or_refused() {
         }
         let all = seeds.len() * ROUNDS;
         println!("{target}: {opened} of {all} were models");
-        assert!(opened > 0 && opened < all, "{target}: {opened} of {all} were models: do mutations reach it?");
+        assert!(
+            opened > 0 && opened < all,
+            "{target}: {opened} of {all} were models: do mutations reach it?"
+        );
         std::fs::remove_file(last).unwrap();
     }
 }

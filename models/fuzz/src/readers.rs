@@ -75,7 +75,11 @@ fn used(path: &Path, source: &Source) {
             let _ = to_ajc1(source, &out);
             if export(checkpoint, &out, None, &mut |_, _| {}).is_ok() {
                 let again = ModelFile::open(&out);
-                assert!(again.is_ok(), "an exported file is refused: {:?}", again.err().map(|e| e.to_string()));
+                assert!(
+                    again.is_ok(),
+                    "an exported file is refused: {:?}",
+                    again.err().map(|e| e.to_string())
+                );
             }
         }
     }
@@ -128,7 +132,10 @@ pub fn ajc1(data: &[u8]) -> bool {
     if data.len() <= SMALL && migrate(&checkpoint, &there, &mut |_, _| {}).is_ok() {
         let migrated = Source::open(&there, Hints::default()).and_then(|source| to_ajc1(&source, &back));
         if migrated.is_ok() && data.starts_with(b"1cja") {
-            assert!(std::fs::read(&back).is_ok_and(|found| found == data), "there and back it is another file");
+            assert!(
+                std::fs::read(&back).is_ok_and(|found| found == data),
+                "there and back it is another file"
+            );
         }
     }
     opened
@@ -149,7 +156,7 @@ pub fn tokenizer(data: &[u8]) -> bool {
     write(&dir.join("model.tokenizer"), vocabulary);
     if !head.is_empty() {
         write(&dir.join("model.template"), head);
-        write(&dir.join("model.template.with-system"), head);
+        write(&dir.join("model.template.with-system"), &[head, head].concat());
     }
     whole(&dir.join("model"))
 }
