@@ -156,7 +156,7 @@ pub fn tokenizer(data: &[u8]) -> bool {
     write(&dir.join("model.tokenizer"), vocabulary);
     if !head.is_empty() {
         write(&dir.join("model.template"), head);
-        write(&dir.join("model.template.with-system"), head);
+        write(&dir.join("model.template.with-system"), &[head, head].concat());
     }
     whole(&dir.join("model"))
 }
