@@ -1,6 +1,6 @@
 //! Running the model. The `engine` runs one step of generated code, on the threads of this process (`cpu`) or on a
 //! GPU (`cuda`); a `session` holds one sequence and its KV `cache`, a `batch` several; the `sampler` chooses a token;
-//! `generate` is the loop over all, for which `lookup` may guess ahead.
+//! `generate` is the loop over all, for which `lookup` may guess ahead. What happens within a step is `observed`.
 //!
 //! Here everything is token ids: text is for `text/`, flags are for `commands/`.
 
@@ -13,5 +13,6 @@ pub mod generate;
 pub mod kv;
 pub mod lookup;
 pub mod memory;
+pub mod observed;
 pub mod sampler;
 pub mod session;
