@@ -47,6 +47,8 @@ mod tensor_check;
 
 // A lenient look at either.
 mod inspect;
+mod problem;
+mod range_check;
 mod tensor_stats;
 
 mod error;
@@ -59,6 +61,7 @@ pub use family::Family;
 pub use import::Hints;
 pub use inspect::{HeaderField, Inspection, MetadataEntry};
 pub use model_file::ModelFile;
+pub use problem::{Check, Problem};
 pub use quant::{Quant, MAX_GROUP};
 pub use source::Source;
 pub use tensor_stats::TensorSummary;

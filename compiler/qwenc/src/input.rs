@@ -33,24 +33,26 @@ fn expect_something(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Opens a model to be read as it is.
+pub fn opened(path: &Path, hints: Hints) -> Result<Source> {
+    if path == Path::new(SAMPLE) {
+        return Ok(Source::Checkpoint(Box::new(Checkpoint::sample())));
+    }
+    expect_something(path)?;
+    Ok(Source::open(path, hints)?)
+}
+
 /// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
 pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) -> Result<ModelFile> {
-    let checkpoint = match path == Path::new(SAMPLE) {
-        true => Checkpoint::sample(),
-        false => {
-            expect_something(path)?;
-            match Source::open(path, hints)? {
-                Source::Checkpoint(checkpoint) => *checkpoint,
-                Source::ModelFile(_) if quant.is_some() => {
-                    let what =
-                        format!("--quant: {} is exported already; give a checkpoint folder", path.display());
-                    return Err(Misuse(what).into());
-                }
-                Source::ModelFile(file) => {
-                    warn(file.warnings());
-                    return Ok(*file);
-                }
-            }
+    let checkpoint = match opened(path, hints)? {
+        Source::Checkpoint(checkpoint) => checkpoint,
+        Source::ModelFile(_) if quant.is_some() => {
+            let what = format!("--quant: {} is exported already; give a checkpoint folder", path.display());
+            return Err(Misuse(what).into());
+        }
+        Source::ModelFile(file) => {
+            warn(file.warnings());
+            return Ok(*file);
         }
     };
     let file = scratch.join("model.bin");
