@@ -130,7 +130,7 @@ pub struct Verify {
     #[arg(long, value_name = "CHECKPOINT_DIR")]
     pub against: Option<PathBuf>,
     /// Largest relative error of a tensor that is let pass [default: what rounding to its type costs]
-    #[arg(long, value_name = "X", requires = "against", value_parser = tolerance)]
+    #[arg(long, value_name = "X", requires = "against", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// What an old file does not say, as for export
     #[arg(long, value_name = "KEY=VALUE")]
@@ -157,7 +157,7 @@ pub struct Compare {
     #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
     pub prompt: Option<String>,
     /// Relative error from which an activation may be out of line [default: 1e-4, or what the weights' types cost]
-    #[arg(long, value_name = "X", value_parser = tolerance)]
+    #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// What an old file does not say, as for export
     #[arg(long, value_name = "KEY=VALUE")]

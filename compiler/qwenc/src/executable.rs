@@ -15,12 +15,12 @@ use crate::compare::{Outcome, Types};
 /// What an executable says of itself.
 pub struct About(Value);
 
-/// Whether a file is a program.
+/// Whether a file is a program, or a script that runs one.
 pub fn is_one(path: &Path) -> bool {
     let mut start = [0; 4];
     path.is_file()
         && std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut start)).is_ok()
-        && start == *b"\x7fELF"
+        && (start == *b"\x7fELF" || start.starts_with(b"#!"))
 }
 
 /// Runs a compiled model and gives what it wrote to standard output.

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use clap::Parser;
 
 use crate::args::{Args, Command, Perplexity};
@@ -19,6 +19,9 @@ pub fn run(args: &Perplexity) -> Result<()> {
             return Err(Misuse(what).into());
         }
         return measure(&args.model, args);
+    }
+    if args.text != Path::new("-") && !args.text.is_file() {
+        bail!("{}: expected a text file, found none", args.text.display());
     }
     let folder = tempfile::tempdir().context("creating a temporary folder")?;
     interrupt::removes(folder.path().to_path_buf());
