@@ -1,4 +1,4 @@
-//! Checkpoint files to a graph and named weights; model.bin; the sample model.
+//! Checkpoints of all formats to a graph and named weights; model.bin; the sample model.
 //!
 //! In: a Hugging Face folder, a file of another program, or a model.bin. Out: [`Config`], texts, tensors by
 //! name and a [`Graph`](qwenc_ir::Graph). Invariant: a file's counts, offsets and sizes are hostile until checked; what

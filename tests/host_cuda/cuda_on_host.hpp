@@ -244,7 +244,6 @@ inline float load_fresh(const float *global) {
 }
 float from_f16(unsigned short bits);
 unsigned pack_bf16(float low, float high);
-template <class... T> inline void hide(T &...) {}
 inline void prefetch_l2(const void *) {}
 inline unsigned load_acquire(const unsigned *address) {
     qwenc_host::preempt();

@@ -9,18 +9,9 @@ class Phases {
     // Two counters: blocks that have arrived at the barriers so far, and blocks that are done.
     __device__ explicit Phases(const Step& s) : arrived(s.counters + BARRIER_COUNTERS) {}
 
-    // The blocks of one launch, [x][y][z]. What a phase computes from the step is hidden from the others, which would
-    // have it in registers all the time.
+    // The blocks of one launch, [x][y][z].
     template <class Body>
-    __device__ void run(const Step& step, unsigned x, unsigned y, unsigned z, const Body& body) const {
-        Step s = step;
-        hide(s.weights);
-        hide(s.arena);
-        hide(s.rows);
-        hide(s.counters);
-        hide(s.kv_capacity);
-        hide(s.max_rows);
-        hide(s.layer);
+    __device__ void run(const Step& s, unsigned x, unsigned y, unsigned z, const Body& body) const {
 #pragma unroll 1
         for (unsigned i = blockIdx.x; i < x * y * z; i += gridDim.x) {
             body(s, Block{i % x, i / x % y, i / x / y, x});

@@ -63,16 +63,6 @@ __device__ inline unsigned pack_bf16(float low, float high) {
     return r;
 }
 
-// The compiler forgets where this comes from.
-template <class Integer>
-__device__ inline void hide(Integer& value) {
-    if constexpr (sizeof(Integer) == 8) {
-        asm volatile("" : "+l"(value));
-    } else {
-        asm volatile("" : "+r"(value));
-    }
-}
-
 // Starts to fetch a line of 128 bytes to the second-level cache.
 __device__ inline void prefetch_l2(const void* global) { asm volatile("prefetch.global.L2 [%0];" ::"l"(global)); }
 
