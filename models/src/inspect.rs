@@ -23,6 +23,8 @@ use crate::model_file::{check_size, Parts};
 use crate::named_tensors::Tensors;
 use crate::payload::{self, Entry};
 use crate::payload_layout::key;
+use crate::problem::{Check, Problem};
+use crate::range_check;
 use crate::shards;
 use crate::tensor_check;
 use crate::tensor_stats::{summary, TensorSummary};
@@ -70,9 +72,15 @@ pub struct Inspection {
     /// In the order of their bytes.
     pub tensors: Vec<TensorSummary>,
     /// What is wrong, in words.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// What the model is, where that could be read.
+    #[serde(skip)]
+    pub config: Option<Config>,
+    /// The largest id of the vocabulary, where there is one.
+    #[serde(skip)]
+    pub largest_id: Option<u64>,
 }
 
 /// Longest metadata text that is shown whole, in bytes.
@@ -125,11 +133,24 @@ impl Inspection {
             tensors: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            config: None,
+            largest_id: None,
         }
     }
 
-    fn problem(&mut self, error: impl ToString) {
-        self.problems.push(error.to_string());
+    fn problem(&mut self, error: &Error) {
+        self.problems.push(error.into());
+    }
+
+    /// What is known once the config could be read.
+    fn of_model(&mut self, config: Config, tokenizer: Option<&str>) {
+        if let Some(tokenizer) = tokenizer {
+            self.problems.extend(range_check::ids(tokenizer, config.dims.vocab_rows));
+            self.largest_id = serde_json::from_str(tokenizer)
+                .ok()
+                .and_then(|json| range_check::largest_id(&json).map(|(id, _)| id));
+        }
+        self.config = Some(config);
     }
 
     fn of_file(path: &Path) -> Result<Inspection> {
@@ -141,15 +162,15 @@ impl Inspection {
         let mut out = Inspection::empty(path, "model.bin version 2");
         out.file_bytes = map.len() as u64;
         out.header = header.fields().into_iter().map(|(name, value)| HeaderField { name, value }).collect();
-        out.problems.extend(Header::decode(path, &map).err().map(|e| e.to_string()));
-        out.problems.extend(check_size(path, &header, out.file_bytes).err().map(|e| e.to_string()));
+        out.problems.extend(Header::decode(path, &map).err().as_ref().map(Problem::from));
+        out.problems.extend(check_size(path, &header, out.file_bytes).err().as_ref().map(Problem::from));
         out.check_hash(path, &header, &map);
         let place = path.display().to_string();
         match payload::header(&place, &map, HEADER_BYTES) {
-            Err(error) => out.problem(error),
+            Err(error) => out.problem(&error),
             Ok((mut payload, (expected, found))) => {
                 if expected != found {
-                    out.problem(payload::wrong_length(&place, expected, found));
+                    out.problem(&payload::wrong_length(&place, expected, found));
                 }
                 let data = |e: &Entry| map.get(e.range.clone());
                 out.add_tensors(payload.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))));
@@ -167,7 +188,7 @@ impl Inspection {
         let mut out = Inspection::empty(path, kind);
         out.file_bytes = bytes as u64;
         match Checkpoint::open(path) {
-            Err(error) => out.problem(error),
+            Err(error) => out.problem(&error),
             Ok(checkpoint) => {
                 let mut tensors: Vec<(&str, Stored)> =
                     checkpoint.names().into_iter().filter_map(|n| Some((n, checkpoint.find(n)?))).collect();
@@ -176,6 +197,7 @@ impl Inspection {
                     out.add_tensors([(name, stored.entry, Some(&*stored.bytes()))].into_iter());
                 }
                 out.warnings = checkpoint.warnings().to_vec();
+                out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
             }
         }
         out
@@ -185,7 +207,7 @@ impl Inspection {
         let (expected, found) = (hex(&header.hash), hex(&Sha256::digest(&file[HEADER_BYTES..])));
         if expected != found {
             let (expected, found) = (expected.clone(), found.clone());
-            self.problem(Error::Hash { path: path.to_path_buf(), expected, found });
+            self.problem(&Error::Hash { path: path.to_path_buf(), expected, found });
         }
         self.stated_hash = Some(expected);
         self.computed_hash = Some(found);
@@ -199,11 +221,14 @@ impl Inspection {
         found: &Found,
     ) {
         match Parts::read(path, header, metadata) {
-            Err(error) => self.problem(error),
+            Err(error) => self.problem(&error),
             Ok(parts) => {
-                self.problems.extend(parts.disagreements(path, header).iter().map(Error::to_string));
+                let disagreements = parts.disagreements(path, header);
+                let config = |e| Problem::new(Check::Config, Error::to_string(e));
+                self.problems.extend(disagreements.iter().map(config));
                 let wrong = tensor_check::problems(found, &parts.config, &parts.types.wanted());
-                self.problems.extend(wrong.iter().map(Error::to_string));
+                self.problems.extend(wrong.iter().map(Problem::from));
+                self.of_model(parts.config, parts.side_files.tokenizer.as_deref());
                 self.warnings = parts.side_files.warnings;
             }
         }
@@ -216,11 +241,11 @@ impl Inspection {
         let shards = match (shards::open(path), &config) {
             (Err(error), Err(other)) => {
                 out.problem(other);
-                out.problem(error);
+                out.problem(&error);
                 return Ok(out);
             }
             (Err(error), Ok(_)) => {
-                out.problem(error);
+                out.problem(&error);
                 return Ok(out);
             }
             (Ok(shards), _) => shards,
@@ -231,17 +256,24 @@ impl Inspection {
         listed.sort_by_key(|(file, name, e)| (*file, e.range.start, *name));
         out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))));
         match config {
-            Err(error) => out.problem(error),
+            Err(error) => out.problem(&error),
             Ok(config) => {
                 let tensors = listed.iter().map(|&(file, name, e)| (name, (e, data(file, e)))).collect();
                 let found = Found { place: &out.path.clone(), tensors };
-                out.problems.extend(
-                    tensor_check::problems(&found, &config, &|_, _| None).iter().map(Error::to_string),
-                );
                 match Checkpoint::open(path) {
-                    Ok(checkpoint) => out.warnings = checkpoint.warnings().to_vec(),
-                    Err(error) if out.problems.is_empty() => out.problem(error),
-                    Err(_) => {}
+                    Ok(checkpoint) => {
+                        out.warnings = checkpoint.warnings().to_vec();
+                        out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
+                    }
+                    Err(error) => {
+                        let wrong = tensor_check::problems(&found, &config, &|_, _| None);
+                        match wrong.is_empty() {
+                            true => out.problem(&error),
+                            false => out.problems.extend(wrong.iter().map(Problem::from)),
+                        }
+                        let tokenizer = files::text_or_none(&path.join("tokenizer.json")).ok().flatten();
+                        out.of_model(config, tokenizer.as_deref());
+                    }
                 }
             }
         }
@@ -256,8 +288,12 @@ impl Inspection {
                 let each = if entry.dtype == Dtype::U8 { 2 } else { 1 };
                 self.parameters = self.parameters.saturating_add(values.saturating_mul(each));
             }
+            self.problems.extend(odd.map(|text| {
+                let check = if data.is_none() { Check::File } else { Check::Values };
+                Problem::new(check, text)
+            }));
+            self.problems.extend(range_check::sizes(&summary));
             self.tensors.push(summary);
-            self.problems.extend(odd);
         }
     }
 

@@ -57,6 +57,8 @@ mod tensor_check;
 
 // A lenient look at either.
 mod inspect;
+mod problem;
+mod range_check;
 mod tensor_stats;
 
 mod error;
@@ -71,6 +73,7 @@ pub use import::Hints;
 pub use inspect::{HeaderField, Inspection, MetadataEntry};
 pub use migrate::{migrate, to_ajc1, MigrateReport};
 pub use model_file::ModelFile;
+pub use problem::{Check, Problem};
 pub use quant::{Quant, MAX_GROUP};
 pub use rope_override::RopeChoice;
 pub use source::Source;

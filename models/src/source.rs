@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
+use qwenc_ir::{Graph, WeightSource};
+
 use crate::checkpoint::Checkpoint;
+use crate::config::Config;
 use crate::error::Result;
 use crate::files;
 use crate::import::{self, Hints};
@@ -25,5 +28,36 @@ impl Source {
             return ModelFile::open(path).map(|file| Source::ModelFile(Box::new(file)));
         }
         Checkpoint::open_with(path, hints).map(|checkpoint| Source::Checkpoint(Box::new(checkpoint)))
+    }
+    /// What the model is.
+    pub fn config(&self) -> &Config {
+        match self {
+            Source::ModelFile(file) => file.config(),
+            Source::Checkpoint(checkpoint) => checkpoint.config(),
+        }
+    }
+
+    /// The graph, with weights of the types that are stored.
+    pub fn graph(&self) -> Result<Graph> {
+        match self {
+            Source::ModelFile(file) => file.graph(),
+            Source::Checkpoint(checkpoint) => checkpoint.graph(),
+        }
+    }
+
+    /// The values of the graph's weights.
+    pub fn weights(&self) -> &dyn WeightSource {
+        match self {
+            Source::ModelFile(file) => &**file,
+            Source::Checkpoint(checkpoint) => &**checkpoint,
+        }
+    }
+
+    /// tokenizer.json, if there is one.
+    pub fn tokenizer_json(&self) -> Option<&str> {
+        match self {
+            Source::ModelFile(file) => file.tokenizer_json(),
+            Source::Checkpoint(checkpoint) => checkpoint.tokenizer_json(),
+        }
     }
 }

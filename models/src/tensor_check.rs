@@ -32,7 +32,10 @@ pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, wanted: Wanted) -
     let mut known = HashSet::new();
     for (name, spec) in tensors_in_order(config) {
         let wanted = wanted(&name, &spec);
-        found.extend(check_one(tensors, &name, &spec, wanted, &mut known).err());
+        found.extend(check_one(tensors, &name, &spec, wanted).err());
+        if wanted.and_then(DType::quantised).is_some() {
+            known.insert(scales_name(&name));
+        }
         known.insert(name);
     }
     for name in tensors.names() {
@@ -66,13 +69,7 @@ fn another_family(tensors: &dyn Tensors, config: &Config) -> Option<Error> {
     })
 }
 
-fn check_one(
-    tensors: &dyn Tensors,
-    name: &str,
-    spec: &TensorSpec,
-    wanted: Option<DType>,
-    known: &mut HashSet<String>,
-) -> Result<()> {
+fn check_one(tensors: &dyn Tensors, name: &str, spec: &TensorSpec, wanted: Option<DType>) -> Result<()> {
     let find = |name: &str, expected: String| {
         tensors.find(name).ok_or_else(|| Error::MissingTensor {
             file: tensors.file().to_string(),
@@ -115,7 +112,6 @@ fn check_one(
     let name = scales_name(name);
     let shape = [spec.shape[0], spec.shape[1].div_ceil(group)];
     let stored = find(&name, format!("{shape:?}"));
-    known.insert(name.clone());
     let stored = stored?;
     match float(stored.entry.dtype) == Some(scales_dtype) && same_shape(&stored.entry.shape, &shape) {
         true => check_scales(&name, scales_dtype, &stored),

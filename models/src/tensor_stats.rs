@@ -52,6 +52,8 @@ pub(crate) fn summary(tensor: &str, entry: &Entry, data: Option<&[u8]>) -> (Tens
         (_, Some(dtype)) => floats(dtype, data, &mut out),
         _ => None,
     };
+    // Biases that were never trained are zeros.
+    let odd = odd.filter(|_| !tensor.ends_with(".bias") || out.not_finite > 0);
     (out, odd.map(|odd| format!("tensor {tensor}: {odd}")))
 }
 

@@ -7,8 +7,9 @@ mod fixtures;
 use std::path::PathBuf;
 
 use fixtures::gguf::*;
+use fixtures::gguf_models::*;
 use fixtures::*;
-use half::{bf16, f16};
+use half::f16;
 use qwenc_ir::interp::Precision;
 use qwenc_ir::WeightSource;
 use qwenc_models::{export, Checkpoint, Hints, ModelFile, Source};
@@ -22,101 +23,6 @@ fn written(file: &Gguf) -> (tempfile::TempDir, PathBuf) {
 
 fn opened(file: &Gguf) -> Checkpoint {
     Checkpoint::open(&written(file).1).unwrap()
-}
-
-fn values_of(raw: &Raw) -> Vec<f32> {
-    raw.data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-}
-
-/// A matrix's name and values to its type and bytes.
-type Pack<'a> = &'a dyn Fn(&str, &[f32]) -> (u32, Vec<u8>);
-
-/// A golden case as GGUF, matrices through `pack`: type and bytes of values.
-fn case(name: &str, pack: Pack) -> Gguf {
-    let (config, tensors) = parts(name);
-    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    let own = config["model_type"].as_str().unwrap();
-    let number = |key: &str| config[key].as_u64().unwrap() as u32;
-    let rope = config["rope_parameters"].as_object();
-    let theta = rope.map_or(&config["rope_theta"], |r| &r["rope_theta"]).as_f64().unwrap();
-    let head_dim = config["head_dim"]
-        .as_u64()
-        .map_or(number("hidden_size") / number("num_attention_heads"), |n| n as u32);
-    let mut file = Gguf::default();
-    file.set("general.architecture", Value::Text(own.to_string()));
-    for (key, value) in [
-        ("block_count", "num_hidden_layers"),
-        ("embedding_length", "hidden_size"),
-        ("feed_forward_length", "intermediate_size"),
-        ("attention.head_count", "num_attention_heads"),
-        ("attention.head_count_kv", "num_key_value_heads"),
-        ("context_length", "max_position_embeddings"),
-    ] {
-        file.set(&format!("{own}.{key}"), Value::U32(number(value)));
-    }
-    file.set(&format!("{own}.attention.key_length"), Value::U32(head_dim));
-    file.set(&format!("{own}.rope.freq_base"), Value::F32(theta as f32));
-    let eps = config["rms_norm_eps"].as_f64().unwrap() as f32;
-    file.set(&format!("{own}.attention.layer_norm_rms_epsilon"), Value::F32(eps));
-    for (usual, raw) in &tensors {
-        let axes: Vec<u64> = raw.shape.iter().rev().map(|&n| n as u64).collect();
-        let values = values_of(raw);
-        let (kind, mut bytes) = match axes.len() {
-            1 => (F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            _ => pack(usual, &values),
-        };
-        let paired = usual.contains("q_proj") || usual.contains("k_proj");
-        if own == "llama" && paired {
-            bytes = interleaved(&bytes, raw.shape[0], head_dim as usize);
-        }
-        file.add(&own_name(usual), &axes, kind, bytes);
-    }
-    if own == "llama" {
-        file.add("rope_freqs.weight", &[u64::from(head_dim) / 2], F32, llama3_factors(theta, head_dim));
-    }
-    file
-}
-
-/// Llama 3's factors with factor 8, 1 and 4, original context 32, as its converter writes them.
-fn llama3_factors(theta: f64, head_dim: u32) -> Vec<u8> {
-    let factor = |i: u32| {
-        let wave = std::f64::consts::TAU * theta.powf(f64::from(2 * i) / f64::from(head_dim));
-        let smooth = (32.0 / wave - 1.0) / 3.0;
-        match wave {
-            w if w < 8.0 => 1.0,
-            w if w > 32.0 => 8.0,
-            _ => 1.0 / ((1.0 - smooth) / 8.0 + smooth),
-        }
-    };
-    (0..head_dim / 2).flat_map(|i| (factor(i) as f32).to_le_bytes()).collect()
-}
-
-fn as_bf16(_: &str, values: &[f32]) -> (u32, Vec<u8>) {
-    (BF16, values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect())
-}
-
-fn as_f32(_: &str, values: &[f32]) -> (u32, Vec<u8>) {
-    (F32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
-}
-
-fn as_f16(_: &str, values: &[f32]) -> (u32, Vec<u8>) {
-    (F16, values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect())
-}
-
-fn as_q8(_: &str, values: &[f32]) -> (u32, Vec<u8>) {
-    (Q8_0, q8_0(values))
-}
-
-fn as_q4(_: &str, values: &[f32]) -> (u32, Vec<u8>) {
-    (Q4_0, q4_0(values))
-}
-
-/// Linears in Q4_0, embedding and LM head in Q8_0.
-fn as_q4_with_q8(name: &str, values: &[f32]) -> (u32, Vec<u8>) {
-    match name.contains("embed") || name.contains("lm_head") {
-        true => as_q8(name, values),
-        false => as_q4(name, values),
-    }
 }
 
 fn logits(graph: qwenc_ir::Graph, weights: &dyn WeightSource, tokens: &[u32]) -> Vec<f64> {

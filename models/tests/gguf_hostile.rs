@@ -7,77 +7,12 @@ mod fixtures;
 use std::collections::BTreeMap;
 
 use fixtures::gguf::*;
-use fixtures::stories::{self, DIM, HIDDEN};
+use fixtures::gguf_models::*;
+use fixtures::stories;
 use fixtures::*;
 use qwenc_ir::interp::Precision;
 use qwenc_models::{Checkpoint, Hints, Inspection, Source};
 use serde_json::{json, Value as Json};
-
-fn text(text: &str) -> Value {
-    Value::Text(text.to_string())
-}
-
-/// The model of stories with its vocabulary.
-fn stories_file() -> Gguf {
-    let mut file = Gguf::default();
-    file.set("general.architecture", text("llama"));
-    for (key, n) in [
-        ("block_count", stories::LAYERS),
-        ("embedding_length", DIM),
-        ("feed_forward_length", HIDDEN),
-        ("attention.head_count", stories::HEADS),
-        ("attention.head_count_kv", stories::KV_HEADS),
-        ("context_length", stories::CONTEXT),
-        ("rope.dimension_count", stories::HEAD_DIM),
-    ] {
-        file.set(&format!("llama.{key}"), Value::U32(n as u32));
-    }
-    file.set("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5));
-    let tokens = stories::tokens();
-    let piece = |(bytes, _): &(Vec<u8>, f32)| {
-        String::from_utf8(bytes.clone()).unwrap().trim_matches('\n').replace(' ', "\u{2581}")
-    };
-    let kind = |id: usize| match id {
-        0 => 2,
-        1 | 2 => 3,
-        3..=258 => 6,
-        _ => 1,
-    };
-    file.set("tokenizer.ggml.model", text("llama"));
-    file.set("tokenizer.ggml.tokens", Value::Texts(tokens.iter().map(piece).collect()));
-    file.set("tokenizer.ggml.scores", Value::Floats(tokens.iter().map(|t| t.1).collect()));
-    file.set("tokenizer.ggml.token_type", Value::Ints((0..tokens.len()).map(kind).collect()));
-    file.set("tokenizer.ggml.bos_token_id", Value::U32(1));
-    file.set("tokenizer.ggml.eos_token_id", Value::U32(2));
-    file.set("tokenizer.chat_template", text("{{ bos_token }}{{ messages }}"));
-    let names = [
-        ("att_norm", "attn_norm", DIM),
-        ("wq", "attn_q", DIM),
-        ("wk", "attn_k", DIM),
-        ("wv", "attn_v", DIM),
-        ("wo", "attn_output", DIM),
-        ("ffn_norm", "ffn_norm", DIM),
-        ("w1", "ffn_gate", DIM),
-        ("w2", "ffn_down", HIDDEN),
-        ("w3", "ffn_up", DIM),
-    ];
-    let tensors = stories::tensors();
-    let mut add = |name: String, cols: usize, values: &[f32]| {
-        let axes = match values.len() / cols {
-            1 => vec![cols as u64],
-            rows => vec![cols as u64, rows as u64],
-        };
-        file.add(&name, &axes, F32, values.iter().flat_map(|v| v.to_le_bytes()).collect());
-    };
-    for (own, name, cols) in names {
-        for (layer, values) in tensors[own].iter().enumerate() {
-            add(format!("blk.{layer}.{name}.weight"), cols, values);
-        }
-    }
-    add("token_embd.weight".to_string(), DIM, &tensors["embed"][0]);
-    add("output_norm.weight".to_string(), DIM, &tensors["final_norm"][0]);
-    file
-}
 
 fn opened(file: &Gguf) -> Checkpoint {
     let dir = tempfile::tempdir().unwrap();

@@ -51,6 +51,29 @@ fn changed(text: &str, change: impl Fn(&mut Value)) -> String {
     value.to_string()
 }
 
+/// A sealed model.bin with the bytes of one tensor changed.
+pub fn with_tensor(file: &[u8], name: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let image = changed_tensor(&file[HEADER_BYTES..], name, change);
+    sealed([&file[..HEADER_BYTES], &image].concat())
+}
+
+/// A copy of a checkpoint folder of one file with the bytes of one tensor changed.
+pub fn with_weights(from: &Path, name: &str, change: impl Fn(&mut [u8])) -> PathBuf {
+    let to = copy(from);
+    let weights = to.join("model.safetensors");
+    std::fs::write(&weights, changed_tensor(&std::fs::read(&weights).unwrap(), name, change)).unwrap();
+    to
+}
+
+fn changed_tensor(image: &[u8], name: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let (text, data) = split_image(image);
+    let header: Value = serde_json::from_str(text).unwrap();
+    let offset = |i: usize| header[name]["data_offsets"][i].as_u64().unwrap() as usize;
+    let mut data = data.to_vec();
+    change(&mut data[offset(0)..offset(1)]);
+    joined_image(text, &data)
+}
+
 /// A copy of a checkpoint folder.
 pub fn copy(from: &Path) -> PathBuf {
     let to = variants::folder();

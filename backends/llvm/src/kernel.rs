@@ -117,6 +117,25 @@ impl<'c, 'a> Kernel<'c, 'a> {
         self.code.b.build_indirect_call(ty, barrier, &[data.into()], "").expect("a well-typed call");
     }
 
+    /// Shows the step's observer, if it has one, what kernel `number` left; nobody goes on before it has looked.
+    pub fn observe(&self, number: u32, layer: Int<'c>) {
+        let c = &self.code;
+        let zero = c.int(0);
+        let address = self.field(offset_of!(StepArgs, observer));
+        c.when(c.cmp(IntPredicate::NE, address, zero), || {
+            c.when(c.cmp(IntPredicate::EQ, self.thread, zero), || {
+                let (pointer, i64) = (c.cx.ptr_type(AddressSpace::default()), c.i64());
+                let ty = c.cx.void_type().fn_type(&[pointer.into(), i64.into(), i64.into()], false);
+                let observer = self.pointer(offset_of!(StepArgs, observer));
+                let data = self.pointer(offset_of!(StepArgs, observer_data));
+                let operands = [data.into(), c.int(u64::from(number)).into(), layer.into()];
+                // A pointer and a matching type: always well-formed.
+                c.b.build_indirect_call(ty, observer, &operands, "").expect("a well-typed call");
+            });
+            self.barrier();
+        });
+    }
+
     /// Start of a buffer: of its first row, or of this thread's row.
     pub fn buffer(&self, id: BufferId) -> Ptr<'c> {
         self.buffer_of(id, self.thread)

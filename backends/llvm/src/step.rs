@@ -1,6 +1,8 @@
 //! The step function: kernels in order, all threads meeting after each.
 //!
-//! In: the kernels' functions. Out: the body of the function that the runtime calls on every thread.
+//! In: the kernels' functions. Out: the body of the function that the runtime calls on every thread. Where there is an
+//! observer, the first thread calls it after each kernel, and all meet again; without one that costs a test of a
+//! pointer.
 
 use std::mem::offset_of;
 
@@ -23,6 +25,7 @@ pub(crate) fn emit_step<'c>(code: Code<'c, '_>, kernels: [&[FunctionValue<'c>]; 
             // Kernels are declared with these three parameters.
             k.code.b.build_call(*f, &operands, "").expect("a well-typed call");
             k.barrier();
+            k.observe(number, layer);
             k.reset(number);
         }
     };

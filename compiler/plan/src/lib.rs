@@ -7,6 +7,7 @@
 mod inputs;
 mod lower;
 mod memory;
+mod named;
 mod pack;
 mod plan;
 mod segment;
@@ -15,6 +16,7 @@ mod verify;
 
 pub use inputs::{Activations, Inputs};
 pub use lower::{lower, LowerError, Options};
+pub use named::Named;
 pub use pack::{pack, PackError};
 pub use plan::{
     Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,

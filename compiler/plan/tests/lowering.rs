@@ -142,3 +142,17 @@ fn a_block_ends_in_the_residual_stream() {
     let e = refused("bf16", &[("linear_add %y %down %none %h", "linear %y %down %none")]);
     assert_eq!(e.to_string(), "Block %28: the section must end in the residual stream's buffer");
 }
+
+/// What is fused away is not there: norms, gate and up, k after RoPE.
+#[test]
+fn activations_in_memory_have_their_names() {
+    let plan = plan("f32", &[]);
+    let named = plan.named();
+    let names: Vec<&str> = named.iter().map(|n| n.name).collect();
+    assert_eq!(names, ["embed", "q_proj", "k_proj", "v_proj", "q_rope", "attn", "out"]);
+    assert!(named.windows(2).all(|pair| pair[0].kernel <= pair[1].kernel));
+    assert_eq!(named.iter().filter(|n| !plan.is_of_block(n.kernel)).count(), 1);
+    for n in &named {
+        assert!(n.first + n.columns <= plan.buffer(n.buffer).width, "{n:?}");
+    }
+}

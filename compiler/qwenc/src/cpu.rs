@@ -63,7 +63,15 @@ pub fn generate(
     let artifact = qwenc_llvm::emit(plan, &cpu)?;
     generating.finish_and_clear();
     let (executable, output, started) = job.into_executable()?;
-    let about = metadata::of(model, plan, cpu.name(), cpu.features(), args.kv_type, predicted);
+    let about = metadata::of(
+        model,
+        plan,
+        cpu.name(),
+        cpu.features(),
+        args.kv_type,
+        predicted,
+        metadata::activations(plan),
+    );
     let image = package::image(&executable, model, plan, &about, artifact.code_id)?;
     let linking = progress::step("linking");
     let entry = emit_entry(&image.identity)?;

@@ -114,7 +114,8 @@ pub fn generate(
     let (executable, output, started) = job.into_executable()?;
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
-    let about = metadata::of(model, plan, "cuda", &features, args.kv_type, predicted);
+    let about =
+        metadata::of(model, plan, "cuda", &features, args.kv_type, predicted, serde_json::Value::Null);
     let image = package::image(&executable, model, plan, &about, bundle.code_id)?;
     let linking = progress::step("linking");
     executable.finish_cuda(&bundle.bytes, &image, args.place.link())?;

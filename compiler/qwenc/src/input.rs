@@ -36,6 +36,15 @@ pub fn expect_something(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Opens a model to be read as it is.
+pub fn opened(path: &Path, hints: Hints) -> Result<Source> {
+    if path == Path::new(SAMPLE) {
+        return Ok(Source::Checkpoint(Box::new(Checkpoint::sample())));
+    }
+    expect_something(path)?;
+    Ok(Source::open(path, hints)?)
+}
+
 /// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
 pub fn model(
     path: &Path,
@@ -44,28 +53,18 @@ pub fn model(
     scratch: &Path,
 ) -> Result<ModelFile> {
     let rope = changes.rope()?;
-    let checkpoint = match path == Path::new(SAMPLE) {
-        true => Checkpoint::sample(),
-        false => {
-            expect_something(path)?;
-            match Source::open(path, hints)? {
-                Source::Checkpoint(checkpoint) => *checkpoint,
-                Source::ModelFile(_) if quant.is_some() => {
-                    let what =
-                        format!("--quant: {} is exported already; give a checkpoint folder", path.display());
-                    return Err(Misuse(what).into());
-                }
-                Source::ModelFile(_) if !changes.lora.is_empty() => {
-                    let what =
-                        format!("--lora: {} is exported already; give a checkpoint folder", path.display());
-                    return Err(Misuse(what).into());
-                }
-                Source::ModelFile(file) => {
-                    let file = if rope.is_empty() { *file } else { file.with_rope(&rope)? };
-                    warn(file.warnings());
-                    return Ok(file);
-                }
-            }
+    let exported = |flag: &str| {
+        let what = format!("{flag}: {} is exported already; give a checkpoint folder", path.display());
+        Err(Misuse(what).into())
+    };
+    let checkpoint = match opened(path, hints)? {
+        Source::Checkpoint(checkpoint) => *checkpoint,
+        Source::ModelFile(_) if quant.is_some() => return exported("--quant"),
+        Source::ModelFile(_) if !changes.lora.is_empty() => return exported("--lora"),
+        Source::ModelFile(file) => {
+            let file = if rope.is_empty() { *file } else { file.with_rope(&rope)? };
+            warn(file.warnings());
+            return Ok(file);
         }
     };
     let checkpoint = changed(checkpoint, changes)?;

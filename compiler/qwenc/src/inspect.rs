@@ -22,7 +22,7 @@ pub fn run(args: &Inspect) -> Result<()> {
 }
 
 /// The built-in sample as a model.bin.
-fn of_sample() -> Result<Inspection> {
+pub fn of_sample() -> Result<Inspection> {
     let folder = tempfile::tempdir().context("creating a temporary folder")?;
     let file = folder.path().join("model.bin");
     input::write(&Checkpoint::sample(), &file, None)?;

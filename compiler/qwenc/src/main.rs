@@ -7,11 +7,13 @@
 #![cfg_attr(not(any(feature = "llvm", feature = "cuda")), allow(dead_code, unused_imports))]
 
 mod args;
+mod compare;
 mod compile;
 #[cfg(feature = "llvm")]
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod executable;
 mod export;
 mod input;
 mod inspect;
@@ -23,9 +25,12 @@ mod nvrtc;
 mod output;
 #[cfg(any(feature = "llvm", feature = "cuda"))]
 mod package;
+mod perplexity;
 mod predict;
 mod progress;
 mod target;
+mod text;
+mod verify;
 
 use std::fmt;
 use std::io::Write;
@@ -52,6 +57,9 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Inspect(a) => inspect::run(a),
         Command::Migrate(a) => migrate::run(a),
         Command::Compile(a) => compile::run(a),
+        Command::Verify(a) => verify::run(a),
+        Command::Compare(a) => compare::run(a),
+        Command::Perplexity(a) => perplexity::run(a),
     }
 }
 

@@ -15,6 +15,7 @@ pub fn of(
     features: &[&str],
     kv: Option<KvName>,
     predicted: &Prediction,
+    activations: Value,
 ) -> Value {
     let (config, d) = (model.config(), plan.dims);
     json!({
@@ -43,6 +44,7 @@ pub fn of(
         "adapters": model.adapters(),
         "kv_type": kv.map(KvName::name),
         "predicted": predicted.json(),
+        "activations": activations,
         "target": { "cpu": cpu, "features": features.join(",") },
         "source": {
             "model_bin_payload_sha256": hex(&model.payload_hash()),
@@ -51,6 +53,24 @@ pub fn of(
             "compiler": concat!("qwenc ", env!("CARGO_PKG_VERSION")),
         },
     })
+}
+
+/// Where a CPU's step leaves activations that have names.
+#[cfg(feature = "llvm")]
+pub fn activations(plan: &Plan) -> Value {
+    let one = |n: qwenc_plan::Named| {
+        let buffer = plan.buffer(n.buffer);
+        json!({
+            "name": n.name,
+            "kernel": n.kernel,
+            "per_layer": plan.is_of_block(n.kernel),
+            "offset": buffer.offset,
+            "row_bytes": buffer.row_bytes,
+            "first": n.first,
+            "columns": n.columns,
+        })
+    };
+    plan.named().into_iter().map(one).collect()
 }
 
 /// The forms in which a layer's inputs meet its weights, in the order of their first use.

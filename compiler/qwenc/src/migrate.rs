@@ -4,7 +4,7 @@
 //! nothing is rounded.
 
 use anyhow::Result;
-use qwenc_models::{temporary_path, to_ajc1, Source};
+use qwenc_models::{temporary_path, to_ajc1};
 
 use crate::args::{Format, Migrate};
 use crate::output::Output;
@@ -28,7 +28,7 @@ pub fn run(args: &Migrate) -> Result<()> {
         }
         Format::Ajc1 => {
             interrupt::removes(temporary_path(&output));
-            let report = to_ajc1(&source(args, hints)?, &output)?;
+            let report = to_ajc1(&input::opened(&args.model, hints)?, &output)?;
             input::warn(&report.warnings);
             say(&format!("{}: {:.1} MB", output.display(), report.file_bytes as f64 / 1e6));
             for path in &report.beside {
@@ -37,12 +37,4 @@ pub fn run(args: &Migrate) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn source(args: &Migrate, hints: qwenc_models::Hints) -> Result<Source> {
-    if args.model == std::path::Path::new(input::SAMPLE) {
-        return Ok(Source::Checkpoint(Box::new(input::checkpoint(&args.model, hints)?)));
-    }
-    input::expect_something(&args.model)?;
-    Ok(Source::open(&args.model, hints)?)
 }

@@ -11,7 +11,7 @@ mod step;
 
 pub use cuda::{Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaStep, CudaVariant, Of, CUDA_SLACK};
 pub use footer::{Footer, FooterError, Section, FOOTER_BYTES};
-pub use step::{Identity, KvType, ModelInfo, Row, StepArgs, StepFn};
+pub use step::{Identity, KvType, ModelInfo, ObserverFn, Row, StepArgs, StepFn};
 
 /// Version of every layout in this crate. The runtime refuses code of another version.
 pub const ABI_VERSION: u32 = 3;

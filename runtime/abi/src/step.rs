@@ -96,7 +96,15 @@ pub struct StepArgs {
     pub barrier: extern "C" fn(*mut c_void),
     /// Argument of `barrier`.
     pub barrier_data: *mut c_void,
+    /// Called after each kernel by one thread, while the others wait and nothing is written: what is in the arena
+    /// is what the kernel left. Usually none.
+    pub observer: Option<ObserverFn>,
+    /// Argument of `observer`.
+    pub observer_data: *mut c_void,
 }
+
+/// An observer: its data, the number of the kernel that has just run, and the layer, 0 outside of the block.
+pub type ObserverFn = unsafe extern "C" fn(data: *mut c_void, kernel: u64, layer: u64);
 
 /// Generated entry: all `threads` threads call it with the same arguments and their own index.
 pub type StepFn = unsafe extern "C" fn(args: *const StepArgs, thread: u64);

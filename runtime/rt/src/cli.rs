@@ -22,6 +22,7 @@ Examples:
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
   NAME logits --tokens 1,2,3 --out logits.safetensors
+  NAME perplexity text.txt                        how well the model predicts a text
   NAME bench --prompt 256                         how fast it is here, and how fast it could be
   NAME info --context 8192                        what this is and how much memory it needs
   NAME verify                                     whether the weights are intact";
@@ -47,6 +48,8 @@ pub enum Command {
     Chat(Chat),
     /// Write the logits of every position to a safetensors file
     Logits(Logits),
+    /// How well the model predicts a text
+    Perplexity(Perplexity),
     /// Measure speed, beside what this machine can do at most
     Bench(Bench),
     /// Show what this executable is and needs
@@ -113,6 +116,22 @@ pub struct Logits {
     /// File to write: "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Write the activations too that the code leaves in memory: "embed", "layer.0.q_proj", ..., F32 `[T, width]`
+    #[arg(long)]
+    pub activations: bool,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `perplexity`.
+#[derive(Debug, Args)]
+pub struct Perplexity {
+    /// The text; `-` reads it from standard input
+    pub text: PathBuf,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -235,7 +254,7 @@ pub enum DecodeName {
 }
 
 /// Ids of the flags that only an executable for CPUs has.
-const CPU_ONLY: [&str; 2] = ["threads", "pin"];
+const CPU_ONLY: [&str; 3] = ["threads", "pin", "activations"];
 /// Ids of the flags that only an executable for GPUs has.
 const GPU_ONLY: [&str; 3] = ["device", "decode", "synthetic_weights"];
 
@@ -259,12 +278,13 @@ pub(crate) fn command(code: Code) -> clap::Command {
 impl Command {
     /// Refuses flags that an executable with this code does not have.
     pub(crate) fn suits(&self, code: Code) -> Result<()> {
-        let (machine, synthetic) = match self {
-            Command::Generate(args) => (&args.machine, false),
-            Command::Chat(args) => (&args.machine, false),
-            Command::Logits(args) => (&args.machine, false),
-            Command::Bench(args) => (&args.machine, args.synthetic_weights),
-            Command::Info(args) => (&args.machine, false),
+        let (machine, synthetic, activations) = match self {
+            Command::Generate(args) => (&args.machine, false, false),
+            Command::Chat(args) => (&args.machine, false, false),
+            Command::Logits(args) => (&args.machine, false, args.activations),
+            Command::Perplexity(args) => (&args.machine, false, false),
+            Command::Bench(args) => (&args.machine, args.synthetic_weights, false),
+            Command::Info(args) => (&args.machine, false, false),
             Command::Verify => return Ok(()),
         };
         let gpu = [
@@ -272,7 +292,11 @@ impl Command {
             ("--decode", machine.decode.is_some()),
             ("--synthetic-weights", synthetic),
         ];
-        let cpu = [("--threads", machine.threads.is_some()), ("--pin", machine.pin)];
+        let cpu = [
+            ("--threads", machine.threads.is_some()),
+            ("--pin", machine.pin),
+            ("--activations", activations),
+        ];
         let (given, found, other) = match code {
             Code::Cpu(_) => (&gpu[..], "the CPU", "cuda"),
             Code::Cuda(_) => (&cpu[..], "GPUs", "cpu"),

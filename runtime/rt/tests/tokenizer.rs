@@ -163,3 +163,27 @@ fn control_tokens_are_silent_and_unknown_ids_unknown() {
     assert!(known[..151_669].iter().all(|&k| k) && !known[151_669..].iter().any(|&k| k));
     assert!(QWEN3.bytes(151_800).is_empty());
 }
+
+/// A space put before every text is not said where a text begins, and only there.
+#[test]
+fn the_space_before_a_text_is_not_its_own() {
+    let tokenizer = |decoder: &str| {
+        let json = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+                "pre_tokenizer": null, "post_processor": null, "decoder": {decoder}, "model": {{"type": "BPE",
+                "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "ignore_merges": false,
+                "vocab": {{"\u2581a": 0, "b": 1}}, "merges": []}}}}"#
+        );
+        Tokenizer::from_bytes(json.as_bytes()).unwrap()
+    };
+    let said = |mut stream: TextStream| [0, 1, 0].map(|id| stream.push(id)).concat();
+    let strip = r#"{"type": "Strip", "content": " ", "start": 1, "stop": 0}"#;
+    let sequence = format!(r#"{{"type": "Sequence", "decoders": [{{"type": "Fuse"}}, {strip}]}}"#);
+    for decoder in [strip, &sequence] {
+        let tokenizer = tokenizer(decoder);
+        assert_eq!(said(TextStream::beginning(&tokenizer)), "ab a");
+        assert_eq!(said(TextStream::new(&tokenizer)), " ab a");
+    }
+    assert_eq!(said(TextStream::beginning(&tokenizer(r#"{"type": "Fuse"}"#))), " ab a");
+}

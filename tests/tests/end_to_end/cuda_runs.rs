@@ -12,7 +12,7 @@ use qwenc_tests::variants::{executable, folder};
 use crate::cuda::compile;
 
 /// The sample for GPUs, and a program that runs it on the stand-in: every run in another order.
-fn on_host(quant: &[&str]) -> PathBuf {
+pub fn on_host(quant: &[&str]) -> PathBuf {
     let place = folder();
     let path = place.join("qwen");
     let flags = [&["--quant"], quant].concat();

@@ -6,16 +6,26 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapted;
+/// Models of other formats, and where the tests' data is.
+#[path = "../../../models/tests/fixtures/mod.rs"]
+mod fixtures;
+
 mod alone;
 mod beyond_4_gib;
+mod compare;
 mod cpus;
 mod cuda;
 mod cuda_flags;
 mod cuda_runs;
+mod formats;
 mod goes_on;
 mod inspect;
+mod llama;
 mod memory;
+mod perplexity;
 mod predicted;
+mod real_shapes;
+mod refused_formats;
 mod refused_models;
 mod refused_outputs;
 mod refused_runs;
@@ -25,3 +35,4 @@ mod sample;
 mod shown;
 mod speculation;
 mod transformers;
+mod verify;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::shown::refusal;
 
 /// The outcome of a command whose output is to be `name` in an empty folder, which must stay empty.
-fn in_vain(command: &str, model: &Path, name: &str) -> Outcome {
+pub fn in_vain(command: &str, model: &Path, name: &str) -> Outcome {
     let outputs = folder();
     let output = outputs.join(name);
     let done = run(&mut qwenc(&[command, model.to_str().unwrap(), "-o", output.to_str().unwrap()]));

@@ -58,3 +58,15 @@ fn yarn_positions() {
 fn sliding_windows() {
     check("qwen3-sliding", "f32", 1e-10, true);
 }
+
+#[test]
+fn biases_of_qwen2() {
+    check("qwen2-bias", "f32", 1e-10, true);
+    check("qwen2-bias", "bf16", 1e-10, true);
+}
+
+#[test]
+fn llama_and_its_scaling() {
+    check("llama3-rope", "f32", 1e-10, true);
+    check("llama3-rope", "bf16", 1e-10, true);
+}

@@ -192,6 +192,8 @@ fn steps(loaded: &Loaded, tokens: usize, context: usize, kv: KvType, gate: &Gate
         threads: 1,
         barrier: pause,
         barrier_data: std::ptr::from_ref(gate).cast_mut().cast(),
+        observer: None,
+        observer_data: std::ptr::null_mut(),
     };
     gate.wait_for_leave(1);
     let mut before = 0;

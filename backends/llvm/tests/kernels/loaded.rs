@@ -108,6 +108,8 @@ impl<'a> Runner<'a> {
             threads: self.threads as u64,
             barrier: wait,
             barrier_data: std::ptr::from_ref(&barrier).cast_mut().cast(),
+            observer: None,
+            observer_data: std::ptr::null_mut(),
         };
         let shared = Shared(&args);
         std::thread::scope(|s| {

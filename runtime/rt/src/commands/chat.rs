@@ -179,7 +179,7 @@ impl<'t> Answer<'t> {
         let opened = prompt.trim_end().ends_with("<think>");
         // Written back into the history, the answer must show where its thinking began.
         let text = if opened { "<think>\n".to_owned() } else { String::new() };
-        Answer { stream: TextStream::new(tokenizer), text, think, styled, dim: opened }
+        Answer { stream: TextStream::beginning(tokenizer), text, think, styled, dim: opened }
     }
 
     fn push(&mut self, sampled: Sampled) -> String {

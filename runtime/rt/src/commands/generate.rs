@@ -13,7 +13,7 @@ use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
 use crate::inference::sampler::{Sampler, Sampling};
 use crate::program::Program;
-use crate::text::tokenizer::TextStream;
+use crate::text::tokenizer::{TextStream, Tokenizer};
 
 const DEFAULT_MAX_TOKENS: usize = 512;
 
@@ -40,7 +40,7 @@ pub unsafe fn run(
     let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let limits = Limits { max_tokens, stop_tokens: stop, speculate, interrupted: &|| false };
     let shown = opened.tokenizer.as_ref().filter(|_| !args.print_tokens);
-    let mut printer = shown.map_or(Printer::Ids { any: false }, |t| Printer::Text(TextStream::new(t)));
+    let mut printer = shown.map_or(Printer::Ids { any: false }, |t| Printer::after(&prompt, t));
     let mut on_token = |sampled| console.print(&printer.push(sampled));
     let report = generate(&mut engine, &mut session, &mut sampler, &prompt, &limits, &mut on_token)?;
     console.print(&printer.finish())?;
@@ -102,7 +102,15 @@ enum Printer<'t> {
     Text(TextStream<'t>),
 }
 
-impl Printer<'_> {
+impl<'t> Printer<'t> {
+    /// For the text that follows a prompt, or that begins where the prompt says nothing.
+    fn after(prompt: &[u32], tokenizer: &'t Tokenizer) -> Printer<'t> {
+        Printer::Text(match tokenizer.decode(prompt).is_empty() {
+            true => TextStream::beginning(tokenizer),
+            false => TextStream::new(tokenizer),
+        })
+    }
+
     fn push(&mut self, sampled: Sampled) -> String {
         match (self, sampled) {
             (Printer::Ids { any }, Sampled::Token(id) | Sampled::Stop(id)) => {

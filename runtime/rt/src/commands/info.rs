@@ -51,7 +51,7 @@ fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
             "layers": m.layers, "hidden": m.hidden, "intermediate": m.intermediate,
             "heads": m.heads, "kv_heads": m.kv_heads, "head_dim": m.head_dim,
             "vocab_rows": sizes.vocab_rows, "context": sizes.max_context,
-            "weight_type": m.weight_type, "group_size": m.group_size, "tied": m.tied,
+            "weight_type": m.weight_type, "group_size": m.group_size, "inputs": m.inputs, "tied": m.tied,
         },
         "tokenizer_tokens": tokens,
         "chat_template": about.chat_template.is_some(),

@@ -1,7 +1,8 @@
 //! `logits`: the model's output at every position, as a file.
 //!
 //! In: ids or a text. Out: a safetensors file with "logits" F32 `[T, vocab_rows]` and "tokens" I32
-//! `[T]`. Invariant: the file appears whole under its name or not at all.
+//! `[T]`, and if asked the activations that the code leaves in memory. Invariant: the file appears whole under its name or
+//! not at all. Activations are kept until the end.
 //! The KV cache is f32 unless a flag says otherwise: the file is for comparison.
 
 use std::fs::{File, OpenOptions};
@@ -42,9 +43,13 @@ pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> R
     // SAFETY: by the caller's promise.
     let mut engine = unsafe { opened.engine(program, &args.machine, wanted)? };
     tokens.iter().try_for_each(|&t| engine.check_token(t))?;
+    if args.activations {
+        let places = opened.metadata().activations.as_deref();
+        engine.record(places.ok_or_else(unnamed)?)?;
+    }
     let mut session = Session::new(&engine, args.machine.context, kv)?;
     let mut file = Partial::create(&args.out)?;
-    file.write(&header(tokens.len(), engine.sizes().vocab_rows as usize)?)?;
+    file.write(&header(tokens.len(), engine.sizes().vocab_rows as usize, &engine.recording())?)?;
     let mut bytes = Vec::new();
     session.feed(&mut engine, &tokens, Wanted::All, |_, logits| {
         bytes.clear();
@@ -53,19 +58,34 @@ pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> R
     })?;
     let ids: Vec<u8> = tokens.iter().flat_map(|&t| (t as i32).to_le_bytes()).collect();
     file.write(&ids)?;
+    for recorded in engine.recorded() {
+        bytes.clear();
+        bytes.extend(recorded.values.iter().flat_map(|x| x.to_le_bytes()));
+        file.write(&bytes)?;
+    }
     file.finish()
 }
 
+fn unnamed() -> Error {
+    Error::Usage("--activations: the image's metadata names none; compile again".into())
+}
+
 /// The part of a safetensors file before its data.
-fn header(tokens: usize, rows: usize) -> Result<Vec<u8>> {
+fn header(tokens: usize, rows: usize, activations: &[(String, usize)]) -> Result<Vec<u8>> {
     let refused = |reason: String| Error::Encode { what: "the safetensors header", reason };
-    let logits_end = 4 * tokens * rows;
-    let end = logits_end + 4 * tokens;
-    let tensor = |dtype, shape, data_offsets| TensorInfo { dtype, shape, data_offsets };
-    let tensors = vec![
-        ("logits".to_owned(), tensor(Dtype::F32, vec![tokens, rows], (0, logits_end))),
-        ("tokens".to_owned(), tensor(Dtype::I32, vec![tokens], (logits_end, end))),
+    let mut end = 0;
+    let mut tensor = |dtype, shape: Vec<usize>| {
+        let start = end;
+        end += 4 * shape.iter().product::<usize>();
+        TensorInfo { dtype, shape, data_offsets: (start, end) }
+    };
+    let mut tensors = vec![
+        ("logits".to_owned(), tensor(Dtype::F32, vec![tokens, rows])),
+        ("tokens".to_owned(), tensor(Dtype::I32, vec![tokens])),
     ];
+    for (name, columns) in activations {
+        tensors.push((name.clone(), tensor(Dtype::F32, vec![tokens, *columns])));
+    }
     let metadata = Metadata::new(None, tensors).map_err(|e| refused(e.to_string()))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|e| refused(e.to_string()))?;
     // Data begins at a multiple of 8.

@@ -31,6 +31,8 @@ pub struct Metadata {
     pub kv_type: Option<String>,
     /// What the compiler expects of the machine that it compiled for.
     pub predicted: Option<Predicted>,
+    /// Where a step leaves activations; none if it does not say.
+    pub activations: Option<Vec<Activation>>,
     /// What the code was compiled for.
     pub target: Target,
     /// Where the model came from; shown, never interpreted.
@@ -91,6 +93,25 @@ pub struct Predicted {
     pub prefill_tok_s: f64,
     /// What it takes the machine to be.
     pub machine: String,
+}
+
+/// A named activation in scratch memory, after one kernel.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Activation {
+    /// As transformers' modules are called: `q_proj`.
+    pub name: String,
+    /// The number of the kernel.
+    pub kernel: u64,
+    /// Whether each layer has one.
+    pub per_layer: bool,
+    /// Of its buffer, in bytes for each row of the largest step.
+    pub offset: u64,
+    /// From one row to the next.
+    pub row_bytes: u64,
+    /// First column.
+    pub first: u64,
+    /// Columns.
+    pub columns: u64,
 }
 
 /// What the code was compiled for.

@@ -8,6 +8,7 @@ use qwenc_abi::{KvType, ModelInfo, StepArgs, ABI_VERSION};
 use crate::error::{Error, Result};
 use crate::inference::engine::Step;
 use crate::inference::memory::Region;
+use crate::inference::observed::{Recorder, Watch};
 use crate::threads::barrier::Barrier;
 use crate::threads::cores::Placement;
 use crate::threads::pool::Pool;
@@ -20,6 +21,8 @@ pub struct Cpu<'m> {
     arena: Region,
     logits: Region,
     max_rows: usize,
+    /// What is recorded of steps.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl<'m> Cpu<'m> {
@@ -41,7 +44,12 @@ impl<'m> Cpu<'m> {
         let arena = Region::zeroed(arena_bytes, "scratch memory", "--chunk or --threads")?;
         let row_bytes = u64::from(model.logits_stride) * size_of::<f32>() as u64;
         let logits = Region::zeroed(row_bytes * max_rows as u64, "logits", "--chunk")?;
-        Ok(Cpu { model, weights, pool, arena, logits, max_rows })
+        Ok(Cpu { model, weights, pool, arena, logits, max_rows, recorder: None })
+    }
+
+    /// The model.
+    pub(crate) fn model(&self) -> &'m ModelInfo {
+        self.model
     }
 
     /// Memory for a cache of `bytes`.
@@ -69,9 +77,18 @@ impl<'m> Cpu<'m> {
     /// # Safety
     /// As for [`crate::inference::engine::Engine::step`]; caches must be 64-byte aligned.
     pub(crate) unsafe fn step(&mut self, step: &Step) {
+        let arena = self.arena.as_mut_ptr();
+        let threads = self.pool.threads() as u64;
+        let mut watch = self.recorder.as_mut().map(|recorder| Watch {
+            recorder,
+            arena,
+            counters: self.model.arena_counters * threads,
+            max_rows: self.max_rows as u64,
+            rows: step.rows.len(),
+        });
         let args = StepArgs {
             weights: self.weights.as_ptr(),
-            arena: self.arena.as_mut_ptr(),
+            arena,
             rows: step.rows.as_ptr(),
             n_rows: step.rows.len() as u64,
             outputs: step.outputs.as_ptr(),
@@ -80,9 +97,11 @@ impl<'m> Cpu<'m> {
             kv_capacity: step.kv_capacity as u64,
             kv_type: step.kv as u64,
             max_rows: self.max_rows as u64,
-            threads: self.pool.threads() as u64,
+            threads,
             barrier: Barrier::wait_raw,
             barrier_data: std::ptr::null_mut(),
+            observer: watch.is_some().then_some(Watch::observe),
+            observer_data: watch.as_mut().map_or(std::ptr::null_mut(), |watch| (&raw mut *watch).cast()),
         };
         // SAFETY: `new` was promised a conforming step; the regions above are as large as the
         // contract asks and ours alone.

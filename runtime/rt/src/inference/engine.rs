@@ -7,9 +7,11 @@
 use qwenc_abi::{KvType, ModelInfo, Row};
 
 use crate::error::{Error, Result};
+use crate::image::metadata::Activation;
 use crate::inference::cache::Cache;
 use crate::inference::cpu::Cpu;
 use crate::inference::cuda::Cuda;
+use crate::inference::observed::{Recorded, Recorder};
 use crate::program::Sizes;
 use crate::threads::cores::Placement;
 
@@ -133,6 +135,36 @@ impl<'m> Engine<'m> {
             // There the sampler reads logits and knows itself.
             Runner::Cpu(_) => Ok(()),
             Runner::Cuda(cuda) => cuda.allow(allowed),
+        }
+    }
+
+    /// Records these activations of all steps from now on; only on threads.
+    pub fn record(&mut self, places: &[Activation]) -> Result<()> {
+        match &mut self.runner {
+            Runner::Cpu(cpu) => {
+                cpu.recorder = Some(Recorder::new(cpu.model(), places)?);
+                Ok(())
+            }
+            Runner::Cuda(_) => {
+                let what = "activations cannot be read on a GPU; compile with `qwenc compile --target cpu`";
+                Err(Error::Usage(what.into()))
+            }
+        }
+    }
+
+    /// Name and width of what is being recorded, in the order in which it will be given.
+    pub fn recording(&self) -> Vec<(String, usize)> {
+        match &self.runner {
+            Runner::Cpu(cpu) => cpu.recorder.as_ref().map_or(Vec::new(), Recorder::shapes),
+            Runner::Cuda(_) => Vec::new(),
+        }
+    }
+
+    /// What was recorded; nothing is from now on.
+    pub fn recorded(&mut self) -> Vec<Recorded> {
+        match &mut self.runner {
+            Runner::Cpu(cpu) => cpu.recorder.take().map_or(Vec::new(), Recorder::into_records),
+            Runner::Cuda(_) => Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{Model, ModelWrapper, Token, TokenizerImpl};
@@ -29,6 +30,8 @@ pub struct Tokenizer {
     added: HashMap<u32, Added>,
     controls: Vec<(String, u32)>,
     spelling: Spelling,
+    /// Whether a text's first space is not its own: the tokenizer puts one before every text.
+    strips: bool,
     size: usize,
 }
 
@@ -99,7 +102,12 @@ impl Tokenizer {
             _ => Spelling::Metaspace,
         };
         let size = inner.get_vocab_size(true);
-        Tokenizer { inner: Mutex::new(kind(Box::new(inner))), added, controls, spelling, size }
+        let strips = match inner.get_decoder() {
+            Some(DecoderWrapper::Sequence(s)) => s.get_decoders().iter().any(strips),
+            Some(decoder) => strips(decoder),
+            None => false,
+        };
+        Tokenizer { inner: Mutex::new(kind(Box::new(inner))), added, controls, spelling, strips, size }
     }
 
     /// Number of tokens, added ones included.
@@ -166,6 +174,15 @@ impl Tokenizer {
     /// The id of the token spelt `text`, if it is an added one.
     pub fn added_id(&self, text: &str) -> Option<u32> {
         self.added.iter().find(|(_, a)| a.text == text).map(|(&id, _)| id)
+    }
+}
+
+/// Whether a decoder takes a space from the beginning of a text.
+fn strips(decoder: &DecoderWrapper) -> bool {
+    match decoder {
+        DecoderWrapper::Strip(strip) => strip.content == ' ' && strip.start > 0,
+        DecoderWrapper::Metaspace(space) => space.get_prepend_scheme() != PrependScheme::Never,
+        _ => false,
     }
 }
 
@@ -248,12 +265,19 @@ fn metaspace(token: &str) -> Vec<u8> {
 pub struct TextStream<'t> {
     tokenizer: &'t Tokenizer,
     held: Vec<u8>,
+    /// Nothing has been said yet, and the first space is not the text's own.
+    strip: bool,
 }
 
 impl<'t> TextStream<'t> {
-    /// A stream with nothing held back.
+    /// A stream that goes on with a text.
     pub fn new(tokenizer: &'t Tokenizer) -> TextStream<'t> {
-        TextStream { tokenizer, held: Vec::new() }
+        TextStream { tokenizer, held: Vec::new(), strip: false }
+    }
+
+    /// A stream that begins a text: without the space that some tokenizers put before every text.
+    pub fn beginning(tokenizer: &'t Tokenizer) -> TextStream<'t> {
+        TextStream { strip: tokenizer.strips, ..TextStream::new(tokenizer) }
     }
 
     /// The text that is certain once `id` has come.
@@ -278,8 +302,14 @@ impl<'t> TextStream<'t> {
             }
         }
         let rest = self.held.split_off(whole);
-        let text = String::from_utf8_lossy(&self.held).into_owned();
+        let mut text = String::from_utf8_lossy(&self.held).into_owned();
         self.held = rest;
+        if self.strip && !text.is_empty() {
+            self.strip = false;
+            if text.starts_with(' ') {
+                text.remove(0);
+            }
+        }
         text
     }
 }

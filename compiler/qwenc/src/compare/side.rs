@@ -1,0 +1,182 @@
+//! One of two models that are compared: what it is, and what it computes.
+//!
+//! In: a path and tokens. Out: activations and logits by name, as many rows as tokens. Invariant: what a file is, is
+//! known by its contents; models are run by the interpreter, executables as programs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail, Context, Result};
+use qwenc_ir::interp::{Interpreter, Precision, Value};
+use qwenc_ir::{verify, DType, Graph};
+use qwenc_models::{Hints, Source};
+use safetensors::{Dtype, SafeTensors};
+
+use super::order::Types;
+use crate::{executable, input, progress};
+
+/// A model, or what is left of one.
+pub enum Side {
+    /// Anything that a graph can be made of.
+    Model {
+        /// As given.
+        path: PathBuf,
+        /// Opened.
+        model: Box<Source>,
+    },
+    /// A compiled model.
+    Executable {
+        /// As given.
+        path: PathBuf,
+        /// What it says of itself.
+        about: executable::About,
+    },
+    /// Activations that were computed elsewhere.
+    Dump {
+        /// As given.
+        path: PathBuf,
+        /// Its contents.
+        outcome: Outcome,
+    },
+}
+
+/// What was computed.
+pub struct Outcome {
+    /// For these tokens.
+    pub tokens: Vec<u32>,
+    /// Values by name, row by row; `logits` among them.
+    pub values: BTreeMap<String, Vec<f32>>,
+}
+
+impl Outcome {
+    /// Reads a safetensors file: `tokens`, `logits` and activations.
+    pub fn read(path: &Path) -> Result<Outcome> {
+        let bytes = std::fs::read(path).with_context(|| format!("{}: reading", path.display()))?;
+        Outcome::parse(&bytes).with_context(|| format!("{}: no file of activations", path.display()))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Outcome> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let tokens = file.tensor("tokens").map_err(|_| anyhow!("expected a tensor `tokens`, found none"))?;
+        if tokens.dtype() != Dtype::I32 {
+            bail!("tokens: expected I32, found {:?}", tokens.dtype());
+        }
+        let tokens: Vec<u32> = words(tokens.data()).map(u32::from_le_bytes).collect();
+        let mut values = BTreeMap::new();
+        for (name, tensor) in file.tensors() {
+            if tensor.dtype() == Dtype::F32 && tensor.shape().first() == Some(&tokens.len()) {
+                values.insert(name, words(tensor.data()).map(f32::from_le_bytes).collect());
+            }
+        }
+        Ok(Outcome { tokens, values })
+    }
+}
+
+fn words(data: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+    data.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]])
+}
+
+impl Side {
+    /// Finds out what stands at a path.
+    pub fn open(path: &Path, hints: Hints) -> Result<Side> {
+        let owned = path.to_path_buf();
+        if executable::is_one(path) {
+            return Ok(Side::Executable { about: executable::about(path)?, path: owned });
+        }
+        if is_safetensors(path) {
+            return Ok(Side::Dump { outcome: Outcome::read(path)?, path: owned });
+        }
+        Ok(Side::Model { path: owned, model: Box::new(input::opened(path, hints)?) })
+    }
+
+    /// As given.
+    pub fn path(&self) -> String {
+        let (Side::Model { path, .. } | Side::Executable { path, .. } | Side::Dump { path, .. }) = self;
+        path.display().to_string()
+    }
+
+    /// The tokens that it alone can be asked for.
+    pub fn tokens(&self) -> Option<&[u32]> {
+        match self {
+            Side::Dump { outcome, .. } => Some(&outcome.tokens),
+            _ => None,
+        }
+    }
+
+    /// How its weights are stored.
+    pub fn types(&self) -> Types {
+        match self {
+            Side::Dump { .. } => Types::Unknown,
+            Side::Executable { about, .. } => about.types(),
+            Side::Model { model, .. } => model.graph().map_or(Types::Unknown, |graph| coarsest(&graph)),
+        }
+    }
+
+    /// For a person.
+    pub fn words(&self, outcome: &Outcome) -> String {
+        let (path, count) = (self.path(), outcome.values.len());
+        match self {
+            Side::Dump { .. } => format!("{path}: {count} recorded activations"),
+            Side::Executable { about, .. } => {
+                format!("{path}: executable, {}, {count} activations", about.words())
+            }
+            Side::Model { model, .. } => {
+                let what = match **model {
+                    Source::ModelFile(_) => "model.bin",
+                    Source::Checkpoint(_) => "checkpoint",
+                };
+                format!("{path}: {what} in the interpreter, {count} activations")
+            }
+        }
+    }
+
+    /// Computes, or looks up.
+    pub fn run(&self, tokens: &[u32]) -> Result<Outcome> {
+        match self {
+            Side::Dump { outcome, .. } => {
+                Ok(Outcome { tokens: outcome.tokens.clone(), values: outcome.values.clone() })
+            }
+            Side::Executable { path, .. } => executable::logits(path, tokens),
+            Side::Model { model, .. } => interpreted(model, tokens),
+        }
+    }
+}
+
+/// A safetensors file begins with the length of its JSON.
+fn is_safetensors(path: &Path) -> bool {
+    let Ok(mut file) = std::fs::File::open(path) else { return false };
+    let mut start = [0; 9];
+    std::io::Read::read_exact(&mut file, &mut start).is_ok() && start[8] == b'{' && start[6..8] == [0, 0]
+}
+
+/// The type of the graph's matrices that costs most.
+fn coarsest(graph: &Graph) -> Types {
+    let matrices = graph.weights.iter().filter(|w| w.shape.len() == 2);
+    let cost = |dtype: DType| match dtype {
+        DType::F32 => (0, Types::Float(32)),
+        DType::F16 => (1, Types::Float(16)),
+        DType::Bf16 => (2, Types::Float(16)),
+        DType::I8 { .. } => (3, Types::Int8),
+        DType::I4 { .. } => (4, Types::Int4),
+    };
+    matrices.map(|w| cost(w.dtype)).max_by_key(|(cost, _)| *cost).map_or(Types::Unknown, |(_, types)| types)
+}
+
+fn interpreted(model: &Source, tokens: &[u32]) -> Result<Outcome> {
+    let graph = verify(model.graph()?).context("the model's graph")?;
+    let rows = graph.dims.vocab_rows;
+    if let Some(token) = tokens.iter().find(|&&t| t >= rows) {
+        bail!("token {token}: expected ids below {rows}, the rows of the embedding");
+    }
+    if tokens.len() > graph.dims.context as usize {
+        bail!("{} tokens: the model handles at most {}", tokens.len(), graph.dims.context);
+    }
+    let working = progress::step("interpreting");
+    let mut values = BTreeMap::new();
+    let mut observe = |name: &str, value: &Value| {
+        values.insert(name.to_string(), value.to_f32());
+    };
+    Interpreter::new(&graph, model.weights(), Precision::F32).step(tokens, &mut observe)?;
+    working.finish_and_clear();
+    Ok(Outcome { tokens: tokens.to_vec(), values })
+}

@@ -1,0 +1,87 @@
+//! Files of other programs, the whole way: the model of stories tells its story, quantised GGUF files run as they are.
+
+use std::path::{Path, PathBuf};
+
+use qwenc_tests::golden::{comma, golden, greedy, logits, nmse, say};
+use qwenc_tests::program::{qwenc, run};
+use qwenc_tests::variants::folder;
+
+use crate::compare::figure;
+use crate::fixtures::gguf::Gguf;
+use crate::fixtures::gguf_models::{as_bf16, as_q4_with_q8, as_q8, case, stories_file, Pack};
+use crate::fixtures::stories;
+
+/// An executable of a model, with further flags.
+pub fn compiled(model: &Path, flags: &[&str]) -> PathBuf {
+    let output = folder().join("qwen");
+    let args = ["compile", model.to_str().unwrap(), "-o", output.to_str().unwrap()];
+    run(&mut qwenc(&[&args, flags].concat())).ok();
+    output
+}
+
+pub fn written(file: &Gguf) -> PathBuf {
+    let path = folder().join("model.gguf");
+    std::fs::write(&path, file.bytes()).unwrap();
+    path
+}
+
+/// The vocabulary of the llama2.c file, as `--state` takes it.
+fn vocabulary() -> String {
+    format!("tokenizer={}", stories::path("tok512.bin").display())
+}
+
+#[test]
+fn the_story_is_told_word_for_word() {
+    let story = std::fs::read_to_string(stories::path("greedy200.txt")).unwrap();
+    let (vocabulary, exported) = (vocabulary(), folder().join("model.bin"));
+    let file = stories::path("stories260K.bin");
+    let state = ["--state", &vocabulary];
+    let export = ["export", file.to_str().unwrap(), "-o", exported.to_str().unwrap()];
+    run(&mut qwenc(&[&export[..], &state].concat())).ok();
+    let sources: [(&str, PathBuf, &[&str]); 3] =
+        [("llama2.c", file, &state), ("model.bin", exported, &[]), ("GGUF", written(&stories_file()), &[])];
+    for (format, model, flags) in sources {
+        let program = compiled(&model, flags);
+        let said = say(&program, &["generate", "", "--max-tokens", "200"]).ok();
+        assert_eq!(said.trim_end(), story.trim_end(), "{format}");
+        // The space before the first word is the vocabulary's, not the text's; one within a text is.
+        assert!(said.starts_with("Once upon"), "{format}: {said:?}");
+        let goes_on = say(&program, &["generate", "Once upon", "--max-tokens", "20"]).ok();
+        assert!(story.starts_with(&format!("Once upon{}", goes_on.trim_end())), "{format}: {goes_on:?}");
+        let compare =
+            ["compare", model.to_str().unwrap(), program.to_str().unwrap(), "--tokens", "1,403,407,261"];
+        let compared = run(&mut qwenc(&[&compare[..], flags].concat())).ok();
+        assert!(figure(&compared, "NMSE") <= 1e-10, "{format}: {compared}");
+    }
+}
+
+/// Matrices stay in the type that the file has: what is compiled says what the interpreter says of the same file.
+#[test]
+fn gguf_of_every_family_runs_as_it_is() {
+    for name in ["qwen3-tied", "qwen2-bias", "llama3-rope"] {
+        let golden = golden(name);
+        let packs: [(&str, Pack, f64); 3] =
+            [("bf16", &as_bf16, 1e-10), ("int8", &as_q8, 3e-3), ("int4", &as_q4_with_q8, 0.2)];
+        for (weights, pack, limit) in packs {
+            // Blocks of Q8_0 and Q4_0 are 32 values; this case's rows are not.
+            if name == "qwen2-bias" && weights != "bf16" {
+                continue;
+            }
+            let file = written(&case(name, pack));
+            let program = compiled(&file, &[]);
+            let info = say(&program, &["info"]).ok();
+            assert!(info.contains(&format!("weights           {weights}")), "{name}: {info}");
+            let error = nmse(&logits(&program, &golden.tokens, &[]), &golden.logits);
+            println!("{name} {weights}: NMSE {error:.2e}");
+            assert!(error <= limit, "{name} {weights}: NMSE {error:.2e}");
+            let tokens = comma(&golden.tokens);
+            let paths = [file.to_str().unwrap(), program.to_str().unwrap()];
+            let same = run(&mut qwenc(&["compare", paths[0], paths[1], "--tokens", &tokens])).ok();
+            assert!(figure(&same, "NMSE") <= 2e-3, "{name} {weights}: {same}");
+            if weights == "bf16" {
+                let said = greedy(&program, &golden.tokens, &["--max-tokens", "24", "--ignore-eos"]);
+                assert_eq!(said, golden.generated, "{name}");
+            }
+        }
+    }
+}
