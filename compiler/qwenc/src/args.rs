@@ -124,6 +124,8 @@ pub enum Target {
 pub enum Emit {
     /// The executable
     Exe,
+    /// A shared library, and qwen.h beside it
+    Lib,
     /// The optimised graph, as text
     Graph,
     /// The saturated e-graphs of block and head, for Graphviz
@@ -207,7 +209,7 @@ pub struct Compile {
     /// What the executable runs on
     #[arg(long, value_enum, default_value = "cpu")]
     pub target: Target,
-    /// The file to write; text goes to standard output without it [default: qwen]
+    /// The file to write; text goes to standard output without it [default: qwen, or libqwen.so]
     #[arg(short, long)]
     pub output: Option<PathBuf>,
     /// CPU to generate code for: native (this machine), x86-64, x86-64-v2, x86-64-v3, x86-64-v4, or a

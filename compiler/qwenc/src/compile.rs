@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
 use qwenc_ir::{verify, Checked, Graph, SectionKind};
+use qwenc_link::{Form, Product};
 use qwenc_opt::{egraph_dot, optimise, Limits};
 use qwenc_plan::{lower, Activations, Options};
 
@@ -97,8 +98,8 @@ pub struct Job {
 }
 
 enum Place {
-    /// An executable in the making, with its temporary folder beside the output.
-    Beside(qwenc_link::Executable),
+    /// An executable or library in the making, with its temporary folder beside the output.
+    Beside(Product),
     Temporary(tempfile::TempDir),
 }
 
@@ -106,19 +107,24 @@ impl Job {
     fn start(args: &Compile) -> Result<Job> {
         let output = match (&args.output, args.emit) {
             (None, Emit::Exe) => Some(PathBuf::from("qwen")),
+            (None, Emit::Lib) => Some(PathBuf::from("libqwen.so")),
             (None, Emit::Obj) => Some(PathBuf::from("qwen.o")),
             (None, Emit::Cubin) => Some(PathBuf::from("qwen.cubin")),
             (output, _) => output.clone(),
         };
         let mut output = output.map(|path| Output::new(&path, &args.model)).transpose()?;
-        if matches!(args.emit, Emit::Exe | Emit::Obj | Emit::Cubin) {
+        if matches!(args.emit, Emit::Exe | Emit::Lib | Emit::Obj | Emit::Cubin) {
             output = output.map(|o| o.file().map(Output::File)).transpose()?;
         }
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
             Output::new(&qwenc_link::beside(path), &args.model)?.file()?;
         }
+        let form = if args.emit == Emit::Lib { Form::Library } else { Form::Executable };
+        if let (Some(Output::File(path)), Form::Library) = (&output, form) {
+            Output::new(&qwenc_link::header(path), &args.model)?.file()?;
+        }
         let place = match &output {
-            Some(Output::File(path)) => Place::Beside(qwenc_link::Executable::new(path)?),
+            Some(Output::File(path)) => Place::Beside(Product::new(path, form)?),
             _ => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
         };
         let job = Job { output, started: Instant::now(), place };
@@ -128,7 +134,7 @@ impl Job {
 
     fn scratch(&self) -> &Path {
         match &self.place {
-            Place::Beside(executable) => executable.folder(),
+            Place::Beside(product) => product.folder(),
             Place::Temporary(folder) => folder.path(),
         }
     }
@@ -157,12 +163,12 @@ impl Job {
         write().with_context(|| format!("{}: writing", path.display()))
     }
 
-    /// The executable to finish, the path where it will be, and when the work began.
+    /// What is to be finished, the path where it will be, and when the work began.
     #[cfg(any(feature = "llvm", feature = "cuda"))]
-    pub fn into_executable(self) -> Result<(qwenc_link::Executable, PathBuf, Instant)> {
+    pub fn into_product(self) -> Result<(Product, PathBuf, Instant)> {
         match (self.place, self.output) {
-            (Place::Beside(executable), Some(Output::File(output))) => Ok((executable, output, self.started)),
-            _ => bail!("an executable needs an output path"),
+            (Place::Beside(product), Some(Output::File(output))) => Ok((product, output, self.started)),
+            _ => bail!("an executable or library needs an output path"),
         }
     }
 }

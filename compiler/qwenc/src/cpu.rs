@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use qwenc_ir::Checked;
-use qwenc_llvm::{emit_entry, Cpu};
+use qwenc_llvm::{emit_entry, Cpu, Entry};
 use qwenc_models::ModelFile;
 use qwenc_opt::{Machine, ASSUMED_CORES};
 use qwenc_plan::Plan;
@@ -62,12 +62,13 @@ pub fn generate(
     }
     let artifact = qwenc_llvm::emit(plan, &cpu)?;
     generating.finish_and_clear();
-    let (executable, output, started) = job.into_executable()?;
+    let (product, output, started) = job.into_product()?;
     let about = metadata::of(model, plan, cpu.name(), cpu.features(), args.kv_type, predicted);
-    let image = package::image(&executable, model, plan, &about, artifact.code_id)?;
+    let image = package::image(&product, model, plan, &about, artifact.code_id)?;
     let linking = progress::step("linking");
-    let entry = emit_entry(&image.identity)?;
-    executable.finish(&[&entry, &artifact.object], &image, args.place.link())?;
+    let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };
+    let entry = emit_entry(&image.identity, entry)?;
+    product.finish(&[&entry, &artifact.object], &image, args.place.link())?;
     linking.finish_and_clear();
     package::told(&output, &image, args.place, cpu.name(), started);
     Ok(())

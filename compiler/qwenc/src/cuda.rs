@@ -57,7 +57,7 @@ impl Compiler {
         let all = architectures(args)?;
         let last = newest(&all);
         let targets = match args.emit {
-            Emit::Exe => {
+            Emit::Exe | Emit::Lib => {
                 let cubins = all.iter().map(|&sm| (sm, Form::Cubin));
                 cubins.chain([(last, Form::Ptx)]).collect()
             }
@@ -111,13 +111,13 @@ pub fn generate(
         return job.write_bytes(&only.bytes[..end]);
     }
     let bundle = bundle(&source.model, &code);
-    let (executable, output, started) = job.into_executable()?;
+    let (product, output, started) = job.into_product()?;
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
     let about = metadata::of(model, plan, "cuda", &features, args.kv_type, predicted);
-    let image = package::image(&executable, model, plan, &about, bundle.code_id)?;
+    let image = package::image(&product, model, plan, &about, bundle.code_id)?;
     let linking = progress::step("linking");
-    executable.finish_cuda(&bundle.bytes, &image, args.place.link())?;
+    product.finish_cuda(&bundle.bytes, &image, args.place.link())?;
     linking.finish_and_clear();
     package::told(&output, &image, args.place, &format!("cuda for {}", names.join(", ")), started);
     Ok(())

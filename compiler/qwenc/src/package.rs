@@ -1,4 +1,4 @@
-//! Weights to an image, and what is said of a finished executable.
+//! Weights to an image, and what is said of a finished executable or library.
 //!
 //! In: code's hash, a model and its plan. Out: the image to link. Invariant: the same for every target.
 
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use qwenc_ir::Checked;
-use qwenc_link::{Assets, Executable, Image, Weights};
+use qwenc_link::{Assets, Image, Product, Weights};
 use qwenc_models::ModelFile;
 use qwenc_plan::Plan;
 use serde_json::Value;
@@ -27,7 +27,7 @@ impl WeightsPlace {
 
 /// Packs the weights for the code of this hash.
 pub fn image(
-    executable: &Executable,
+    product: &Product,
     model: &ModelFile,
     plan: &Checked<Plan>,
     about: &Value,
@@ -38,7 +38,7 @@ pub fn image(
     let assets = Assets { tokenizer: tokenizer.as_bytes(), metadata: about.as_bytes() };
     let bar = progress::bytes("packing", plan.weights_bytes);
     let mut advance = |done| bar.set_position(done);
-    let image = Image::write(&executable.image_path(), plan, model, assets, code_id, &mut advance)?;
+    let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance)?;
     bar.finish_and_clear();
     Ok(image)
 }

@@ -273,6 +273,9 @@ pub enum Error {
         /// What was found.
         found: String,
     },
+    /// A bug of this crate's, found where it may not end the process.
+    #[error("internal error: {0}; this is a bug, please report it")]
+    Internal(String),
     /// A file could not be encoded.
     #[error("cannot encode {what}: {reason}")]
     Encode {

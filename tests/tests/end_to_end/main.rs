@@ -7,6 +7,7 @@
 
 mod alone;
 mod beyond_4_gib;
+mod c_api;
 mod cpus;
 mod cuda;
 mod cuda_flags;
