@@ -1,8 +1,11 @@
-//! The command line.
+//! The command line, and the options of the library: they are one.
+//!
+//! In: arguments. Out: what they say. Invariant: what a flag means is told here and nowhere else in the code.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, FromArgMatches, Parser, Subcommand, ValueEnum};
 use qwenc_models::{Hints, Quant};
 use qwenc_plan::Activations;
 
@@ -51,6 +54,7 @@ pub struct Weights {
     pub state: Vec<String>,
 }
 
+/// The type of weight matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum QuantName {
     /// 4 bytes a weight, exact
@@ -65,12 +69,12 @@ pub enum QuantName {
 
 impl Weights {
     /// What was stated of the file.
-    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
+    pub(crate) fn hints(&self) -> Result<Hints, crate::Misuse> {
         Hints::of_words(self.state.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
     }
 
     /// The chosen type, if one was.
-    pub fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
+    pub(crate) fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
         let misuse = |what: &str| Err(crate::Misuse(what.to_string()));
         if self.quant_embeddings && self.quant != Some(QuantName::Int4) {
             return misuse("--quant-embeddings goes with --quant int4");
@@ -112,6 +116,7 @@ pub struct Inspect {
     pub json: bool,
 }
 
+/// What the result runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
     /// Native x86-64 code
@@ -120,6 +125,7 @@ pub enum Target {
     Cuda,
 }
 
+/// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Emit {
     /// The executable
@@ -146,6 +152,7 @@ pub enum Emit {
     Cubin,
 }
 
+/// Where weights are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WeightsPlace {
     /// Inside the executable
@@ -154,6 +161,7 @@ pub enum WeightsPlace {
     External,
 }
 
+/// What a KV cache stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KvName {
     /// 4 bytes an element, exact
@@ -175,6 +183,7 @@ impl KvName {
     }
 }
 
+/// Precision of the inputs of matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ActivationsName {
     /// The most exact: as computed, or 16 bits where int8 weights ask for integers
@@ -202,7 +211,8 @@ fn compute_capability(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| expected.to_string())
 }
 
-#[derive(Debug, ClapArgs)]
+/// What to compile, and how; [`Options::new`](crate::Options::new) has the defaults.
+#[derive(Clone, Debug, ClapArgs)]
 pub struct Compile {
     /// A model.bin, a checkpoint folder, or `sample` for the built-in model
     pub model: PathBuf,
@@ -237,6 +247,18 @@ pub struct Compile {
     /// Print which rewrites fired, the costs, the graph before and after, and how fast the plan should run
     #[arg(long)]
     pub explain: bool,
+    /// How to store the weights
     #[command(flatten)]
     pub weights: Weights,
+}
+
+impl Compile {
+    /// Everything as the command does it when nobody says otherwise, for this machine's CPU.
+    pub fn new(model: impl Into<PathBuf>) -> Compile {
+        let words = [OsString::from("compile"), "--".into(), model.into().into()];
+        let command = Compile::augment_args(clap::Command::new("compile"));
+        let parsed = command.try_get_matches_from(words).and_then(|m| Compile::from_arg_matches(&m));
+        // Every flag has a default or may be absent, and any path is a model's.
+        parsed.unwrap_or_else(|e| unreachable!("{e}"))
+    }
 }

@@ -13,7 +13,7 @@ use qwenc_opt::Machine;
 use qwenc_plan::Plan;
 
 use crate::args::{Compile, Emit, Target};
-use crate::compile::Job;
+use crate::compile::{Job, Made};
 use crate::nvrtc::Search;
 use crate::predict::Prediction;
 use crate::{metadata, package, progress, Misuse};
@@ -101,7 +101,7 @@ pub fn generate(
     model: &ModelFile,
     plan: &Checked<Plan>,
     predicted: &Prediction,
-) -> Result<()> {
+) -> Result<Made> {
     let source = emit(plan)?;
     // Without a compiler nothing but the source was asked for.
     let Some(compiler) = compiler else { return job.write_text(&source.text) };
@@ -111,7 +111,7 @@ pub fn generate(
         return job.write_bytes(&only.bytes[..end]);
     }
     let bundle = bundle(&source.model, &code);
-    let (product, output, started) = job.into_product()?;
+    let product = job.into_product()?;
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
     let about = metadata::of(model, plan, "cuda", &features, args.kv_type, predicted);
@@ -119,6 +119,5 @@ pub fn generate(
     let linking = progress::step("linking");
     product.finish_cuda(&bundle.bytes, &image, args.place.link())?;
     linking.finish_and_clear();
-    package::told(&output, &image, args.place, &format!("cuda for {}", names.join(", ")), started);
-    Ok(())
+    Ok(Made::Binary { weights_bytes: image.bytes, target: format!("cuda for {}", names.join(", ")) })
 }

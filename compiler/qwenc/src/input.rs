@@ -33,8 +33,13 @@ fn expect_something(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
-pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) -> Result<ModelFile> {
+/// Opens a model for compiling, with warnings; whatever is no model.bin becomes one in `scratch`.
+pub fn model(
+    path: &Path,
+    quant: Option<Quant>,
+    hints: Hints,
+    scratch: &Path,
+) -> Result<(ModelFile, Vec<String>)> {
     let checkpoint = match path == Path::new(SAMPLE) {
         true => Checkpoint::sample(),
         false => {
@@ -48,17 +53,18 @@ pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) ->
                 }
                 Source::ModelFile(file) => {
                     warn(file.warnings());
-                    return Ok(*file);
+                    let warnings = file.warnings().to_vec();
+                    return Ok((*file, warnings));
                 }
             }
         }
     };
     let file = scratch.join("model.bin");
-    write(&checkpoint, &file, quant)?;
-    ModelFile::open(&file).context("reading back the exported model")
+    let warnings = write(&checkpoint, &file, quant)?.warnings;
+    Ok((ModelFile::open(&file).context("reading back the exported model")?, warnings))
 }
 
-/// Exports with a progress bar, printing warnings.
+/// Exports with a progress bar, and for the command with warnings as they come.
 pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<qwenc_models::ExportReport> {
     interrupt::removes(temporary_path(to));
     let bar = progress::bytes("exporting", 0);
@@ -73,7 +79,7 @@ pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result
 }
 
 fn warn(warnings: &[String]) {
-    for warning in warnings {
+    for warning in warnings.iter().filter(|_| progress::is_shown()) {
         say(&format!("warning: {warning}"));
     }
 }

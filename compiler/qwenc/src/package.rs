@@ -1,9 +1,6 @@
-//! Weights to an image, and what is said of a finished executable or library.
+//! Weights to an image.
 //!
 //! In: code's hash, a model and its plan. Out: the image to link. Invariant: the same for every target.
-
-use std::path::Path;
-use std::time::Instant;
 
 use anyhow::Result;
 use qwenc_ir::Checked;
@@ -13,7 +10,7 @@ use qwenc_plan::Plan;
 use serde_json::Value;
 
 use crate::args::WeightsPlace;
-use crate::{progress, say};
+use crate::progress;
 
 impl WeightsPlace {
     /// As the linker calls it.
@@ -41,12 +38,4 @@ pub fn image(
     let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance)?;
     bar.finish_and_clear();
     Ok(image)
-}
-
-/// Says what was made.
-pub fn told(output: &Path, image: &Image, place: WeightsPlace, target: &str, started: Instant) {
-    let place = if place == WeightsPlace::Embed { "embedded" } else { "beside it" };
-    let (output, megabytes) = (output.display(), image.bytes as f64 / 1e6);
-    let seconds = started.elapsed().as_secs_f64();
-    say(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
 }

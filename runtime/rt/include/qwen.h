@@ -81,6 +81,8 @@ uint32_t qwen_api_version(void);
 const char *qwen_version(void);
 /* Why the last failing call of this thread failed; never NULL. Valid until this thread's next call fails. */
 const char *qwen_last_error(void);
+/* The qwen_status of that call; QWEN_OK if none failed. */
+int32_t qwen_last_status(void);
 
 /* Loads the model of this library; `options` may be NULL. */
 qwen_model *qwen_load(const qwen_options *options);

@@ -295,6 +295,18 @@ impl Error {
         }
     }
 
+    /// Whether it is about one line of a conversation, which can go on without it.
+    pub fn is_about_a_line(&self) -> bool {
+        matches!(
+            self,
+            Error::ContextFull { .. }
+                | Error::Template(_)
+                | Error::Usage(_)
+                | Error::File { .. }
+                | Error::Encode { .. }
+        )
+    }
+
     /// Whether the reader of our output went away, which is no error to report.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)

@@ -8,6 +8,7 @@
 mod alone;
 mod beyond_4_gib;
 mod c_api;
+mod chat;
 mod cpus;
 mod cuda;
 mod cuda_flags;
@@ -16,6 +17,7 @@ mod goes_on;
 mod inspect;
 mod memory;
 mod predicted;
+mod python;
 mod refused_models;
 mod refused_outputs;
 mod refused_runs;

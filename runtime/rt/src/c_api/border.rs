@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 
 thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
+    static LAST_STATUS: Cell<Status> = const { Cell::new(Status::Ok) };
     /// What a panic said, and whether somebody here catches it.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static CATCHING: Cell<bool> = const { Cell::new(false) };
@@ -40,6 +41,7 @@ fn guarded<T>(run: impl FnOnce() -> Result<T>) -> Result<T, Status> {
         // A message that quotes a NUL byte is cut there.
         let words: Vec<u8> = words.bytes().take_while(|&b| b != 0).collect();
         LAST.with_borrow_mut(|last| *last = CString::new(words).unwrap_or_default());
+        LAST_STATUS.set(of(&e));
         of(&e)
     })
 }
@@ -82,6 +84,12 @@ fn in_words_of_c(message: &str) -> String {
 #[no_mangle]
 pub extern "C" fn qwen_last_error() -> *const c_char {
     LAST.with_borrow(|last| last.as_ptr())
+}
+
+/// The status of the last failing call of this thread; `QWEN_OK` if none did.
+#[no_mangle]
+pub extern "C" fn qwen_last_status() -> i32 {
+    LAST_STATUS.get() as i32
 }
 
 /// An argument that makes no sense.
@@ -175,7 +183,7 @@ mod tests {
         assert_eq!(status(|| panic!("three {}", 3)), Status::Internal as i32);
         assert!(said().contains("three 3"), "{}", said());
         assert_eq!(count(|| Err(bad("a\0b"))), Status::BadArgument as i64);
-        assert_eq!(said(), "a");
+        assert_eq!((said().as_str(), qwen_last_status()), ("a", Status::BadArgument as i32));
         let full = || Err(Error::ContextFull { needed: 5, limit: 4, most: 9 });
         assert_eq!(status(full), Status::ContextFull as i32);
         assert!(said().contains("raise qwen_options.context"), "{}", said());
