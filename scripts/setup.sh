@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and is missing: LLVM 19, a C compiler and the like, by apt
-# (with sudo where needed; without apt it names the packages), and NVIDIA's NVRTC and ptxas into target/nvidia,
-# with which tests compile CUDA kernels. qwenc itself needs no Python.
+# (with sudo where needed; without apt it names the packages), NVIDIA's NVRTC and ptxas into target/nvidia, with which
+# tests compile CUDA kernels, and into target/python what the Python package is built and checked with. qwenc itself needs
+# no Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,19 +36,23 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-# The versions that the tests' register counts are for.
-wheels=(nvidia_cuda_nvrtc-13.5.37 nvidia_cuda_nvcc-13.5.37)
-environment=target/nvidia
-wanted=()
-for wheel in "${wheels[@]}"; do
-    compgen -G "$environment/lib/python3*/site-packages/$wheel.dist-info/RECORD" >/dev/null || wanted+=("${wheel/-/==}")
-done
-if [ ${#wanted[@]} -gt 0 ]; then
-    echo "setup: installing ${wanted[*]} into $environment" >&2
+# Makes a virtual environment at $1 with the wheels $3..., written name-version; $2 is one more flag of pip.
+environment() {
+    local at=$1 flag=$2 wheel wanted=()
+    shift 2
+    for wheel in "$@"; do
+        compgen -G "$at/lib/python3*/site-packages/$wheel.dist-info/RECORD" >/dev/null || wanted+=("${wheel/-/==}")
+    done
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    echo "setup: installing ${wanted[*]} into $at" >&2
     mkdir -p target
-    # nvcc is wanted for its ptxas alone, not for what it needs itself.
-    if ! { python3 -m venv "$environment" && "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps "${wanted[@]}"; } >&2; then
-        echo "setup: pip failed; make a virtual environment in $environment and install ${wanted[*]} there" >&2
+    if ! { python3 -m venv "$at" && "$at/bin/pip" install --quiet --disable-pip-version-check $flag "${wanted[@]}"; } >&2; then
+        echo "setup: pip failed; make a virtual environment in $at and install ${wanted[*]} there" >&2
         exit 1
     fi
-fi
+}
+
+# The versions that the tests' register counts are for. nvcc is wanted for its ptxas alone, not for what it needs itself.
+environment target/nvidia --no-deps nvidia_cuda_nvrtc-13.5.37 nvidia_cuda_nvcc-13.5.37
+# Builds and checks the Python package.
+environment target/python "" numpy-2.4.6 pytest-9.2.0 build-1.6.1 setuptools-84.2.1 mypy-2.4.1

@@ -1,6 +1,6 @@
 //! Builds the runtime as a static library and packs it for embedding.
 //!
-//! In: the `qwenc-rt` crate of this workspace. Out: `OUT_DIR/runtime.a.zst`. The runtime is always
+//! In: the `qwenc-rt` crate of this workspace. Out: `OUT_DIR/runtime.a.zst`, and its C header. The runtime is always
 //! built for release and for any x86-64, whatever profile and flags qwenc itself is built with.
 
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let archive = fs::read(target.join("release/libqwenc_rt.a"))?;
     fs::write(out.join("runtime.a.zst"), zstd::bulk::compress(&archive, 12)?)?;
+    fs::copy(root.join("runtime/rt/include/qwen.h"), out.join("qwen.h"))?;
     Ok(())
 }
 

@@ -11,5 +11,6 @@ pub mod host_cuda;
 pub mod odd;
 pub mod program;
 pub mod tensors;
+pub mod terminal;
 pub mod valgrind;
 pub mod variants;

@@ -30,6 +30,16 @@ pub fn plain(program: impl AsRef<OsStr>, args: &[&str]) -> Outcome {
 /// Every load, store and branch checked: exit code [`FOUND`] if one was of memory that is not the program's, or
 /// hung on a value that was never set.
 pub fn checked(program: impl AsRef<OsStr>, args: &[&str]) -> Outcome {
+    memcheck(&["--leak-check=no"], program, args)
+}
+
+/// The same, and [`FOUND`] too if memory was lost: neither freed nor known to anybody at the end.
+pub fn leakless(program: impl AsRef<OsStr>, args: &[&str]) -> Outcome {
+    let definite = ["--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"];
+    memcheck(&definite, program, args)
+}
+
+fn memcheck(flags: &[&str], program: impl AsRef<OsStr>, args: &[&str]) -> Outcome {
     let exit = format!("--error-exitcode={FOUND}");
-    run(Command::new("valgrind").args(["-q", "--leak-check=no", &exit]).arg(program).args(args))
+    run(Command::new("valgrind").args(["-q", &exit]).args(flags).arg(program).args(args))
 }

@@ -10,8 +10,8 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
     CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
 };
-use inkwell::types::BasicType;
-use inkwell::values::{BasicValueEnum, FunctionValue};
+use inkwell::types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum};
+use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue};
 use inkwell::{AddressSpace, OptimizationLevel};
 use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
 use qwenc_ir::Checked;
@@ -77,8 +77,17 @@ pub fn emit_ir(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
     Ok(module.print_to_string().to_string())
 }
 
-/// A second object with `main`, which hands the model and its identity to the runtime.
-pub fn emit_entry(identity: &Identity) -> Result<Vec<u8>, EmitError> {
+/// How the runtime is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// `int main(int, char **)`, of an executable.
+    Main,
+    /// `void *qwen_load(void *options)`, of a library.
+    Load,
+}
+
+/// A second object with the entry, which hands its arguments, the model and its identity to the runtime.
+pub fn emit_entry(identity: &Identity, entry: Entry) -> Result<Vec<u8>, EmitError> {
     let cpu = Cpu::baseline();
     let cx = Context::create();
     let machine = machine(&cpu)?;
@@ -91,18 +100,22 @@ pub fn emit_entry(identity: &Identity) -> Result<Vec<u8>, EmitError> {
     let constant = module.add_global(bytes.get_type(), None, "qwenc_identity");
     constant.set_initializer(&bytes);
     constant.set_constant(true);
-    let ty = i32.fn_type(&[i32.into(), pointer.into(), pointer.into(), pointer.into()], false);
-    let run = module.add_function("qwenc_main", ty, None);
-    let main = module.add_function("main", i32.fn_type(&[i32.into(), pointer.into()], false), None);
+    let (name, callee, result, takes): (_, _, BasicTypeEnum, Vec<BasicMetadataTypeEnum>) = match entry {
+        Entry::Main => ("main", "qwenc_main", i32.into(), vec![i32.into(), pointer.into()]),
+        Entry::Load => ("qwen_load", "qwenc_load", pointer.into(), vec![pointer.into()]),
+    };
+    let constants: [BasicMetadataTypeEnum; 2] = [pointer.into(), pointer.into()];
+    let passes = [&takes[..], &constants].concat();
+    let run = module.add_function(callee, result.fn_type(&passes, false), None);
+    let function = module.add_function(name, result.fn_type(&takes, false), None);
     let b = cx.create_builder();
-    b.position_at_end(cx.append_basic_block(main, "entry"));
-    let failed = |e: inkwell::builder::BuilderError| llvm("building main", e);
-    let params = main.get_params();
-    let (model, id) = (model.as_pointer_value(), constant.as_pointer_value());
-    let args = [params[0].into(), params[1].into(), model.into(), id.into()];
+    b.position_at_end(cx.append_basic_block(function, "entry"));
+    let failed = |e: inkwell::builder::BuilderError| llvm("building the entry", e);
+    let mut args: Vec<BasicMetadataValueEnum> =
+        function.get_params().into_iter().map(BasicMetadataValueEnum::from).collect();
+    args.extend([model, constant].map(|global| BasicMetadataValueEnum::from(global.as_pointer_value())));
     let code = b.build_call(run, &args, "").map_err(failed)?.try_as_basic_value().basic();
-    let code = code.unwrap_or_else(|| i32.const_zero().into());
-    b.build_return(Some(&code)).map_err(failed)?;
+    b.build_return(code.as_ref().map(|c| c as &dyn BasicValue)).map_err(failed)?;
     compile(&module, &machine, FileType::Object)
 }
 

@@ -30,4 +30,4 @@ mod tile_int;
 mod vectors;
 
 pub use cpu::{Cpu, CpuError, Vnni};
-pub use emit::{emit, emit_asm, emit_entry, emit_ir, Artifact, EmitError};
+pub use emit::{emit, emit_asm, emit_entry, emit_ir, Artifact, EmitError, Entry};

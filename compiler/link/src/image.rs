@@ -70,7 +70,7 @@ impl Image {
         Ok(Image { path: path.to_path_buf(), identity, bytes })
     }
 
-    /// Appends the image to an executable, at the next page.
+    /// Appends the image to an executable or library, at the next page.
     pub(crate) fn append_to(&self, executable: &Path) -> Result<(), LinkError> {
         let failed = || LinkError::io(executable, "appending the weights");
         let mut image =

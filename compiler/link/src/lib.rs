@@ -1,13 +1,13 @@
-//! Code, packed weights and runtime to one executable.
+//! Code, packed weights and runtime to one executable or shared library.
 //!
-//! In: object files or a bundle of CUDA kernels, a plan, tensors. Out: an executable that carries its weights, or
-//! has them in a file beside it. Invariant: nothing stands at the output path until it is complete.
+//! In: object files or a bundle of CUDA kernels, a plan, tensors. Out: an executable or a library that carries its
+//! weights, or has them in a file beside it. Invariant: nothing stands at the output path until it is complete.
 
-mod bundle;
+mod entry;
 mod error;
-mod executable;
 mod image;
+mod product;
 
 pub use error::LinkError;
-pub use executable::{beside, Executable, Weights};
 pub use image::{Assets, Image};
+pub use product::{beside, header, Form, Product, Weights};

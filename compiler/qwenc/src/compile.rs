@@ -1,15 +1,17 @@
 //! `qwenc compile`: the pipeline, and the choice of what to write.
 //!
-//! In: a model and flags. Out: an executable, or one level of the pipeline as text.
+//! In: a model and flags. Out: an executable, a library, or one level of the pipeline as text. Invariant: only [`run`],
+//! which is for the command, prints.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
 use qwenc_ir::{verify, Checked, Graph, SectionKind, WeightDecl};
+use qwenc_link::{Form, Product};
 use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits};
 use qwenc_plan::{lower, Activations, Options};
@@ -19,61 +21,133 @@ use crate::args::{Compile, Emit, Target, WeightsPlace};
 use crate::cpu;
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::error::Error;
 use crate::input;
 use crate::inspect::print;
 use crate::interrupt;
 use crate::output::Output;
 use crate::predict::Prediction;
-use crate::{progress, say, target};
+use crate::{note, progress, say, target};
+
+/// What was compiled.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The file that was written; none where bytes are in `made`.
+    pub output: Option<PathBuf>,
+    /// What it is.
+    pub made: Made,
+    /// With `explain`: which rewrites fired, the costs, the graph before and after, and how fast it should run.
+    pub explained: String,
+    /// What is odd about the model.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// What there is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// An executable or a library.
+    Binary {
+        /// Bytes of its weights image.
+        weights_bytes: u64,
+        /// What it runs on.
+        target: String,
+    },
+    /// A level of the compiler, in the output or, without one, here.
+    Level(Vec<u8>),
+}
+
+impl Report {
+    /// The level that was asked for, where it is text and was not written to a file.
+    pub fn text(&self) -> Result<&str, std::str::Utf8Error> {
+        match &self.made {
+            Made::Level(bytes) => std::str::from_utf8(bytes),
+            Made::Binary { .. } => Ok(""),
+        }
+    }
+}
+
+/// Compiles a model. Nothing is printed; what stood at the output's place is replaced only by something whole.
+pub fn compile(options: &Compile) -> Result<Report, Error> {
+    Ok(pipeline(options)?)
+}
+
+/// The command: says what was made.
+pub fn run(args: &Compile) -> Result<()> {
+    let report = pipeline(args)?;
+    print(report.explained.as_bytes())?;
+    match (&report.made, &report.output) {
+        (Made::Level(bytes), _) => print(bytes),
+        (Made::Binary { weights_bytes, target }, Some(output)) => {
+            let place = if args.place == WeightsPlace::Embed { "embedded" } else { "beside it" };
+            let (megabytes, seconds) = (*weights_bytes as f64 / 1e6, report.time.as_secs_f64());
+            let output = output.display();
+            say(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
+            Ok(())
+        }
+        (Made::Binary { .. }, None) => Ok(()),
+    }
+}
+
+fn pipeline(args: &Compile) -> Result<Report> {
+    let started = Instant::now();
+    let mut explained = String::new();
+    let (made, output, warnings) = work(args, &mut explained)?;
+    Ok(Report { output, made, explained, warnings, time: started.elapsed() })
+}
 
 /// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
-pub fn run(args: &Compile) -> Result<()> {
+fn work(args: &Compile, explained: &mut String) -> Result<(Made, Option<PathBuf>, Vec<String>)> {
     let quant = args.weights.quant()?;
     // A wrong name is told before the work, and so is a tool that is missing.
     let machine = target::machine(args)?;
     #[cfg(feature = "cuda")]
     let compiler = cuda::Compiler::new(args)?;
     let job = Job::start(args)?;
-    let model = input::model(&args.model, (quant, &args.changes), args.stated.hints()?, job.scratch())?;
+    let hints = args.stated.hints()?;
+    let (model, warnings) = input::model(&args.model, (quant, &args.changes), hints, job.scratch())?;
     let model = with_adapters(model, args)?;
+    let output = job.path();
+    let done = |made| Ok((made, output, warnings));
     let source = verify(model.graph()?).context("the model's graph")?;
     let optimising = progress::step("optimising");
     let optimised = optimise(&source, &machine, &Limits::default())?;
     optimising.finish_and_clear();
     if args.explain {
-        print(optimised.report.to_string().as_bytes())?;
+        *explained += &optimised.report.to_string();
     }
     match args.emit {
-        Emit::Graph => return job.write_text(&optimised.graph.to_string()),
-        Emit::EgraphDot => return job.write_text(&dot(&source)?),
+        Emit::Graph => return done(job.write_text(&optimised.graph.to_string())?),
+        Emit::EgraphDot => return done(job.write_text(&dot(&source)?)?),
         _ => {}
     }
     let activations = activations(args, &optimised.graph)?;
     let plan = lower(&optimised.graph, &Options { activations, ..Options::default() })?;
     let predicted = Prediction::of(&plan, &machine);
     if args.explain {
-        print(predicted.to_string().as_bytes())?;
+        *explained += &predicted.to_string();
     }
     if args.emit == Emit::Plan {
-        return job.write_text(&plan.to_string());
+        return done(job.write_text(&plan.to_string())?);
     }
-    match args.target {
+    done(match args.target {
         #[cfg(feature = "llvm")]
-        Target::Cpu => cpu::generate(job, args, &model, &plan, &predicted),
+        Target::Cpu => cpu::generate(job, args, &model, &plan, &predicted)?,
         #[cfg(feature = "cuda")]
-        Target::Cuda => cuda::generate(job, args, compiler.as_ref(), &model, &plan, &predicted),
+        Target::Cuda => cuda::generate(job, args, compiler.as_ref(), &model, &plan, &predicted)?,
         // Of a backend that this build has not.
         #[allow(unreachable_patterns)]
-        target => target::absent(target),
-    }
+        target => target::absent(target)?,
+    })
 }
 
-/// With the adapters that are to be chosen from; says what they change.
+/// With the adapters that are to be chosen from; the command says what they change.
 fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
     let (model, reports) = model.with_adapters(&args.kept()?)?;
     for (name, report) in model.adapters().into_iter().zip(reports) {
         let deltas: usize = report.deltas.iter().map(|(_, n)| n).sum();
-        say(&format!("adapter {name}: {deltas} deltas of {}", report.source.folder.display()));
+        note(&format!("adapter {name}: {deltas} deltas of {}", report.source.folder.display()));
     }
     Ok(model)
 }
@@ -106,13 +180,12 @@ fn dot(graph: &Checked<Graph>) -> Result<String> {
 pub struct Job {
     /// Text without `-o` goes to standard output.
     output: Option<Output>,
-    started: Instant,
     place: Place,
 }
 
 enum Place {
-    /// An executable in the making, with its temporary folder beside the output.
-    Beside(qwenc_link::Executable),
+    /// An executable or library in the making, with its temporary folder beside the output.
+    Beside(Product),
     Temporary(tempfile::TempDir),
 }
 
@@ -120,45 +193,56 @@ impl Job {
     fn start(args: &Compile) -> Result<Job> {
         let output = match (&args.output, args.emit) {
             (None, Emit::Exe) => Some(PathBuf::from("qwen")),
+            (None, Emit::Lib) => Some(PathBuf::from("libqwen.so")),
             (None, Emit::Obj) => Some(PathBuf::from("qwen.o")),
             (None, Emit::Cubin) => Some(PathBuf::from("qwen.cubin")),
             (output, _) => output.clone(),
         };
         let mut output = output.map(|path| Output::new(&path, &args.model)).transpose()?;
-        if matches!(args.emit, Emit::Exe | Emit::Obj | Emit::Cubin) {
+        if matches!(args.emit, Emit::Exe | Emit::Lib | Emit::Obj | Emit::Cubin) {
             output = output.map(|o| o.file().map(Output::File)).transpose()?;
         }
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
             Output::new(&qwenc_link::beside(path), &args.model)?.file()?;
         }
+        let form = if args.emit == Emit::Lib { Form::Library } else { Form::Executable };
+        if let (Some(Output::File(path)), Form::Library) = (&output, form) {
+            Output::new(&qwenc_link::header(path), &args.model)?.file()?;
+        }
         let place = match &output {
-            Some(Output::File(path)) => Place::Beside(qwenc_link::Executable::new(path)?),
+            Some(Output::File(path)) => Place::Beside(Product::new(path, form)?),
             _ => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
         };
-        let job = Job { output, started: Instant::now(), place };
+        let job = Job { output, place };
         interrupt::removes(job.scratch().to_path_buf());
         Ok(job)
     }
 
     fn scratch(&self) -> &Path {
         match &self.place {
-            Place::Beside(executable) => executable.folder(),
+            Place::Beside(product) => product.folder(),
             Place::Temporary(folder) => folder.path(),
         }
     }
 
+    fn path(&self) -> Option<PathBuf> {
+        self.output.as_ref().map(|(Output::File(path) | Output::Stream(path))| path.clone())
+    }
+
     /// Writes what was asked for as text.
-    pub fn write_text(&self, text: &str) -> Result<()> {
+    pub fn write_text(&self, text: &str) -> Result<Made> {
         self.write_bytes(text.as_bytes())
     }
 
-    /// To the output under a temporary name first, or to standard output.
-    pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+    /// To the output under a temporary name first, or into what is returned.
+    pub fn write_bytes(&self, bytes: &[u8]) -> Result<Made> {
+        let written = Ok(Made::Level(Vec::new()));
         let path = match &self.output {
-            None => return print(bytes),
+            None => return Ok(Made::Level(bytes.to_vec())),
             Some(Output::Stream(path)) => {
                 let write = || fs::File::options().write(true).open(path)?.write_all(bytes);
-                return write().with_context(|| format!("{}: writing", path.display()));
+                write().with_context(|| format!("{}: writing", path.display()))?;
+                return written;
             }
             Some(Output::File(path)) => path,
         };
@@ -168,15 +252,16 @@ impl Job {
             file.write_all(bytes)?;
             fs::rename(&temporary, path)
         };
-        write().with_context(|| format!("{}: writing", path.display()))
+        write().with_context(|| format!("{}: writing", path.display()))?;
+        written
     }
 
-    /// The executable to finish, the path where it will be, and when the work began.
+    /// What is to be finished.
     #[cfg(any(feature = "llvm", feature = "cuda"))]
-    pub fn into_executable(self) -> Result<(qwenc_link::Executable, PathBuf, Instant)> {
-        match (self.place, self.output) {
-            (Place::Beside(executable), Some(Output::File(output))) => Ok((executable, output, self.started)),
-            _ => bail!("an executable needs an output path"),
+    pub fn into_product(self) -> Result<Product> {
+        match self.place {
+            Place::Beside(product) => Ok(product),
+            Place::Temporary(_) => bail!("an executable or library needs an output path"),
         }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use qwenc_ir::Checked;
-use qwenc_llvm::{emit_entry, Cpu};
+use qwenc_llvm::{emit_entry, Cpu, Entry};
 use qwenc_models::ModelFile;
 use qwenc_opt::{Machine, ASSUMED_CORES};
 use qwenc_plan::Plan;
 
 use crate::args::{Compile, Emit};
-use crate::compile::Job;
+use crate::compile::{Job, Made};
 use crate::predict::Prediction;
 use crate::{metadata, package, progress, Misuse};
 
@@ -51,7 +51,7 @@ pub fn generate(
     model: &ModelFile,
     plan: &Checked<Plan>,
     predicted: &Prediction,
-) -> Result<()> {
+) -> Result<Made> {
     let cpu = chosen(args)?;
     let generating = progress::step("generating code");
     match args.emit {
@@ -62,7 +62,7 @@ pub fn generate(
     }
     let artifact = qwenc_llvm::emit(plan, &cpu)?;
     generating.finish_and_clear();
-    let (executable, output, started) = job.into_executable()?;
+    let product = job.into_product()?;
     let about = metadata::of(
         model,
         plan,
@@ -72,11 +72,11 @@ pub fn generate(
         predicted,
         metadata::activations(plan),
     );
-    let image = package::image(&executable, model, plan, &about, artifact.code_id)?;
+    let image = package::image(&product, model, plan, &about, artifact.code_id)?;
     let linking = progress::step("linking");
-    let entry = emit_entry(&image.identity)?;
-    executable.finish(&[&entry, &artifact.object], &image, args.place.link())?;
+    let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };
+    let entry = emit_entry(&image.identity, entry)?;
+    product.finish(&[&entry, &artifact.object], &image, args.place.link())?;
     linking.finish_and_clear();
-    package::told(&output, &image, args.place, cpu.name(), started);
-    Ok(())
+    Ok(Made::Binary { weights_bytes: image.bytes, target: cpu.name().to_string() })
 }

@@ -13,7 +13,7 @@ use qwenc_opt::Machine;
 use qwenc_plan::Plan;
 
 use crate::args::{Compile, Emit, Target};
-use crate::compile::Job;
+use crate::compile::{Job, Made};
 use crate::nvrtc::Search;
 use crate::predict::Prediction;
 use crate::{metadata, package, progress, Misuse};
@@ -57,7 +57,7 @@ impl Compiler {
         let all = architectures(args)?;
         let last = newest(&all);
         let targets = match args.emit {
-            Emit::Exe => {
+            Emit::Exe | Emit::Lib => {
                 let cubins = all.iter().map(|&sm| (sm, Form::Cubin));
                 cubins.chain([(last, Form::Ptx)]).collect()
             }
@@ -101,7 +101,7 @@ pub fn generate(
     model: &ModelFile,
     plan: &Checked<Plan>,
     predicted: &Prediction,
-) -> Result<()> {
+) -> Result<Made> {
     let source = emit(plan)?;
     // Without a compiler nothing but the source was asked for.
     let Some(compiler) = compiler else { return job.write_text(&source.text) };
@@ -111,15 +111,14 @@ pub fn generate(
         return job.write_bytes(&only.bytes[..end]);
     }
     let bundle = bundle(&source.model, &code);
-    let (executable, output, started) = job.into_executable()?;
+    let product = job.into_product()?;
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
     let about =
         metadata::of(model, plan, "cuda", &features, args.kv_type, predicted, serde_json::Value::Null);
-    let image = package::image(&executable, model, plan, &about, bundle.code_id)?;
+    let image = package::image(&product, model, plan, &about, bundle.code_id)?;
     let linking = progress::step("linking");
-    executable.finish_cuda(&bundle.bytes, &image, args.place.link())?;
+    product.finish_cuda(&bundle.bytes, &image, args.place.link())?;
     linking.finish_and_clear();
-    package::told(&output, &image, args.place, &format!("cuda for {}", names.join(", ")), started);
-    Ok(())
+    Ok(Made::Binary { weights_bytes: image.bytes, target: format!("cuda for {}", names.join(", ")) })
 }

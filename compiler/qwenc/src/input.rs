@@ -12,7 +12,7 @@ use qwenc_models::{
 
 use crate::args::Changes;
 use crate::Misuse;
-use crate::{interrupt, progress, say};
+use crate::{interrupt, note, progress};
 
 /// The word for the built-in model. A folder of that name is `./sample`.
 pub const SAMPLE: &str = "sample";
@@ -45,13 +45,13 @@ pub fn opened(path: &Path, hints: Hints) -> Result<Source> {
     Ok(Source::open(path, hints)?)
 }
 
-/// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
+/// Opens a model for compiling, with warnings; whatever is no model.bin becomes one in `scratch`.
 pub fn model(
     path: &Path,
     (quant, changes): (Option<Quant>, &Changes),
     hints: Hints,
     scratch: &Path,
-) -> Result<ModelFile> {
+) -> Result<(ModelFile, Vec<String>)> {
     let rope = changes.rope()?;
     let exported = |flag: &str| {
         let what = format!("{flag}: {} is exported already; give a checkpoint folder", path.display());
@@ -64,20 +64,21 @@ pub fn model(
         Source::ModelFile(file) => {
             let file = if rope.is_empty() { *file } else { file.with_rope(&rope)? };
             warn(file.warnings());
-            return Ok(file);
+            let warnings = file.warnings().to_vec();
+            return Ok((file, warnings));
         }
     };
     let checkpoint = changed(checkpoint, changes)?;
     let file = scratch.join("model.bin");
-    write(&checkpoint, &file, quant)?;
-    ModelFile::open(&file).context("reading back the exported model")
+    let warnings = write(&checkpoint, &file, quant)?.warnings;
+    Ok((ModelFile::open(&file).context("reading back the exported model")?, warnings))
 }
 
-/// With RoPE and adapters as chosen; says what was merged.
+/// With RoPE and adapters as chosen; the command says what was merged.
 pub fn changed(mut checkpoint: Checkpoint, changes: &Changes) -> Result<Checkpoint> {
     let rope = changes.rope()?;
     for adapter in changes.adapters() {
-        say(&checkpoint.merge(&adapter)?.to_string());
+        note(&checkpoint.merge(&adapter)?.to_string());
     }
     if rope.is_empty() {
         return Ok(checkpoint);
@@ -85,7 +86,7 @@ pub fn changed(mut checkpoint: Checkpoint, changes: &Changes) -> Result<Checkpoi
     Ok(checkpoint.with_rope(&rope)?)
 }
 
-/// Exports with a progress bar, printing warnings.
+/// Exports with a progress bar, and for the command with warnings as they come.
 pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<ExportReport> {
     shown(to, &mut |progress| export(checkpoint, to, quant, progress))
 }
@@ -110,8 +111,9 @@ fn shown(to: &Path, work: Work) -> Result<ExportReport> {
     Ok(report)
 }
 
+/// For the command.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {
-        say(&format!("warning: {warning}"));
+        note(&format!("warning: {warning}"));
     }
 }

@@ -35,6 +35,8 @@ pub fn of(
             "inputs": inputs(plan),
             "parameters": parameters(plan),
             "tied": config.tied,
+            "rms_eps": as_written(config.eps.get()),
+            "rope_theta": as_written(config.rope.theta),
         },
         "chat_template": model.chat_template(),
         "bos_token": model.bos_token(),
@@ -87,6 +89,13 @@ fn inputs(plan: &Plan) -> String {
     names.join("+")
 }
 
+/// The shortest decimal number that is this float: `1e-6`, not the digits of its nearest double.
+fn as_written(value: f32) -> f64 {
+    // What a float prints is a number.
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
+/// Values in all stored tensors.
 /// Values in all stored tensors but the adapters'.
 fn parameters(plan: &Plan) -> u64 {
     let layers = u64::from(plan.dims.layers);

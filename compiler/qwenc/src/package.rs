@@ -1,19 +1,16 @@
-//! Weights to an image, and what is said of a finished executable.
+//! Weights to an image.
 //!
 //! In: code's hash, a model and its plan. Out: the image to link. Invariant: the same for every target.
 
-use std::path::Path;
-use std::time::Instant;
-
 use anyhow::Result;
 use qwenc_ir::Checked;
-use qwenc_link::{Assets, Executable, Image, Weights};
+use qwenc_link::{Assets, Image, Product, Weights};
 use qwenc_models::ModelFile;
 use qwenc_plan::Plan;
 use serde_json::Value;
 
 use crate::args::WeightsPlace;
-use crate::{progress, say};
+use crate::progress;
 
 impl WeightsPlace {
     /// As the linker calls it.
@@ -27,7 +24,7 @@ impl WeightsPlace {
 
 /// Packs the weights for the code of this hash.
 pub fn image(
-    executable: &Executable,
+    product: &Product,
     model: &ModelFile,
     plan: &Checked<Plan>,
     about: &Value,
@@ -38,15 +35,7 @@ pub fn image(
     let assets = Assets { tokenizer: tokenizer.as_bytes(), metadata: about.as_bytes() };
     let bar = progress::bytes("packing", plan.weights_bytes);
     let mut advance = |done| bar.set_position(done);
-    let image = Image::write(&executable.image_path(), plan, model, assets, code_id, &mut advance)?;
+    let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance)?;
     bar.finish_and_clear();
     Ok(image)
-}
-
-/// Says what was made.
-pub fn told(output: &Path, image: &Image, place: WeightsPlace, target: &str, started: Instant) {
-    let place = if place == WeightsPlace::Embed { "embedded" } else { "beside it" };
-    let (output, megabytes) = (output.display(), image.bytes as f64 / 1e6);
-    let seconds = started.elapsed().as_secs_f64();
-    say(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
 }

@@ -2,7 +2,7 @@
 //!
 //! In: what C's `main` gets, and the model's constants. Out: an exit code. Invariant: a Rust panic
 //! ends here as a message and exit code 1. The only file that takes C's arguments and the process's own
-//! streams; from here on everything is passed along. The names `qwenc_main` and `qwenc_main_cuda` are part of the
+//! streams; from here on everything is passed along, but that a line editor takes the terminal itself. The names `qwenc_main` and `qwenc_main_cuda` are part of the
 //! ABI.
 
 use std::ffi::{c_char, c_int, c_ulong, CStr, OsString};

@@ -273,6 +273,9 @@ pub enum Error {
         /// What was found.
         found: String,
     },
+    /// A bug of this crate's, found where it may not end the process.
+    #[error("internal error: {0}; this is a bug, please report it")]
+    Internal(String),
     /// A file could not be encoded.
     #[error("cannot encode {what}: {reason}")]
     Encode {
@@ -290,6 +293,18 @@ impl Error {
             Error::Usage(_) | Error::TokenRange { .. } | Error::DeviceRange { .. } => 2,
             _ => 1,
         }
+    }
+
+    /// Whether it is about one line of a conversation, which can go on without it.
+    pub fn is_about_a_line(&self) -> bool {
+        matches!(
+            self,
+            Error::ContextFull { .. }
+                | Error::Template(_)
+                | Error::Usage(_)
+                | Error::File { .. }
+                | Error::Encode { .. }
+        )
     }
 
     /// Whether the reader of our output went away, which is no error to report.

@@ -1,7 +1,8 @@
-//! The half inside every compiled executable.
+//! The half inside every compiled executable and library.
 //!
 //! In: the command line, the model's code as `ModelInfo` or a bundle of kernels, the weights image. Out: text, files, an
-//! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main` or `qwenc_main_cuda`.
+//! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main` or `qwenc_main_cuda`, nor any
+//! function of the `c_api`, which is what a shared library has instead of a command line.
 //!
 //! A program goes `entry` -> `run` -> one of `commands`; commands open an `image`, turn `text` into ids, and
 //! let `inference` run the compiled model on its `threads`. What the `machine` itself can do is measured beside.
@@ -15,6 +16,9 @@ pub mod interrupt;
 pub mod program;
 pub mod run;
 
+// The other way in: a shared library.
+pub mod c_api;
+
 // What commands use.
 pub mod cpu;
 pub mod image;
@@ -25,4 +29,5 @@ pub mod threads;
 
 pub mod error;
 
+pub use c_api::load::{qwenc_load, qwenc_load_cuda};
 pub use entry::{qwenc_main, qwenc_main_cuda};

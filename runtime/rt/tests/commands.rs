@@ -125,6 +125,38 @@ fn chat_answers_in_turns() {
 }
 
 #[test]
+fn chat_takes_orders_and_lines_that_go_on() {
+    let e = answering(&[363, 576, 0, IM_END]);
+    let file = e.folder.path().join("saved.json");
+    let order = |name: &str| format!("{name} {}\n", file.display());
+    let lines =
+        ["/system Be brief.\nhi\\\nthere\n", &order("/save"), "/reset\n/stats\n/foo\n", &order("/load")]
+            .concat();
+    let done = e.run_with(&["chat"], &lines);
+    let saved = std::fs::read_to_string(&file).unwrap();
+    let saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    assert_eq!(saved["messages"][1], json!({"role": "user", "content": "hi\nthere"}));
+    assert_eq!(saved["messages"][2], json!({"role": "assistant", "content": "\n\nHello!"}));
+    for part in [
+        "is set",
+        "3 messages are in",
+        "anew",
+        "prefill: ",
+        "context: ",
+        "/foo is unknown",
+        "3 messages came",
+    ] {
+        assert!(done.err.contains(part), "{part} not in {}", done.err);
+    }
+    assert_eq!(done.ok(), "\n\nHello!\n");
+    let quit = e.run_with(&["chat"], "/quit\nhi\n");
+    assert_eq!((quit.code, quit.out.as_str()), (0, ""));
+    // A file that is something else stays.
+    let said = e.run_with(&["chat"], &format!("/save {}\n", e.path.display()));
+    assert!(said.err.contains("is no saved conversation; give another name"), "{}", said.err);
+}
+
+#[test]
 fn chat_without_thinking_prefills_the_empty_thought() {
     let e = Executable::talking(&chain(&[363, 576, 0, IM_END]));
     assert_eq!(e.run(&["chat", "--no-think", "--prompt", "hi"]).ok(), "Hello!\n");

@@ -12,6 +12,8 @@ mod fixtures;
 
 mod alone;
 mod beyond_4_gib;
+mod c_api;
+mod chat;
 mod compare;
 mod cpus;
 mod cuda;
@@ -24,6 +26,7 @@ mod llama;
 mod memory;
 mod perplexity;
 mod predicted;
+mod python;
 mod real_shapes;
 mod refused_formats;
 mod refused_models;

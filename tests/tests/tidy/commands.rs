@@ -1,7 +1,7 @@
 //! Commands in the documents against clap's definitions: what a document shows exists, and README.md
 //! shows every flag there is.
 //!
-//! In: `args.rs` of the driver and `cli.rs` of the runtime, read as text. Out: flags by command.
+//! In: `args/` of the driver and `cli.rs` of the runtime, read as text. Out: flags by command.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,7 +110,10 @@ impl Definitions {
 
 /// Program to command to flags. An executable is called `./qwen` throughout.
 fn programs() -> [(&'static str, BTreeMap<String, Flags>); 2] {
-    let qwenc = Definitions::of(&read("compiler/qwenc/src/args.rs")).commands("Args");
+    let qwenc = Definitions::of(
+        &["mod", "compile", "faults"].map(|f| read(&format!("compiler/qwenc/src/args/{f}.rs"))).concat(),
+    )
+    .commands("Args");
     let qwen = Definitions::of(&read("runtime/rt/src/cli.rs")).commands("Cli");
     [("qwenc", qwenc), ("./qwen", qwen)]
 }

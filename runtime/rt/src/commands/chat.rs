@@ -1,8 +1,12 @@
 //! `chat`: a conversation in turns.
 //!
-//! In: lines. Out: streamed answers. Invariant: every turn renders the whole history and feeds what
+//! In: lines. Out: streamed answers; what `orders` say goes to standard error. Invariant: every turn renders the whole history and feeds what
 //! the KV cache does not hold yet, so positions, closing tokens and dropped thinking are always the
 //! template's; what a user writes never becomes a control token.
+
+mod answer;
+mod lines;
+mod orders;
 
 use std::path::Path;
 
@@ -15,18 +19,20 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::image::metadata::GenerationConfig;
 use crate::inference::engine::Engine;
-use crate::inference::generate::{generate, Ending, Limits, Sampled};
+use crate::inference::generate::{generate, Ending, Limits, Report};
 use crate::inference::sampler::{Sampler, Sampling};
 use crate::inference::session::Session;
 use crate::interrupt;
 use crate::program::Program;
 use crate::text::prompt;
 use crate::text::template::{ChatTemplate, Conversation};
-use crate::text::tokenizer::{TextStream, Tokenizer};
+use crate::text::tokenizer::Tokenizer;
+
+use answer::{dimmed, Answer};
+use lines::Lines;
+use orders::Order;
 
 const DEFAULT_MAX_TOKENS: usize = 4096;
-const DIM: &str = "\x1b[2m";
-const PLAIN: &str = "\x1b[0m";
 
 /// Runs the command.
 ///
@@ -41,8 +47,7 @@ pub unsafe fn run(
     let opened = Opened::new(program, weights)?;
     let tokenizer = opened.text("chat")?;
     let metadata = opened.metadata();
-    let template = ChatTemplate::new(metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?)?
-        .with_tokens(metadata.bos_token.as_deref(), metadata.eos_token.as_deref());
+    let template = opened.template()?;
     let wanted = Use { outputs: 1, sequences: 1, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
     let engine = unsafe { opened.engine(program, &args.machine, wanted)? };
@@ -57,45 +62,27 @@ pub unsafe fn run(
     }
     let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let stats = args.sampling.stats;
-    let mut talk =
-        Talk { tokenizer, template, engine, session, sampler, conversation, stop_tokens, max_tokens, stats };
-    interrupt::install();
+    let last = None;
+    let mut talk = Talk {
+        tokenizer,
+        template,
+        engine,
+        session,
+        sampler,
+        conversation,
+        stop_tokens,
+        max_tokens,
+        stats,
+        last,
+    };
     if let Some(text) = &args.prompt {
+        interrupt::install();
         return talk.turn(text, console);
     }
-    while let Some(line) = read_line(console)? {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let turns = talk.conversation.messages.len();
-        match talk.turn(&line, console) {
-            // A shorter question may still fit, so the conversation goes on as if this one was not put.
-            Err(full @ Error::ContextFull { .. }) => {
-                talk.conversation.messages.truncate(turns);
-                console.note(&format!("note: {full}"))?;
-            }
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// The next line without its line break; `None` at the end of the input.
-fn read_line(console: &mut Console) -> Result<Option<String>> {
-    let asks = console.input_is_terminal && console.output_is_terminal;
-    if asks {
-        console.print("> ")?;
-    }
-    let mut bytes = Vec::new();
-    if console.input.read_until(b'\n', &mut bytes).map_err(Error::input)? == 0 {
-        if asks {
-            console.print("\n")?;
-        }
-        return Ok(None);
-    }
-    // What is no UTF-8 becomes replacement characters, as in a text that was pasted badly.
-    let line = String::from_utf8_lossy(&bytes);
-    Ok(Some(line.trim_end_matches(['\n', '\r']).to_string()))
+    let mut lines = Lines::new(console);
+    // After the editor, which sets dispositions of its own.
+    interrupt::install();
+    talk.all(&mut lines, console)
 }
 
 /// Flags first, then the checkpoint's word; without `do_sample` an answer is greedy, as in
@@ -122,9 +109,82 @@ struct Talk<'a> {
     stop_tokens: Vec<u32>,
     max_tokens: usize,
     stats: bool,
+    /// What happened in the last turn.
+    last: Option<Report>,
 }
 
 impl Talk<'_> {
+    /// Questions and orders until there are no more.
+    fn all(&mut self, lines: &mut Lines, console: &mut Console) -> Result<()> {
+        while let Some(line) = lines.next(console)? {
+            let turns = self.conversation.messages.len();
+            let done = match orders::read(&line) {
+                Some(Ok(Order::Quit)) => return Ok(()),
+                Some(Ok(order)) => self.obey(order, console),
+                Some(Err(wrong)) => Err(Error::Usage(wrong)),
+                None => self.turn(&line, console).and_then(|()| self.speed(lines, console)),
+            };
+            match done {
+                // Another line may fare better, so the conversation goes on as if this one was not there.
+                Err(e) if e.is_about_a_line() => {
+                    self.conversation.messages.truncate(turns);
+                    console.note(&format!("note: {e}"))?;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order, console: &mut Console) -> Result<()> {
+        let conversation = &mut self.conversation;
+        let said = match order {
+            Order::Reset => {
+                orders::reset(conversation);
+                "the conversation begins anew".into()
+            }
+            Order::System(text) => {
+                orders::set_system(conversation, text.as_deref());
+                text.map_or("no system message", |_| "the system message is set").into()
+            }
+            Order::Think(think) => {
+                conversation.enable_thinking = Some(think);
+                if think { "thinking is on" } else { "thinking is off" }.into()
+            }
+            Order::Save(path) => {
+                orders::save(conversation, &path)?;
+                format!("{} messages are in {}", conversation.messages.len(), path.display())
+            }
+            Order::Load(path) => {
+                *conversation = orders::load(&path)?;
+                format!("{} messages came from {}", conversation.messages.len(), path.display())
+            }
+            Order::Stats => self.statistics(),
+            Order::Help => orders::help(),
+            // `all` ends with it.
+            Order::Quit => String::new(),
+        };
+        console.note(&said)
+    }
+
+    fn statistics(&self) -> String {
+        let held = format!("context: {} of {} tokens", self.session.tokens().len(), self.session.limit());
+        match &self.last {
+            None => held,
+            Some(report) => format!("{}\n{held}", statistics(report, &self.sampler, &self.engine)),
+        }
+    }
+
+    /// How fast the answer was, for a person at a terminal.
+    fn speed(&self, lines: &Lines, console: &mut Console) -> Result<()> {
+        let Some(report) = self.last.filter(|r| lines.is_terminal() && !self.stats && r.decode_tokens > 0)
+        else {
+            return Ok(());
+        };
+        let rate = report.decode_tokens as f64 / report.decode_time.as_secs_f64().max(1e-9);
+        console.print(&dimmed(&format!("[{} tokens, {rate:.1} tok/s]\n", report.decode_tokens)))
+    }
+
     /// One question and its answer, which both go into the history.
     fn turn(&mut self, text: &str, console: &mut Console) -> Result<()> {
         self.conversation.messages.push(json!({"role": "user", "content": text}));
@@ -157,53 +217,9 @@ impl Talk<'_> {
         if self.stats {
             console.note(&statistics(&report, &self.sampler, &self.engine))?;
         }
+        self.last = Some(report);
         // The template itself drops the thinking of earlier turns.
         self.conversation.messages.push(json!({"role": "assistant", "content": answer.text}));
         Ok(())
-    }
-}
-
-/// An answer as it is printed and as it is remembered.
-struct Answer<'t> {
-    stream: TextStream<'t>,
-    text: String,
-    think: [Option<u32>; 2],
-    styled: bool,
-    dim: bool,
-}
-
-impl<'t> Answer<'t> {
-    /// `prompt` says whether the template already opened the thinking.
-    fn new(tokenizer: &'t Tokenizer, prompt: &str, styled: bool) -> Answer<'t> {
-        let think = ["<think>", "</think>"].map(|name| tokenizer.added_id(name));
-        let opened = prompt.trim_end().ends_with("<think>");
-        // Written back into the history, the answer must show where its thinking began.
-        let text = if opened { "<think>\n".to_owned() } else { String::new() };
-        Answer { stream: TextStream::beginning(tokenizer), text, think, styled, dim: opened }
-    }
-
-    fn push(&mut self, sampled: Sampled) -> String {
-        let Sampled::Token(id) = sampled else { return String::new() };
-        let [begin, end] = self.think;
-        let was_dim = self.dim;
-        self.dim = (self.dim || Some(id) == begin) && Some(id) != end;
-        let said = self.stream.push(id);
-        self.text.push_str(&said);
-        self.style(said, was_dim)
-    }
-
-    fn finish(&mut self) -> String {
-        let said = self.stream.finish();
-        self.text.push_str(&said);
-        let was_dim = std::mem::replace(&mut self.dim, false);
-        self.style(said, was_dim)
-    }
-
-    fn style(&self, said: String, was_dim: bool) -> String {
-        if !self.styled || !(was_dim || self.dim) || said.is_empty() && was_dim == self.dim {
-            return said;
-        }
-        // Per piece, so that whatever ends the program leaves the terminal plain.
-        format!("{DIM}{said}{PLAIN}")
     }
 }

@@ -97,7 +97,7 @@ fn header(tokens: usize, rows: usize, activations: &[(String, usize)]) -> Result
 
 /// A file being written beside its destination; removed unless finished. What is no regular file (a
 /// pipe, a device) cannot be replaced and is written directly.
-struct Partial {
+pub(super) struct Partial {
     file: BufWriter<File>,
     /// The temporary name, while there is one.
     partial: Option<PathBuf>,
@@ -105,7 +105,7 @@ struct Partial {
 }
 
 impl Partial {
-    fn create(path: &Path) -> Result<Partial> {
+    pub(super) fn create(path: &Path) -> Result<Partial> {
         let in_place = path.metadata().is_ok_and(|m| !m.is_file());
         let partial = if in_place { None } else { Some(hidden_name(path)?) };
         let name = partial.as_deref().unwrap_or(path);
@@ -114,11 +114,11 @@ impl Partial {
         Ok(Partial { file, partial, path: path.into() })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::file("write", &self.path))
     }
 
-    fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         self.file.flush().map_err(Error::file("write", &self.path))?;
         if let Some(partial) = &self.partial {
             std::fs::rename(partial, &self.path).map_err(Error::file("write", &self.path))?;

@@ -21,6 +21,7 @@ use crate::inference::kv;
 use crate::inference::session::{check_context, Session};
 use crate::machine::system;
 use crate::program::{Code, Program, Sizes};
+use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
 use crate::threads::cores::{self, Placement};
 
@@ -129,6 +130,14 @@ impl Opened {
     pub fn allowed(&self, program: &Program) -> Vec<bool> {
         let rows = program.code.sizes().vocab_rows as usize;
         self.tokenizer.as_ref().map_or_else(|| vec![true; rows], |t| t.known(rows))
+    }
+
+    /// The checkpoint's chat template.
+    pub fn template(&self) -> Result<ChatTemplate> {
+        let metadata = self.metadata();
+        let source = metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?;
+        let template = ChatTemplate::new(source)?;
+        Ok(template.with_tokens(metadata.bos_token.as_deref(), metadata.eos_token.as_deref()))
     }
 
     /// The tokenizer, or an error that says what it was wanted for.

@@ -59,6 +59,8 @@ pub struct Model {
     pub inputs: String,
     pub parameters: u64,
     pub tied: bool,
+    pub rms_eps: f64,
+    pub rope_theta: f64,
 }
 
 /// The part of generation_config.json that the sampler can honour.

@@ -52,6 +52,12 @@ impl Sampler {
         Sampler { how, allowed, seed, random: ChaCha8Rng::seed_from_u64(seed), kept: Vec::new() }
     }
 
+    /// Goes on as after `draws` tokens that were chosen by chance.
+    pub fn skip_to(&mut self, draws: u64) {
+        // A draw takes one number of 64 bits, two words.
+        self.random.set_word_pos(2 * u128::from(draws));
+    }
+
     /// What makes this sampler's choices repeatable.
     pub fn seed(&self) -> u64 {
         self.seed
@@ -255,6 +261,18 @@ mod tests {
         assert_eq!(run(Some(5)), run(Some(5)));
         assert_ne!(run(Some(5)), run(Some(6)));
         assert_ne!(run(None), run(None));
+    }
+
+    #[test]
+    fn skipping_is_as_drawing() {
+        let logits = vec![0.0; 1000];
+        let how = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+        let mut through = sampler(how, 1000, 9);
+        for draws in 0..40 {
+            let mut there = sampler(how, 1000, 9);
+            there.skip_to(draws);
+            assert_eq!(there.pick(&logits).unwrap(), through.pick(&logits).unwrap(), "{draws}");
+        }
     }
 
     #[test]

@@ -1,54 +1,84 @@
-//! Object files, runtime and weights to an executable, through the system's C compiler.
+//! Object files, runtime and weights to an executable or a shared library, through the system's C compiler.
 //!
 //! In: objects or a bundle of CUDA kernels, and an image. Out: a file at the output path, with the image appended
-//! or beside it. Invariant: everything is made in a temporary folder next to the output and renamed at the end.
+//! or beside it, and beside a library its header. Invariant: a library offers nothing but what the header declares; everything is made in a temporary folder next to the output and renamed at the end.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::bundle;
+use crate::entry;
 use crate::error::LinkError;
 use crate::image::Image;
 
 /// The runtime, built by the build script.
 const RUNTIME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runtime.a.zst"));
+/// The runtime's C header, put there by the build script.
+const HEADER: &str = include_str!(concat!(env!("OUT_DIR"), "/qwen.h"));
+/// Its name.
+const HEADER_NAME: &str = "qwen.h";
+/// Of a library's symbols only the header's are seen.
+const EXPORTS: &str = "{ global: qwen_*; local: *; };\n";
 /// No real archive is larger; guards the unpacking buffer.
 const RUNTIME_LIMIT: usize = 1 << 30;
+
+/// What is made of the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A program.
+    Executable,
+    /// A shared library, and its header beside it.
+    Library,
+}
 
 /// Where the weights go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// Appended to the executable.
+    /// Appended to the executable or library.
     Embed,
     /// In `OUTPUT.weights`.
     External,
 }
 
-/// Where the external weights of `executable` are.
-pub fn beside(executable: &Path) -> PathBuf {
-    let mut name = executable.as_os_str().to_owned();
+/// Where the external weights of an executable or library are.
+pub fn beside(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
     name.push(".weights");
     name.into()
 }
 
-/// An executable in the making.
-pub struct Executable {
+/// Where the header of a library is.
+pub fn header(library: &Path) -> PathBuf {
+    library.with_file_name(HEADER_NAME)
+}
+
+/// An executable or library in the making.
+pub struct Product {
+    form: Form,
     output: PathBuf,
     folder: TempDir,
 }
 
-impl Executable {
+impl Product {
     /// Checks the output path and makes room beside it.
-    pub fn new(output: &Path) -> Result<Executable, LinkError> {
+    pub fn new(output: &Path, form: Form) -> Result<Product, LinkError> {
         let refuse = |found| LinkError::Output { path: output.to_path_buf(), found };
         if output.is_dir() {
             return Err(refuse("a directory"));
         }
         if output.file_name().is_none() {
             return Err(refuse("no file name"));
+        }
+        if form == Form::Library {
+            if output == header(output) {
+                return Err(refuse("the name of the header that is written beside it"));
+            }
+            if header(output).is_dir() {
+                return Err(LinkError::Output { path: header(output), found: "a directory" });
+            }
         }
         let parent = match output.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
@@ -58,7 +88,7 @@ impl Executable {
             .prefix(".qwenc-")
             .tempdir_in(parent)
             .map_err(LinkError::io(parent, "creating a temporary folder"))?;
-        Ok(Executable { output: output.to_path_buf(), folder })
+        Ok(Product { form, output: output.to_path_buf(), folder })
     }
 
     /// Where to write the weights image.
@@ -86,19 +116,26 @@ impl Executable {
     /// The same of CUDA kernels, as `qwenc_abi` bundles them: the C compiler makes the objects too.
     pub fn finish_cuda(self, bundle: &[u8], image: &Image, weights: Weights) -> Result<(), LinkError> {
         let path = self.write("bundle", bundle)?;
+        let entry = match self.form {
+            Form::Executable => entry::MAIN,
+            Form::Library => entry::LOAD,
+        };
         let files = [
-            self.write("bundle.s", bundle::assembly(&path, &image.identity).as_bytes())?,
-            self.write("main.c", bundle::MAIN.as_bytes())?,
+            self.write("bundle.s", entry::assembly(&path, &image.identity).as_bytes())?,
+            self.write("entry.c", entry.as_bytes())?,
         ];
         self.complete(&files, image, weights)
     }
 
     fn complete(self, files: &[PathBuf], image: &Image, weights: Weights) -> Result<(), LinkError> {
-        let linked = self.temporary("executable");
+        let linked = self.temporary("linked");
         self.link(files, &linked)?;
         match weights {
             Weights::Embed => image.append_to(&linked)?,
             Weights::External => self.rename(&image.path, &beside(&self.output))?,
+        }
+        if self.form == Form::Library {
+            self.rename(&self.write(HEADER_NAME, HEADER.as_bytes())?, &header(&self.output))?;
         }
         self.rename(&linked, &self.output)
     }
@@ -121,9 +158,24 @@ impl Executable {
         let mut command = Command::new(linker());
         command.args(files);
         // No build id and no symbols: the same input gives the same bytes.
-        command.arg(&archive).arg("-o").arg(output).args(["-s", "-pie", "-Wl,--gc-sections,--build-id=none"]);
+        command.arg(&archive).arg("-o").arg(output).args(["-s", "-Wl,--gc-sections,--build-id=none"]);
+        match self.form {
+            Form::Executable => command.arg("-pie"),
+            Form::Library => command.args(self.library_flags()?),
+        };
         command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]);
         run(command)
+    }
+
+    fn library_flags(&self) -> Result<Vec<OsString>, LinkError> {
+        let mut exports = OsString::from("-Wl,--version-script=");
+        exports.push(self.write("exports", EXPORTS.as_bytes())?);
+        let mut name = OsString::from("-Wl,-soname,");
+        // `new` refused a path without one.
+        name.push(self.output.file_name().unwrap_or_default());
+        // Its threads' own data would outlive it in memory, so it stays there once loaded.
+        let rest = ["-shared", "-fPIC", "-Wl,-Bsymbolic,-z,nodelete,-z,defs"].map(OsString::from);
+        Ok(rest.into_iter().chain([exports, name]).collect())
     }
 }
 

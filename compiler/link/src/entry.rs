@@ -1,6 +1,6 @@
-//! A bundle of CUDA kernels, and `main`, as what a C compiler reads.
+//! A bundle of CUDA kernels, and what hands it to the runtime, as what a C compiler reads.
 //!
-//! In: the path of a bundle, an identity. Out: assembly with both as data, and a C file with `main`. Invariant:
+//! In: the path of a bundle, an identity. Out: assembly with both as data, and a C file with `main` or `qwen_load`. Invariant:
 //! nothing in either depends on the processor, and the executable holds the bundle's bytes, not its path.
 
 use std::fmt::Write;
@@ -20,7 +20,18 @@ int main(int argc, char **argv) {
 }
 ";
 
-/// The data that [`MAIN`] names. The bundle starts at a multiple of 64 bytes, which its own offsets count on.
+/// The same for a library.
+pub(crate) const LOAD: &str = r"extern const unsigned char qwenc_bundle[], qwenc_bundle_end[], qwenc_identity[];
+void *qwenc_load_cuda(const void *options, const unsigned char *bundle, unsigned long bundle_bytes,
+                      const void *identity);
+
+void *qwen_load(const void *options) {
+    return qwenc_load_cuda(options, qwenc_bundle, (unsigned long)(qwenc_bundle_end - qwenc_bundle),
+                           qwenc_identity);
+}
+";
+
+/// What [`MAIN`] and [`LOAD`] name. The bundle starts at a multiple of 64 bytes, which its own offsets count on.
 pub(crate) fn assembly(bundle: &Path, identity: &Identity) -> String {
     // A string of the assembler's: whatever is not plain, quotes and backslashes too, is its number in octal.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
