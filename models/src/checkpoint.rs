@@ -11,7 +11,7 @@ use std::path::Path;
 use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
 use serde_json::Value;
 
-use crate::adapter::{Adapter, AdapterSource, Delta, MergeReport};
+use crate::adapter::{Adapter, AdapterProblem, AdapterSource, Delta, MergeReport};
 use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
@@ -179,7 +179,8 @@ impl Checkpoint {
     pub fn merge(&mut self, source: &AdapterSource) -> Result<MergeReport> {
         let same = |a: &Adapter| a.source.folder.canonicalize().ok() == source.folder.canonicalize().ok();
         if self.adapters.iter().any(same) {
-            return Err(Error::SameAdapter { folder: source.folder.clone() });
+            let file = source.folder.display().to_string();
+            return Err(Error::Adapter { file, problem: AdapterProblem::Twice });
         }
         let matrices = tensors_in_order(&self.config).into_iter().filter(|(_, spec)| spec.is_matrix());
         let shapes: HashMap<String, [usize; 2]> =
