@@ -10,7 +10,7 @@ use std::path::Path;
 use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
 use serde_json::Value;
 
-use crate::adapter::{Adapter, AdapterSource, Delta, MergeReport};
+use crate::adapter::{Adapter, AdapterProblem, AdapterSource, Delta, MergeReport};
 use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
@@ -178,7 +178,8 @@ impl Checkpoint {
     pub fn merge(&mut self, source: &AdapterSource) -> Result<MergeReport> {
         let same = |a: &Adapter| a.source.folder.canonicalize().ok() == source.folder.canonicalize().ok();
         if self.adapters.iter().any(same) {
-            return Err(Error::SameAdapter { folder: source.folder.clone() });
+            let file = source.folder.display().to_string();
+            return Err(Error::Adapter { file, problem: AdapterProblem::Twice });
         }
         let shapes = matrix_shapes(&self.config);
         let adapter = Adapter::open(source, &|name| shapes.get(name).copied())?;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use qwenc_ir::{DType, ShapeError};
 
+use crate::adapter::AdapterProblem;
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -265,74 +267,13 @@ pub enum Error {
         /// The words.
         found: String,
     },
-    /// An adapter of which nothing can be merged.
-    #[error("{file}: expected tensors lora_A and lora_B, found none; is this a LoRA adapter?")]
-    NoDeltas {
-        /// The file.
+    /// An adapter that cannot be merged.
+    #[error("{file}: {problem}")]
+    Adapter {
+        /// The file or folder.
         file: String,
-    },
-    /// Half of a delta.
-    #[error(
-        "{file}: expected lora_A and lora_B of each module, found only {found}; fetch the adapter again"
-    )]
-    HalfDelta {
-        /// The file.
-        file: String,
-        /// The half that is there.
-        found: String,
-    },
-    /// Two tensors for one half of a delta.
-    #[error("{file}: {first} and {second} are of the same module: expected one; remove the other")]
-    TwoDeltas {
-        /// The file.
-        file: String,
-        /// One.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A delta for a weight that the model lacks.
-    #[error("{file}: {delta}: expected {tensor} in the model, found no such weight; is the adapter of this model?")]
-    NoWeight {
-        /// The file.
-        file: String,
-        /// The adapter's tensor.
-        delta: String,
-        /// The weight that it is for.
-        tensor: String,
-    },
-    /// A delta that does not fit its weight.
-    #[error(
-        "{file}: tensor {tensor}: expected floats {expected:?} for a weight of {of:?} by adapter_config.json's rank and \
-         fan_in_fan_out, found {found}; is the adapter of this model?"
-    )]
-    DeltaShape {
-        /// The file.
-        file: String,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        expected: [usize; 2],
-        /// The weight's.
-        of: [usize; 2],
-        /// What it is.
-        found: String,
-    },
-    /// The same adapter named twice.
-    #[error("{}: expected each adapter once, found it twice; give it one scale", folder.display())]
-    SameAdapter {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// Names of adapters that are kept beside the weights.
-    #[error("adapter {name:?}: expected at most {most} adapters, each with a name of its own, found {count}; change the names")]
-    AdapterNames {
-        /// One that is empty or there already, or any where there are too many.
-        name: String,
-        /// Adapters given.
-        count: usize,
-        /// Adapters that there may be.
-        most: usize,
+        /// Why.
+        problem: AdapterProblem,
     },
     /// The metadata is larger than a safetensors header may be.
     #[error("{}: safetensors header: expected at most {limit} bytes, found {found}; use a smaller tokenizer.json", path.display())]

@@ -63,7 +63,7 @@ mod tensor_stats;
 
 mod error;
 
-pub use adapter::{AdapterSource, MergeReport};
+pub use adapter::{AdapterProblem, AdapterSource, MergeReport};
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::Error;

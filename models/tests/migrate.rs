@@ -18,7 +18,7 @@ const USER: &str = "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n";
 
 fn template(i: usize) -> String {
     let system = if i >= 2 { "<|im_start|>system\n%s<|im_end|>\n" } else { "" };
-    let end = if i % 2 == 0 { "<think>\n\n</think>\n\n" } else { "" };
+    let end = if i.is_multiple_of(2) { "<think>\n\n</think>\n\n" } else { "" };
     format!("{system}{USER}{end}")
 }
 

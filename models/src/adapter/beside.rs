@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use qwenc_ir::{DType, Tensor, WeightDecl, WeightError};
 
-use super::{Adapter, AdapterSource, Delta, MergeReport, TARGETS};
+use super::{Adapter, AdapterProblem, AdapterSource, Delta, MergeReport, TARGETS};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tensor_order::matrix_shapes;
@@ -46,7 +46,8 @@ impl Beside {
         for (name, source) in named {
             let known = adapters.iter().any(|(other, _)| other == name);
             if known || name.is_empty() || named.len() > MOST {
-                return Err(Error::AdapterNames { name: name.clone(), count: named.len(), most: MOST });
+                let problem = AdapterProblem::Names { count: named.len(), most: MOST };
+                return Err(Error::Adapter { file: format!("adapter {name:?}"), problem });
             }
             adapters.push((name.clone(), Adapter::open(source, &|tensor| shapes.get(tensor).copied())?));
         }

@@ -15,9 +15,11 @@ use crate::named_tensors::{decode, float};
 use crate::payload::{self, Entry};
 
 mod beside;
+mod problem;
 mod settings;
 
 pub(crate) use beside::Beside;
+pub use problem::AdapterProblem;
 use settings::Settings;
 
 /// Matrices that an adapter may change.
@@ -119,11 +121,11 @@ impl Adapter {
             let (module, half) = module_of(&place, &key)?;
             let earlier = halves.entry(module).or_default()[half].replace((key.clone(), entry));
             if let Some((earlier, _)) = earlier {
-                return Err(Error::TwoDeltas { file: place, first: earlier, second: key });
+                return Err(unfit(&place, AdapterProblem::Two { first: earlier, second: key }));
             }
         }
         if halves.is_empty() {
-            return Err(Error::NoDeltas { file: place });
+            return Err(unfit(&place, AdapterProblem::NoDeltas));
         }
         let mut deltas = BTreeMap::new();
         for (module, halves) in halves {
@@ -176,6 +178,10 @@ fn module_of(file: &str, key: &str) -> Result<(String, usize)> {
     }
 }
 
+fn unfit(file: &str, problem: AdapterProblem) -> Error {
+    Error::Adapter { file: file.to_string(), problem }
+}
+
 /// A matrix's delta, if both halves are there and fit it.
 fn delta(
     file: &str,
@@ -187,24 +193,21 @@ fn delta(
     let [a, b] = match halves {
         [Some(a), Some(b)] => [a, b],
         [Some((key, _)), None] | [None, Some((key, _))] => {
-            return Err(Error::HalfDelta { file: file.to_string(), found: key });
+            return Err(unfit(file, AdapterProblem::Half { found: key }));
         }
-        [None, None] => return Err(Error::NoDeltas { file: file.to_string() }),
+        [None, None] => return Err(unfit(file, AdapterProblem::NoDeltas)),
     };
     let tensor = format!("{module}.weight");
     let Some([out, cols]) = shape(&tensor) else {
-        return Err(Error::NoWeight { file: file.to_string(), delta: a.0, tensor });
+        return Err(unfit(file, AdapterProblem::NoWeight { delta: a.0, tensor }));
     };
     let rank = settings.rank(module) as usize;
     let (from, to) = if settings.transposed { (out, cols) } else { (cols, out) };
     let [a_values, b_values] = [(&a, [rank, from]), (&b, [to, rank])].map(|((key, entry), expected)| {
         let right = float(entry.dtype).filter(|_| entry.shape == expected);
-        let dtype = right.ok_or_else(|| Error::DeltaShape {
-            file: file.to_string(),
-            tensor: key.clone(),
-            expected,
-            of: [out, cols],
-            found: entry.describe(),
+        let dtype = right.ok_or_else(|| {
+            let (tensor, of, found) = (key.clone(), [out, cols], entry.describe());
+            unfit(file, AdapterProblem::Shape { tensor, expected, of, found })
         })?;
         let mut values = Vec::new();
         decode(dtype, &map[entry.range.clone()], &mut values);
