@@ -4,20 +4,25 @@
 //! exactly the tensors of its config, each in f32, f16 or bf16, or as integers beside their scales. `ModelFile` has the same face for a
 //! model.bin: what one learns to answer, the other should too.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
 use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
 use serde_json::Value;
 
+use crate::adapter::{Adapter, AdapterSource, Delta, MergeReport};
 use crate::config::Config;
 use crate::decoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
 use crate::import::{self, Hints};
 use crate::named_tensors::{self, Tensors};
+use crate::rope_override::RopeChoice;
 use crate::shards::{self, Shards};
 use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check;
+use crate::tensor_order::tensors_in_order;
 use crate::tensor_spec::TensorSpec;
 use crate::weights::{Place, Stored, Weights, PLAIN};
 
@@ -27,7 +32,9 @@ pub struct Checkpoint {
     config_text: String,
     config: Config,
     side_files: SideFiles,
+    origin: Option<String>,
     weights: Weights,
+    adapters: Vec<Adapter>,
     /// Name and text of every text file read, for the source hashes.
     texts: Vec<(&'static str, String)>,
 }
@@ -40,6 +47,8 @@ pub(crate) struct Texts {
     pub tokenizer_config: Option<String>,
     pub chat_template: Option<String>,
     pub generation: Option<String>,
+    /// What only an old format says.
+    pub origin: Option<String>,
 }
 
 /// The length of the q_norm that is stored, where config.json has no head_dim and hidden / heads is
@@ -74,6 +83,7 @@ impl Checkpoint {
             tokenizer_config: files::text_or_none(&dir.join("tokenizer_config.json"))?,
             chat_template: files::text_or_none(&dir.join("chat_template.jinja"))?,
             generation: files::text_or_none(&dir.join("generation_config.json"))?,
+            origin: None,
         };
         // The config first: its refusal says more than the absence of weights.
         let place = dir.display().to_string();
@@ -106,6 +116,7 @@ impl Checkpoint {
             tokenizer_config: text(include_str!("../sample/tokenizer_config.json")),
             chat_template: None,
             generation: text(include_str!("../sample/generation_config.json")),
+            origin: None,
         };
         let weights = Bytes::Static(include_bytes!("../sample/model.safetensors"));
         let place = "sample".to_string();
@@ -146,13 +157,60 @@ impl Checkpoint {
                 generation: texts.generation,
             },
         )?;
-        let checkpoint =
-            Checkpoint { place, config_text: texts.config, config, side_files, weights, texts: sources };
+        let (config_text, origin) = (texts.config, texts.origin);
+        let checkpoint = Checkpoint {
+            place,
+            config_text,
+            config,
+            side_files,
+            origin,
+            weights,
+            adapters: Vec::new(),
+            texts: sources,
+        };
         let wanted = |name: &str, _: &TensorSpec| checkpoint.quantised(name);
         match tensor_check::problems(&checkpoint, &checkpoint.config, &wanted).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(checkpoint),
         }
+    }
+
+    /// Adds an adapter's deltas to the weights; they are merged in f32 whenever a weight is read.
+    pub fn merge(&mut self, source: &AdapterSource) -> Result<MergeReport> {
+        let same = |a: &Adapter| a.source.folder.canonicalize().ok() == source.folder.canonicalize().ok();
+        if self.adapters.iter().any(same) {
+            return Err(Error::SameAdapter { folder: source.folder.clone() });
+        }
+        let matrices = tensors_in_order(&self.config).into_iter().filter(|(_, spec)| spec.is_matrix());
+        let shapes: HashMap<String, [usize; 2]> =
+            matrices.map(|(name, spec)| (name, [spec.shape[0] as usize, spec.shape[1] as usize])).collect();
+        let adapter = Adapter::open(source, &|name| shapes.get(name).copied())?;
+        let report = adapter.report();
+        self.adapters.push(adapter);
+        Ok(report)
+    }
+
+    /// What is added to a matrix, in order.
+    pub(crate) fn deltas(&self, name: &str) -> Vec<&Delta> {
+        self.adapters.iter().filter_map(|a| a.deltas.get(name)).map(|(delta, _)| delta).collect()
+    }
+
+    /// What was merged, for the metadata.
+    pub(crate) fn merged(&self) -> Option<Value> {
+        let one = |a: &Adapter| {
+            let name = a.source.folder.file_name().unwrap_or_default().to_string_lossy();
+            serde_json::json!({"folder": name, "scale": a.source.scale, "deltas": a.deltas.len()})
+        };
+        (!self.adapters.is_empty()).then(|| self.adapters.iter().map(one).collect())
+    }
+
+    /// With another RoPE scaling and longest context than config.json's.
+    pub fn with_rope(mut self, choice: &RopeChoice) -> Result<Checkpoint> {
+        let (config, notes) = choice.apply(&self.place, &self.config)?;
+        self.config_text = Value::Object(config.raw.clone()).to_string();
+        self.config = config;
+        self.side_files.warnings.extend(notes);
+        Ok(self)
     }
 
     /// config.json.
@@ -195,6 +253,11 @@ impl Checkpoint {
         self.side_files.stop_tokens.clone()
     }
 
+    /// What only the old format said that it was read from.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
     /// What a person should know before relying on this checkpoint.
     pub fn warnings(&self) -> &[String] {
         &self.side_files.warnings
@@ -208,7 +271,10 @@ impl Checkpoint {
 
     fn common_type(&self, spec: &TensorSpec) -> DType {
         let layers = if spec.per_layer() { self.config.dims.layers } else { 1 };
-        let mut types = (0..layers).map(|i| self.stored_type(&spec.tensor_name(i)));
+        let mut types = (0..layers).map(|i| match &*spec.tensor_name(i) {
+            name if self.deltas(name).is_empty() => self.stored_type(name),
+            _ => DType::F32,
+        });
         let first = types.next().unwrap_or(DType::F32);
         match types.all(|t| t == first) {
             true => first,
@@ -228,11 +294,17 @@ impl Checkpoint {
     }
 
     /// Name and bytes of every file that this checkpoint was read from, by name.
-    pub(crate) fn sources(&self) -> Vec<(&str, &[u8])> {
+    pub(crate) fn sources(&self) -> Vec<(Cow<'_, str>, &[u8])> {
         let texts = self.texts.iter().map(|(name, text)| (*name, text.as_bytes()));
         let weights = self.weights.files.iter().map(|(name, bytes)| (name.as_str(), &**bytes));
-        let mut all: Vec<_> = texts.chain(weights).collect();
-        all.sort_by_key(|(name, _)| *name);
+        let mut all: Vec<(Cow<str>, &[u8])> =
+            texts.chain(weights).map(|(n, b)| (Cow::Borrowed(n), b)).collect();
+        for (i, adapter) in self.adapters.iter().enumerate() {
+            all.extend(
+                adapter.files.iter().map(|(n, bytes)| (Cow::Owned(format!("lora.{i}/{n}")), &**bytes)),
+            );
+        }
+        all.sort_by(|a, b| a.0.cmp(&b.0));
         all
     }
 }
@@ -259,6 +331,15 @@ impl Tensors for Checkpoint {
 
 impl WeightSource for Checkpoint {
     fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
-        named_tensors::tensor(self, decl, layer)
+        let name = decl.tensor_name(layer);
+        let deltas = self.deltas(&name);
+        if deltas.is_empty() {
+            return named_tensors::tensor(self, decl, layer);
+        }
+        let base = named_tensors::tensor(self, &WeightDecl { dtype: DType::F32, ..decl.clone() }, layer)?;
+        let (rows, cols) = (base.rows(), base.cols());
+        let mut values = base.to_f32();
+        deltas.iter().for_each(|delta| delta.add(0, cols, &mut values));
+        Tensor::from_f32(&name, (rows, cols), &values)
     }
 }

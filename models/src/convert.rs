@@ -7,6 +7,7 @@
 use half::f16;
 use qwenc_ir::{DType, ScaleType, Scales, Tensor};
 
+use crate::adapter::Delta;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::int4;
@@ -28,14 +29,16 @@ pub(crate) fn convert(
     let Some(stored) = checkpoint.find(&item.name) else { return Ok(true) };
     let scales = checkpoint.find(&scales_name(&item.name)).filter(|_| item.from.quantised().is_some());
     let rows_per_chunk = (chunk_values / item.cols).max(1);
+    let deltas = checkpoint.deltas(&item.name);
+    let keeps_integers = keeps_integers(item) && deltas.is_empty();
     let mut new_scales = Vec::new();
     for from in (0..stored.row_count()).step_by(rows_per_chunk) {
         let rows = (from, from + rows_per_chunk);
-        let chunk = match keeps_integers(item) {
+        let chunk = match keeps_integers {
             true => integers(item, &stored, rows)?,
             false => {
-                let values = values(item, (&stored, scales.as_ref()), rows)?;
-                match item.from == item.to {
+                let values = values(item, (&stored, scales.as_ref()), (rows, &deltas))?;
+                match item.from == item.to && deltas.is_empty() {
                     true => stored.rows(rows.0, rows.1).into_owned(),
                     false => rounded(item, &values, &mut new_scales)?,
                 }
@@ -45,7 +48,7 @@ pub(crate) fn convert(
             return Ok(false);
         }
     }
-    match scales.filter(|_| keeps_integers(item)) {
+    match scales.filter(|_| keeps_integers) {
         Some(scales) => Ok(emit(scales.bytes().into_owned())),
         None => Ok(new_scales.is_empty() || emit(new_scales)),
     }
@@ -80,11 +83,11 @@ fn integers(item: &Item, stored: &Stored, (from, to): (usize, usize)) -> Result<
     }
 }
 
-/// Values of the rows, all finite.
+/// Values of the rows with what adapters add, all finite.
 fn values(
     item: &Item,
     (stored, scales): (&Stored, Option<&Stored>),
-    (from, to): (usize, usize),
+    ((from, to), deltas): ((usize, usize), &[&Delta]),
 ) -> Result<Vec<f32>> {
     let bytes = stored.rows(from, to);
     let mut values = Vec::new();
@@ -100,6 +103,7 @@ fn values(
         }
         _ => decode(item.from, &bytes, &mut values),
     }
+    deltas.iter().for_each(|delta| delta.add(from, item.cols, &mut values));
     match quant::not_finite(&values) {
         None => Ok(values),
         Some((at, found)) => {

@@ -20,6 +20,10 @@ pub(crate) const O: &str = "model.layers.*.self_attn.o_proj.weight";
 pub(crate) const GATE: &str = "model.layers.*.mlp.gate_proj.weight";
 pub(crate) const UP: &str = "model.layers.*.mlp.up_proj.weight";
 pub(crate) const DOWN: &str = "model.layers.*.mlp.down_proj.weight";
+pub(crate) const Q_BIAS: &str = "model.layers.*.self_attn.q_proj.bias";
+pub(crate) const K_BIAS: &str = "model.layers.*.self_attn.k_proj.bias";
+pub(crate) const V_BIAS: &str = "model.layers.*.self_attn.v_proj.bias";
+pub(crate) const O_BIAS: &str = "model.layers.*.self_attn.o_proj.bias";
 pub(crate) const ATTN_NORM: &str = "model.layers.*.input_layernorm.weight";
 pub(crate) const FFN_NORM: &str = "model.layers.*.post_attention_layernorm.weight";
 
@@ -75,7 +79,11 @@ fn block(b: &mut GraphBuilder, config: &Config) -> Result<()> {
         Family::Llama => llama::project(b, n)?,
     };
     let attn = b.attention(q, k, v)?;
-    let o = b.linear("o_proj", attn, O, None)?;
+    let bias = match config.family {
+        Family::Qwen3 => qwen3::output_bias(config),
+        Family::Qwen2 | Family::Llama => None,
+    };
+    let o = b.linear("o_proj", attn, O, bias)?;
     let h = b.push(Op::Add, &[x, o])?;
     let n = b.rms_norm("ffn_norm", h, FFN_NORM, config.eps)?;
     let down = b.swiglu_mlp(n)?;

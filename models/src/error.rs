@@ -256,6 +256,74 @@ pub enum Error {
         /// The word.
         found: String,
     },
+    /// A RoPE scaling in words that are not understood.
+    #[error(
+        "RoPE scaling: expected none, linear:FACTOR, dynamic:FACTOR, ntk:FACTOR, yarn:FACTOR[:ORIGINAL_CONTEXT] or \
+         llama3:FACTOR[:ORIGINAL_CONTEXT] with a factor of at least 1, and a context of 1 to 268435456, found {found:?}"
+    )]
+    RopeChoice {
+        /// The words.
+        found: String,
+    },
+    /// An adapter of which nothing can be merged.
+    #[error("{file}: expected tensors lora_A and lora_B, found none; is this a LoRA adapter?")]
+    NoDeltas {
+        /// The file.
+        file: String,
+    },
+    /// Half of a delta.
+    #[error(
+        "{file}: expected lora_A and lora_B of each module, found only {found}; fetch the adapter again"
+    )]
+    HalfDelta {
+        /// The file.
+        file: String,
+        /// The half that is there.
+        found: String,
+    },
+    /// Two tensors for one half of a delta.
+    #[error("{file}: {first} and {second} are of the same module: expected one; remove the other")]
+    TwoDeltas {
+        /// The file.
+        file: String,
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A delta for a weight that the model lacks.
+    #[error("{file}: {delta}: expected {tensor} in the model, found no such weight; is the adapter of this model?")]
+    NoWeight {
+        /// The file.
+        file: String,
+        /// The adapter's tensor.
+        delta: String,
+        /// The weight that it is for.
+        tensor: String,
+    },
+    /// A delta that does not fit its weight.
+    #[error(
+        "{file}: tensor {tensor}: expected floats {expected:?} for a weight of {of:?} by adapter_config.json's rank and \
+         fan_in_fan_out, found {found}; is the adapter of this model?"
+    )]
+    DeltaShape {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        expected: [usize; 2],
+        /// The weight's.
+        of: [usize; 2],
+        /// What it is.
+        found: String,
+    },
+    /// The same adapter named twice.
+    #[error("{}: expected each adapter once, found it twice; give it one scale", folder.display())]
+    SameAdapter {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The metadata is larger than a safetensors header may be.
     #[error("{}: safetensors header: expected at most {limit} bytes, found {found}; use a smaller tokenizer.json", path.display())]
     HeaderTooLarge {
@@ -265,6 +333,14 @@ pub enum Error {
         limit: u64,
         /// Its size in bytes.
         found: u64,
+    },
+    /// A file whose weights no model.bin holds as they are.
+    #[error("{file}: {note}, and migrate rounds nothing; use qwenc export")]
+    WouldRound {
+        /// The file.
+        file: String,
+        /// What would be rounded, to what.
+        note: String,
     },
     /// A file that is something else.
     #[error("{}: expected a model.bin (first bytes 4E 45 57 51), found {found}; {hint}", path.display())]

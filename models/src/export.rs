@@ -5,8 +5,6 @@
 //! converted on the calling thread while a second one hashes and writes, a few megabytes behind.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 
@@ -15,11 +13,11 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::Checkpoint;
 use crate::convert::convert;
 use crate::error::Result;
-use crate::files::io;
 use crate::header::{hex, Header, HEADER_BYTES};
 use crate::own_types::own_types;
 use crate::payload_layout::{plan, Layout};
 use crate::quant::Quant;
+use crate::temporary::Temporary;
 use crate::weight_types::WeightTypes;
 
 /// Values converted at a time.
@@ -83,10 +81,12 @@ pub fn export(
     meter.total = source_bytes + layout.json_header.len() as u64 + layout.data_bytes;
 
     let mut temporary = Temporary::create(out)?;
+    temporary.write(&[0; HEADER_BYTES])?;
     let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
     let payload_bytes = layout.json_header.len() as u64 + layout.data_bytes;
     let header = Header::new(checkpoint.config(), types, payload_bytes, payload_hash);
-    temporary.finish(&header.encode())?;
+    temporary.write_first(&header.encode())?;
+    temporary.finish()?;
     Ok(ExportReport {
         path: out.to_path_buf(),
         types,
@@ -132,7 +132,7 @@ fn write_payload(
 fn write_chunks(receive: Receiver<Vec<u8>>, temporary: &mut Temporary) -> Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     for chunk in receive {
-        temporary.file.write_all(&chunk).map_err(io(&temporary.wanted, "write"))?;
+        temporary.write(&chunk)?;
         hasher.update(&chunk);
     }
     Ok(hasher.finalize().into())
@@ -158,48 +158,4 @@ fn convert_all(
         }
     }
     Ok(())
-}
-
-/// The name that [`export`] writes under until the file is whole: the same within a process.
-pub fn temporary_path(out: &Path) -> PathBuf {
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    out.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
-}
-
-/// A file beside the wanted one, removed unless finished.
-struct Temporary {
-    file: File,
-    path: PathBuf,
-    /// Where it will be; what messages name.
-    wanted: PathBuf,
-    finished: bool,
-}
-
-impl Temporary {
-    /// Positioned after the header.
-    fn create(out: &Path) -> Result<Temporary> {
-        let path = temporary_path(out);
-        let mut file = File::create(&path).map_err(io(out, "create"))?;
-        file.write_all(&[0; HEADER_BYTES]).map_err(io(out, "write"))?;
-        Ok(Temporary { file, path, wanted: out.to_path_buf(), finished: false })
-    }
-
-    /// Writes the header and renames. No fsync: a crash that loses bytes leaves a payload whose hash
-    /// is wrong, which every reader checks.
-    fn finish(mut self, header: &[u8]) -> Result<()> {
-        self.file.seek(SeekFrom::Start(0)).map_err(io(&self.wanted, "seek in"))?;
-        self.file.write_all(header).map_err(io(&self.wanted, "write"))?;
-        std::fs::rename(&self.path, &self.wanted).map_err(io(&self.wanted, "replace"))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Best effort: the error that led here matters more.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
 }

@@ -10,7 +10,7 @@ use crate::json_fields::Fields;
 /// A family whose models have the same tensors and the same block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Dense Qwen3: q/k norm, no biases.
+    /// Dense Qwen3: q/k norm; biases in the attention only where config.json says so.
     Qwen3,
     /// Qwen2 and Qwen2.5: biases of q, k and v, no q/k norm.
     Qwen2,
@@ -56,8 +56,8 @@ impl Family {
             (Some(expert), _, _) => (None, format!("a mixture of experts, with {expert}")),
             (None, Some(norm), None) => (Some(Family::Qwen3), format!("with {norm} and no q_proj.bias")),
             (None, None, Some(bias)) => (Some(Family::Qwen2), format!("with {bias} and no q_norm")),
+            (None, Some(norm), Some(_)) => (Some(Family::Qwen3), format!("with {norm}")),
             (None, None, None) => (Some(Family::Llama), "with neither q_norm nor q_proj.bias".to_string()),
-            (None, Some(norm), Some(bias)) => (None, format!("with both {norm} and {bias}")),
         }
     }
 

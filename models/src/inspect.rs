@@ -308,6 +308,8 @@ impl Inspection {
             key::BOS_TOKEN,
             key::EOS_TOKEN,
             key::TOKENIZER,
+            key::ORIGIN,
+            key::ADAPTERS,
         ];
         let sorted: BTreeMap<_, _> = metadata.iter().collect();
         for (key, text) in sorted {

@@ -9,6 +9,7 @@ mod config;
 mod family;
 mod json_fields;
 mod rope;
+mod rope_override;
 
 // The model written down as a graph, and the tensors that it reads.
 mod decoder;
@@ -32,13 +33,22 @@ mod model_file;
 mod own_types;
 mod payload_layout;
 mod quant;
+mod temporary;
 mod weight_types;
+
+// What is added to a checkpoint's weights.
+mod adapter;
 
 // Files of other programs.
 mod import;
 mod packing;
 mod source;
 mod weights;
+
+// Back to a file of another program.
+mod migrate;
+mod old_template;
+mod origin;
 
 // What all have: safetensors, tensors by name.
 mod named_tensors;
@@ -53,16 +63,20 @@ mod tensor_stats;
 
 mod error;
 
+pub use adapter::{AdapterSource, MergeReport};
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::Error;
-pub use export::{export, temporary_path, ExportReport, Progress};
+pub use export::{export, ExportReport, Progress};
 pub use family::Family;
 pub use import::Hints;
 pub use inspect::{HeaderField, Inspection, MetadataEntry};
+pub use migrate::{migrate, to_ajc1, MigrateReport};
 pub use model_file::ModelFile;
 pub use problem::{Check, Problem};
 pub use quant::{Quant, MAX_GROUP};
+pub use rope_override::RopeChoice;
 pub use source::Source;
+pub use temporary::temporary_path;
 pub use tensor_stats::TensorSummary;
 pub use weight_types::WeightTypes;

@@ -20,6 +20,7 @@ use crate::header::{hex, Header, HEADER_BYTES};
 use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
+use crate::rope_override::RopeChoice;
 use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check;
 use crate::weight_types::WeightTypes;
@@ -36,6 +37,7 @@ pub struct ModelFile {
     side_files: SideFiles,
     sources: Option<String>,
     exporter: Option<String>,
+    origin: Option<String>,
 }
 
 impl ModelFile {
@@ -65,11 +67,20 @@ impl ModelFile {
             side_files: parts.side_files,
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
+            origin: metadata.remove(key::ORIGIN),
         };
         match tensor_check::problems(&file, &file.config, &file.types.wanted()).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(file),
         }
+    }
+
+    /// With another RoPE scaling and longest context than config.json's.
+    pub fn with_rope(mut self, choice: &RopeChoice) -> Result<ModelFile> {
+        let (config, notes) = choice.apply(&self.place, &self.config)?;
+        self.config = config;
+        self.side_files.warnings.extend(notes);
+        Ok(self)
     }
 
     /// config.json.
@@ -130,6 +141,11 @@ impl ModelFile {
     /// Program and version that wrote the file, if stated.
     pub fn exporter(&self) -> Option<&str> {
         self.exporter.as_deref()
+    }
+
+    /// What only the old format said that it was made from.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// The graph: matrices of the file's types, norms and biases f32.

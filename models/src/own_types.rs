@@ -31,6 +31,10 @@ pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
         let of = if [EMBEDDING, LM_HEAD].contains(&name.as_str()) { &mut embeddings } else { &mut linears };
         *of.entry(kind(&name)).or_insert(0usize) += 1;
     }
+    let again = tensors_in_order(checkpoint.config()).into_iter().filter(|(name, _)| {
+        checkpoint.stored_type(name).quantised().is_some() && !checkpoint.deltas(name).is_empty()
+    });
+    let again = again.count();
     let types = joined(common(linears.keys()), common(embeddings.keys()));
     let note = |to: DType| {
         move |(&(from, name), &count): (&Kind, &usize)| {
@@ -42,7 +46,10 @@ pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
         }
     };
     let notes = linears.iter().filter_map(note(types.linears));
-    let notes = notes.chain(embeddings.iter().filter_map(note(types.embeddings))).collect();
+    let notes = notes.chain(embeddings.iter().filter_map(note(types.embeddings)));
+    let merged =
+        (again > 0).then(|| format!("{again} quantised matrices are rounded again after merging adapters"));
+    let notes = notes.chain(merged).collect();
     (types, notes)
 }
 

@@ -40,6 +40,10 @@ pub(crate) mod key {
     pub const SOURCES: &str = "sources";
     /// Program and version.
     pub const EXPORTER: &str = "exporter";
+    /// What only the old format says that the file was made from ([`Origin`](crate::origin::Origin)).
+    pub const ORIGIN: &str = "origin";
+    /// A JSON list of merged adapters: folder, scale, number of deltas.
+    pub const ADAPTERS: &str = "adapters";
     /// The types of matrices, the header's weight type and group size among them, where the hash covers
     /// them.
     pub const WEIGHTS: &str = "weights";
@@ -144,11 +148,13 @@ fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<Stri
     add(key::EXPORTER, Some(concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string()));
     add(key::WEIGHTS, Some(types.to_string()));
     add(key::SOURCES, Some(serde_json::json!(sources).to_string()));
+    add(key::ADAPTERS, checkpoint.merged().map(|merged| merged.to_string()));
     add(key::CONFIG, Some(checkpoint.config_text().to_string()));
     add(key::GENERATION, checkpoint.generation_text().map(str::to_string));
     add(key::CHAT_TEMPLATE, checkpoint.chat_template().map(str::to_string));
     add(key::BOS_TOKEN, checkpoint.bos_token().map(str::to_string));
     add(key::EOS_TOKEN, checkpoint.eos_token().map(str::to_string));
+    add(key::ORIGIN, checkpoint.origin().map(str::to_string));
     add(key::TOKENIZER, checkpoint.tokenizer_json().map(str::to_string));
     Value::Object(map)
 }

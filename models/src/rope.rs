@@ -1,7 +1,8 @@
 //! The rotary embedding of a config.json, in either of the styles in which checkpoints write it.
 //!
 //! In: `rope_theta` with `rope_scaling`, or `rope_parameters`. Out: [`Rope`]. Invariant: a rule or a
-//! parameter that [`Scaling`] cannot express is refused by name. Only the reading is here; the
+//! parameter that [`Scaling`] cannot express is refused by name; `dynamic` holds up to
+//! `max_position_embeddings`, where no executable goes beyond. Only the reading is here; the
 //! frequencies themselves are in `compiler/ir/src/rope.rs`.
 
 use qwenc_ir::{Rope, Scaling};
@@ -90,11 +91,14 @@ fn scaling(config: &Fields, rule: &Fields, context: u32) -> Result<Scaling> {
     match kind {
         "default" => Ok(Scaling::None),
         "linear" => Ok(Scaling::Linear { factor: factor(rule)? }),
+        "ntk" => Ok(Scaling::Ntk { factor: factor(rule)? }),
+        // Up to `context` positions nothing is changed, and no executable goes further.
+        "dynamic" => factor(rule).map(|_| Scaling::None),
         "yarn" => yarn(config, rule, context),
         "llama3" => llama3(config, rule, context),
         _ => {
             let what = format!("{}rope_type {kind:?}", rule.at);
-            Err(config.unsupported(what, "default, linear, yarn, llama3"))
+            Err(config.unsupported(what, "default, linear, dynamic, ntk, yarn, llama3"))
         }
     }
 }

@@ -75,6 +75,9 @@ fn every_supported_rope_rule_is_read() {
     assert_eq!(scaling(json!(null)), Scaling::None);
     assert_eq!(scaling(json!({"rope_type": "default"})), Scaling::None);
     assert_eq!(scaling(json!({"type": "linear", "factor": 2.5})), Scaling::Linear { factor: 2.5 });
+    assert_eq!(scaling(json!({"type": "ntk", "factor": 2.5})), Scaling::Ntk { factor: 2.5 });
+    // Within max_position_embeddings, which is the longest context, it changes nothing.
+    assert_eq!(scaling(json!({"type": "dynamic", "factor": 2.5})), Scaling::None);
     let low_high = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 32});
     assert_eq!(scaling(low_high), Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 32 });
@@ -97,12 +100,12 @@ fn a_large_context_alone_scales_nothing() {
 #[test]
 fn other_rope_rules_are_refused_by_name() {
     let rule = |rule: Value| refusal(json!({"rope_scaling": rule}));
-    for kind in ["dynamic", "longrope", "su", "mrope", "proportional"] {
+    for kind in ["longrope", "su", "mrope", "proportional"] {
         assert_eq!(
             rule(json!({"rope_type": kind, "factor": 2.0})),
             format!(
-                "config.json: rope_scaling.rope_type \"{kind}\" is not supported (supported: default, linear, yarn, \
-                 llama3)"
+                "config.json: rope_scaling.rope_type \"{kind}\" is not supported (supported: default, linear, dynamic, \
+                 ntk, yarn, llama3)"
             )
         );
     }
@@ -170,8 +173,8 @@ fn what_is_not_supported_is_refused_by_name() {
             "config.json: hidden_act \"gelu\" is not supported (supported: silu)",
         ),
         (
-            json!({"attention_bias": true}),
-            "config.json: attention_bias true for Qwen3 is not supported (supported: false)",
+            json!({"mlp_bias": true}),
+            "config.json: mlp_bias true for Qwen3 is not supported (supported: false)",
         ),
         (
             json!({"quantization_config": {"quant_method": "awq"}}),

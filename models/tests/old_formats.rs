@@ -4,135 +4,13 @@
 
 mod fixtures;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use fixtures::old::*;
 use fixtures::*;
-use half::bf16;
 use qwenc_ir::WeightSource;
 use qwenc_models::{Checkpoint, Hints, Inspection, ModelFile, Source};
-use serde_json::{json, Value};
-
-const GROUP: usize = 32;
-const LAYERS: usize = 2;
-const NORMS: [&str; 2] = ["input_layernorm", "post_attention_layernorm"];
-const HEAD_NORMS: [&str; 2] = ["self_attn.q_norm", "self_attn.k_norm"];
-/// As both formats have them: down before up.
-const MATRICES: [&str; 7] = [
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.down_proj",
-    "mlp.up_proj",
-];
-
-/// Tensors of a golden case, its sizes.
-struct Model {
-    tensors: BTreeMap<String, Raw>,
-    config: Value,
-    tied: bool,
-}
-
-fn model(case: &str) -> Model {
-    let (config, tensors) = parts(case);
-    let config: Value = serde_json::from_str(&config).unwrap();
-    Model { tied: config["tie_word_embeddings"] == json!(true), tensors, config }
-}
-
-impl Model {
-    fn values(&self, name: &str) -> Vec<f32> {
-        let raw = &self.tensors[&format!("{name}.weight")];
-        raw.data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-    }
-
-    fn sizes(&self, keys: &[&str]) -> Vec<u8> {
-        keys.iter().flat_map(|key| (self.config[key].as_u64().unwrap() as u32).to_le_bytes()).collect()
-    }
-
-    fn floats(&self, name: &str) -> Vec<u8> {
-        self.values(name).iter().flat_map(|v| v.to_le_bytes()).collect()
-    }
-
-    fn in_layers(&self, name: &str) -> Vec<u8> {
-        (0..LAYERS).flat_map(|i| self.floats(&format!("model.layers.{i}.{name}"))).collect()
-    }
-
-    /// Integers, then scales, groups over the flat tensor.
-    fn int8(&self, name: &str) -> Vec<u8> {
-        let (integers, scales) = quantised(&self.values(name));
-        integers
-            .into_iter()
-            .map(|q| q as u8)
-            .chain(scales.into_iter().flat_map(|s| s.to_le_bytes()))
-            .collect()
-    }
-
-    fn head(&self) -> Vec<u8> {
-        if self.tied {
-            Vec::new()
-        } else {
-            self.int8("lm_head")
-        }
-    }
-
-    fn ajc1(&self, architecture: Option<u32>) -> Vec<u8> {
-        let mut out = [0x616a_6331u32, 1].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-        out.extend(architecture.iter().flat_map(|n| n.to_le_bytes()));
-        out.extend(self.sizes(&[
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "vocab_size",
-            "max_position_embeddings",
-            "head_dim",
-        ]));
-        out.extend([u32::from(self.tied), GROUP as u32].iter().flat_map(|n| n.to_le_bytes()));
-        out.resize(256, 0);
-        NORMS.iter().for_each(|name| out.extend(self.in_layers(name)));
-        out.extend(self.floats("model.norm"));
-        HEAD_NORMS.iter().for_each(|name| out.extend(self.in_layers(name)));
-        out.extend(self.int8("model.embed_tokens"));
-        for name in MATRICES {
-            (0..LAYERS).for_each(|i| out.extend(self.int8(&format!("model.layers.{i}.{name}"))));
-        }
-        out.extend(self.head());
-        out
-    }
-
-    fn qwen_v1(&self, body: usize) -> Vec<u8> {
-        let mut out = [0x5157_454Eu32, 1].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-        out.extend(self.sizes(&[
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "max_position_embeddings",
-        ]));
-        out.extend(1e6f32.to_le_bytes());
-        out.resize(body, 0);
-        NORMS.iter().chain(&HEAD_NORMS).for_each(|name| out.extend(self.in_layers(name)));
-        out.extend(self.floats("model.norm"));
-        for i in 0..LAYERS {
-            MATRICES.iter().for_each(|name| out.extend(self.int8(&format!("model.layers.{i}.{name}"))));
-        }
-        out.extend(self.int8("model.embed_tokens"));
-        out.extend(self.head());
-        out
-    }
-}
-
-fn quantised(values: &[f32]) -> (Vec<i8>, Vec<f32>) {
-    let scale = |g: &[f32]| g.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
-    let scales: Vec<f32> = values.chunks(GROUP).map(scale).collect();
-    let round = |(i, v): (usize, &f32)| (v / scales[i / GROUP]).round_ties_even() as i8;
-    (values.iter().enumerate().map(round).collect(), scales)
-}
+use serde_json::Value;
 
 fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -282,33 +160,10 @@ fn what_the_formats_cannot_say_is_refused() {
 fn a_vocabulary_of_scores_gives_its_merges_back() {
     let sample = Checkpoint::sample();
     let original: Value = serde_json::from_str(sample.tokenizer_json().unwrap()).unwrap();
-    let pair = |m: &Value| match m {
-        Value::String(pair) => pair.clone(),
-        pair => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
-    };
     let merges: Vec<String> = original["model"]["merges"].as_array().unwrap().iter().map(pair).collect();
-    let mut tokens: BTreeMap<u64, (Vec<u8>, f32)> = BTreeMap::new();
-    for (token, id) in original["model"]["vocab"].as_object().unwrap() {
-        let rank = merges.iter().position(|m| m.replace(' ', "") == *token);
-        let score = rank.map_or(-1e6, |r| -((r + 1) as f32).ln());
-        tokens.insert(id.as_u64().unwrap(), (token.chars().map(byte).collect(), score));
-    }
-    for token in original["added_tokens"].as_array().unwrap() {
-        let text = token["content"].as_str().unwrap().as_bytes().to_vec();
-        tokens.insert(token["id"].as_u64().unwrap(), (text, -1e6));
-    }
-    let end = tokens.iter().find(|(_, t)| t.0 == b"<|im_end|>").map(|(id, _)| *id as u32).unwrap();
-    let mut side: Vec<u8> = [16, 0, end].iter().flat_map(|n: &u32| n.to_le_bytes()).collect();
-    for (bytes, score) in tokens.values() {
-        side.extend(score.to_le_bytes());
-        side.extend((bytes.len() as u32).to_le_bytes());
-        side.extend(bytes);
-    }
-    let mut model = model("qwen3-tied");
-    let rows = tokens.len();
-    model.config["vocab_size"] = json!(rows);
-    let embedding = Raw { dtype: "BF16".to_string(), shape: vec![rows, 64], data: vec![0; rows * 128] };
-    model.tensors.insert("model.embed_tokens.weight".to_string(), embedding);
+    let (side, rows) = sample_vocabulary();
+    let end = u32::from_le_bytes(side[8..12].try_into().unwrap());
+    let model = model("qwen3-tied").with_rows(rows);
     let (_dir, path) = written(&model.ajc1(None));
     std::fs::write(format!("{}.tokenizer", path.display()), side).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
@@ -322,13 +177,4 @@ fn a_vocabulary_of_scores_gives_its_merges_back() {
     };
     assert_eq!(named(&found), named(&original));
     assert!(checkpoint.stop_tokens().contains(&end));
-}
-
-/// GPT-2's letter to its byte.
-fn byte(letter: char) -> u8 {
-    let plain = |b: &u8| (0x21..=0x7e).contains(b) || (0xa1..=0xac).contains(b) || *b >= 0xae;
-    match u32::from(letter) {
-        code if code < 0x100 => code as u8,
-        code => (0..=255).filter(|b| !plain(b)).nth(code as usize - 0x100).unwrap(),
-    }
 }

@@ -21,6 +21,7 @@ struct Row {
     int32_t token;
     uint32_t position;
     uint64_t kv;
+    uint32_t adapter, reserved;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@ struct Row {
     int token;
     unsigned position;
     unsigned char* kv;
+    unsigned adapter, reserved;
 };
 
 struct Step {
@@ -24,7 +25,7 @@ struct Step {
     // Scratch that grows with the rows: `offset` bytes of each row before it.
     __device__ unsigned char* scratch(size_t offset) const { return arena + FIXED_BYTES + max_rows_padded() * offset; }
 };
-static_assert(sizeof(Row) == 16 && sizeof(Step) == 96, "as the runtime has them");
+static_assert(sizeof(Row) == 24 && sizeof(Step) == 96, "as the runtime has them");
 
 // Which block of a launch, or of a phase of a persistent kernel, this is.
 struct Block {

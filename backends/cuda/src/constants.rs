@@ -128,6 +128,17 @@ fn of_kernel(plan: &Plan, number: u32, kernel: &Kernel, linears: &[Linear], coun
                 &format!("    static constexpr int COUNTERS = {};", counters.first[number as usize]),
             );
         }
+        Kernel::SelectAdapter(a) => {
+            using(&mut out, "Columns", buffer_name(plan, a.columns));
+            let (cols, rank, adapters) = (plan.buffer(a.columns).width, a.rank, a.adapters);
+            let sizes = format!("COLS = {cols}, RANK = {rank}, ADAPTERS = {adapters}");
+            line(&mut out, &format!("    static constexpr unsigned {sizes};"));
+        }
+        Kernel::Swiglu(j) => {
+            using(&mut out, "Input", buffer_name(plan, j.input));
+            using(&mut out, "Output", buffer_name(plan, j.out));
+            line(&mut out, &format!("    static constexpr unsigned COLS = {};", plan.buffer(j.out).width));
+        }
         Kernel::Linear(_) => {
             if let Some(l) = linears.iter().find(|l| l.number == number) {
                 out.push_str(&of_linear(plan, l, counters.first[number as usize]));

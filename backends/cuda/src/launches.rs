@@ -161,6 +161,8 @@ fn of_other(
         Kernel::PrepareQkv(_) => {
             ("prepare_qkv", THREADS, [rows, fixed((d.heads + d.kv_heads).div_ceil(WARPS)), ONE], 0)
         }
+        Kernel::SelectAdapter(_) => ("select_adapter", THREADS, [rows, ONE, ONE], 0),
+        Kernel::Swiglu(_) => ("join_swiglu", THREADS, [rows, ONE, ONE], 0),
         _ => ("embed", THREADS, [rows, ONE, ONE], 0),
     };
     let kernel = match what {

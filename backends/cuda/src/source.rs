@@ -41,9 +41,11 @@ const WRAPPERS: &str = include_str!("../device/wrappers.cuh");
 /// Of linears of f32 weights, and of those with tensor cores.
 const EXACT: &str = include_str!("../device/exact.cuh");
 const FAST: [&str; 2] = [include_str!("../device/decode.cuh"), include_str!("../device/prefill.cuh")];
+/// Of low-rank adapters.
+const ADAPTERS: &str = include_str!("../device/adapters.cuh");
 
 /// The parts of `device/` that a model needs, in order; they follow the model's constants.
-fn library(linears: &[Linear]) -> Vec<&'static str> {
+fn library(plan: &Plan, linears: &[Linear]) -> Vec<&'static str> {
     let mut parts = vec![
         include_str!("../device/step.cuh"),
         include_str!("../device/rows.cuh"),
@@ -56,6 +58,9 @@ fn library(linears: &[Linear]) -> Vec<&'static str> {
     }
     if exact < linears.len() {
         parts.extend(FAST);
+    }
+    if plan.kernels().any(|(_, kernel)| matches!(kernel, Kernel::SelectAdapter(_) | Kernel::Swiglu(_))) {
+        parts.push(ADAPTERS);
     }
     parts.extend([
         include_str!("../device/cache.cuh"),
@@ -89,7 +94,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         format!("// The model's shapes.\n\n{}", constants::of_model(plan, &linears, &arena, &counters));
     let parts = constants::of_parts(plan, &linears, &counters);
     let parts = format!("// Packed tensors, buffers and kernels.\n\n{parts}");
-    let sections = [WRAPPERS, &model].into_iter().chain(library(&linears)).chain([parts.as_str()]);
+    let sections = [WRAPPERS, &model].into_iter().chain(library(plan, &linears)).chain([parts.as_str()]);
     for section in sections {
         text.push_str(section);
         text.push('\n');

@@ -22,7 +22,7 @@ use crate::builder::Code;
 use crate::cpu::Cpu;
 use crate::kernel::Kernel;
 use crate::step;
-use crate::{attention, embed, linear, qkv};
+use crate::{adapters, attention, embed, linear, qkv, swiglu};
 
 /// Compiled code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +196,8 @@ fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> Fun
         PlanKernel::Linear(l) => linear::emit(&k, l),
         PlanKernel::PrepareQkv(p) => qkv::emit(&k, p),
         PlanKernel::Attention(a) => attention::emit(&k, a),
+        PlanKernel::SelectAdapter(s) => adapters::emit(&k, s),
+        PlanKernel::Swiglu(s) => swiglu::emit(&k, s),
     }
     function
 }

@@ -195,6 +195,13 @@ impl<'c, 'a> Kernel<'c, 'a> {
         self.code.load_ptr(self.code.plus(self.step_row(r), offset_of!(Row, kv) as u64))
     }
 
+    /// The adapter of row `r`, as i64: from 1, 0 for none.
+    pub fn adapter(&self, r: Int<'c>) -> Int<'c> {
+        let c = &self.code;
+        let at = c.plus(self.step_row(r), offset_of!(Row, adapter) as u64);
+        c.zext(c.load_int(c.i32(), at), c.i64())
+    }
+
     /// Positions of every cache.
     pub fn kv_capacity(&self) -> Int<'c> {
         self.field(offset_of!(StepArgs, kv_capacity))

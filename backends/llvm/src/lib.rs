@@ -6,6 +6,7 @@
 //! Every kernel accumulates one output in the same order whatever the number of rows, threads or
 //! chunks, so results do not depend on them, bit for bit.
 
+mod adapters;
 mod attention;
 mod block;
 mod builder;
@@ -22,6 +23,7 @@ mod prepare;
 mod qkv;
 mod softmax;
 mod step;
+mod swiglu;
 mod tile;
 mod tile_float;
 mod tile_int;

@@ -65,6 +65,8 @@ pub enum Op {
     ConcatRows,
     /// `w[n, k], g[k] -> [n, k]`: `w[i, j] · g[j]`.
     ScaleCols,
+    /// `a[m, k], b[n, l] -> [m+n, k+l]`: a and b on the diagonal, zeros beside them.
+    Diagonal,
 
     // The model as it is written down.
     /// `w[V, D] -> [T, D]`: row `token[t]` of w.
@@ -99,6 +101,15 @@ pub enum Op {
     Add,
     /// `x[T, D], w[V, D] -> [T, V]`: logits `x · wᵀ`.
     LmHead,
+    /// `x[T, m·adapters·rank] -> x`: columns in blocks of `rank`, of which block b belongs to adapter `b mod adapters`;
+    /// those that are not of the token's adapter become 0. Between the two matrices of a low-rank adapter (Hu et al.
+    /// 2021) it makes a difference of one adapter of several, or none.
+    SelectAdapter {
+        /// Columns of a block.
+        rank: u32,
+        /// Adapters that take turns.
+        adapters: u32,
+    },
 
     // What rewriting makes of it.
     /// `x[T, D] -> [T, D]`: `x / sqrt(mean(x²) + eps)`, RMSNorm without gain.
@@ -142,6 +153,7 @@ impl Op {
             Op::Dequant => "dequant",
             Op::ConcatRows => "concat_rows",
             Op::ScaleCols => "scale_cols",
+            Op::Diagonal => "diagonal",
             Op::Embed => "embed",
             Op::RmsNorm(_) => "rms_norm",
             Op::Linear => "linear",
@@ -158,6 +170,7 @@ impl Op {
             Op::Mul => "mul",
             Op::Add => "add",
             Op::LmHead => "lm_head",
+            Op::SelectAdapter { .. } => "select_adapter",
             Op::Normalize(_) => "normalize",
             Op::Slice { .. } => "slice",
             Op::Swiglu => "swiglu",
@@ -186,10 +199,12 @@ impl Op {
             | Op::Silu
             | Op::Normalize(_)
             | Op::Slice { .. }
+            | Op::SelectAdapter { .. }
             | Op::Swiglu
             | Op::PreparedAttention => 1,
             Op::ConcatRows
             | Op::ScaleCols
+            | Op::Diagonal
             | Op::RmsNorm(_)
             | Op::HeadNorm(_)
             | Op::HeadNormRope(_)

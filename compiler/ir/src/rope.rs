@@ -15,6 +15,11 @@ pub enum Scaling {
         /// Context multiplier.
         factor: f32,
     },
+    /// The base multiplied by `factor ^ (head_dim / (head_dim - 2))` (NTK-aware, of older tools: `ntk`).
+    Ntk {
+        /// Context multiplier.
+        factor: f32,
+    },
     /// NTK by parts with an attention factor (`yarn`; Peng et al. 2023).
     Yarn {
         /// Context multiplier.
@@ -68,15 +73,25 @@ impl Rope {
     /// float32.
     pub fn inv_freq(&self, head_dim: u32) -> Vec<f32> {
         let half = head_dim / 2;
-        (0..half)
-            .map(|i| self.scaled(i, self.theta.powf((2 * i) as f32 / head_dim as f32), head_dim))
-            .collect()
+        let theta = self.base(head_dim);
+        (0..half).map(|i| self.scaled(i, theta.powf((2 * i) as f32 / head_dim as f32), head_dim)).collect()
+    }
+
+    /// The base that frequencies are powers of.
+    fn base(&self, head_dim: u32) -> f32 {
+        match self.scaling {
+            Scaling::Ntk { factor } => {
+                let dim = f64::from(head_dim);
+                (f64::from(self.theta) * f64::from(factor).powf(dim / (dim - 2.0))) as f32
+            }
+            _ => self.theta,
+        }
     }
 
     fn scaled(&self, i: u32, base: f32, head_dim: u32) -> f32 {
         let plain = 1.0 / base;
         match self.scaling {
-            Scaling::None => plain,
+            Scaling::None | Scaling::Ntk { .. } => plain,
             Scaling::Linear { factor } => plain / factor,
             Scaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
                 let dim = f64::from(head_dim);

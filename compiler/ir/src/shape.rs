@@ -168,6 +168,7 @@ fn law(op: Op, a: &[&Type], d: &Dims) -> Law {
         Op::Dequant => dequant(a[0]),
         Op::ConcatRows => concat_rows(a[0], a[1]),
         Op::ScaleCols => scale_cols(a[0], a[1]),
+        Op::Diagonal => diagonal(a[0], a[1]),
         Op::Embed => match a[0].matrix() {
             Some((rows, cols)) if rows == d.vocab_rows && cols == d.hidden => {
                 Ok(Type::activation(&[T, n(cols)]))
@@ -185,6 +186,7 @@ fn law(op: Op, a: &[&Type], d: &Dims) -> Law {
         Op::NormSwiglu(_) => swiglu(&linear(a[0], a[1], a[2])?),
         Op::Swiglu => swiglu(a[0]),
         Op::LmHead | Op::NormLmHead(_) => lm_head(a[0], a[1], d),
+        Op::SelectAdapter { rank, adapters } => select_adapter(a[0], rank, adapters),
         Op::HeadNorm(_) | Op::HeadNormRope(_) => match a[1].vector() {
             Some(h) if h == d.head_dim => heads(a[0], d, "x[T, n·h], g[h]"),
             _ => Err("x[T, n·h], g[h]"),
@@ -267,6 +269,23 @@ fn scale_cols(w: &Type, g: &Type) -> Law {
     match (w.matrix(), g.vector()) {
         (Some((_, cols)), Some(k)) if cols == k => Ok(w.clone()),
         _ => Err("w[n, k], g[k]"),
+    }
+}
+
+fn diagonal(a: &Type, b: &Type) -> Law {
+    match (a.matrix(), b.matrix()) {
+        (Some((ra, ca)), Some((rb, cb))) if a.dtype == b.dtype => {
+            Ok(Type::constant(a.dtype, &[ra + rb, ca + cb]))
+        }
+        _ => Err("a[m, k], b[n, l] of one dtype"),
+    }
+}
+
+fn select_adapter(x: &Type, rank: u32, adapters: u32) -> Law {
+    let turn = rank.checked_mul(adapters).filter(|&columns| columns > 0);
+    match (x.token_width(), turn) {
+        (Some(w), Some(columns)) if w % columns == 0 => Ok(x.clone()),
+        _ => Err("x[T, m·adapters·rank] with rank and adapters of at least 1"),
     }
 }
 

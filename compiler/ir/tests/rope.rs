@@ -30,6 +30,17 @@ fn linear_divides_all() {
     assert_eq!(rope.attention_factor(), 1.0);
 }
 
+/// `4 ^ (8 / 6)` is 6.3496, so the base is 63496: for the slowest frequency, `base ^ (6 / 8)`, that is 4 times the
+/// period, and the fastest stays.
+#[test]
+fn ntk_divides_the_slowest_and_keeps_the_fastest() {
+    let rope = scaled(10_000.0, Scaling::Ntk { factor: 4.0 });
+    let step = 10.0 * 4f64.powf(1.0 / 3.0);
+    check(rope, 8, &[1.0, 1.0 / step, 1.0 / (step * step), 0.000_25]);
+    assert_eq!(rope.attention_factor(), 1.0);
+    check(scaled(10_000.0, Scaling::Ntk { factor: 4.0 }), 2, &[1.0]);
+}
+
 /// `8 · ln(1024 / (r · 2π)) / (2 · ln 10000)` is 0.707 for r = 32 and 2.21 for r = 1, so the ramp runs
 /// from 0 to 3: weights 0, 1/3, 2/3, 1 of the divided frequency.
 #[test]

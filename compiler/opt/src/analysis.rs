@@ -92,7 +92,7 @@ pub(crate) fn op<'a>(kind: Kind, children: &[Id], fact: impl Fn(Id) -> &'a Fact)
     kind.with(match attributes.as_slice() {
         [] => Attributes::None,
         [Fact::Epsilon(eps)] => Attributes::Epsilon(*eps),
-        [Fact::Number(start), Fact::Number(len)] => Attributes::Columns(*start, *len),
+        [Fact::Number(a), Fact::Number(b)] => Attributes::Numbers(*a, *b),
         _ => return None,
     })
 }

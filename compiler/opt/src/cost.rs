@@ -33,7 +33,9 @@ impl Work {
     /// One op.
     pub(crate) fn of(op: Op, operands: &[&Type], result: &Type, head_dim: u32) -> Work {
         match op {
-            Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols => Work::default(),
+            Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols | Op::Diagonal => {
+                Work::default()
+            }
             _ => {
                 let bytes = traffic(op, operands, result);
                 let (f32_ops, int8_ops) = operations(op, operands, result, u64::from(head_dim));
@@ -99,7 +101,9 @@ fn operations(op: Op, operands: &[&Type], result: &Type, head_dim: u64) -> (u64,
         | Op::Absent
         | Op::ConcatRows
         | Op::ScaleCols
+        | Op::Diagonal
         | Op::Embed
+        | Op::SelectAdapter { .. }
         | Op::CacheAppend(_)
         | Op::RepeatKv
         | Op::Slice { .. } => (0, 0),

@@ -1,7 +1,7 @@
 //! The terms of the e-graph: the graph's ops in kebab-case, and the numbers they carry.
 //!
 //! In: an op with its attributes, or pattern text. Out: an e-node. Invariant: an op's attributes
-//! (epsilon; start and length of a slice) are its first children, so patterns bind and move them
+//! (an epsilon; two numbers of a slice or a choice of adapter) are its first children, so patterns bind and move them
 //! like any operand; the rest of its children are its operands, in the graph's order. An op that rules
 //! are to name goes into `spellable`.
 
@@ -56,8 +56,8 @@ pub(crate) enum Attributes {
     None,
     /// Of a norm.
     Epsilon(Eps),
-    /// First column and number of columns.
-    Columns(u32, u32),
+    /// Two numbers: first column and number of columns, or columns of a block and adapters.
+    Numbers(u32, u32),
 }
 
 impl Attributes {
@@ -72,7 +72,8 @@ impl Attributes {
             | Op::NormLmHead(eps)
             | Op::HeadNormRope(eps)
             | Op::PrepareQkv(eps) => Attributes::Epsilon(eps),
-            Op::Slice { start, len } => Attributes::Columns(start, len),
+            Op::Slice { start, len } => Attributes::Numbers(start, len),
+            Op::SelectAdapter { rank, adapters } => Attributes::Numbers(rank, adapters),
             _ => Attributes::None,
         }
     }
@@ -88,7 +89,10 @@ impl Attributes {
             (Op::NormLmHead(_), Attributes::Epsilon(e)) => Op::NormLmHead(e),
             (Op::HeadNormRope(_), Attributes::Epsilon(e)) => Op::HeadNormRope(e),
             (Op::PrepareQkv(_), Attributes::Epsilon(e)) => Op::PrepareQkv(e),
-            (Op::Slice { .. }, Attributes::Columns(start, len)) => Op::Slice { start, len },
+            (Op::Slice { .. }, Attributes::Numbers(start, len)) => Op::Slice { start, len },
+            (Op::SelectAdapter { .. }, Attributes::Numbers(rank, adapters)) => {
+                Op::SelectAdapter { rank, adapters }
+            }
             (op, Attributes::None) if Attributes::of(op) == Attributes::None => op,
             _ => return None,
         })
@@ -99,7 +103,7 @@ impl Attributes {
         match self {
             Attributes::None => 0,
             Attributes::Epsilon(_) => 1,
-            Attributes::Columns(..) => 2,
+            Attributes::Numbers(..) => 2,
         }
     }
 }
@@ -110,7 +114,7 @@ impl Kind {
         let blank = match Attributes::of(op) {
             Attributes::None => Attributes::None,
             Attributes::Epsilon(_) => Attributes::Epsilon(Eps::new(0.0)),
-            Attributes::Columns(..) => Attributes::Columns(0, 0),
+            Attributes::Numbers(..) => Attributes::Numbers(0, 0),
         };
         // An op's own sort of attributes always fits it.
         Kind(blank.set(op).unwrap_or(op))
@@ -160,7 +164,7 @@ impl FromStr for Kind {
 }
 
 /// Every op that a pattern can name.
-fn spellable() -> [Op; 32] {
+fn spellable() -> [Op; 34] {
     let eps = Eps::new(0.0);
     [
         Op::Input,
@@ -168,6 +172,7 @@ fn spellable() -> [Op; 32] {
         Op::Dequant,
         Op::ConcatRows,
         Op::ScaleCols,
+        Op::Diagonal,
         Op::Embed,
         Op::RmsNorm(eps),
         Op::Linear,
@@ -184,6 +189,7 @@ fn spellable() -> [Op; 32] {
         Op::Mul,
         Op::Add,
         Op::LmHead,
+        Op::SelectAdapter { rank: 0, adapters: 0 },
         Op::Normalize(eps),
         Op::Slice { start: 0, len: 0 },
         Op::Swiglu,

@@ -42,7 +42,7 @@ pub(crate) fn enter(graph: &Graph, kind: SectionKind) -> Result<SectionEGraph, O
         let mut children = match Attributes::of(node.op) {
             Attributes::None => Vec::new(),
             Attributes::Epsilon(eps) => vec![egraph.add(Term::Epsilon(Epsilon(eps)))],
-            Attributes::Columns(start, len) => [start, len].map(|n| egraph.add(Term::Number(n))).to_vec(),
+            Attributes::Numbers(a, b) => [a, b].map(|n| egraph.add(Term::Number(n))).to_vec(),
         };
         children.extend(node.args.iter().map(|a| classes[a.0 as usize]));
         let class = egraph.add(Term::Apply(Kind::of(node.op), children));

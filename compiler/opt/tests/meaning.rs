@@ -19,7 +19,7 @@ const EXTRACTIONS: u64 = 32;
 type Seen = BTreeMap<(usize, String), Value>;
 
 fn run(graph: &Checked<Graph>, precision: Precision) -> Seen {
-    let mut interpreter = Interpreter::new(graph, &Random, precision);
+    let mut interpreter = Interpreter::new(graph, &Random, precision).with_adapter(1);
     let mut seen = Seen::new();
     for (step, tokens) in [&[3, 1, 4, 1, 5][..], &[9, 2][..]].into_iter().enumerate() {
         let mut observe = |name: &str, value: &Value| {
@@ -61,6 +61,8 @@ fn families() -> Vec<Family> {
         Family { window, ..qwen2(DType::F32) },
         qwen2(I8),
         llama(DType::Bf16),
+        Family { adapters: Some((3, 2)), ..qwen3(I8) },
+        Family { adapters: Some((1, 3)), ..qwen2(DType::Bf16) },
     ]
 }
 
@@ -102,7 +104,7 @@ fn random_extractions_agree() {
 #[test]
 fn random_extractions_reach_every_op() {
     let mut names = BTreeSet::new();
-    for family in [qwen3(I8), qwen2(DType::F32)] {
+    for family in [qwen3(I8), qwen2(DType::F32), Family { adapters: Some((3, 2)), ..qwen3(DType::F32) }] {
         for seed in 0..4 * EXTRACTIONS {
             let graph = random_extraction(&model(&family), seed).expect("there is an expression");
             let nodes = [&graph.block, &graph.head].into_iter().flat_map(|s| &s.nodes);
@@ -113,6 +115,8 @@ fn random_extractions_reach_every_op() {
         "dequant",
         "concat_rows",
         "scale_cols",
+        "diagonal",
+        "select_adapter",
         "rms_norm",
         "linear",
         "head_norm",

@@ -19,7 +19,8 @@ pub use lower::{lower, LowerError, Options};
 pub use named::Named;
 pub use pack::{pack, PackError};
 pub use plan::{
-    Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, ATTENTION_PART,
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
+    ATTENTION_PART,
 };
 pub use segment::{Layout, Segment, SegmentId, LANES, PANEL_ROWS};
 pub use text::parse;

@@ -9,7 +9,9 @@ use qwenc_ir::{Checked, DType, Graph, Node, NodeId, Op, Section, SectionKind, We
 
 use crate::inputs::{Activations, Inputs};
 use crate::memory;
-use crate::plan::{Attention, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv};
+use crate::plan::{
+    Attention, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, SelectAdapter, Swiglu,
+};
 use crate::segment::{Layout, Segment, SegmentId};
 use crate::verify::PlanError;
 
@@ -37,7 +39,8 @@ pub enum LowerError {
     },
     /// A weight operand that is more than joined rows with one gain.
     #[error(
-        "{section:?} {node}: a {op} cannot be packed; expected weights, their concatenation, and one gain"
+        "{section:?} {node}: a {op} cannot be packed; expected weights, joined below each other or on a diagonal, and \
+         one gain"
     )]
     WeightExpression {
         /// The section.
@@ -103,6 +106,8 @@ struct Lowering<'a> {
 struct WeightExpr {
     parts: Vec<WeightId>,
     gain: Option<WeightId>,
+    /// Whether parts stand on a diagonal, not below each other.
+    diagonal: bool,
 }
 
 /// The section being lowered and where its values live.
@@ -212,6 +217,17 @@ impl Lowering<'_> {
                 kernels.push(Kernel::Attention(Attention { q, out, parts }));
                 Ok(Some(out))
             }
+            Op::SelectAdapter { rank, adapters } => {
+                let select = select_adapter(scope, id, (rank, adapters))?;
+                kernels.push(Kernel::SelectAdapter(select));
+                Ok(Some(select.columns))
+            }
+            Op::Swiglu => {
+                let input = scope.place(node.args[0])?;
+                let out = self.buffer(node.op.name(), width);
+                kernels.push(Kernel::Swiglu(Swiglu { input, out }));
+                Ok(Some(out))
+            }
             _ => Err(scope.no_kernel(id)),
         }
     }
@@ -256,7 +272,11 @@ impl Lowering<'_> {
         let packed_gain = expr.gain.filter(|_| dtype == DType::F32 && !shared);
         let loose_gain = expr.gain.filter(|_| packed_gain.is_none());
         let rows = expr.parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
-        let cols = first.shape[1];
+        let cols = match expr.diagonal {
+            true => expr.parts.iter().map(|&p| self.graph.weight(p).shape[1]).sum(),
+            false => first.shape[1],
+        };
+        let layout = if expr.diagonal { Layout::Diagonal } else { layout };
         let segment = Segment {
             per_layer: first.per_layer(),
             parts: expr.parts,
@@ -306,6 +326,20 @@ impl Lowering<'_> {
     }
 }
 
+/// The choice of an adapter, in place.
+fn select_adapter(
+    scope: &Scope,
+    id: NodeId,
+    (rank, adapters): (u32, u32),
+) -> Result<SelectAdapter, LowerError> {
+    let ranks = scope.section.node(id).args[0];
+    if scope.used_after(ranks, id) {
+        let what = "ranks are used after those of other adapters became 0 in place";
+        return Err(LowerError::InPlace { section: scope.kind, node: id, what });
+    }
+    Ok(SelectAdapter { columns: scope.place(ranks)?, rank, adapters })
+}
+
 /// Whether a value is what SwiGLU made, which the MLP's second linear reads.
 fn reads_mlp(scope: &Scope, value: NodeId) -> bool {
     matches!(scope.section.node(value).op, Op::NormSwiglu(_) | Op::Swiglu)
@@ -316,18 +350,24 @@ fn take_apart(scope: &Scope, id: NodeId) -> Result<WeightExpr, LowerError> {
     let node = scope.section.node(id);
     let refuse = LowerError::WeightExpression { section: scope.kind, node: id, op: node.op.name() };
     match node.op {
-        Op::Weight(w) => Ok(WeightExpr { parts: vec![w], gain: None }),
-        Op::ConcatRows => {
+        Op::Weight(w) => Ok(WeightExpr { parts: vec![w], gain: None, diagonal: false }),
+        Op::ConcatRows | Op::Diagonal => {
             let (a, b) = (take_apart(scope, node.args[0])?, take_apart(scope, node.args[1])?);
+            let diagonal = node.op == Op::Diagonal;
+            let joins = |e: &WeightExpr| e.parts.len() == 1 || e.diagonal == diagonal;
             match (a.gain, b.gain) {
-                (None, None) => Ok(WeightExpr { parts: [a.parts, b.parts].concat(), gain: None }),
+                (None, None) if joins(&a) && joins(&b) => {
+                    Ok(WeightExpr { parts: [a.parts, b.parts].concat(), gain: None, diagonal })
+                }
                 _ => Err(refuse),
             }
         }
         Op::ScaleCols => {
             let inner = take_apart(scope, node.args[0])?;
             match (inner.gain, scope.section.node(node.args[1]).op) {
-                (None, Op::Weight(g)) => Ok(WeightExpr { parts: inner.parts, gain: Some(g) }),
+                (None, Op::Weight(g)) if !inner.diagonal => {
+                    Ok(WeightExpr { parts: inner.parts, gain: Some(g), diagonal: false })
+                }
                 _ => Err(refuse),
             }
         }

@@ -81,6 +81,8 @@ pub(crate) fn touched(kernel: &Kernel) -> Vec<BufferId> {
         Kernel::Embed(e) => vec![e.out, e.rope],
         Kernel::PrepareQkv(p) => vec![p.qkv, p.rope],
         Kernel::Attention(a) => vec![a.q, a.out, a.parts],
+        Kernel::SelectAdapter(s) => vec![s.columns],
+        Kernel::Swiglu(s) => vec![s.input, s.out],
         Kernel::Linear(l) => {
             let mut all = vec![l.input];
             all.extend(l.prepared.into_iter().flatten());

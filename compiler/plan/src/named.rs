@@ -30,25 +30,25 @@ impl Plan {
             Kernel::PrepareQkv(p) => Some(p.qkv),
             _ => None,
         });
+        // Several may write there, each adding to what the last one left: an adapter's do.
+        let projected = self.kernels().filter(|(_, k)| prepared.is_some() && written(k) == prepared).last();
         let last = (self.prologue.len() + self.block.len()).saturating_sub(1) as u32;
         let mut all = Vec::new();
         for (kernel, what) in self.kernels() {
             let mut add = |name, buffer, first, columns| {
                 all.push(Named { name, kernel, buffer, first, columns });
             };
-            match *what {
-                Kernel::Embed(e) => add("embed", e.out, 0, d.hidden),
-                Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) if Some(out) == prepared => {
+            match (what, written(what)) {
+                (Kernel::Embed(e), _) => add("embed", e.out, 0, d.hidden),
+                (Kernel::PrepareQkv(p), _) => add("q_rope", p.qkv, 0, q),
+                (Kernel::Attention(a), _) => add("attn", a.out, 0, q),
+                (_, Some(out)) if projected.is_some_and(|(number, _)| number == kernel) => {
                     add("q_proj", out, 0, q);
                     add("k_proj", out, q, kv);
                     add("v_proj", out, q + kv, kv);
                 }
-                Kernel::PrepareQkv(p) => add("q_rope", p.qkv, 0, q),
-                Kernel::Attention(a) => add("attn", a.out, 0, q),
-                Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) if kernel == last => {
-                    add("out", out, 0, d.hidden);
-                }
-                Kernel::Linear(_) => {}
+                (_, Some(out)) if kernel == last => add("out", out, 0, d.hidden),
+                _ => {}
             }
         }
         all
@@ -58,5 +58,13 @@ impl Plan {
     pub fn is_of_block(&self, kernel: u32) -> bool {
         let begin = self.prologue.len();
         (begin..begin + self.block.len()).contains(&(kernel as usize))
+    }
+}
+
+/// The buffer that a linear writes.
+fn written(kernel: &Kernel) -> Option<BufferId> {
+    match kernel {
+        Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) => Some(*out),
+        _ => None,
     }
 }

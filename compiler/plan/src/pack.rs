@@ -118,11 +118,18 @@ fn pack_segment(
     let part_rows: Vec<u32> = parts.iter().map(|p| p.rows() as u32).collect();
     let mut panel_bytes = vec![0u8; s.panel_bytes() as usize];
     for panel in 0..s.panels() {
-        let rows: Vec<Option<(&Tensor, usize)>> = (0..PANEL_ROWS)
-            .map(|lane| s.source_row(panel, lane, &part_rows).map(|(p, r)| (&parts[p], r as usize)))
-            .collect();
+        let sources: Vec<Option<(usize, u32)>> =
+            (0..PANEL_ROWS).map(|lane| s.source_row(panel, lane, &part_rows)).collect();
+        let rows: Vec<Option<(&Tensor, usize)>> =
+            sources.iter().map(|source| source.map(|(p, r)| (&parts[p], r as usize))).collect();
         match s.dtype {
-            DType::F32 => panel_f32(&rows, gain.as_deref(), s.cols as usize, &mut panel_bytes),
+            DType::F32 if s.layout == Layout::Diagonal => {
+                let before = |p: usize| parts[..p].iter().map(Tensor::cols).sum();
+                let first: Vec<usize> =
+                    sources.iter().map(|source| source.map_or(0, |(p, _)| before(p))).collect();
+                panel_f32(&rows, &first, None, &mut panel_bytes);
+            }
+            DType::F32 => panel_f32(&rows, &[0; LANES], gain.as_deref(), &mut panel_bytes),
             DType::Bf16 | DType::F16 => panel_bf16(&rows, &mut panel_bytes),
             DType::I8 { group, .. } | DType::I4 { group, .. } => {
                 panel_of_groups(s, &rows, group as usize, &mut panel_bytes);
@@ -135,15 +142,17 @@ fn pack_segment(
 
 type PanelRows<'a> = [Option<(&'a Tensor<'a>, usize)>];
 
-fn panel_f32(rows: &PanelRows, gain: Option<&[f32]>, cols: usize, out: &mut [u8]) {
+/// A row's columns begin with column `first` of the panel.
+fn panel_f32(rows: &PanelRows, first: &[usize], gain: Option<&[f32]>, out: &mut [u8]) {
     out.fill(0);
-    let mut values = vec![0.0f32; cols];
+    let mut values = Vec::new();
     for (lane, row) in rows.iter().enumerate() {
         let Some((tensor, r)) = row else { continue };
+        values.resize(tensor.cols(), 0.0f32);
         tensor.read_row(*r, &mut values);
         for (k, v) in values.iter().enumerate() {
             let v = v * gain.map_or(1.0, |g| g[k]);
-            let at = 4 * (k * LANES + lane);
+            let at = 4 * ((first[lane] + k) * LANES + lane);
             out[at..at + 4].copy_from_slice(&v.to_le_bytes());
         }
     }

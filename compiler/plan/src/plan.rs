@@ -141,6 +141,27 @@ impl Attention {
     }
 }
 
+/// Columns in blocks of `rank`, of which block b belongs to adapter `b mod adapters`: those that are not of the
+/// token's adapter become 0, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectAdapter {
+    /// `[T, m·adapters·rank]`.
+    pub columns: BufferId,
+    /// Columns of a block.
+    pub rank: u32,
+    /// Adapters that take turns.
+    pub adapters: u32,
+}
+
+/// `silu(gate) · up` of values that a linear could not join itself, because something was added to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swiglu {
+    /// `[T, 2F]`: gate, then up.
+    pub input: BufferId,
+    /// `[T, F]`.
+    pub out: BufferId,
+}
+
 /// One stage: all threads run it, then meet at a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
@@ -152,6 +173,10 @@ pub enum Kernel {
     PrepareQkv(PrepareQkv),
     /// See [`Attention`].
     Attention(Attention),
+    /// See [`SelectAdapter`].
+    SelectAdapter(SelectAdapter),
+    /// See [`Swiglu`].
+    Swiglu(Swiglu),
 }
 
 impl Kernel {
@@ -161,6 +186,8 @@ impl Kernel {
             Kernel::Embed(_) => "embed",
             Kernel::PrepareQkv(_) => "prepare_qkv",
             Kernel::Attention(_) => "attention",
+            Kernel::SelectAdapter(_) => "select_adapter",
+            Kernel::Swiglu(_) => "join_swiglu",
             Kernel::Linear(l) => match (l.norm.is_some(), l.swiglu, l.residual.is_some()) {
                 (true, true, _) => "norm_swiglu",
                 (false, true, _) => "swiglu",

@@ -53,6 +53,8 @@ pub enum Layout {
     /// Two parts of equal size: a panel is [`LANES`] rows of the first, then the same rows of the
     /// second, so that a gate and its up value meet in one tile.
     PairedPanels,
+    /// As panels, but a part's columns begin where those of the part before end; zeros beside them.
+    Diagonal,
 }
 
 impl Layout {
@@ -62,6 +64,7 @@ impl Layout {
             Layout::Vector => "vector",
             Layout::Panels => "panels",
             Layout::PairedPanels => "paired",
+            Layout::Diagonal => "diagonal",
         }
     }
 }
@@ -92,7 +95,7 @@ impl Segment {
     pub fn panels(&self) -> u32 {
         match self.layout {
             Layout::Vector => 0,
-            Layout::Panels => self.rows.div_ceil(PANEL_ROWS),
+            Layout::Panels | Layout::Diagonal => self.rows.div_ceil(PANEL_ROWS),
             Layout::PairedPanels => (self.rows / 2).div_ceil(LANES),
         }
     }
@@ -135,7 +138,7 @@ impl Segment {
     pub fn source_row(&self, panel: u32, lane: u32, part_rows: &[u32]) -> Option<(usize, u32)> {
         match self.layout {
             Layout::Vector => None,
-            Layout::Panels => {
+            Layout::Panels | Layout::Diagonal => {
                 let mut row = panel * PANEL_ROWS + lane;
                 for (part, &n) in part_rows.iter().enumerate() {
                     if row < n {

@@ -9,7 +9,9 @@ use std::str::FromStr;
 
 use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
-use crate::plan::{Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows};
+use crate::plan::{
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
+};
 use crate::segment::{Layout, Segment, SegmentId};
 
 impl Display for Plan {
@@ -71,6 +73,10 @@ fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
             field(f, "k_gain", p.k_gain)?;
         }
         Kernel::Attention(a) => write!(f, " q={} out={} parts={}", a.q, a.out, a.parts)?,
+        Kernel::SelectAdapter(s) => {
+            write!(f, " columns={} rank={} adapters={}", s.columns, s.rank, s.adapters)?;
+        }
+        Kernel::Swiglu(s) => write!(f, " input={} out={}", s.input, s.out)?,
         Kernel::Linear(l) => {
             write!(f, " input={} weight={}", l.input, l.weight)?;
             field(f, "norm", l.norm)?;
@@ -208,7 +214,8 @@ fn segment(f: &Fields) -> Parsed<Segment> {
         "vector" => Layout::Vector,
         "panels" => Layout::Panels,
         "paired" => Layout::PairedPanels,
-        other => return Err(format!("expected vector, panels or paired, found {other:?}")),
+        "diagonal" => Layout::Diagonal,
+        other => return Err(format!("expected vector, panels, paired or diagonal, found {other:?}")),
     };
     let parts: Parsed<Vec<WeightId>> =
         f.text("parts")?.split(',').map(|p| id(p, "@").map(WeightId)).collect();
@@ -254,6 +261,12 @@ fn kernel(f: &Fields) -> Parsed<Kernel> {
             let (q, out, parts) = (f.buffer("q")?, f.buffer("out")?, f.buffer("parts")?);
             Ok(Kernel::Attention(Attention { q, out, parts }))
         }
+        "select_adapter" => Ok(Kernel::SelectAdapter(SelectAdapter {
+            columns: f.buffer("columns")?,
+            rank: f.get("rank")?,
+            adapters: f.get("adapters")?,
+        })),
+        "join_swiglu" => Ok(Kernel::Swiglu(Swiglu { input: f.buffer("input")?, out: f.buffer("out")? })),
         _ => {
             let linear = linear(f, name.contains("swiglu"))?;
             let kernel = Kernel::Linear(linear);

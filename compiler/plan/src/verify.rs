@@ -170,7 +170,13 @@ fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
         }
         _ => {
             law(sum(|shape| shape[0]) == u64::from(s.rows), "has the rows of its parts")?;
-            law(s.parts.iter().all(|w| shape(w)[1] == s.cols), "has the columns of its parts")?;
+            let columns = match s.layout {
+                Layout::Diagonal => sum(|shape| shape[1]) == u64::from(s.cols),
+                _ => s.parts.iter().all(|w| shape(w)[1] == s.cols),
+            };
+            law(columns, "has the columns of its parts")?;
+            let plain = s.dtype == DType::F32 && s.gain.is_none();
+            law(s.layout != Layout::Diagonal || plain, "joins on a diagonal only f32, and without a gain")?;
             let dtype = |w: &WeightId| plan.weights[w.0 as usize].dtype == s.dtype;
             law(s.parts.iter().all(dtype), "has the type of its parts")?;
             let pair = s.parts.len() == 2 && shape(&s.parts[0]) == shape(&s.parts[1]);
@@ -183,7 +189,7 @@ fn segments(kernel: &Kernel) -> Vec<SegmentId> {
     match *kernel {
         Kernel::Embed(e) => vec![e.table],
         Kernel::PrepareQkv(p) => p.q_gain.into_iter().chain(p.k_gain).collect(),
-        Kernel::Attention(_) => Vec::new(),
+        Kernel::Attention(_) | Kernel::SelectAdapter(_) | Kernel::Swiglu(_) => Vec::new(),
         Kernel::Linear(l) => [Some(l.weight), l.gain, l.bias].into_iter().flatten().collect(),
     }
 }
@@ -237,6 +243,12 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
                 }
             }
         }
+        Kernel::SelectAdapter(s) => {
+            let turn = s.rank.saturating_mul(s.adapters);
+            let whole = turn > 0 && width(s.columns).is_multiple_of(turn);
+            fits("whole turns of adapters", 1, u32::from(whole))
+        }
+        Kernel::Swiglu(s) => fits("gate and up", 2 * width(s.out), width(s.input)),
         Kernel::Linear(l) => {
             l.gain.into_iter().chain(l.bias).try_for_each(vector)?;
             check_linear(plan, kernel, &l, &fits)
@@ -252,7 +264,11 @@ fn check_linear(
 ) -> Result<(), PlanError> {
     let w = plan.segment(l.weight);
     fits("input width", w.cols, plan.buffer(l.input).width)?;
-    let layout = if l.swiglu { Layout::PairedPanels } else { Layout::Panels };
+    let layout = match w.layout {
+        Layout::Diagonal if !l.swiglu => Layout::Diagonal,
+        _ if l.swiglu => Layout::PairedPanels,
+        _ => Layout::Panels,
+    };
     fits("weight layout", layout as u32, w.layout as u32)?;
     if let Some(gain) = l.gain {
         fits("gain length", w.cols, plan.segment(gain).cols)?;
@@ -345,6 +361,8 @@ fn check_order(plan: &Plan) -> Result<(), PlanError> {
             Kernel::Embed(e) => (vec![], vec![e.out, e.rope]),
             Kernel::PrepareQkv(p) => (vec![p.qkv, p.rope], vec![]),
             Kernel::Attention(a) => (vec![a.q], vec![a.out]),
+            Kernel::SelectAdapter(s) => (vec![s.columns], vec![]),
+            Kernel::Swiglu(s) => (vec![s.input], vec![s.out]),
             Kernel::Linear(l) => {
                 let out = match l.out {
                     Dest::Buffer(b) => vec![b],

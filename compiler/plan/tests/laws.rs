@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{plan, I4, I8, NO_BIAS};
+use model::{plan, ADAPTED, I4, I8, NO_BIAS};
 use qwenc_ir::Checked;
 use qwenc_plan::{parse, PlanError};
 
@@ -200,6 +200,23 @@ fn a_plan_starts_with_embed_and_ends_with_logits() {
     assert!(matches!(e, PlanError::Form { .. }), "{e}");
     let e = with("f32", "k7 ", "out", "b0");
     assert_eq!(e.to_string(), "a plan starts with one embed and ends with one linear to logits");
+}
+
+#[test]
+fn adapters_fit_what_they_adapt() {
+    let text = plan("f32", &ADAPTED).to_string();
+    for (from, to, law) in [
+        ("columns=b5 rank=1 adapters=2", "columns=b5 rank=4 adapters=2", "whole turns of adapters"),
+        ("columns=b5 rank=1 adapters=2", "columns=b5 rank=0 adapters=2", "whole turns of adapters"),
+        ("join_swiglu input=b10", "join_swiglu input=b5", "gate and up"),
+        ("layout=diagonal parts=@25,@26", "layout=panels parts=@25,@26", "has the columns of its parts"),
+        ("f32 layout=diagonal", "bf16 layout=diagonal", "joins on a diagonal only f32"),
+    ] {
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        let parsed = parse(&text.replacen(from, to, 1)).expect("the text parses");
+        let e = Checked::of(parsed).expect_err(law);
+        assert!(e.to_string().contains(law), "{law}: {e}");
+    }
 }
 
 #[test]

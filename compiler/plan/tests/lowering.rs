@@ -4,7 +4,7 @@
 
 mod model;
 
-use model::{graph, plan, I8, NO_BIAS, TIED};
+use model::{graph, plan, ADAPTED, I8, NO_BIAS, TIED};
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, LowerError, Options, Plan};
 
@@ -34,6 +34,22 @@ fn int8_prepares_the_input_of_every_linear() {
 #[test]
 fn a_tied_head_shares_the_embedding() {
     check("f32_tied", &plan("f32", &[TIED]));
+}
+
+#[test]
+fn adapters_are_kernels_beside_what_they_adapt() {
+    check("int8_adapted", &plan(I8, &ADAPTED));
+}
+
+#[test]
+fn only_f32_joins_on_a_diagonal() {
+    let edits: Vec<(&str, &str)> = ADAPTED.to_vec();
+    let text =
+        edits[0].1.replace("_b\" f32[8, 2]", "_b\" bf16[8, 2]").replace("_b\" f32[4, 2]", "_b\" bf16[4, 2]");
+    let block = edits[1].1.replace("f32[8, 2]", "bf16[8, 2]").replace("f32[4, 2]", "bf16[4, 2]");
+    let block = block.replace("f32[8, 4]", "bf16[8, 4]").replace("f32[16, 6]", "bf16[16, 6]");
+    let e = refused("bf16", &[(edits[0].0, &text), (edits[1].0, &block), edits[2], edits[3]]);
+    assert!(e.to_string().contains("joins on a diagonal only f32"), "{e}");
 }
 
 #[test]
@@ -109,6 +125,16 @@ fn what_is_overwritten_is_not_used_again() {
     let add = ("return %out", "%sum = add %out %late : [T, 7]\n  return %sum");
     let e = refused("bf16", &[slice, add]);
     assert_eq!(e.to_string(), "Block %16: q, k and v are used after being rotated in place");
+}
+
+#[test]
+fn ranks_are_not_used_after_the_choice() {
+    let choice = "  %mlp_chosen = select_adapter rank=1 adapters=2 %mlp_ranks : [T, 4]";
+    let late = "  %late = slice start=0 len=4 %ranks : [T, 4]\n  %mlp_chosen = add %late %mlp_ranks : [T, 4]";
+    let mut edits = ADAPTED.to_vec();
+    edits.push((choice, late));
+    let text = refused("bf16", &edits).to_string();
+    assert!(text.ends_with("ranks are used after those of other adapters became 0 in place"), "{text}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 mod model;
 
-use model::{plan, Random, I4, I8, NO_BIAS, TIED};
+use model::{plan, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
 use qwenc_ir::{Checked, DType, ScaleType, Tensor, WeightSource};
 use qwenc_plan::{pack, Layout, PackError, Plan, Segment};
 
@@ -105,10 +105,15 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
         for r in 0..tensor.rows() {
             let (panel, l) = place(s, &parts, part, r);
             assert!(!std::mem::replace(&mut used[panel][l], true), "two rows in one lane: {s:?}");
-            for k in 0..tensor.cols() {
-                let found = element(&bytes[panel * size..][..size], s.dtype, tensor.cols(), l, k);
+            let first = match s.layout {
+                Layout::Diagonal => parts[..part].iter().map(Tensor::cols).sum(),
+                _ => 0,
+            };
+            for k in 0..s.cols as usize {
+                let found = element(&bytes[panel * size..][..size], s.dtype, s.cols as usize, l, k);
                 let factor = gain.as_ref().map_or(1.0, |g| g[k]);
-                let expected = values[r * tensor.cols() + k] * factor;
+                let within = (first..first + tensor.cols()).contains(&k);
+                let expected = if within { values[r * tensor.cols() + k - first] * factor } else { 0.0 };
                 assert_eq!(found, expected, "part {part}, row {r}, column {k} of {s:?}");
             }
         }
@@ -156,7 +161,7 @@ fn every_element_is_where_the_layout_says() {
     let int8 = [I8, "i8g1", "i8g4", "i8g64", "i8g3s16", "i8g64s16"];
     let int4 = [I4, "i4g3", "i4g1s16", "i4g4", "i4g5s16", "i4g8s16", "i4g32", "i4g64s16"];
     for dtype in ["f32", "bf16"].iter().chain(&int8).chain(&int4) {
-        for edits in [&[][..], &[TIED], &NO_BIAS] {
+        for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED] {
             check(&plan(dtype, edits));
         }
     }
@@ -184,6 +189,8 @@ fn the_plans_have_gains_pairs_and_short_groups() {
     assert!(plan.segments.iter().any(|s| s.layout == Layout::PairedPanels && s.rows % 32 != 0));
     assert!(plan.segments.iter().any(|s| s.rows > 32 && s.rows % 32 != 0));
     assert!(plan.segments.iter().any(|s| s.layout == Layout::Vector && s.parts.len() == 3));
+    let adapted = self::plan("f32", &ADAPTED);
+    assert!(adapted.segments.iter().any(|s| s.layout == Layout::Diagonal && s.parts.len() == 3));
 }
 
 #[test]

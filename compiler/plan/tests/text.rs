@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{plan, I4, I8, NO_BIAS, TIED};
+use model::{plan, ADAPTED, I4, I8, NO_BIAS, TIED};
 use qwenc_plan::parse;
 
 #[test]
@@ -12,7 +12,7 @@ fn plans_round_trip() {
         "rope theta=500000 llama3 factor=32 low=1 high=4 original_context=8192\nwindows 8 -\n",
     );
     for dtype in ["f32", "bf16", I8, "i8g64", I4, "i4g32"] {
-        for edits in [&[][..], &[TIED], &NO_BIAS, &[windows]] {
+        for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED, &[windows]] {
             let plan = plan(dtype, edits);
             let text = plan.to_string();
             let parsed = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -38,7 +38,7 @@ fn errors_name_what_is_wrong() {
     assert_eq!(refused("layers_offset=", "offset="), "layers_offset= is missing");
     assert_eq!(
         refused("layout=panels", "layout=tiles"),
-        "expected vector, panels or paired, found \"tiles\""
+        "expected vector, panels, paired or diagonal, found \"tiles\""
     );
     assert_eq!(refused("segment w0 i8g3", "segment w0 i4"), "expected a dtype");
     assert_eq!(refused("parts=@0", "parts=0"), "expected @ and a number, found \"0\"");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use qwenc_models::{Hints, Quant};
+use qwenc_models::{AdapterSource, Hints, Quant, RopeChoice};
 use qwenc_plan::Activations;
 
 /// Compiles a language model to one native executable that loads its weights and talks.
@@ -30,6 +30,8 @@ pub enum Command {
     Export(Export),
     /// Show what a model.bin or checkpoint holds, and what is missing or odd
     Inspect(Inspect),
+    /// Turn a file of an older program into a model.bin, or back, without rounding anything
+    Migrate(Migrate),
     /// Compile a model to a native executable
     Compile(Compile),
     /// Check what a model holds, alone or against the checkpoint that it was made of
@@ -52,13 +54,49 @@ pub struct Weights {
     /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
     #[arg(long)]
     pub quant_embeddings: bool,
+}
+
+/// What is changed of the model before it is stored or compiled.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Changes {
+    /// Merge a LoRA adapter, a folder of PEFT's, times a scale; may be given several times
+    #[arg(long, value_name = "FOLDER[:SCALE]")]
+    pub lora: Vec<String>,
+    /// Scale RoPE in another way than config.json says: none, linear:FACTOR, dynamic:FACTOR, ntk:FACTOR,
+    /// yarn:FACTOR[:ORIGINAL_CONTEXT] or llama3:FACTOR[:ORIGINAL_CONTEXT]
+    #[arg(long, value_name = "RULE")]
+    pub rope_scaling: Option<String>,
+    /// Longest context of the model in tokens, instead of config.json's
+    #[arg(long, value_name = "N")]
+    pub context: Option<u32>,
+}
+
+impl Changes {
+    /// The adapters.
+    pub fn adapters(&self) -> Vec<AdapterSource> {
+        self.lora.iter().map(|word| AdapterSource::of_word(word)).collect()
+    }
+
+    /// RoPE scaling and context.
+    pub fn rope(&self) -> Result<RopeChoice, crate::Misuse> {
+        RopeChoice::of_words(self.rope_scaling.as_deref(), self.context)
+            .map_err(|e| crate::Misuse(e.to_string()))
+    }
+}
+
+/// What is known of the model.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Stated {
     /// What an old file does not say: tokenizer=FILE, head_dim=N, group_size=N, tied=true, body=260
     #[arg(long, value_name = "KEY=VALUE")]
     pub state: Vec<String>,
 }
 
-fn hints(stated: &[String]) -> Result<Hints, crate::Misuse> {
-    Hints::of_words(stated.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
+impl Stated {
+    /// What was stated of the file.
+    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
+        Hints::of_words(self.state.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,11 +112,6 @@ pub enum QuantName {
 }
 
 impl Weights {
-    /// What was stated of the file.
-    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
-        hints(&self.state)
-    }
-
     /// The chosen type, if one was.
     pub fn quant(&self) -> Result<Option<Quant>, crate::Misuse> {
         let misuse = |what: &str| Err(crate::Misuse(what.to_string()));
@@ -111,6 +144,32 @@ pub struct Export {
     pub output: PathBuf,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub changes: Changes,
+    #[command(flatten)]
+    pub stated: Stated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// What `compile` reads
+    ModelBin,
+    /// Qwen3 in int8, with a .tokenizer and templates beside it
+    Ajc1,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Migrate {
+    /// A file of an older program; with --to ajc1 a model.bin too
+    pub model: PathBuf,
+    /// What to turn it into
+    #[arg(long, value_enum, default_value = "model-bin")]
+    pub to: Format,
+    /// The file to write [default: model.bin; none with --to ajc1]
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub stated: Stated,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -132,16 +191,8 @@ pub struct Verify {
     /// Largest relative error of a tensor that is let pass [default: what rounding to its type costs]
     #[arg(long, value_name = "X", requires = "against", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
-    /// What an old file does not say, as for export
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub state: Vec<String>,
-}
-
-impl Verify {
-    /// What was stated of the file.
-    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
-        hints(&self.state)
-    }
+    #[command(flatten)]
+    pub stated: Stated,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -159,16 +210,8 @@ pub struct Compare {
     /// Relative error from which an activation may be out of line [default: 1e-4, or what the weights' types cost]
     #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
-    /// What an old file does not say, as for export
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub state: Vec<String>,
-}
-
-impl Compare {
-    /// What was stated of the files.
-    pub fn hints(&self) -> Result<Hints, crate::Misuse> {
-        hints(&self.state)
-    }
+    #[command(flatten)]
+    pub stated: Stated,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -185,6 +228,8 @@ pub struct Perplexity {
     pub json: bool,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub stated: Stated,
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {
@@ -319,4 +364,8 @@ pub struct Compile {
     pub explain: bool,
     #[command(flatten)]
     pub weights: Weights,
+    #[command(flatten)]
+    pub changes: Changes,
+    #[command(flatten)]
+    pub stated: Stated,
 }

@@ -33,7 +33,7 @@ pub fn run(args: &Compile) -> Result<()> {
     #[cfg(feature = "cuda")]
     let compiler = cuda::Compiler::new(args)?;
     let job = Job::start(args)?;
-    let model = input::model(&args.model, quant, args.weights.hints()?, job.scratch())?;
+    let model = input::model(&args.model, (quant, &args.changes), args.stated.hints()?, job.scratch())?;
     let source = verify(model.graph()?).context("the model's graph")?;
     let optimising = progress::step("optimising");
     let optimised = optimise(&source, &machine, &Limits::default())?;

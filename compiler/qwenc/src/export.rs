@@ -10,7 +10,8 @@ use crate::say;
 pub fn run(args: &Export) -> Result<()> {
     let quant = args.weights.quant()?;
     let output = Output::new(&args.output, &args.checkpoint)?.file()?;
-    let checkpoint = input::checkpoint(&args.checkpoint, args.weights.hints()?)?;
+    let checkpoint = input::checkpoint(&args.checkpoint, args.stated.hints()?)?;
+    let checkpoint = input::changed(checkpoint, &args.changes)?;
     let report = input::write(&checkpoint, &output, quant)?;
     say(&format!(
         "{}: {} tensors as {}, {:.1} MB",

@@ -6,8 +6,11 @@
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
-use qwenc_models::{export, temporary_path, Checkpoint, Hints, ModelFile, Quant, Source};
+use qwenc_models::{
+    export, temporary_path, Checkpoint, ExportReport, Hints, ModelFile, Progress, Quant, Source,
+};
 
+use crate::args::Changes;
 use crate::Misuse;
 use crate::{interrupt, progress, say};
 
@@ -24,7 +27,7 @@ pub fn checkpoint(path: &Path, hints: Hints) -> Result<Checkpoint> {
 }
 
 /// People who know tools that download models type a model's name here.
-fn expect_something(path: &Path) -> Result<()> {
+pub fn expect_something(path: &Path) -> Result<()> {
     if !path.try_exists().unwrap_or(true) {
         let what =
             "a model.bin, the folder of a Hugging Face checkpoint (qwenc downloads nothing), a GGUF file, or `sample`";
@@ -43,28 +46,61 @@ pub fn opened(path: &Path, hints: Hints) -> Result<Source> {
 }
 
 /// Opens a model for compiling, printing warnings; whatever is no model.bin becomes one in `scratch`.
-pub fn model(path: &Path, quant: Option<Quant>, hints: Hints, scratch: &Path) -> Result<ModelFile> {
+pub fn model(
+    path: &Path,
+    (quant, changes): (Option<Quant>, &Changes),
+    hints: Hints,
+    scratch: &Path,
+) -> Result<ModelFile> {
+    let rope = changes.rope()?;
+    let exported = |flag: &str| {
+        let what = format!("{flag}: {} is exported already; give a checkpoint folder", path.display());
+        Err(Misuse(what).into())
+    };
     let checkpoint = match opened(path, hints)? {
-        Source::Checkpoint(checkpoint) => checkpoint,
-        Source::ModelFile(_) if quant.is_some() => {
-            let what = format!("--quant: {} is exported already; give a checkpoint folder", path.display());
-            return Err(Misuse(what).into());
-        }
+        Source::Checkpoint(checkpoint) => *checkpoint,
+        Source::ModelFile(_) if quant.is_some() => return exported("--quant"),
+        Source::ModelFile(_) if !changes.lora.is_empty() => return exported("--lora"),
         Source::ModelFile(file) => {
+            let file = if rope.is_empty() { *file } else { file.with_rope(&rope)? };
             warn(file.warnings());
-            return Ok(*file);
+            return Ok(file);
         }
     };
+    let checkpoint = changed(checkpoint, changes)?;
     let file = scratch.join("model.bin");
     write(&checkpoint, &file, quant)?;
     ModelFile::open(&file).context("reading back the exported model")
 }
 
+/// With RoPE and adapters as chosen; says what was merged.
+pub fn changed(mut checkpoint: Checkpoint, changes: &Changes) -> Result<Checkpoint> {
+    let rope = changes.rope()?;
+    for adapter in changes.adapters() {
+        say(&checkpoint.merge(&adapter)?.to_string());
+    }
+    if rope.is_empty() {
+        return Ok(checkpoint);
+    }
+    Ok(checkpoint.with_rope(&rope)?)
+}
+
 /// Exports with a progress bar, printing warnings.
-pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<qwenc_models::ExportReport> {
+pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result<ExportReport> {
+    shown(to, &mut |progress| export(checkpoint, to, quant, progress))
+}
+
+/// The same without rounding anything.
+pub fn migrate(checkpoint: &Checkpoint, to: &Path) -> Result<ExportReport> {
+    shown(to, &mut |progress| qwenc_models::migrate(checkpoint, to, progress))
+}
+
+type Work<'a> = &'a mut dyn FnMut(Progress) -> Result<ExportReport, qwenc_models::Error>;
+
+fn shown(to: &Path, work: Work) -> Result<ExportReport> {
     interrupt::removes(temporary_path(to));
     let bar = progress::bytes("exporting", 0);
-    let report = export(checkpoint, to, quant, &mut |done, total| {
+    let report = work(&mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -74,7 +110,7 @@ pub fn write(checkpoint: &Checkpoint, to: &Path, quant: Option<Quant>) -> Result
     Ok(report)
 }
 
-fn warn(warnings: &[String]) {
+pub fn warn(warnings: &[String]) {
     for warning in warnings {
         say(&format!("warning: {warning}"));
     }

@@ -19,6 +19,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod metadata;
+mod migrate;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 mod output;
@@ -54,6 +55,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Export(a) => export::run(a),
         Command::Inspect(a) => inspect::run(a),
+        Command::Migrate(a) => migrate::run(a),
         Command::Compile(a) => compile::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Compare(a) => compare::run(a),

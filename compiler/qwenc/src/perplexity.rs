@@ -14,7 +14,7 @@ use crate::{compile, executable, interrupt, Misuse};
 
 pub fn run(args: &Perplexity) -> Result<()> {
     if executable::is_one(&args.model) {
-        if args.weights.quant.is_some() || !args.weights.state.is_empty() {
+        if args.weights.quant.is_some() || !args.stated.state.is_empty() {
             let what = format!("--quant, --state: {} is compiled already", args.model.display());
             return Err(Misuse(what).into());
         }
@@ -38,6 +38,7 @@ fn compiled(args: &Perplexity, folder: &Path) -> Result<PathBuf> {
         Args::try_parse_from(words.into_iter().chain(paths)).context("the command line of compile")?;
     if let Command::Compile(mut compile) = parsed.command {
         compile.weights = args.weights.clone();
+        compile.stated = args.stated.clone();
         compile::run(&compile)?;
     }
     Ok(program)

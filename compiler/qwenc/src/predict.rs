@@ -74,7 +74,9 @@ fn decoded(plan: &Plan, kernel: &Kernel) -> Work {
     match kernel {
         Kernel::Linear(l) => Work { bytes: plan.segment(l.weight).bytes(), launches: 1, ..products(plan, l) },
         Kernel::Attention(_) => Work { f32_ops: attention(plan, 1), launches: 1, ..Work::default() },
-        Kernel::Embed(_) | Kernel::PrepareQkv(_) => Work { launches: 1, ..Work::default() },
+        Kernel::Embed(_) | Kernel::PrepareQkv(_) | Kernel::SelectAdapter(_) | Kernel::Swiglu(_) => {
+            Work { launches: 1, ..Work::default() }
+        }
     }
 }
 

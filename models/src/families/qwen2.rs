@@ -5,16 +5,12 @@
 //! none.
 
 use crate::config::Config;
-use crate::decoder::{Own, Projected, K, Q, V};
+use crate::decoder::{Own, Projected, K, K_BIAS, Q, Q_BIAS, V, V_BIAS};
 use crate::error::Result;
 use crate::family::Traits;
 use crate::graph_builder::GraphBuilder;
 use crate::json_fields::Fields;
 use qwenc_ir::NodeId;
-
-pub(crate) const Q_BIAS: &str = "model.layers.*.self_attn.q_proj.bias";
-const K_BIAS: &str = "model.layers.*.self_attn.k_proj.bias";
-const V_BIAS: &str = "model.layers.*.self_attn.v_proj.bias";
 
 pub(crate) fn traits(fields: &Fields) -> Result<Traits> {
     super::dense(fields)?;

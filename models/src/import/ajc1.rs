@@ -5,17 +5,23 @@
 
 use super::fields::{self, u32_at, Implied, Sizes};
 use super::sequence::{crossed, Matrices, Sequence};
-use super::{byte_level, Foreign, Import};
+use super::{beside, Foreign, Import};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::families::qwen3::{K_NORM, Q_NORM};
 use crate::graph_builder::FINAL_NORM;
+use crate::origin::Origin;
 use crate::quant::MAX_GROUP;
 use crate::weights::Order;
 
 pub(super) const MAGIC: u32 = 0x616a_6331;
-const HEADER_BYTES: usize = 256;
+pub(crate) const HEADER_BYTES: usize = 256;
 const QWEN3: u32 = 1;
 const LLAMA: u32 = 2;
+/// RoPE's base, which the format implies.
+pub(crate) const THETA: f64 = 1e6;
+/// The norms' epsilon, too.
+pub(crate) const EPS: f64 = 1e-6;
 
 /// The config of a Qwen3 whose header says no more than sizes.
 pub(super) fn qwen3(
@@ -24,7 +30,7 @@ pub(super) fn qwen3(
     stop_tokens: Vec<u32>,
 ) -> serde_json::Map<String, serde_json::Value> {
     let (architecture, model_type) = ("Qwen3ForCausalLM", "qwen3");
-    fields::config(sizes, Implied { architecture, model_type, theta, eps: 1e-6, stop_tokens })
+    fields::config(sizes, Implied { architecture, model_type, theta, eps: EPS, stop_tokens })
 }
 
 pub(super) fn read(source: &Foreign) -> Result<Import> {
@@ -65,20 +71,46 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     if !(1..=MAX_GROUP).contains(&group) {
         return Err(source.wrong("group_size", format!("1 to {MAX_GROUP}"), group));
     }
-    let side = byte_level::beside(source, sizes.vocab)?;
-    let fields = qwen3(sizes, 1e6, side.stop_tokens());
+    let side = beside::read(source, sizes.vocab)?;
+    let fields = qwen3(sizes, THETA, side.stops);
     let config = source.config(&fields)?;
     if let Some(what) = crossed(&config, group) {
         return Err(source.unsupported(what, "groups that end with rows"));
     }
+    let weights = tensors(&config, group).finish(source.path, source.map.len())?;
+    let (tokenizer, chat_template, files) = (side.tokenizer, side.chat_template, side.files);
+    let origin = Some(Origin { header: Some(header.to_vec()), ..side.origin });
+    Ok(Import { config: fields, tokenizer, chat_template, files, origin, weights, tokenizer_config: None })
+}
+
+/// All tensors of a file, in its order.
+pub(crate) fn tensors(config: &Config, group: u32) -> Sequence<'_> {
     let d = config.dims;
-    let mut file = Sequence::new(&config, Matrices::Int8 { group }, Order::Usual, HEADER_BYTES as u64);
+    let mut file = Sequence::new(config, Matrices::Int8 { group }, Order::Usual, HEADER_BYTES as u64);
     file.layer_norms();
     file.vector(FINAL_NORM, d.hidden);
     file.vectors(Q_NORM, d.head_dim);
     file.vectors(K_NORM, d.head_dim);
     file.by_kind();
-    let weights = file.finish(source.path, source.map.len())?;
-    let (tokenizer, tokenizer_file) = (side.tokenizer, side.file);
-    Ok(Import { config: fields, tokenizer, tokenizer_file, tokenizer_config: None, weights })
+    file
+}
+
+/// The shorter header of a model.
+pub(crate) fn header(config: &Config, group: u32) -> Vec<u8> {
+    let d = config.dims;
+    let sizes =
+        [d.hidden, d.intermediate, d.layers, d.heads, d.kv_heads, d.vocab_rows, d.context, d.head_dim];
+    let words = [MAGIC, 1].into_iter().chain(sizes).chain([u32::from(config.tied), group]);
+    let mut out: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+    out.resize(HEADER_BYTES, 0);
+    out
+}
+
+/// Whether a header is one of a model: the shorter one, or the longer one with its architecture.
+pub(crate) fn is_header(stored: &[u8], config: &Config, group: u32) -> bool {
+    let short = &header(config, group)[8..48];
+    let long = u32_at(stored, 8) == Some(QWEN3) && u32_at(stored, 48).is_some_and(|gs| gs != 0);
+    let at = if long { 12 } else { 8 };
+    let right = u32_at(stored, 0) == Some(MAGIC) && u32_at(stored, 4) == Some(1);
+    right && stored.len() == HEADER_BYTES && stored.get(at..at + short.len()) == Some(short)
 }

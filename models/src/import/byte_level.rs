@@ -1,19 +1,14 @@
-//! A byte-level BPE vocabulary as a tokenizer.json, and the side file of ajc1 and QWEN version 1 that holds one.
+//! A byte-level BPE vocabulary as a tokenizer.json.
 //!
-//! In: tokens and merges, or tokens with scores. Out: the JSON that the runtime's tokenizer library reads.
+//! In: tokens and merges, or tokens with scores. Out: the JSON that the runtime's tokenizer library reads, and back.
 //! Invariant: ids are those of the file; text is split as the named tokenizer splits it, and no other is guessed.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use serde_json::{json, Map, Value};
 
-use super::fields::u32_at;
-use super::score_file::{self, Token};
+use super::score_file::Token;
 use super::sentencepiece::Kind;
-use super::Foreign;
-use crate::error::{Error, Result};
-use crate::files;
 
 /// How a tokenizer splits text before its merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +20,7 @@ pub(super) enum Splits {
 }
 
 impl Splits {
-    fn pattern(self) -> &'static str {
+    pub fn pattern(self) -> &'static str {
         match self {
             Splits::Qwen2 => {
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -124,49 +119,16 @@ fn spelt(bytes: &[u8]) -> String {
     bytes.iter().map(|&b| letter(b)).collect()
 }
 
-/// What the side files of a model say.
-#[derive(Default)]
-pub(super) struct Side {
-    pub tokenizer: Option<String>,
-    pub file: Option<PathBuf>,
-    stops: Vec<u32>,
-}
-
-impl Side {
-    pub fn stop_tokens(&self) -> Vec<u32> {
-        self.stops.clone()
-    }
-}
-
-/// Bytes before the tokens of PATH.tokenizer: longest token, bos, eos.
-const SIDE_HEADER: usize = 12;
-
-/// PATH.tokenizer beside a model of `vocab` rows, or a tokenizer.json that was named instead.
-pub(super) fn beside(source: &Foreign, vocab: u32) -> Result<Side> {
-    let mut usual = source.path.as_os_str().to_os_string();
-    usual.push(".tokenizer");
-    let Some(path) = source.beside(&[usual.into()]) else { return Ok(Side::default()) };
-    if path.extension().is_some_and(|e| e == "json") {
-        return Ok(Side { tokenizer: Some(files::text(&path)?), file: Some(path), stops: Vec::new() });
-    }
-    let tokens = score_file::read(&path, SIDE_HEADER, vocab)?;
-    let file = files::map(&path)?;
-    let ends = |t: &Token| [&b"<|im_end|>"[..], b"<|endoftext|>"].contains(&&t.bytes[..]);
-    let mut stops: Vec<u32> = (0u32..).zip(&tokens).filter(|(_, t)| ends(t)).map(|(id, _)| id).collect();
-    stops.extend(u32_at(&file, 8).filter(|&eos| (eos as usize) < tokens.len()));
-    let vocabulary = scored(&tokens).ok_or_else(|| Error::Field {
-        file: path.display().to_string(),
-        field: "the vocabulary".to_string(),
-        expected: "a token for each of 256 bytes".to_string(),
-        found: format!("{} tokens without some", tokens.len()),
-    })?;
-    Ok(Side { tokenizer: Some(vocabulary.tokenizer_json().to_string()), file: Some(path), stops })
+/// The bytes that a token in GPT-2's alphabet stands for.
+pub(super) fn unspelt(token: &str) -> Option<Vec<u8>> {
+    let bytes: HashMap<char, u8> = (0..=255).map(|b| (letter(b), b)).collect();
+    token.chars().map(|c| bytes.get(&c).copied()).collect()
 }
 
 /// A vocabulary whose merges are told by the scores alone: each token is made of the two pieces that the merges
 /// before its own leave of it. What is not made of two is a named token, and so is what scores no more than single
 /// bytes do: no merge made those.
-fn scored(tokens: &[Token]) -> Option<Vocabulary> {
+pub(super) fn scored(tokens: &[Token]) -> Option<Vocabulary> {
     let mut order: Vec<usize> = (0..tokens.len()).filter(|&id| tokens[id].bytes.len() > 1).collect();
     // Scores are numbers: `score_file` has checked that.
     order.sort_by(|&a, &b| tokens[b].score.total_cmp(&tokens[a].score).then(a.cmp(&b)));

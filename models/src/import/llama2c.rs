@@ -123,7 +123,8 @@ pub(super) fn read_versioned(source: &Foreign) -> Result<Import> {
 fn import(source: &Foreign, (config, vocab): (Map<String, Value>, u32), weights: Weights) -> Result<Import> {
     let tokenizer_file = source.beside(&[source.path.with_file_name("tokenizer.bin")]);
     let tokenizer = tokenizer_file.as_ref().map(|path| tokenizer(path, vocab)).transpose()?;
-    Ok(Import { config, tokenizer, tokenizer_file, tokenizer_config: None, weights })
+    let files = tokenizer_file.into_iter().collect();
+    Ok(Import { config, tokenizer, files, weights, ..Import::default() })
 }
 
 /// A tokenizer.bin, as a tokenizer.json; one that is JSON already is taken as it is.

@@ -14,18 +14,22 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{stranger, MAGIC};
+use crate::origin::Origin;
 use crate::weights::Weights;
 
-mod ajc1;
+pub(crate) mod ajc1;
+pub(crate) mod beside;
 mod byte_level;
 mod fields;
 mod gguf;
 mod hints;
 mod llama2c;
+mod percent_template;
 mod qwen_v1;
-mod score_file;
+pub(crate) mod score_file;
+pub(crate) mod score_writer;
 mod sentencepiece;
-mod sequence;
+pub(crate) mod sequence;
 mod solve;
 
 pub use hints::Hints;
@@ -40,12 +44,17 @@ struct Foreign<'a> {
 }
 
 /// What a reader makes of a file.
+#[derive(Default)]
 struct Import {
     /// Fields of a config.json.
     config: Map<String, Value>,
     tokenizer: Option<String>,
-    /// The file that the tokenizer was made from, where it is another.
-    tokenizer_file: Option<PathBuf>,
+    /// Files beside it that were read: the vocabulary's, and templates.
+    files: Vec<PathBuf>,
+    /// Jinja source.
+    chat_template: Option<String>,
+    /// What only the old format says.
+    origin: Option<Origin>,
     /// Fields of a tokenizer_config.json: template and the tokens it names.
     tokenizer_config: Option<Value>,
     weights: Weights,
@@ -93,7 +102,7 @@ fn assemble(source: Foreign, import: Import) -> Result<Checkpoint> {
     let mut weights = import.weights;
     let name = source.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     weights.files = vec![(name, files::Bytes::Mapped(source.map))];
-    if let Some(path) = import.tokenizer_file {
+    for path in import.files {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         weights.files.push((name, files::Bytes::Mapped(files::map(&path)?)));
     }
@@ -101,6 +110,8 @@ fn assemble(source: Foreign, import: Import) -> Result<Checkpoint> {
         config: text,
         tokenizer: import.tokenizer,
         tokenizer_config: import.tokenizer_config.map(|v| v.to_string()),
+        chat_template: import.chat_template,
+        origin: import.origin.map(|o| o.to_string()),
         ..Texts::default()
     };
     Checkpoint::assemble((source.place, config), texts, weights, Vec::new())

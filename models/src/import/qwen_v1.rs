@@ -6,7 +6,7 @@
 use super::fields::{u32_at, Sizes};
 use super::sequence::{Matrices, Sequence};
 use super::solve::{self, Answer};
-use super::{ajc1, byte_level, Foreign, Import};
+use super::{ajc1, beside, Foreign, Import};
 use crate::config::Config;
 use crate::decoder::{DOWN, GATE, K, O, Q, UP, V};
 use crate::error::{Error, Result};
@@ -53,16 +53,17 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
         head_dim: 2,
         tied: true,
     };
-    let side = byte_level::beside(source, stated.vocab)?;
+    let side = beside::read(source, stated.vocab)?;
     let config = |a: &Answer| {
         let sizes = Sizes { head_dim: a.head_dim, tied: a.tied, ..stated };
-        ajc1::qwen3(sizes, f64::from(theta), side.stop_tokens())
+        ajc1::qwen3(sizes, f64::from(theta), side.stops.clone())
     };
     source.config(&config(&Answer { body: HEADER_BYTES, head_dim: 2, group: 64, tied: true }))?;
     let answer = solve::unstated(source, stated)?;
     let fields = config(&answer);
     let config = source.config(&fields)?;
     let weights = tensors(&config, answer.group, answer.body).finish(source.path, source.map.len())?;
-    let (tokenizer, tokenizer_file) = (side.tokenizer, side.file);
-    Ok(Import { config: fields, tokenizer, tokenizer_file, tokenizer_config: None, weights })
+    let (tokenizer, chat_template, files, origin) =
+        (side.tokenizer, side.chat_template, side.files, Some(side.origin));
+    Ok(Import { config: fields, tokenizer, chat_template, files, origin, weights, tokenizer_config: None })
 }

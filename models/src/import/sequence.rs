@@ -16,7 +16,7 @@ use crate::weights::{Form, Order, Weights};
 
 /// How the file has its matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Matrices {
+pub(crate) enum Matrices {
     F32,
     /// All integers of a tensor, then an f32 scale for every `group` of them.
     Int8 {
@@ -25,7 +25,7 @@ pub(super) enum Matrices {
 }
 
 /// A walk through the file; sizes are those of a [`Config`], so that sums stay far below 2^63.
-pub(super) struct Sequence<'a> {
+pub(crate) struct Sequence<'a> {
     config: &'a Config,
     matrices: Matrices,
     /// The order of rows of q and k.
@@ -115,6 +115,11 @@ impl<'a> Sequence<'a> {
         self.at += bytes;
     }
 
+    /// Where each tensor lies.
+    pub fn places(self) -> Weights {
+        self.weights
+    }
+
     /// Where the last tensor ends.
     pub fn end(&self) -> u64 {
         self.at
@@ -132,7 +137,7 @@ impl<'a> Sequence<'a> {
 }
 
 /// The width whose rows groups of this size would cross, if there is one.
-pub(super) fn crossed(config: &Config, group: u32) -> Option<String> {
+pub(crate) fn crossed(config: &Config, group: u32) -> Option<String> {
     let d = config.dims;
     let widths = [("dim", d.hidden), ("hidden_dim", d.intermediate), ("heads times head_dim", d.q_width())];
     let crossed = widths.iter().find(|(_, n)| n % group != 0);

@@ -47,7 +47,7 @@ impl KvType {
     }
 }
 
-/// One token of a step: which token, where it stands, and the KV cache of its sequence.
+/// One token of a step: which token, where it stands, the KV cache and the adapter of its sequence.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -59,6 +59,10 @@ pub struct Row {
     /// The sequence's cache: `kv_capacity * kv_bytes_per_position[kv_type]` bytes, 64-byte aligned,
     /// zeroed when fresh.
     pub kv: *mut u8,
+    /// The sequence's adapter, counted from 1 in the order in which the model was compiled with them; 0: none.
+    pub adapter: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Everything a step reads and writes. All pointers stay valid and unaliased during the step.

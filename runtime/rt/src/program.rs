@@ -33,6 +33,8 @@ pub enum Code<'a> {
 pub struct Sizes {
     /// Rows of the embedding and logits per position, padding rows of the checkpoint included.
     pub vocab_rows: u32,
+    /// Layers.
+    pub layers: u32,
     /// Longest context the model was trained for, in tokens.
     pub max_context: u32,
     /// Exact size of the packed weights.
@@ -69,6 +71,7 @@ impl From<&ModelInfo> for Sizes {
     fn from(model: &ModelInfo) -> Sizes {
         Sizes {
             vocab_rows: model.vocab_rows,
+            layers: model.layers,
             max_context: model.max_context,
             weights_bytes: model.weights_bytes,
             kv_bytes_per_position: model.kv_bytes_per_position,
@@ -81,6 +84,7 @@ impl From<&CudaModel> for Sizes {
     fn from(model: &CudaModel) -> Sizes {
         Sizes {
             vocab_rows: model.vocab_rows,
+            layers: model.layers,
             max_context: model.max_context,
             weights_bytes: model.weights_bytes,
             kv_bytes_per_position: model.kv_bytes_per_position,

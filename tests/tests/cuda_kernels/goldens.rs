@@ -50,6 +50,9 @@ fn as_transformers_says() {
         ("qwen3-untied-mha", &cases[..]),
         ("qwen3-sliding", &cases[1..2]),
         ("qwen3-yarn", &cases[1..2]),
+        ("qwen3-attention-bias", &cases[..4]),
+        ("qwen2-bias", &cases[1..2]),
+        ("llama3-rope", &cases[1..2]),
     ] {
         let checkpoint = Checkpoint::open(&folder(case)).unwrap();
         let golden = golden(case);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod goldens;
 #[path = "../../../backends/llvm/tests/kernels/model.rs"]
 mod model;

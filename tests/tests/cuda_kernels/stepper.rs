@@ -45,6 +45,8 @@ pub struct Stepper<'a> {
     counters: Memory<u32>,
     logits: Memory<f32>,
     caches: Vec<Memory<u8>>,
+    /// Of each sequence, from 1; 0: none.
+    pub adapters: Vec<u32>,
     seed: u64,
     /// Steps of one row are one launch of so many blocks.
     pub persistent: Option<u32>,
@@ -73,6 +75,7 @@ impl<'a> Stepper<'a> {
             counters: Memory::of(&vec![0; model.counters as usize]),
             logits: Memory::of(&vec![f32::NAN; max_rows * model.logits_stride as usize]),
             caches: (0..caches).map(|_| Memory::of(&vec![0; kv_bytes])).collect(),
+            adapters: vec![0; caches],
             seed: 1,
             persistent: None,
             blocks: u32::MAX,
@@ -93,6 +96,8 @@ impl<'a> Stepper<'a> {
             token: token as i32,
             position: position as u32,
             kv: self.caches[cache].address() as *mut u8,
+            adapter: self.adapters[cache],
+            reserved: 0,
         };
         let n = rows.len() as u32;
         let rows = Memory::of(&rows.iter().map(row).collect::<Vec<_>>());

@@ -9,6 +9,7 @@
 #[path = "../../../models/tests/fixtures/mod.rs"]
 mod fixtures;
 
+mod adapted;
 mod alone;
 mod beyond_4_gib;
 mod compare;

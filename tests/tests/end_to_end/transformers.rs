@@ -34,6 +34,22 @@ fn own_lm_head_and_a_key_head_for_each_query_head() {
 }
 
 #[test]
+fn biases_in_the_attention() {
+    check("qwen3-attention-bias", "f32", 1e-10, true);
+    check("qwen3-attention-bias", "bf16", 1e-10, true);
+    check("qwen3-attention-bias", "int8", 1e-3, false);
+    check("qwen3-attention-bias", "int4", 9e-2, false);
+    check("qwen2-bias", "f32", 1e-10, true);
+    check("qwen2-bias", "int8", 2e-3, false);
+}
+
+#[test]
+fn a_llama_with_its_positions() {
+    check("llama3-rope", "f32", 1e-10, true);
+    check("llama3-rope", "int8", 2e-3, false);
+}
+
+#[test]
 fn yarn_positions() {
     check("qwen3-yarn", "f32", 1e-10, true);
 }

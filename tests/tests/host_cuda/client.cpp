@@ -53,6 +53,7 @@ struct Row {
     int32_t token;
     uint32_t position;
     uint64_t kv;
+    uint32_t adapter, reserved;
 };
 
 static void said(const char *what, long value) { std::printf("%s %ld\n", what, value); }

@@ -1,5 +1,5 @@
-//! docs/add-an-op.md against the code: the files it names exist, and it names every file that an op
-//! stands in.
+//! docs/add-an-op.md and docs/add-a-model.md against the code: the files they name exist, and they name every file
+//! that an op or a family stands in.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,10 @@ const RECIPE: &str = "docs/add-an-op.md";
 /// The op that the recipe walks through.
 const EXAMPLE: &str = "Op::NormSwiglu";
 
+const MODEL_RECIPE: &str = "docs/add-a-model.md";
+/// The families that the second recipe's reader looks at.
+const FAMILIES: [&str; 3] = ["Family::Llama", "Family::Qwen2", "Family::Qwen3"];
+
 /// Paths in code marks.
 fn named(text: &str) -> BTreeSet<String> {
     let spans = text.split('`').skip(1).step_by(2);
@@ -17,10 +21,25 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_recipe_names_files_that_exist() {
-    let named = named(&read(RECIPE));
-    assert!(named.len() > 10, "the recipe names only {named:?}");
-    let gone = named.iter().filter(|path| !root().join(path).exists());
-    none(&gone.map(|path| format!("{RECIPE}: there is no {path}")).collect::<Vec<_>>());
+    for recipe in [RECIPE, MODEL_RECIPE] {
+        let named = named(&read(recipe));
+        assert!(named.len() > 10, "the recipe names only {named:?}");
+        let gone = named.iter().filter(|path| !root().join(path).exists());
+        none(&gone.map(|path| format!("{recipe}: there is no {path}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_model_recipe_names_every_file_that_families_stand_in() {
+    let named = named(&read(MODEL_RECIPE));
+    let mut complaints = Vec::new();
+    for path in files(".", "rs").into_iter().filter(|p| p.contains("/src/") && !p.contains("/tests/")) {
+        let code = read(&path);
+        if FAMILIES.iter().any(|family| code.contains(family)) && !named.contains(&path) {
+            complaints.push(format!("{MODEL_RECIPE}: {path} asks for the family; name it"));
+        }
+    }
+    none(&complaints);
 }
 
 #[test]

@@ -173,6 +173,8 @@ fn steps(loaded: &Loaded, tokens: usize, context: usize, kv: KvType, gate: &Gate
         token: (i * 7919 % info.vocab_rows as usize) as i32,
         position: (context - tokens + i) as u32,
         kv: kv_start,
+        adapter: 0,
+        reserved: 0,
     };
     let rows: Vec<Row> = (0..tokens).map(row).collect();
     let outputs: Vec<u32> = (0..tokens as u32).skip(tokens - outputs(tokens)).collect();

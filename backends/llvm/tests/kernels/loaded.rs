@@ -87,6 +87,8 @@ impl<'a> Runner<'a> {
             token: token as i32,
             position: position as u32,
             kv: caches.memory[cache].bytes().as_mut_ptr(),
+            adapter: caches.adapters[cache],
+            reserved: 0,
         };
         let n = rows.len();
         let rows: Vec<Row> = rows.iter().map(row).collect();
@@ -133,13 +135,16 @@ pub struct Caches {
     ty: KvType,
     capacity: u64,
     memory: Vec<Memory>,
+    /// Of each sequence, from 1; 0: none.
+    pub adapters: Vec<u32>,
 }
 
 impl Caches {
     pub fn new(loaded: &Loaded, ty: KvType, count: usize, positions: usize) -> Caches {
         let capacity = (positions as u64).next_multiple_of(qwenc_abi::KV_POSITIONS);
         let bytes = loaded.info().kv_bytes(ty, capacity) as usize;
-        Caches { ty, capacity, memory: (0..count).map(|_| Memory::new(bytes)).collect() }
+        let memory = (0..count).map(|_| Memory::new(bytes)).collect();
+        Caches { ty, capacity, memory, adapters: vec![0; count] }
     }
 }
 

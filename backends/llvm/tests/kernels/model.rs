@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use half::f16;
 use qwenc_ir::{
-    parse, verify, Checked, DType, Graph, ScaleType, Scales, Tensor, WeightDecl, WeightError, WeightSource,
+    parse, verify, Checked, DType, Eps, Graph, NodeId, Op, ScaleType, Scales, SectionKind, Tensor,
+    WeightDecl, WeightError, WeightSource,
 };
 
 /// Sizes of a test model.
@@ -121,6 +122,91 @@ head {{
         2 * kv
     );
     verify(parse(&text).unwrap()).unwrap()
+}
+
+/// The same with `adapters` low-rank adapters of `rank` beside every linear of the block.
+pub fn adapted(s: Shape, dtype: DType, (rank, adapters): (u32, u32)) -> Checked<Graph> {
+    let mut graph = Graph::clone(&graph(s, dtype));
+    let block = std::mem::take(&mut graph.block);
+    let mut a = Adapting { graph: &mut graph, rank, adapters };
+    let (q, kv, half) = (s.heads * s.head_dim, s.kv_heads * s.head_dim, s.intermediate);
+    let mut at = Vec::new();
+    for (i, node) in block.nodes.iter().enumerate() {
+        let args: Vec<NodeId> = node.args.iter().map(|n| at[n.0 as usize]).collect();
+        let name = format!("*.{i}");
+        // Where a norm stands before, the second operand is the joined weight with its gain.
+        let gain = |at: &[NodeId]| at[block.node(node.args[1]).args[1].0 as usize];
+        at.push(match node.op {
+            Op::NormLinear(eps) => {
+                let y = a.push(node.op, &args);
+                a.adapt(&name, y, args[0], Some((eps, gain(&at))), &[q, kv, kv])
+            }
+            Op::NormSwiglu(eps) => {
+                let y = a.push(Op::NormLinear(eps), &args);
+                let y = a.adapt(&name, y, args[0], Some((eps, gain(&at))), &[half, half]);
+                a.push(Op::Swiglu, &[y])
+            }
+            Op::LinearAdd => {
+                let y = a.push(node.op, &args);
+                a.adapt(&name, y, args[0], None, &[s.hidden])
+            }
+            op => a.push(op, &args),
+        });
+    }
+    graph.block.root = block.root.map(|root| at[root.0 as usize]);
+    verify(graph).unwrap()
+}
+
+struct Adapting<'a> {
+    graph: &'a mut Graph,
+    rank: u32,
+    adapters: u32,
+}
+
+impl Adapting<'_> {
+    fn push(&mut self, op: Op, args: &[NodeId]) -> NodeId {
+        self.graph.push(SectionKind::Block, op, args).unwrap()
+    }
+
+    fn weight(&mut self, name: &str, shape: [u32; 2]) -> NodeId {
+        let id = self.graph.declare(name, DType::F32, &shape);
+        self.push(Op::Weight(id), &[])
+    }
+
+    /// y, whose columns are of linears with so many rows, and what the adapters add of x.
+    fn adapt(
+        &mut self,
+        name: &str,
+        y: NodeId,
+        x: NodeId,
+        norm: Option<(Eps, NodeId)>,
+        rows: &[u32],
+    ) -> NodeId {
+        let cols = self.graph.block.node(x).ty.token_width().unwrap();
+        let ranks = self.rank * self.adapters;
+        let parts: Vec<[NodeId; 2]> = (0..)
+            .zip(rows)
+            .map(|(i, &rows): (u32, _)| {
+                let down = self.weight(&format!("{name}.{i}.a"), [ranks, cols]);
+                [down, self.weight(&format!("{name}.{i}.b"), [rows, ranks])]
+            })
+            .collect();
+        let [mut down, mut up] = parts[parts.len() - 1];
+        for [a, b] in parts.iter().rev().skip(1) {
+            down = self.push(Op::ConcatRows, &[*a, down]);
+            up = self.push(Op::Diagonal, &[*b, up]);
+        }
+        let none = self.push(Op::Absent, &[]);
+        let u = match norm {
+            Some((eps, gain)) => {
+                let down = self.push(Op::ScaleCols, &[down, gain]);
+                self.push(Op::NormLinear(eps), &[x, down, none])
+            }
+            None => self.push(Op::Linear, &[x, down, none]),
+        };
+        let u = self.push(Op::SelectAdapter { rank: self.rank, adapters: self.adapters }, &[u]);
+        self.push(Op::LinearAdd, &[u, up, none, y])
+    }
 }
 
 /// `n` scales, one of them zero, some negative.

@@ -19,6 +19,7 @@ pub(super) fn eval(op: Op, a: &[&Value], c: &mut Context) -> Value {
         Op::Dequant => a[0].clone(),
         Op::ConcatRows => concat_weights(a[0], a[1]),
         Op::ScaleCols => scale_cols(a[0], a[1]).rounded(p),
+        Op::Diagonal => diagonal(a[0], a[1]),
         Op::Embed => embed(a[0], c.tokens),
         Op::RmsNorm(eps) => scale_cols(&normalize(a[0], eps.get()), a[1]).rounded(p),
         Op::Normalize(eps) => normalize(a[0], eps.get()).rounded(p),
@@ -45,6 +46,7 @@ pub(super) fn eval(op: Op, a: &[&Value], c: &mut Context) -> Value {
             let x = eval(Op::Normalize(eps), &a[..1], c);
             eval(Op::LmHead, &[&x, a[1]], c)
         }
+        Op::SelectAdapter { rank, adapters } => select_adapter(a[0], rank as usize, adapters, c.adapter),
         Op::HeadNorm(eps) => head_norm(a[0], a[1], eps.get()).rounded(p),
         Op::Rope => rope(a[0], c).rounded(p),
         Op::HeadNormRope(eps) => {
@@ -90,6 +92,30 @@ fn scale_cols(w: &Value, g: &Value) -> Value {
     for r in 0..out.rows {
         for (v, g) in out.row_mut(r).iter_mut().zip(&g.data) {
             *v *= g;
+        }
+    }
+    out
+}
+
+fn diagonal(a: &Value, b: &Value) -> Value {
+    let mut out = Value::zeros(a.rows + b.rows, a.cols + b.cols);
+    for r in 0..a.rows {
+        out.row_mut(r)[..a.cols].copy_from_slice(a.row(r));
+    }
+    for r in 0..b.rows {
+        out.row_mut(a.rows + r)[a.cols..].copy_from_slice(b.row(r));
+    }
+    out
+}
+
+/// Adapters count from 0; without one nothing is left.
+fn select_adapter(x: &Value, rank: usize, adapters: u32, adapter: Option<u32>) -> Value {
+    let mut out = x.clone();
+    for r in 0..out.rows {
+        for (block, columns) in out.row_mut(r).chunks_mut(rank).enumerate() {
+            if adapter != Some(block as u32 % adapters) {
+                columns.fill(0.0);
+            }
         }
     }
     out

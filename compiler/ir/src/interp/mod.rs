@@ -6,6 +6,8 @@
 
 mod attention;
 mod eval;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use crate::graph::{Graph, Section, SectionKind};
@@ -25,6 +27,7 @@ pub struct Interpreter<'a> {
     weights: &'a dyn WeightSource,
     precision: Precision,
     inv_freq: Vec<f32>,
+    adapter: Option<u32>,
     /// `[layer][slot]`: cached rows `[past, K·h]`.
     cache: Vec<[Value; 2]>,
     past: usize,
@@ -36,6 +39,8 @@ pub(crate) struct Context<'a> {
     pub precision: Precision,
     pub inv_freq: &'a [f32],
     pub layer: u32,
+    /// The sequence's adapter, counted from 0.
+    pub adapter: Option<u32>,
     pub tokens: &'a [u32],
     /// Cached rows of this layer before the step.
     pub cached: &'a [Value; 2],
@@ -52,7 +57,12 @@ impl<'a> Interpreter<'a> {
         let empty = || Value::zeros(0, dims.kv_width() as usize);
         let cache = (0..dims.layers).map(|_| [empty(), empty()]).collect();
         let inv_freq = graph.rope.inv_freq(dims.head_dim);
-        Interpreter { graph, weights, precision, inv_freq, cache, past: 0 }
+        Interpreter { graph, weights, precision, inv_freq, adapter: None, cache, past: 0 }
+    }
+
+    /// The same with the adapter of this number, from 0, for all of the sequence.
+    pub fn with_adapter(self, adapter: u32) -> Self {
+        Interpreter { adapter: Some(adapter), ..self }
     }
 
     /// Runs `tokens` after those of earlier steps; returns logits `[T, V]`. Tokens must be below V.
@@ -82,6 +92,7 @@ impl<'a> Interpreter<'a> {
             precision: self.precision,
             inv_freq: &self.inv_freq,
             layer,
+            adapter: self.adapter,
             tokens,
             cached: &self.cache[layer as usize],
             past: self.past,

@@ -142,6 +142,7 @@ fn rope(s: &str) -> Parsed<Rope> {
     let scaling = match s.split(' ').nth(1) {
         None => Scaling::None,
         Some("linear") => Scaling::Linear { factor: field(s, "factor")? },
+        Some("ntk") => Scaling::Ntk { factor: field(s, "factor")? },
         Some("yarn") => Scaling::Yarn {
             factor: field(s, "factor")?,
             original_context: field(s, "original_context")?,
@@ -155,7 +156,7 @@ fn rope(s: &str) -> Parsed<Rope> {
             high: field(s, "high")?,
             original_context: field(s, "original_context")?,
         },
-        Some(other) => return Err(format!("expected linear, yarn or llama3, found {other:?}")),
+        Some(other) => return Err(format!("expected linear, ntk, yarn or llama3, found {other:?}")),
     };
     Ok(Rope { theta: field(s, "theta")?, scaling })
 }
@@ -228,6 +229,7 @@ fn op(name: &str, operands: &str) -> Parsed<Op> {
         "dequant" => Op::Dequant,
         "concat_rows" => Op::ConcatRows,
         "scale_cols" => Op::ScaleCols,
+        "diagonal" => Op::Diagonal,
         "embed" => Op::Embed,
         "rms_norm" => Op::RmsNorm(eps()?),
         "linear" => Op::Linear,
@@ -244,6 +246,9 @@ fn op(name: &str, operands: &str) -> Parsed<Op> {
         "mul" => Op::Mul,
         "add" => Op::Add,
         "lm_head" => Op::LmHead,
+        "select_adapter" => {
+            Op::SelectAdapter { rank: field(operands, "rank")?, adapters: field(operands, "adapters")? }
+        }
         "normalize" => Op::Normalize(eps()?),
         "slice" => Op::Slice { start: field(operands, "start")?, len: field(operands, "len")? },
         "swiglu" => Op::Swiglu,

@@ -65,6 +65,7 @@ fn write_node(f: &mut Formatter<'_>, id: NodeId, node: &Node) -> fmt::Result {
         | Op::HeadNormRope(eps)
         | Op::PrepareQkv(eps) => write!(f, " eps={eps}")?,
         Op::Slice { start, len } => write!(f, " start={start} len={len}")?,
+        Op::SelectAdapter { rank, adapters } => write!(f, " rank={rank} adapters={adapters}")?,
         _ => {}
     }
     for a in &node.args {
@@ -83,6 +84,7 @@ impl Display for Rope {
         match self.scaling {
             Scaling::None => Ok(()),
             Scaling::Linear { factor } => write!(f, " linear factor={factor}"),
+            Scaling::Ntk { factor } => write!(f, " ntk factor={factor}"),
             Scaling::Yarn { factor, original_context, beta_fast, beta_slow, attention_factor } => {
                 write!(f, " yarn factor={factor} original_context={original_context}")?;
                 write!(f, " beta_fast={beta_fast} beta_slow={beta_slow} attention_factor={attention_factor}")

@@ -4,6 +4,7 @@
 //! root, a direction, a stage, a statement of how exact it is and named conditions; `README.md` here
 //! says by which law it holds and which bug taught its conditions.
 
+mod adapters;
 mod attention;
 mod guards;
 mod mlp;
@@ -77,7 +78,8 @@ pub struct Rule {
 
 /// Every rule, by stage and name.
 pub fn rules() -> Vec<Rule> {
-    let topics = [weights::RULES, attention::RULES, mlp::RULES, norm::RULES, residual::RULES];
+    let topics =
+        [adapters::RULES, weights::RULES, attention::RULES, mlp::RULES, norm::RULES, residual::RULES];
     let mut all: Vec<Rule> = topics.concat();
     all.sort_by_key(|rule| (rule.stage, rule.name));
     all

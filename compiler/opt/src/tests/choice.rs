@@ -62,6 +62,18 @@ fn shared_parts_are_counted_once() {
     assert_eq!(out.report.chosen_per_token().launches, 1 + 3 * 6 + 1);
 }
 
+/// As many kernels as without adapters, and of the adapters down, choice and up beside q, k and v, o, gate and up, and
+/// down; SwiGLU must wait for the sum.
+#[test]
+fn adapters_are_joined_as_what_they_adapt() {
+    for family in [qwen3(I8), qwen2(DType::Bf16)] {
+        let source = model(&Family { adapters: Some((4, 2)), ..family });
+        let out =
+            optimise(&source, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
+        assert_eq!(out.report.sections[0].chosen.launches, 6 + 4 * 3 + 1, "{}", *out.graph);
+    }
+}
+
 #[test]
 fn weights_from_weights_are_free_and_dequant_alone_is_not() {
     let source = model(&qwen3(I8));

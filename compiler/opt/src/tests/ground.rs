@@ -15,7 +15,7 @@ use crate::rules::Rule;
 use crate::section::{self, SectionEGraph, Selection};
 
 /// Weights of the block that terms can name.
-const BLOCK_WEIGHTS: [(&str, DType, &[u32]); 25] = [
+const BLOCK_WEIGHTS: [(&str, DType, &[u32]); 39] = [
     ("bqkv", DType::F32, &[384]),
     ("g", DType::F32, &[96]),
     ("square", DType::F32, &[96, 96]),
@@ -41,6 +41,20 @@ const BLOCK_WEIGHTS: [(&str, DType, &[u32]); 25] = [
     ("up", DType::F32, &[160, 96]),
     ("down", DType::F32, &[96, 160]),
     ("bf", DType::F32, &[160]),
+    ("aq", DType::F32, &[6, 96]),
+    ("ak", DType::F32, &[6, 96]),
+    ("av", DType::F32, &[6, 96]),
+    ("ak_bf16", DType::Bf16, &[6, 96]),
+    ("lq", DType::F32, &[192, 6]),
+    ("lk", DType::F32, &[96, 6]),
+    ("lv", DType::F32, &[96, 6]),
+    ("lk_bf16", DType::Bf16, &[96, 6]),
+    ("ag", DType::F32, &[6, 96]),
+    ("au", DType::F32, &[6, 96]),
+    ("au_bf16", DType::Bf16, &[6, 96]),
+    ("lg", DType::F32, &[160, 6]),
+    ("lu", DType::F32, &[160, 6]),
+    ("lu_bf16", DType::Bf16, &[160, 6]),
 ];
 
 /// Weights that both sections may name.
@@ -137,7 +151,7 @@ impl Side {
     /// The side's values and the logits, over two steps.
     pub fn values(&self, precision: Precision) -> Vec<f64> {
         let graph = self.model().expect("the side is well typed");
-        let mut interpreter = Interpreter::new(&graph, &Random, precision);
+        let mut interpreter = Interpreter::new(&graph, &Random, precision).with_adapter(1);
         let mut all = Vec::new();
         for tokens in [&[3, 1, 4, 1][..], &[5, 9][..]] {
             let mut seen = Vec::new();

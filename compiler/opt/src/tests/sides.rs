@@ -28,6 +28,11 @@ pub(super) const GAINS: &str = "?eq = eps=1e-6, ?ek = eps=1e-5, ?e = eps=1e-6, ?
 pub(super) const WHOLE: &str =
     "?y = (linear input $qkv absent), ?q0 = 0, ?qn = 192, ?k0 = 192, ?kn = 96, ?v0 = 288, ?vn = 96";
 
+pub(super) const TURNS: &str = "?rank = 3, ?n = 2";
+pub(super) const DOWN: &str = "?aq = $aq, ?ak = $ak, ?av = $av";
+pub(super) const UP: &str = "?lq = $lq, ?lk = $lk, ?lv = $lv";
+pub(super) const GATE_UP: &str = "?x = input, ?rank = 3, ?n = 2, ?wg = $gate, ?ag = $ag, ?lg = $lg";
+
 /// Rule, section, context, bindings.
 type Case = (&'static str, SectionKind, &'static str, Vec<&'static str>);
 
@@ -58,6 +63,11 @@ fn cases() -> Vec<Case> {
         ("norm-before-linear",       Block, T192,   vec![NORM, "?w = $q, ?b = $bq"]),
         ("norm-before-lm-head",      Head,  T96,    vec!["?e = eps=1e-6, ?x = input, ?w = $head"]),
         ("norm-before-swiglu",       Block, T160,   vec![NORM, "?w = $gu, ?b = $bgu"]),
+        ("adapted-qkv-as-one",       Block, T192,   vec![WEIGHTS, BIASES, TURNS, DOWN, UP]),
+        ("adapted-qkv-as-one",       Block, T192,   vec!["?x = input, ?wq = $q_i8, ?wk = $k_i8, ?wv = $v_i8", NO_BIASES, TURNS, DOWN, UP]),
+        ("adapted-qkv-as-one-normed", Block, T192,  vec![WEIGHTS, NO_BIASES, GAINS, TURNS, DOWN, UP]),
+        ("adapted-gate-up-as-one",   Block, T160,   vec![GATE_UP, "?wu = $up, ?bg = absent, ?bu = absent, ?au = $au, ?lu = $lu"]),
+        ("add-before-difference",    Block, T96,    vec!["?r = input, ?x = (linear input $q absent), ?w = $o, ?b = $bias, ?u = (linear input $ag absent), ?l = $lk"]),
         ("add-after-linear",         Block, T96,    vec!["?r = input, ?x = (linear input $q absent), ?w = $o, ?b = $bias"]),
     ]
 }

@@ -31,6 +31,60 @@ pub const NO_BIAS: [(&str, &str); 2] = [
     ("%scaled %bqkv", "%scaled %nothing"),
 ];
 
+/// Two adapters of rank 1 beside q, k and v, gate and up.
+pub const ADAPTED: [(&str, &str); 4] = [
+    (
+        "\"layers.*.v_bias\" f32[4]\n",
+        "\"layers.*.v_bias\" f32[4]
+weight @17 \"layers.*.q_a\" f32[2, 7]
+weight @18 \"layers.*.k_a\" f32[2, 7]
+weight @19 \"layers.*.v_a\" f32[2, 7]
+weight @20 \"layers.*.q_b\" f32[8, 2]
+weight @21 \"layers.*.k_b\" f32[4, 2]
+weight @22 \"layers.*.v_b\" f32[4, 2]
+weight @23 \"layers.*.gate_a\" f32[2, 7]
+weight @24 \"layers.*.up_a\" f32[2, 7]
+weight @25 \"layers.*.gate_b\" f32[19, 2]
+weight @26 \"layers.*.up_b\" f32[19, 2]
+",
+    ),
+    (
+        "  %q_norm = weight",
+        "  %qa = weight @17 : f32[2, 7]
+  %ka = weight @18 : f32[2, 7]
+  %va = weight @19 : f32[2, 7]
+  %kva = concat_rows %ka %va : f32[4, 7]
+  %qkva = concat_rows %qa %kva : f32[6, 7]
+  %scaled_qkva = scale_cols %qkva %attn_norm : f32[6, 7]
+  %nob = absent : f32[]
+  %ranks = norm_linear eps=1e-6 %x %scaled_qkva %nob : [T, 6]
+  %chosen = select_adapter rank=1 adapters=2 %ranks : [T, 6]
+  %qb = weight @20 : f32[8, 2]
+  %kb = weight @21 : f32[4, 2]
+  %vb = weight @22 : f32[4, 2]
+  %kvb = diagonal %kb %vb : f32[8, 4]
+  %qkvb = diagonal %qb %kvb : f32[16, 6]
+  %adapted = linear_add %chosen %qkvb %nob %qkv : [T, 16]
+  %q_norm = weight",
+    ),
+    ("eps=1e-6 %qkv %q_norm", "eps=1e-6 %adapted %q_norm"),
+    (
+        "  %y = norm_swiglu eps=1e-6 %h %scaled_gate_up %none : [T, 19]",
+        "  %joined = norm_linear eps=1e-6 %h %scaled_gate_up %none : [T, 38]
+  %ga = weight @23 : f32[2, 7]
+  %ua = weight @24 : f32[2, 7]
+  %gua = concat_rows %ga %ua : f32[4, 7]
+  %scaled_gua = scale_cols %gua %ffn_norm : f32[4, 7]
+  %mlp_ranks = norm_linear eps=1e-6 %h %scaled_gua %none : [T, 4]
+  %mlp_chosen = select_adapter rank=1 adapters=2 %mlp_ranks : [T, 4]
+  %gb = weight @25 : f32[19, 2]
+  %ub = weight @26 : f32[19, 2]
+  %gub = diagonal %gb %ub : f32[38, 4]
+  %sum = linear_add %mlp_chosen %gub %none %joined : [T, 38]
+  %y = swiglu %sum : [T, 19]",
+    ),
+];
+
 /// The graph with weights of this type, after replacing parts of its text.
 pub fn graph(dtype: &str, edits: &[(&str, &str)]) -> Checked<Graph> {
     let mut text = QWEN3.to_string();

@@ -26,7 +26,7 @@ pub use side::Outcome;
 const LOGITS: &str = "logits";
 
 pub fn run(args: &Compare) -> Result<()> {
-    let sides = [&args.a, &args.b].map(|path| Side::open(path, args.hints()?));
+    let sides = [&args.a, &args.b].map(|path| Side::open(path, args.stated.hints()?));
     let [a, b] = sides;
     let (a, b) = (a?, b?);
     let tokens = tokens(args, [&a, &b])?;

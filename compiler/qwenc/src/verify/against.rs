@@ -31,7 +31,7 @@ const INT4_STEPS: f64 = 2.6;
 const NOTHING: f64 = 1e-5;
 
 pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
-    let model = input::opened(&args.model, args.hints()?)?;
+    let model = input::opened(&args.model, args.stated.hints()?)?;
     let other = match checkpoint == Path::new(input::SAMPLE) {
         true => Checkpoint::sample(),
         false => input::checkpoint(checkpoint, Hints::default()).context("--against")?,

@@ -27,5 +27,6 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     let tokenizer_config: Option<Value> = template.map(|template| {
         json!({"chat_template": template, "bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text})
     });
-    Ok(Import { config, tokenizer: vocabulary.tokenizer, tokenizer_file: None, tokenizer_config, weights })
+    let tokenizer = vocabulary.tokenizer;
+    Ok(Import { config, tokenizer, tokenizer_config, weights, ..Import::default() })
 }

@@ -9,6 +9,7 @@ use qwenc_abi::KvType;
 use crate::error::{Error, Result};
 use crate::inference::engine::{Engine, Output, Results};
 use crate::inference::session::{Session, Wanted};
+use crate::inference::together::{self, Part};
 
 /// Sequences that are as long as each other's caches.
 pub struct Batch {
@@ -48,8 +49,10 @@ impl Batch {
         tokens: &[u32],
         mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        Session::feed_each(&mut self.sequences, engine, tokens, Results::Logits)?;
-        (0..tokens.len()).try_for_each(|i| sink(i, engine.logits(i)?))
+        let mut parts = parts(&mut self.sequences, tokens);
+        together::steps(engine, &mut parts, Results::Logits, |engine, (i, _), output| {
+            sink(i, engine.logits(output)?)
+        })
     }
 
     /// As [`feed`](Batch::feed), but `sink` gets no more than `results` asks for, where that is quicker.
@@ -60,7 +63,18 @@ impl Batch {
         results: Results,
         mut sink: impl FnMut(usize, Output) -> Result<()>,
     ) -> Result<()> {
-        Session::feed_each(&mut self.sequences, engine, tokens, results)?;
-        (0..tokens.len()).try_for_each(|i| sink(i, engine.output(i)?))
+        let mut parts = parts(&mut self.sequences, tokens);
+        together::feed(engine, &mut parts, results, |i, _, output| sink(i, output))
     }
+}
+
+/// One token of each.
+fn parts<'a>(sequences: &'a mut [Session], tokens: &'a [u32]) -> Vec<Part<'a>> {
+    debug_assert!(sequences.len() == tokens.len());
+    let part = |(session, token): (&'a mut Session, &'a u32)| Part {
+        session,
+        tokens: std::slice::from_ref(token),
+        wanted: Wanted::Last,
+    };
+    sequences.iter_mut().zip(tokens).map(part).collect()
 }

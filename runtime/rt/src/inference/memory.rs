@@ -3,9 +3,14 @@
 //! In: a size. Out: a page-aligned region that reads as zeros. Invariant: the region stays where it
 //! is and is released exactly once; resident memory follows use.
 
-use memmap2::{MmapMut, MmapOptions};
+use std::ops::Range;
+
+use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 
 use crate::error::{Error, Result};
+
+/// Of x86-64.
+const PAGE: usize = 4096;
 
 /// An anonymous mapping without swap reservation.
 pub struct Region {
@@ -32,6 +37,19 @@ impl Region {
         self.map.as_ptr()
     }
 
+    /// Gives whole pages of `part` back to the system; all of `part` reads as anything afterwards.
+    pub fn release(&mut self, part: Range<usize>) {
+        let start = part.start.next_multiple_of(PAGE);
+        let end = if part.end >= self.bytes() { self.bytes() } else { part.end / PAGE * PAGE };
+        if start >= end {
+            return;
+        }
+        // SAFETY: anonymous memory, of which nothing is borrowed; it reads as zeros from now on.
+        let given = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        // A system that keeps the pages costs memory, not correctness.
+        drop(given);
+    }
+
     /// Length in bytes.
     pub fn bytes(&self) -> usize {
         self.map.len()
@@ -41,6 +59,26 @@ impl Region {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn released_pages_read_as_zeros_and_others_stay() {
+        let mut r = Region::zeroed(3 * PAGE as u64 + 10, "test", "--context").unwrap();
+        // SAFETY: within the mapping, which nothing else borrows.
+        let all = unsafe { std::slice::from_raw_parts_mut(r.as_mut_ptr(), r.bytes()) };
+        all.fill(7);
+        r.release(1..2 * PAGE + 5);
+        let sum = |from: usize| -> u64 {
+            // SAFETY: as above.
+            let page = unsafe { std::slice::from_raw_parts(r.as_ptr().add(from), PAGE) };
+            page.iter().map(|&b| u64::from(b)).sum()
+        };
+        assert_eq!((sum(0), sum(PAGE), sum(2 * PAGE)), (7 * PAGE as u64, 0, 7 * PAGE as u64));
+        r.release(5..6);
+        r.release(2 * PAGE..usize::MAX);
+        assert_eq!(r.bytes(), 3 * PAGE + 10);
+        // SAFETY: within the mapping.
+        assert_eq!(unsafe { (*r.as_ptr().add(2 * PAGE), *r.as_ptr().add(3 * PAGE + 9)) }, (0, 0));
+    }
 
     #[test]
     fn regions_are_aligned_zeroed_and_may_exceed_memory() {

@@ -1,6 +1,7 @@
 //! Running the model. The `engine` runs one step of generated code, on the threads of this process (`cpu`) or on a
-//! GPU (`cuda`); a `session` holds one sequence and its KV `cache`, a `batch` several; the `sampler` chooses a token;
-//! `generate` is the loop over all, for which `lookup` may guess ahead. What happens within a step is `observed`.
+//! GPU (`cuda`); a `session` holds one sequence and its KV `cache` (`layout` says where in it), a `batch` several,
+//! which take their steps `together`; the `sampler` chooses a token; `generate` is the loop over all, for which `lookup`
+//! may guess ahead. What happens within a step is `observed`.
 //!
 //! Here everything is token ids: text is for `text/`, flags are for `commands/`.
 
@@ -11,8 +12,10 @@ pub mod cuda;
 pub mod engine;
 pub mod generate;
 pub mod kv;
+pub mod layout;
 pub mod lookup;
 pub mod memory;
 pub mod observed;
 pub mod sampler;
 pub mod session;
+pub mod together;

@@ -1,14 +1,15 @@
 //! One sequence of tokens and its KV cache.
 //!
 //! In: tokens. Out: logits at the wanted positions. Invariant: the cache holds exactly the tokens
-//! of `tokens()`; nothing is fed that is out of range or does not fit. How a prompt is cut into steps is
-//! decided here, and may not change a bit of the logits.
+//! of `tokens()`; nothing is fed that is out of range or does not fit.
 
-use qwenc_abi::{KvType, Row};
+use qwenc_abi::KvType;
 
 use crate::error::{Error, Result};
 use crate::inference::cache::Cache;
-use crate::inference::engine::{Engine, Output, Results, Step};
+use crate::inference::engine::{Engine, Output, Results};
+use crate::inference::layout::Layout;
+use crate::inference::together::{self, Part};
 
 /// Which positions of the fed tokens want logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +26,11 @@ pub enum Wanted {
 pub struct Session {
     kv: Cache,
     kv_type: KvType,
+    layout: Layout,
     capacity: usize,
     limit: usize,
     most: usize,
+    adapter: u32,
     tokens: Vec<u32>,
 }
 
@@ -39,7 +42,21 @@ impl Session {
         let limit = check_context(context, most)?;
         let capacity = engine.sizes().capacity(limit);
         let kv = engine.cache(kv_type, capacity)?;
-        Ok(Session { kv, kv_type, capacity, limit, most, tokens: Vec::new() })
+        let layout = Layout::new(engine.sizes(), kv_type, capacity);
+        Ok(Session { kv, kv_type, layout, capacity, limit, most, adapter: 0, tokens: Vec::new() })
+    }
+
+    /// From now on with this adapter, counted from 1; 0: none. What was fed with another one is forgotten.
+    pub fn adapt(&mut self, adapter: u32) {
+        if self.adapter != adapter {
+            self.truncate(0);
+        }
+        self.adapter = adapter;
+    }
+
+    /// The adapter, counted from 1; 0: none.
+    pub fn adapter(&self) -> u32 {
+        self.adapter
     }
 
     /// The tokens fed so far.
@@ -97,7 +114,6 @@ impl Session {
         self.steps(engine, tokens, wanted, |engine, index, output| sink(index, engine.output(output)?))
     }
 
-    /// `each` gets the index of a wanted position within `tokens` and that of its output within the step.
     fn steps(
         &mut self,
         engine: &mut Engine,
@@ -105,74 +121,64 @@ impl Session {
         (wanted, results): (Wanted, Results),
         mut each: impl FnMut(&mut Engine, usize, usize) -> Result<()>,
     ) -> Result<()> {
-        tokens.iter().try_for_each(|&t| engine.check_token(t))?;
-        self.check_room(tokens.len())?;
-        let most = if wanted == Wanted::All { engine.max_outputs() } else { engine.max_rows() };
-        let mut done = 0;
-        for chunk in tokens.chunks(most) {
-            let outputs: Vec<u32> = match wanted {
-                Wanted::All => (0..chunk.len() as u32).collect(),
-                Wanted::Last if done + chunk.len() == tokens.len() => vec![chunk.len() as u32 - 1],
-                _ => Vec::new(),
-            };
-            self.step(engine, chunk, &outputs, results)?;
-            for (i, &row) in outputs.iter().enumerate() {
-                each(engine, done + row as usize, i)?;
-            }
-            done += chunk.len();
+        let part = Part { session: self, tokens, wanted };
+        together::steps(engine, &mut [part], results, |engine, (_, index), output| {
+            each(engine, index, output)
+        })
+    }
+
+    /// Another sequence, as long as this one may become, that begins with this one's first `len` tokens (all of
+    /// them if it has fewer): they need not be fed again.
+    pub fn fork(&self, engine: &Engine, len: usize) -> Result<Session> {
+        let kv = engine.cache(self.kv_type, self.capacity)?;
+        let mut copy = Session { kv, layout: self.layout, tokens: Vec::new(), ..*self };
+        copy.begin_as(self, len)?;
+        Ok(copy)
+    }
+
+    /// Becomes the first `len` tokens of `other` (all of them if it has fewer) with its adapter, which must be of the same model,
+    /// cache type and length: they need not be fed.
+    pub fn begin_as(&mut self, other: &Session, len: usize) -> Result<()> {
+        if self.layout != other.layout || self.limit != other.limit {
+            let what = "a sequence can begin as another only if both have the same --context and --kv-type";
+            return Err(Error::Usage(what.into()));
         }
+        let len = len.min(other.tokens.len());
+        // Until the copy is done nothing of it counts.
+        self.tokens.clear();
+        self.adapter = other.adapter;
+        self.kv.copy(&other.kv, self.layout.pieces(len))?;
+        self.tokens.extend_from_slice(&other.tokens[..len]);
         Ok(())
     }
 
-    /// Feeds one token to each of `sequences`, which must be of one capacity and type, in one step that asks for
-    /// `results` of all.
-    pub(crate) fn feed_each(
-        sequences: &mut [Session],
-        engine: &mut Engine,
-        tokens: &[u32],
-        results: Results,
-    ) -> Result<()> {
-        debug_assert!(sequences.len() == tokens.len());
-        tokens.iter().try_for_each(|&t| engine.check_token(t))?;
-        let Some((capacity, kv_type)) = sequences.first().map(|s| (s.capacity, s.kv_type)) else {
-            return Ok(());
-        };
-        let mut rows = Vec::with_capacity(tokens.len());
-        for (sequence, &token) in sequences.iter_mut().zip(tokens) {
-            debug_assert!((sequence.capacity, sequence.kv_type) == (capacity, kv_type));
-            let position = sequence.tokens.len();
-            sequence.check_room(1)?;
-            rows.push(Row { token: token as i32, position: position as u32, kv: sequence.kv.address() });
-        }
-        let outputs: Vec<u32> = (0..rows.len() as u32).collect();
-        let step = Step { rows: &rows, outputs: &outputs, kv_capacity: capacity, kv: kv_type, results };
-        // SAFETY: every cache has `capacity` positions and is its sequence's own; positions are
-        // below `limit <= capacity`; tokens were checked.
-        unsafe { engine.step(&step)? };
-        sequences.iter_mut().zip(tokens).for_each(|(sequence, &token)| sequence.tokens.push(token));
-        Ok(())
+    /// Gives the system the memory that the sequence's tokens do not need.
+    pub fn give_back(&mut self) {
+        self.kv.keep(self.layout.pieces(self.tokens.len()));
+    }
+
+    /// Positions and type of the cache.
+    pub(super) fn shape(&self) -> (usize, KvType) {
+        (self.capacity, self.kv_type)
+    }
+
+    /// Position of the next token, and the cache.
+    pub(super) fn next(&mut self) -> (usize, *mut u8) {
+        (self.tokens.len(), self.kv.address())
+    }
+
+    /// What a step has put into the cache.
+    pub(super) fn fed(&mut self, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
     }
 
     /// Refuses more tokens than fit.
-    fn check_room(&self, tokens: usize) -> Result<()> {
+    pub(super) fn check_room(&self, tokens: usize) -> Result<()> {
         if tokens <= self.room() {
             return Ok(());
         }
         let needed = self.tokens.len() + tokens;
         Err(Error::ContextFull { needed, limit: self.limit, most: self.most })
-    }
-
-    fn step(&mut self, engine: &mut Engine, chunk: &[u32], outputs: &[u32], results: Results) -> Result<()> {
-        let kv = self.kv.address();
-        let start = self.tokens.len();
-        let row = |(i, &token): (usize, &u32)| Row { token: token as i32, position: (start + i) as u32, kv };
-        let rows: Vec<Row> = chunk.iter().enumerate().map(row).collect();
-        let step = Step { rows: &rows, outputs, kv_capacity: self.capacity, kv: self.kv_type, results };
-        // SAFETY: the cache has `capacity` positions and is ours; positions are consecutive and below
-        // `limit <= capacity`; tokens were checked by `steps`.
-        unsafe { engine.step(&step)? };
-        self.tokens.extend_from_slice(chunk);
-        Ok(())
     }
 }
 

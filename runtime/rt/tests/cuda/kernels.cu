@@ -12,6 +12,7 @@ struct Row {
     int token;
     unsigned position;
     unsigned char *kv;
+    unsigned adapter, reserved;
 };
 
 struct Step {

@@ -63,16 +63,16 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
     for (i, row) in rows.iter().enumerate().filter(|(i, _)| mine(*i)) {
         assert!(i == 0 || row.kv != rows[i - 1].kv || row.position == rows[i - 1].position + 1);
         assert!(u64::from(row.position) < a.kv_capacity && (row.token as usize) < R);
-        row.kv
-            .add(row.position as usize * KV_BYTES[a.kv_type as usize] as usize)
-            .cast::<u64>()
-            .write(row.token as u64 + 1);
+        let at = place(a, row.position as usize);
+        row.kv.add(at.key).write(row.token as u8);
+        row.kv.add(at.value).cast::<u64>().write(row.token as u64 + 1);
+        at.scale.iter().for_each(|&scale| row.kv.add(scale).cast::<u32>().write(row.token as u32));
     }
     (a.barrier)(a.barrier_data);
     let outputs = std::slice::from_raw_parts(a.outputs, a.n_outputs as usize);
     let states = a.arena.add(64).cast::<u64>();
     for (i, &output) in outputs.iter().enumerate().filter(|(i, _)| mine(*i)) {
-        states.add(i).write(history(&rows[output as usize], a.kv_type as usize));
+        states.add(i).write(history(&rows[output as usize], a));
     }
     (a.barrier)(a.barrier_data);
     for (i, &output) in outputs.iter().enumerate() {
@@ -90,12 +90,32 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
     (a.barrier)(a.barrier_data);
 }
 
-unsafe fn history(row: &Row, kv_type: usize) -> u64 {
-    (0..=row.position as usize).fold(7 + kv_type as u64, |h, p| {
-        let stored = row.kv.add(p * KV_BYTES[kv_type] as usize).cast::<u64>().read();
+unsafe fn history(row: &Row, a: &StepArgs) -> u64 {
+    (0..=row.position as usize).fold(7 + a.kv_type, |h, p| {
+        let at = place(a, p);
+        let stored = row.kv.add(at.value).cast::<u64>().read();
         assert_ne!(stored, 0, "position {p} was never written");
+        assert_eq!(row.kv.add(at.key).read(), (stored - 1) as u8, "the key of position {p}");
+        assert!(at.scale.iter().all(|&s| u64::from(row.kv.add(s).cast::<u32>().read()) + 1 == stored));
         mix(h, stored)
     })
+}
+
+/// Where in a cache of one layer with one head of 8 elements a position's key, value and scales are.
+struct Place {
+    /// Of the key's last element.
+    key: usize,
+    value: usize,
+    scale: Vec<usize>,
+}
+
+fn place(a: &StepArgs, position: usize) -> Place {
+    let (capacity, bytes) = (a.kv_capacity as usize, [4, 2, 1][a.kv_type as usize]);
+    let (values, scales) = (capacity * 8 * bytes, capacity * 16 * bytes);
+    let key = bytes * (position / 16 * 16 * 8 + 7 * 16 + position % 16);
+    let scale = [scales + 4 * position, scales + 4 * capacity + 4 * position];
+    let scale = if bytes == 1 { scale.to_vec() } else { Vec::new() };
+    Place { key, value: values + 8 * bytes * position, scale }
 }
 
 fn mix(a: u64, b: u64) -> u64 {

@@ -329,6 +329,7 @@ mod tests {
 
     fn sizes() -> Sizes {
         Sizes {
+            layers: 2,
             vocab_rows: 20,
             max_context: 8,
             weights_bytes: 100_000,

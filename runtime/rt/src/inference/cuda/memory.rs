@@ -87,7 +87,7 @@ impl Buffer {
     }
 
     /// Starts to copy the first `bytes` of `from` to `offset`; the two parts do not overlap.
-    pub(super) fn copy(&self, offset: u64, from: &Buffer, bytes: u64) -> Result<()> {
+    pub(crate) fn copy(&self, offset: u64, from: &Buffer, bytes: u64) -> Result<()> {
         let inside = offset.checked_add(bytes).is_some_and(|end| end <= self.bytes);
         let apart = self.address != from.address || bytes <= offset;
         assert!(inside && bytes <= from.bytes && apart, "parts of the buffers");

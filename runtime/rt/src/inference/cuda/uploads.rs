@@ -13,8 +13,8 @@ use super::memory::{Buffer, Pinned};
 use super::need::Room;
 use crate::error::Result;
 
-/// A row as it is compared: token, position, cache.
-type Known = (i32, u32, usize);
+/// A row as it is compared: token, position, cache and adapter.
+type Known = (i32, u32, (usize, u32));
 
 /// Rows and outputs, here and there.
 pub(super) struct Uploads {
@@ -116,7 +116,7 @@ fn advance(rows: &mut [Known], picks: &[u32]) {
 }
 
 fn known(row: &Row) -> Known {
-    (row.token, row.position, row.kv as usize)
+    (row.token, row.position, (row.kv as usize, row.adapter))
 }
 
 /// As it stands in memory.
@@ -126,6 +126,7 @@ fn row_bytes(row: &Row) -> [u8; size_of::<Row>()] {
     put(std::mem::offset_of!(Row, token), &row.token.to_ne_bytes());
     put(std::mem::offset_of!(Row, position), &row.position.to_ne_bytes());
     put(std::mem::offset_of!(Row, kv), &(row.kv as usize).to_ne_bytes());
+    put(std::mem::offset_of!(Row, adapter), &row.adapter.to_ne_bytes());
     bytes
 }
 
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     fn row(token: i32, position: u32, kv: usize) -> Row {
-        Row { token, position, kv: kv as *mut u8 }
+        Row { token, position, kv: kv as *mut u8, adapter: 6, reserved: 0 }
     }
 
     #[test]
@@ -148,17 +149,18 @@ mod tests {
 
     #[test]
     fn rows_move_on_to_their_picks() {
-        let mut there = [(1, 4, 64), (2, 9, 128)];
+        let mut there = [(1, 4, (64, 0)), (2, 9, (128, 1))];
         advance(&mut there, &[7, 8]);
-        assert_eq!(there, [(7, 5, 64), (8, 10, 128)]);
+        assert_eq!(there, [(7, 5, (64, 0)), (8, 10, (128, 1))]);
         // A pick that is no token is no row's token either.
         advance(&mut there, &[u32::MAX, 3]);
-        assert_eq!(there, [(-1, 6, 64), (3, 11, 128)]);
+        assert_eq!(there, [(-1, 6, (64, 0)), (3, 11, (128, 1))]);
     }
 
     #[test]
     fn rows_are_laid_out_as_kernels_read_them() {
         let bytes = row_bytes(&row(0x0102_0304, 5, 0x0a0b_0c0d_0e0f));
-        assert_eq!(bytes, [4, 3, 2, 1, 5, 0, 0, 0, 0x0f, 0x0e, 0x0d, 0x0c, 0x0b, 0x0a, 0, 0]);
+        let kv = [0x0f, 0x0e, 0x0d, 0x0c, 0x0b, 0x0a, 0, 0];
+        assert_eq!(bytes[..], [&[4, 3, 2, 1, 5, 0, 0, 0][..], &kv, &[6, 0, 0, 0, 0, 0, 0, 0]].concat());
     }
 }

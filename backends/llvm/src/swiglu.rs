@@ -1,0 +1,26 @@
+//! SwiGLU by itself, where gate and up are sums that no single linear makes.
+//!
+//! In: `[T, 2F]`, gate and then up. Out: `silu(gate) · up`, `[T, F]`. Pieces of all rows are shared out, so that one
+//! token keeps several threads busy.
+
+use qwenc_plan::{Swiglu, LANES};
+
+use crate::kernel::Kernel;
+
+pub(crate) fn emit(k: &Kernel, s: &Swiglu) {
+    let c = &k.code;
+    let width = c.plan.buffer(s.out).width;
+    let (input, out) = (k.buffer(s.input), k.buffer(s.out));
+    // Rows are padded to whole vectors, so the last piece of `up` may begin before the padding and end in it.
+    let pieces = u64::from(width.div_ceil(LANES));
+    let (start, end) = k.share(c.times(k.n_rows(), pieces));
+    c.for_each(start, end, 1, |unit| {
+        let (row, piece) = (c.div(unit, c.int(pieces)), c.rem(unit, c.int(pieces)));
+        let at = c.times(piece, 4 * u64::from(LANES));
+        let gate = c.at(k.row_of(input, s.input, row), at);
+        let up = c.plus(gate, 4 * u64::from(width));
+        let [gate, up] = [gate, up].map(|at| c.load_vec(c.vec_f32(LANES), at, 4));
+        c.store(c.at(k.row_of(out, s.out, row), at), c.vmul(c.silu(gate), up), 4);
+    });
+    c.ret();
+}

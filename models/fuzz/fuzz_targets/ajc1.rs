@@ -1,0 +1,6 @@
+//! Bytes to the reader of `ajc1`. In: anything. Out: nothing; whatever panics is a finding.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    qwenc_models_fuzz::readers::ajc1(data);
+});

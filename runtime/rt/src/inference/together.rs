@@ -1,0 +1,147 @@
+//! Steps that any number of sequences take together, each with as many tokens as it likes.
+//!
+//! In: sequences, the next tokens of each, which of them want results. Out: the results, in order. Invariant: what
+//! a sequence gets does not depend on its neighbours, nor on how tokens are cut into steps, not by a bit; the only
+//! place that makes rows.
+
+use qwenc_abi::{KvType, Row};
+
+use crate::error::Result;
+use crate::inference::engine::{Engine, Output, Results, Step};
+use crate::inference::session::{Session, Wanted};
+
+/// What one sequence takes part with.
+pub struct Part<'a> {
+    /// The sequence.
+    pub session: &'a mut Session,
+    /// Its next tokens; may be none.
+    pub tokens: &'a [u32],
+    /// Which of them want results.
+    pub wanted: Wanted,
+}
+
+/// Feeds every part's tokens, in as few steps as `engine.max_rows()` and `engine.max_outputs()` allow: a single one
+/// where all fit. `sink` gets a part's index, that of the wanted token within the part, and no more than `results`
+/// asks for, where that is quicker. Nothing is run unless every part fits its sequence. On an error of `sink` the
+/// tokens of the steps already run remain fed.
+pub fn feed(
+    engine: &mut Engine,
+    parts: &mut [Part],
+    results: Results,
+    mut sink: impl FnMut(usize, usize, Output) -> Result<()>,
+) -> Result<()> {
+    steps(engine, parts, results, |engine, (part, token), output| sink(part, token, engine.output(output)?))
+}
+
+/// As [`feed`]; `each` gets (part, token) and the index of the output within the step.
+pub(super) fn steps(
+    engine: &mut Engine,
+    parts: &mut [Part],
+    results: Results,
+    mut each: impl FnMut(&mut Engine, (usize, usize), usize) -> Result<()>,
+) -> Result<()> {
+    for part in parts.iter() {
+        part.tokens.iter().try_for_each(|&t| engine.check_token(t))?;
+        part.session.check_room(part.tokens.len())?;
+    }
+    let mut begin = (0, 0);
+    loop {
+        let cut = Cut::from(begin, parts, engine.max_rows(), engine.max_outputs());
+        let Some((capacity, kv)) = cut.shape else { return Ok(()) };
+        let step = Step { rows: &cut.rows, outputs: &cut.outputs, kv_capacity: capacity, kv, results };
+        // SAFETY: every cache has `capacity` positions and is its sequence's own, which is in one part alone;
+        // positions are consecutive and below `limit <= capacity`, and tokens exist: both were checked.
+        unsafe { engine.step(&step)? };
+        for &(part, from, to) in &cut.fed {
+            let part = &mut parts[part];
+            part.session.fed(&part.tokens[from..to]);
+        }
+        for (i, &from) in cut.origins.iter().enumerate() {
+            each(engine, from, i)?;
+        }
+        begin = cut.end;
+    }
+}
+
+/// One step's worth of parts.
+struct Cut {
+    rows: Vec<Row>,
+    outputs: Vec<u32>,
+    /// (part, token) of each output.
+    origins: Vec<(usize, usize)>,
+    /// (part, first token, token after the last).
+    fed: Vec<(usize, usize, usize)>,
+    /// Capacity and type of the caches, which one step has in common; none where no rows are left.
+    shape: Option<(usize, KvType)>,
+    /// (part, token) with which the next step begins.
+    end: (usize, usize),
+}
+
+impl Cut {
+    fn from(begin: (usize, usize), parts: &mut [Part], max_rows: usize, max_outputs: usize) -> Cut {
+        let mut cut = Cut {
+            rows: Vec::new(),
+            outputs: Vec::new(),
+            origins: Vec::new(),
+            fed: Vec::new(),
+            shape: None,
+            end: begin,
+        };
+        while cut.end.0 < parts.len() {
+            let (index, from) = cut.end;
+            let part = &mut parts[index];
+            let left = part.tokens.len() - from;
+            let shape = part.session.shape();
+            if left > 0 && cut.shape.is_some_and(|other| other != shape) {
+                break;
+            }
+            let take = left.min(max_rows - cut.rows.len());
+            let take = part.wanted.fitting(take, left, max_outputs - cut.outputs.len());
+            if take > 0 {
+                cut.take(index, from, take, part);
+                cut.shape = Some(shape);
+            }
+            if take < left {
+                cut.end = (index, from + take);
+                break;
+            }
+            cut.end = (index + 1, 0);
+        }
+        cut
+    }
+
+    fn take(&mut self, index: usize, from: usize, count: usize, part: &mut Part) {
+        let (position, kv) = part.session.next();
+        let adapter = part.session.adapter();
+        for (i, &token) in part.tokens[from..from + count].iter().enumerate() {
+            if part.wanted.includes(from + i, part.tokens.len()) {
+                self.outputs.push(self.rows.len() as u32);
+                self.origins.push((index, from + i));
+            }
+            let position = (position + i) as u32;
+            self.rows.push(Row { token: token as i32, position, kv, adapter, reserved: 0 });
+        }
+        self.fed.push((index, from, from + count));
+    }
+}
+
+impl Wanted {
+    /// Whether token `index` of `count` wants a result.
+    fn includes(self, index: usize, count: usize) -> bool {
+        match self {
+            Wanted::Nothing => false,
+            Wanted::Last => index + 1 == count,
+            Wanted::All => true,
+        }
+    }
+
+    /// How many of `take` tokens, with `left` to go, have no more than `outputs` results.
+    fn fitting(self, take: usize, left: usize, outputs: usize) -> usize {
+        match self {
+            Wanted::Nothing => take,
+            Wanted::Last if outputs == 0 && take == left => left.saturating_sub(1),
+            Wanted::Last => take,
+            Wanted::All => take.min(outputs),
+        }
+    }
+}
