@@ -41,8 +41,12 @@ fn the_story_is_told_word_for_word() {
         let args = [command, file.to_str().unwrap(), "-o", output.to_str().unwrap()];
         run(&mut qwenc(&[&args[..], &state].concat())).ok();
     }
-    let sources: [(&str, PathBuf, &[&str]); 4] =
-        [("llama2.c", file, &state), ("model.bin", exported, &[]), ("GGUF", written(&stories_file()), &[])];
+    let sources: [(&str, PathBuf, &[&str]); 4] = [
+        ("llama2.c", file, &state),
+        ("model.bin", exported, &[]),
+        ("a migrated model.bin", migrated, &[]),
+        ("GGUF", written(&stories_file()), &[]),
+    ];
     for (format, model, flags) in sources {
         let program = compiled(&model, flags);
         let said = say(&program, &["generate", "", "--max-tokens", "200"]).ok();
