@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use fixtures::gguf::*;
 use fixtures::gguf_models::*;
-use fixtures::stories::{self, DIM, HIDDEN};
+use fixtures::stories;
 use fixtures::*;
 use qwenc_ir::interp::Precision;
 use qwenc_models::{Checkpoint, Hints, Inspection, Source};
