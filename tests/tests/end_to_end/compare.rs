@@ -9,10 +9,8 @@ use qwenc_tests::program::{qwenc, run, Outcome};
 use qwenc_tests::variants::{executable, folder};
 
 use crate::cuda_runs::on_host;
+use crate::fixtures::CASES;
 use crate::shown::stable;
-
-pub const CASES: [&str; 6] =
-    ["qwen3-tied", "qwen3-untied-mha", "qwen3-sliding", "qwen3-yarn", "qwen2-bias", "llama3-rope"];
 
 fn compare(a: &Path, b: &Path, args: &[&str]) -> Outcome {
     run(&mut qwenc(&[&["compare", a.to_str().unwrap(), b.to_str().unwrap()], args].concat()))
@@ -28,7 +26,7 @@ pub fn figure(text: &str, word: &str) -> f64 {
     after.split_whitespace().next().unwrap().trim_end_matches(',').parse().unwrap()
 }
 
-/// All six cases: transformers against interpreter and executable, which has the activations of its memory.
+/// All cases: transformers against interpreter and executable, which has the activations of its memory.
 #[test]
 fn transformers_interpreter_and_executable_agree() {
     for case in CASES {

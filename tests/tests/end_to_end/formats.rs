@@ -33,13 +33,20 @@ fn vocabulary() -> String {
 #[test]
 fn the_story_is_told_word_for_word() {
     let story = std::fs::read_to_string(stories::path("greedy200.txt")).unwrap();
-    let (vocabulary, exported) = (vocabulary(), folder().join("model.bin"));
+    let vocabulary = vocabulary();
+    let [exported, migrated] = [folder(), folder()].map(|folder| folder.join("model.bin"));
     let file = stories::path("stories260K.bin");
     let state = ["--state", &vocabulary];
-    let export = ["export", file.to_str().unwrap(), "-o", exported.to_str().unwrap()];
-    run(&mut qwenc(&[&export[..], &state].concat())).ok();
-    let sources: [(&str, PathBuf, &[&str]); 3] =
-        [("llama2.c", file, &state), ("model.bin", exported, &[]), ("GGUF", written(&stories_file()), &[])];
+    for (command, output) in [("export", &exported), ("migrate", &migrated)] {
+        let args = [command, file.to_str().unwrap(), "-o", output.to_str().unwrap()];
+        run(&mut qwenc(&[&args[..], &state].concat())).ok();
+    }
+    let sources: [(&str, PathBuf, &[&str]); 4] = [
+        ("llama2.c", file, &state),
+        ("model.bin", exported, &[]),
+        ("a migrated model.bin", migrated, &[]),
+        ("GGUF", written(&stories_file()), &[]),
+    ];
     for (format, model, flags) in sources {
         let program = compiled(&model, flags);
         let said = say(&program, &["generate", "", "--max-tokens", "200"]).ok();

@@ -60,26 +60,29 @@ pub unsafe fn run(
         })?;
         parts += 1;
     }
-    let each = nats / count as f64;
-    let shown = match args.json {
+    console.print(&shown(nats / count as f64, [count, parts, context as u64], args.json))
+}
+
+/// Nats per token, and counts of tokens, parts and of a part's tokens.
+fn shown(nats: f64, [tokens, parts, context]: [u64; 3], as_json: bool) -> String {
+    let perplexity = nats.exp();
+    match as_json {
         true => {
             let report = json!({
-                "tokens": count,
+                "tokens": tokens,
                 "parts": parts,
                 "context": context,
-                "nats_per_token": each,
-                "perplexity": each.exp(),
+                "nats_per_token": nats,
+                "perplexity": perplexity,
             });
             format!("{report:#}\n")
         }
         false => format!(
-            "tokens          {count} predicted, in {parts} part(s) of at most {context}\n\
-             nats per token  {each:.6}\n\
-             perplexity      {:.4}\n",
-            each.exp()
+            "tokens          {tokens} predicted, in {parts} part(s) of at most {context}\n\
+             nats per token  {nats:.6}\n\
+             perplexity      {perplexity:.4}\n"
         ),
-    };
-    console.print(&shown)
+    }
 }
 
 /// The negative logarithm of the probability of `token`.
