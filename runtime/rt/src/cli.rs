@@ -21,6 +21,7 @@ Examples:
   NAME generate \"Once\" --temperature 0.8 --top-p 0.95 --seed 7
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
+  NAME serve --port 8080 --parallel 8              OpenAI's HTTP interface
   NAME logits --tokens 1,2,3 --out logits.safetensors
   NAME bench --prompt 256                         how fast it is here, and how fast it could be
   NAME info --context 8192                        what this is and how much memory it needs
@@ -45,6 +46,8 @@ pub enum Command {
     Generate(Generate),
     /// Talk with the model, using its chat template
     Chat(Chat),
+    /// Answer over HTTP, as OpenAI's interface has it, many clients at a time
+    Serve(Serve),
     /// Write the logits of every position to a safetensors file
     Logits(Logits),
     /// Measure speed, beside what this machine can do at most
@@ -96,6 +99,29 @@ pub struct Chat {
     /// How to sample; defaults come from the checkpoint's generation_config.json.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address to listen on; 0.0.0.0 for every network, which deserves an --api-key
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0: any free one
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub port: u16,
+    /// Most answers under way at a time, each with a KV cache of its own
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub parallel: u16,
+    /// What clients must send as `Authorization: Bearer KEY`
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub api_key: Option<String>,
+    /// Most answers that wait for their turn; more are refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_queue: u16,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -262,6 +288,7 @@ impl Command {
         let (machine, synthetic) = match self {
             Command::Generate(args) => (&args.machine, false),
             Command::Chat(args) => (&args.machine, false),
+            Command::Serve(args) => (&args.machine, false),
             Command::Logits(args) => (&args.machine, false),
             Command::Bench(args) => (&args.machine, args.synthetic_weights),
             Command::Info(args) => (&args.machine, false),

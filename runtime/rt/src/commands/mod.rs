@@ -7,4 +7,5 @@ pub mod generate;
 pub mod info;
 pub mod logits;
 pub mod opened;
+pub mod serve;
 pub mod verify;

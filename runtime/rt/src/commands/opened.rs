@@ -4,6 +4,7 @@
 //! checked before anything that could run generated code is made.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use qwenc_abi::KvType;
 
@@ -29,7 +30,7 @@ pub struct Opened {
     /// None where weights are made up and there is no image.
     pub image: Option<Image>,
     /// None if the image has none.
-    pub tokenizer: Option<Tokenizer>,
+    pub tokenizer: Option<Arc<Tokenizer>>,
     /// Of an image that is not there.
     unknown: Metadata,
     synthetic: bool,
@@ -73,7 +74,7 @@ impl Opened {
 
     fn of(image: Option<Image>, synthetic: bool) -> Result<Opened> {
         let json = image.as_ref().map(Image::tokenizer).filter(|json| !json.is_empty());
-        let tokenizer = json.map(Tokenizer::from_bytes).transpose()?;
+        let tokenizer = json.map(Tokenizer::from_bytes).transpose()?.map(Arc::new);
         Ok(Opened { image, tokenizer, unknown: Metadata::default(), synthetic })
     }
 
@@ -132,7 +133,7 @@ impl Opened {
     }
 
     /// The tokenizer, or an error that says what it was wanted for.
-    pub fn text(&self, action: &'static str) -> Result<&Tokenizer> {
+    pub fn text(&self, action: &'static str) -> Result<&Arc<Tokenizer>> {
         self.tokenizer.as_ref().ok_or(Error::NoTokenizer { action })
     }
 }

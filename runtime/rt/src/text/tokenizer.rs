@@ -112,6 +112,11 @@ impl Tokenizer {
         &self.controls
     }
 
+    /// Texts and ids of all tokens that stand beside the vocabulary, control tokens among them.
+    pub fn added(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.added.iter().map(|(&id, a)| (a.text.as_str(), id))
+    }
+
     /// Ids of a prompt, with whatever the tokenizer puts before and after one (Qwen: nothing).
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_with(text, Controls::Parsed, true)
@@ -247,40 +252,52 @@ fn metaspace(token: &str) -> Vec<u8> {
 /// Turns a stream of ids into text, holding back what is not yet a whole character.
 pub struct TextStream<'t> {
     tokenizer: &'t Tokenizer,
-    held: Vec<u8>,
+    held: Held,
 }
 
 impl<'t> TextStream<'t> {
     /// A stream with nothing held back.
     pub fn new(tokenizer: &'t Tokenizer) -> TextStream<'t> {
-        TextStream { tokenizer, held: Vec::new() }
+        TextStream { tokenizer, held: Held::default() }
     }
 
     /// The text that is certain once `id` has come.
     pub fn push(&mut self, id: u32) -> String {
-        self.held.extend(self.tokenizer.bytes(id));
-        self.take_whole()
+        self.held.push(&self.tokenizer.bytes(id))
     }
 
     /// What was held back, as a replacement character. The stream is then as new.
     pub fn finish(&mut self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.held)).into_owned()
+        self.held.finish()
     }
+}
 
-    fn take_whole(&mut self) -> String {
-        let mut whole = self.held.len();
-        for chunk in self.held.utf8_chunks() {
+/// Turns a stream of bytes into text, holding back what is not yet a whole character.
+#[derive(Debug, Default)]
+pub struct Held(Vec<u8>);
+
+impl Held {
+    /// The text that is certain once `bytes` have come.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.0.extend(bytes);
+        let mut whole = self.0.len();
+        for chunk in self.0.utf8_chunks() {
             let bad = chunk.invalid();
             // Only at the end can an error mean "more to come": then the decoder says so.
-            let at_end = !bad.is_empty() && bad.as_ptr_range().end == self.held.as_ptr_range().end;
+            let at_end = !bad.is_empty() && bad.as_ptr_range().end == self.0.as_ptr_range().end;
             if at_end && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none()) {
-                whole = self.held.len() - bad.len();
+                whole = self.0.len() - bad.len();
             }
         }
-        let rest = self.held.split_off(whole);
-        let text = String::from_utf8_lossy(&self.held).into_owned();
-        self.held = rest;
+        let rest = self.0.split_off(whole);
+        let text = String::from_utf8_lossy(&self.0).into_owned();
+        self.0 = rest;
         text
+    }
+
+    /// What was held back, as a replacement character. Nothing is held back then.
+    pub fn finish(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.0)).into_owned()
     }
 }
 

@@ -1,0 +1,12 @@
+//! The server, over HTTP, with a mock of the model: what it answers, refuses, shares and survives.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../mock/mod.rs"]
+mod mock;
+
+mod answers;
+mod crowd;
+mod formats;
+mod refusals;
+mod site;
