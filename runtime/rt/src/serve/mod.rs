@@ -31,6 +31,8 @@ use crate::serve::state::Server;
 
 /// Threads for connections: they read and write, and wait.
 const THREADS: usize = 2;
+/// Threads that encode prompts and prepare formats, which takes a moment.
+const PREPARING: usize = 4;
 
 /// The threads that serve connections.
 pub struct Web {
@@ -43,6 +45,7 @@ impl Web {
     pub fn start(socket: TcpListener, server: Arc<Server>) -> Result<Web> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
+            .max_blocking_threads(PREPARING)
             .enable_all()
             .build()
             .map_err(refused)?;

@@ -8,7 +8,7 @@ use crate::mock::{chain, data, Executable, IM_END};
 use crate::site::Site;
 use qwenc_rt::text::tokenizer::{Controls, Tokenizer};
 
-fn tokenizer() -> Tokenizer {
+pub fn tokenizer() -> Tokenizer {
     Tokenizer::from_bytes(&data("nano-tokenizer.json.gz")).unwrap()
 }
 

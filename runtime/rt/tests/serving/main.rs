@@ -6,7 +6,9 @@
 mod mock;
 
 mod answers;
+mod constrain;
 mod crowd;
 mod formats;
 mod refusals;
 mod site;
+mod words;

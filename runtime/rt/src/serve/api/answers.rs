@@ -73,14 +73,16 @@ pub struct Delta {
 }
 
 impl Answers {
-    /// Has the answers begun. Takes a moment where they must keep to a shape.
-    pub fn begin(server: &Arc<Server>, question: Question) -> Result<Answers, Refusal> {
+    /// Has the answers begun, for which there is room by `permit`. Takes a moment where they must keep to a shape.
+    pub fn begin(
+        server: &Arc<Server>,
+        question: Question,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Answers, Refusal> {
         let model = server.model()?;
         for prompt in &question.prompts {
-            check(model, prompt, question.max_tokens)?;
+            check(model, prompt)?;
         }
-        let count = question.prompts.len() * question.options.n;
-        let permit = server.admit(count)?;
         let mut choices = Vec::new();
         let mut jobs = Vec::new();
         for prompt in &question.prompts {
@@ -197,7 +199,7 @@ impl Answers {
 }
 
 /// Refuses a prompt that cannot be answered.
-fn check(model: &Model, prompt: &[u32], max_tokens: Option<usize>) -> Result<(), Refusal> {
+fn check(model: &Model, prompt: &[u32]) -> Result<(), Refusal> {
     if prompt.is_empty() {
         return Err(Refusal::bad("prompt", "the prompt is empty: it has no token to go on from"));
     }
@@ -206,16 +208,12 @@ fn check(model: &Model, prompt: &[u32], max_tokens: Option<usize>) -> Result<(),
         let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
         return Err(Refusal::bad("prompt", message));
     }
-    let wanted = prompt.len() + max_tokens.unwrap_or(1).min(model.context);
-    if prompt.len() >= model.context
-        || (max_tokens.is_some_and(|n| n <= model.context) && wanted > model.context + 1)
-    {
+    if prompt.len() >= model.context {
         let message = format!(
-            "the context of {} tokens is too short for a prompt of {} and an answer of {}; shorten the messages \
-             or ask for fewer tokens",
+            "the context of {} tokens has no room for an answer to a prompt of {}; shorten the messages, or start the \
+             server with a larger --context",
             model.context,
-            prompt.len(),
-            max_tokens.unwrap_or(1)
+            prompt.len()
         );
         return Err(Refusal::bad("messages", message).code("context_length_exceeded"));
     }

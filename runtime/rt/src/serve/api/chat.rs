@@ -31,9 +31,11 @@ pub async fn chat(
     let request = chat::read(super::json(&headers, &body)?, server.model()?.metadata.generation_config)?;
     let (streams, usage) = (request.options.stream, request.options.include_usage);
     let head = server.model()?.head("chatcmpl");
+    // Before anything is done that takes a while.
+    let permit = server.admit(request.options.n)?;
     let answers = super::aside(move || {
         let question = question(&server, request)?;
-        Answers::begin(&server, question)
+        Answers::begin(&server, question, permit)
     })
     .await?;
     if streams {

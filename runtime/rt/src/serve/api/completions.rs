@@ -30,13 +30,15 @@ pub async fn completions(
     let (streams, usage, n) = (request.options.stream, request.options.include_usage, request.options.n);
     let told = request.logprobs.is_some();
     let head = server.model()?.head("cmpl");
+    // Before anything is done that takes a while.
+    let permit = server.admit(request.prompts.len() * n)?;
     let (answers, echoes) = super::aside(move || {
         let echo = request.echo;
         let question = question(&server, request)?;
         let tokenizer = &server.model()?.tokenizer;
         let echo = |ids: &Vec<u32>| if echo { tokenizer.decode(ids) } else { String::new() };
         let echoes: Vec<String> = question.prompts.iter().map(echo).collect();
-        Ok((Answers::begin(&server, question)?, echoes))
+        Ok((Answers::begin(&server, question, permit)?, echoes))
     })
     .await?;
     let mut writer = Texts { head, usage, told, said: Vec::new() };

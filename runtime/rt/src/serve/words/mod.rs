@@ -220,6 +220,3 @@ impl Words {
         out.extend(read);
     }
 }
-
-#[cfg(test)]
-mod tests;
