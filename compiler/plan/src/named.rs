@@ -63,11 +63,3 @@ impl Plan {
         (begin..begin + self.block.len()).contains(&(kernel as usize))
     }
 }
-
-/// The buffer that a linear writes.
-fn written(kernel: &Kernel) -> Option<BufferId> {
-    match kernel {
-        Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) => Some(*out),
-        _ => None,
-    }
-}

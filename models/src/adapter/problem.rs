@@ -45,7 +45,9 @@ pub enum AdapterProblem {
         found: String,
     },
     /// Names of adapters that are kept beside the weights.
-    #[error("expected at most {most} adapters, each with a name of its own, found {count}; change the names")]
+    #[error(
+        "expected at most {most} adapters, each with a name of its own, found {count}; change the names"
+    )]
     Names {
         /// Adapters given.
         count: usize,

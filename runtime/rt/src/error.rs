@@ -181,6 +181,32 @@ pub enum Error {
     /// Every token is excluded.
     #[error("no token can be sampled: all logits are -inf or all tokens are excluded")]
     NothingToSample,
+    /// An answer cannot be kept to what was asked.
+    #[error("the answer cannot be kept to this format: {why}; simplify it")]
+    Constraint {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An answer that must keep to a format cannot go on.
+    #[error("the answer came to where its format allows nothing: {why}; ask again, or loosen the format")]
+    DeadEnd {
+        /// Why.
+        why: String,
+    },
+    /// The server cannot have its address.
+    #[error("cannot listen on {address}: {source}; choose another --host or --port")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The server cannot start.
+    #[error("cannot start the server: {reason}")]
+    Server {
+        /// Why.
+        reason: String,
+    },
     /// `verify` found a difference.
     #[error("the {what} is damaged: its SHA-256 is {found}, expected {expected}; copy the file again")]
     Damaged {

@@ -1,7 +1,8 @@
 //! Ctrl-C: the first one during an answer ends the answer, any other ends the program.
 //!
 //! In: SIGINT. Out: a flag. Invariant: the handler does nothing that is unsafe in a signal handler; it
-//! sets atomics, which loops ask, or ends the program. All of the program's signal dispositions are set here.
+//! sets atomics, which loops ask, or ends the program. All of the program's signal dispositions are set here,
+//! but for those of the server, which tokio sets (`serve/mod.rs`).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -5,7 +5,7 @@
 //! function of the `c_api`, which is what a shared library has instead of a command line.
 //!
 //! A program goes `entry` -> `run` -> one of `commands`; commands open an `image`, turn `text` into ids, and
-//! let `inference` run the compiled model on its `threads`. What the `machine` itself can do is measured beside.
+//! let `inference` run the compiled model on its `threads`; `serve` does so for many at a time, over HTTP. What the `machine` itself can do is measured beside.
 
 // From the command line to an exit code.
 pub mod cli;
@@ -24,6 +24,7 @@ pub mod cpu;
 pub mod image;
 pub mod inference;
 pub mod machine;
+pub mod serve;
 pub mod text;
 pub mod threads;
 

@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use mock::data;
 use qwenc_rt::text::prompt;
+use qwenc_rt::text::stream::TextStream;
 use qwenc_rt::text::template::{ChatTemplate, Conversation};
-use qwenc_rt::text::tokenizer::{Controls, TextStream, Tokenizer};
+use qwenc_rt::text::tokenizer::{Controls, Tokenizer};
 use serde_json::{json, Value};
 
 static QWEN3: LazyLock<Tokenizer> =

@@ -107,6 +107,36 @@ fn adapters_are_merged_and_counted() {
     assert_eq!(absent.code, Some(1));
 }
 
+#[test]
+fn adapters_are_chosen_for_each_request() {
+    let dir = variants::folder();
+    let lora = |name: &str| root().join("models/tests/data/lora").join(name);
+    let expected = Tensors::read(&lora("golden.safetensors"));
+    let (tokens, executable) = (expected.ids("tokens"), dir.join("chosen"));
+    let names = ["plain", "patterns", "swapped"];
+    let kept = names.map(|name| format!("{name}={}", text(&lora(name))));
+    let case = folder("qwen3-tied");
+    let mut args = vec!["compile", text(&case), "-o", text(&executable), "--quant", "f32"];
+    args.extend(kept.iter().flat_map(|word| ["--lora-runtime", word]));
+    let said = call(&args);
+    assert!(said.err.contains("adapter plain: 4 deltas of "), "{}", said.err);
+    said.ok();
+    for name in names {
+        let error = nmse(&logits(&executable, &tokens, &["--lora", name]), &expected.floats(name));
+        println!("{name}: {error:.1e}");
+        assert!(error <= 1e-10, "{name}: {error:e}");
+    }
+    let golden = golden("qwen3-tied");
+    assert!(nmse(&logits(&executable, &golden.tokens, &[]), &golden.logits) <= 1e-10, "no adapter is none");
+    let unknown = say(&executable, &["generate", "--tokens", "1", "--lora", "plane"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.err.contains("plain, patterns, swapped"), "{}", unknown.err);
+    let info: Value = serde_json::from_str(&say(&executable, &["info", "--json"]).ok()).unwrap();
+    assert_eq!(info["adapters"], json!(names), "{info}");
+    let misuse = call(&["compile", text(&case), "--lora-runtime", text(&lora("plain"))]);
+    assert_eq!(misuse.code, Some(2), "{}", misuse.err);
+}
+
 /// A Llama of llama2.c through a model.bin says what it said; back into another program's format it cannot go.
 #[test]
 fn migrated_stories_are_told_the_same() {

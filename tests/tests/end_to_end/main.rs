@@ -35,6 +35,7 @@ mod refused_runs;
 mod same_bits;
 mod same_bytes;
 mod sample;
+mod serve;
 mod shown;
 mod speculation;
 mod transformers;

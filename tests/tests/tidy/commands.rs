@@ -1,7 +1,7 @@
 //! Commands in the documents against clap's definitions: what a document shows exists, and README.md
 //! shows every flag there is.
 //!
-//! In: `args/` of the driver and `cli.rs` of the runtime, read as text. Out: flags by command.
+//! In: `args/` of the driver and `cli/` of the runtime, read as text. Out: flags by command.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,7 +114,9 @@ fn programs() -> [(&'static str, BTreeMap<String, Flags>); 2] {
         &["mod", "compile", "faults"].map(|f| read(&format!("compiler/qwenc/src/args/{f}.rs"))).concat(),
     )
     .commands("Args");
-    let qwen = Definitions::of(&read("runtime/rt/src/cli.rs")).commands("Cli");
+    let qwen =
+        Definitions::of(&["mod", "shared"].map(|f| read(&format!("runtime/rt/src/cli/{f}.rs"))).concat())
+            .commands("Cli");
     [("qwenc", qwenc), ("./qwen", qwen)]
 }
 

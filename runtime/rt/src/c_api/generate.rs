@@ -17,7 +17,7 @@ use crate::c_api::worker::{ended, Desk};
 use crate::error::Result;
 use crate::inference::generate::{generate, Ending, Limits, Report as Done, Sampled};
 use crate::inference::sampler::Sampler;
-use crate::text::tokenizer::TextStream;
+use crate::text::stream::TextStream;
 
 thread_local! {
     /// The worker for whose callback this thread is away; 0: none.
@@ -141,7 +141,7 @@ impl Desk<'_> {
         tell: &SyncSender<Event>,
         answers: &Receiver<bool>,
     ) -> Result<Done> {
-        let mut text = shared.opened.tokenizer.as_ref().map(TextStream::new);
+        let mut text = shared.opened.tokenizer.as_ref().map(|t| TextStream::new(t));
         let interrupted = Cell::new(false);
         let say = |token: u32, text: String| {
             tell.send(Event::Token(token, text)).map_err(|_| ended())?;

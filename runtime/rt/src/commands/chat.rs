@@ -51,7 +51,8 @@ pub unsafe fn run(
     let wanted = Use { outputs: 1, sequences: 1, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
     let engine = unsafe { opened.engine(program, &args.machine, wanted)? };
-    let session = opened.session(&engine, &args.machine)?;
+    let mut session = opened.session(&engine, &args.machine)?;
+    session.adapt(opened.adapter(&args.adapter)?);
     let how = sampling(&args.sampling, metadata.generation_config);
     let sampler = Sampler::new(how, opened.allowed(program), args.sampling.seed);
     let stop_tokens = if args.sampling.ignore_eos { Vec::new() } else { metadata.stop_tokens.clone() };

@@ -13,7 +13,8 @@ use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
 use crate::inference::sampler::{Sampler, Sampling};
 use crate::program::Program;
-use crate::text::tokenizer::{TextStream, Tokenizer};
+use crate::text::stream::TextStream;
+use crate::text::tokenizer::Tokenizer;
 
 const DEFAULT_MAX_TOKENS: usize = 512;
 
@@ -35,6 +36,7 @@ pub unsafe fn run(
     let mut engine = unsafe { opened.engine(program, &args.machine, wanted)? };
     prompt.iter().try_for_each(|&t| engine.check_token(t))?;
     let mut session = opened.session(&engine, &args.machine)?;
+    session.adapt(opened.adapter(&args.adapter)?);
     let mut sampler = Sampler::new(sampling(&args.sampling), opened.allowed(program), args.sampling.seed);
     let stop: &[u32] = if args.sampling.ignore_eos { &[] } else { &opened.metadata().stop_tokens };
     let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);

@@ -64,6 +64,7 @@ fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
             "context": context,
             "kv_at_context": sizes.kv_bytes(kv, sizes.capacity(context) as u64),
         },
+        "adapters": about.adapters,
         "code_sha256": hex(&program.identity.code_id),
         "weights_sha256": hex(&program.identity.weights_id),
         "image": image.path().display().to_string(),
@@ -120,6 +121,11 @@ fn table(facts: &Value) -> String {
         ("stop tokens", text(&facts["stop_tokens"])),
         ("chat template", if facts["chat_template"] == json!(true) { "yes" } else { "no" }.into()),
     ];
+    let adapters: Vec<&str> =
+        facts["adapters"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !adapters.is_empty() {
+        rows.push(("adapters", adapters.join(", ")));
+    }
     let on_gpu = facts["cpu"].is_null();
     rows.extend(if on_gpu { gpu::rows(facts) } else { cpu_rows(facts) });
     rows.extend([

@@ -48,6 +48,7 @@ pub unsafe fn run(program: &Program, weights: Option<&Path>, args: &Logits) -> R
         engine.record(places.ok_or_else(unnamed)?)?;
     }
     let mut session = Session::new(&engine, args.machine.context, kv)?;
+    session.adapt(opened.adapter(&args.adapter)?);
     let mut file = Partial::create(&args.out)?;
     file.write(&header(tokens.len(), engine.sizes().vocab_rows as usize, &engine.recording())?)?;
     let mut bytes = Vec::new();

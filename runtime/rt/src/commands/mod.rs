@@ -8,4 +8,5 @@ pub mod info;
 pub mod logits;
 pub mod opened;
 pub mod perplexity;
+pub mod serve;
 pub mod verify;

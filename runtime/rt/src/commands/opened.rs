@@ -4,10 +4,11 @@
 //! checked before anything that could run generated code is made.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use qwenc_abi::KvType;
 
-use crate::cli::Machine;
+use crate::cli::{Adapter, Machine};
 use crate::commands::verify;
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ pub struct Opened {
     /// None where weights are made up and there is no image.
     pub image: Option<Image>,
     /// None if the image has none.
-    pub tokenizer: Option<Tokenizer>,
+    pub tokenizer: Option<Arc<Tokenizer>>,
     /// Of an image that is not there.
     unknown: Metadata,
     synthetic: bool,
@@ -74,7 +75,7 @@ impl Opened {
 
     fn of(image: Option<Image>, synthetic: bool) -> Result<Opened> {
         let json = image.as_ref().map(Image::tokenizer).filter(|json| !json.is_empty());
-        let tokenizer = json.map(Tokenizer::from_bytes).transpose()?;
+        let tokenizer = json.map(Tokenizer::from_bytes).transpose()?.map(Arc::new);
         Ok(Opened { image, tokenizer, unknown: Metadata::default(), synthetic })
     }
 
@@ -126,6 +127,18 @@ impl Opened {
         Session::new(engine, machine.context, self.kv(machine)?)
     }
 
+    /// The number of the adapter that a flag names, 0 if none does.
+    pub fn adapter(&self, flag: &Adapter) -> Result<u32> {
+        let Some(name) = &flag.lora else { return Ok(0) };
+        let about = self.metadata();
+        about.adapter(name).ok_or_else(|| {
+            Error::Usage(format!(
+                "--lora {name}: expected an adapter of this executable: {}",
+                about.adapter_names()
+            ))
+        })
+    }
+
     /// Which tokens may be sampled: those that the tokenizer knows, all without one.
     pub fn allowed(&self, program: &Program) -> Vec<bool> {
         let rows = program.code.sizes().vocab_rows as usize;
@@ -141,7 +154,7 @@ impl Opened {
     }
 
     /// The tokenizer, or an error that says what it was wanted for.
-    pub fn text(&self, action: &'static str) -> Result<&Tokenizer> {
+    pub fn text(&self, action: &'static str) -> Result<&Arc<Tokenizer>> {
         self.tokenizer.as_ref().ok_or(Error::NoTokenizer { action })
     }
 }

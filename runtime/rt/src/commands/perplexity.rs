@@ -46,6 +46,7 @@ pub unsafe fn run(
     let mut engine = unsafe { opened.engine(program, &machine, wanted)? };
     tokens.iter().try_for_each(|&t| engine.check_token(t))?;
     let mut session = Session::new(&engine, machine.context, kv)?;
+    session.adapt(opened.adapter(&args.adapter)?);
     let (mut nats, mut count, mut parts) = (0.0, 0u64, 0u64);
     for part in tokens[prefix.len()..].chunks(context - prefix.len()) {
         let part = [prefix, part].concat();

@@ -127,6 +127,19 @@ pub struct Target {
 }
 
 impl Metadata {
+    /// The number of an adapter, from 1.
+    pub fn adapter(&self, name: &str) -> Option<u32> {
+        self.adapters.iter().position(|other| other == name).map(|at| at as u32 + 1)
+    }
+
+    /// For people.
+    pub fn adapter_names(&self) -> String {
+        if self.adapters.is_empty() {
+            return "none; compile with --lora-runtime".to_owned();
+        }
+        self.adapters.join(", ")
+    }
+
     /// Reads the metadata section of an image.
     pub fn parse(bytes: &[u8]) -> Result<Metadata> {
         serde_json::from_slice(bytes).map_err(Error::Metadata)

@@ -41,6 +41,7 @@ impl Cache {
                 Ok(())
             }
             (Cache::Device(to), Cache::Device(from)) => to.copy(0, from, from.bytes()),
+            // Both were made by the engine that runs them.
             _ => unreachable!("an engine has all caches where it runs"),
         }
     }

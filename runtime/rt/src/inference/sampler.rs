@@ -4,6 +4,8 @@
 //! of the vocabulary, ids unknown to the tokenizer) is never picked, nor is anything when a logit
 //! is NaN; temperature 0 takes the largest logit, the lowest id among equals.
 
+use std::sync::Arc;
+
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -31,7 +33,7 @@ impl Sampling {
 /// A chooser of tokens with its random state.
 pub struct Sampler {
     how: Sampling,
-    allowed: Vec<bool>,
+    allowed: Arc<[bool]>,
     seed: u64,
     random: ChaCha8Rng,
     kept: Vec<Candidate>,
@@ -47,8 +49,9 @@ struct Candidate {
 impl Sampler {
     /// `allowed[id]` says whether `id` may be picked; ids beyond it may not. Without a seed every
     /// sampler draws its own from the system.
-    pub fn new(how: Sampling, allowed: Vec<bool>, seed: Option<u64>) -> Sampler {
+    pub fn new(how: Sampling, allowed: impl Into<Arc<[bool]>>, seed: Option<u64>) -> Sampler {
         let seed = seed.unwrap_or_else(|| ChaCha8Rng::from_os_rng().next_u64());
+        let allowed = allowed.into();
         Sampler { how, allowed, seed, random: ChaCha8Rng::seed_from_u64(seed), kept: Vec::new() }
     }
 
@@ -61,6 +64,11 @@ impl Sampler {
     /// What makes this sampler's choices repeatable.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Which ids it may pick; none beyond.
+    pub fn allowed(&self) -> &[bool] {
+        &self.allowed
     }
 
     /// What it needs of a step.
@@ -114,8 +122,11 @@ impl Sampler {
 
     fn keep_top_k(&mut self, logits: &[f32]) {
         let allowed = &self.allowed;
-        let every =
-            logits.iter().zip(allowed).enumerate().filter(|(_, (&l, &ok))| ok && l > f32::NEG_INFINITY);
+        let every = logits
+            .iter()
+            .zip(allowed.iter())
+            .enumerate()
+            .filter(|(_, (&l, &ok))| ok && l > f32::NEG_INFINITY);
         self.kept.clear();
         self.kept.extend(every.map(|(i, (&logit, _))| Candidate { token: i as u32, logit, weight: 0.0 }));
         let k = self.how.top_k as usize;

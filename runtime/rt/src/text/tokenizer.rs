@@ -31,7 +31,7 @@ pub struct Tokenizer {
     controls: Vec<(String, u32)>,
     spelling: Spelling,
     /// Whether a text's first space is not its own: the tokenizer puts one before every text.
-    strips: bool,
+    pub(super) strips: bool,
     size: usize,
 }
 
@@ -118,6 +118,11 @@ impl Tokenizer {
     /// The control tokens' texts and ids.
     pub fn controls(&self) -> &[(String, u32)] {
         &self.controls
+    }
+
+    /// Texts and ids of all tokens that stand beside the vocabulary, control tokens among them.
+    pub fn added(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.added.iter().map(|(&id, a)| (a.text.as_str(), id))
     }
 
     /// Ids of a prompt, with whatever the tokenizer puts before and after one (Qwen: nothing).
@@ -259,59 +264,6 @@ fn metaspace(token: &str) -> Vec<u8> {
         return vec![byte];
     }
     token.replace('\u{2581}', " ").into_bytes()
-}
-
-/// Turns a stream of ids into text, holding back what is not yet a whole character.
-pub struct TextStream<'t> {
-    tokenizer: &'t Tokenizer,
-    held: Vec<u8>,
-    /// Nothing has been said yet, and the first space is not the text's own.
-    strip: bool,
-}
-
-impl<'t> TextStream<'t> {
-    /// A stream that goes on with a text.
-    pub fn new(tokenizer: &'t Tokenizer) -> TextStream<'t> {
-        TextStream { tokenizer, held: Vec::new(), strip: false }
-    }
-
-    /// A stream that begins a text: without the space that some tokenizers put before every text.
-    pub fn beginning(tokenizer: &'t Tokenizer) -> TextStream<'t> {
-        TextStream { strip: tokenizer.strips, ..TextStream::new(tokenizer) }
-    }
-
-    /// The text that is certain once `id` has come.
-    pub fn push(&mut self, id: u32) -> String {
-        self.held.extend(self.tokenizer.bytes(id));
-        self.take_whole()
-    }
-
-    /// What was held back, as a replacement character. The stream is then as new.
-    pub fn finish(&mut self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.held)).into_owned()
-    }
-
-    fn take_whole(&mut self) -> String {
-        let mut whole = self.held.len();
-        for chunk in self.held.utf8_chunks() {
-            let bad = chunk.invalid();
-            // Only at the end can an error mean "more to come": then the decoder says so.
-            let at_end = !bad.is_empty() && bad.as_ptr_range().end == self.held.as_ptr_range().end;
-            if at_end && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none()) {
-                whole = self.held.len() - bad.len();
-            }
-        }
-        let rest = self.held.split_off(whole);
-        let mut text = String::from_utf8_lossy(&self.held).into_owned();
-        self.held = rest;
-        if self.strip && !text.is_empty() {
-            self.strip = false;
-            if text.starts_with(' ') {
-                text.remove(0);
-            }
-        }
-        text
-    }
 }
 
 #[cfg(test)]

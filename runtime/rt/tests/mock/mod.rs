@@ -90,6 +90,12 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
     (a.barrier)(a.barrier_data);
 }
 
+unsafe extern "C" fn slow_step(args: *const StepArgs, thread: u64) {
+    let pause = *(*args).weights.cast::<u32>().add(ROWS);
+    std::thread::sleep(std::time::Duration::from_micros(pause.into()));
+    step::<ROWS, ROWS>(args, thread);
+}
+
 unsafe fn history(row: &Row, a: &StepArgs) -> u64 {
     (0..=row.position as usize).fold(7 + a.kv_type, |h, p| {
         let at = place(a, p);
@@ -216,6 +222,17 @@ impl Executable {
     /// With the small tokenizer; `table` says what follows what.
     pub fn talking(table: &[u32]) -> Executable {
         Executable::new(model(), table, &data("nano-tokenizer.json.gz"), &metadata())
+    }
+
+    /// One whose steps take this long, in which nothing follows anything.
+    pub fn slow(step: std::time::Duration) -> Executable {
+        // Pauses are the model's: the table is one word longer than the vocabulary.
+        let mut model = model();
+        model.step = slow_step;
+        model.weights_bytes += 4;
+        let mut table = free(ROWS);
+        table.push(step.as_micros() as u32);
+        Executable::new(model, &table, &data("nano-tokenizer.json.gz"), &metadata())
     }
 
     /// Writes the executable with the image at its end.

@@ -4,7 +4,8 @@
 //! sampled, unstyled, and shows where its thinking began even if the template had opened it.
 
 use crate::inference::generate::Sampled;
-use crate::text::tokenizer::{TextStream, Tokenizer};
+use crate::text::stream::TextStream;
+use crate::text::tokenizer::Tokenizer;
 
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";

@@ -2,16 +2,18 @@
 //!
 //! In: arguments. Out: `Cli`, whose values are in range as far as that does not depend on the
 //! model. Invariant: every flag is documented here and nowhere else in the code; README.md shows each one,
-//! which a test checks. Flags are only read here, what they do is in `commands/`.
+//! which a test checks. Flags are only read here, what they do is in `commands/`; those of several commands are in `shared`.
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use qwenc_abi::KvType;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
-use crate::inference::cuda::Decode;
 use crate::program::Code;
+
+mod shared;
+
+pub use shared::{Adapter, DecodeName, KvName, Machine, SamplingArgs};
 
 /// Shown after the help; NAME stands for the executable's own name.
 pub(crate) const EXAMPLES: &str = "\
@@ -21,6 +23,7 @@ Examples:
   NAME generate \"Once\" --temperature 0.8 --top-p 0.95 --seed 7
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
+  NAME serve --port 8080 --parallel 8              OpenAI's HTTP interface
   NAME logits --tokens 1,2,3 --out logits.safetensors
   NAME perplexity text.txt                        how well the model predicts a text
   NAME bench --prompt 256                         how fast it is here, and how fast it could be
@@ -46,6 +49,8 @@ pub enum Command {
     Generate(Generate),
     /// Talk with the model, using its chat template
     Chat(Chat),
+    /// Answer over HTTP, as OpenAI's interface has it, many clients at a time
+    Serve(Serve),
     /// Write the logits of every position to a safetensors file
     Logits(Logits),
     /// How well the model predicts a text
@@ -76,6 +81,9 @@ pub struct Generate {
     /// How to sample.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Which adapter.
+    #[command(flatten)]
+    pub adapter: Adapter,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -99,6 +107,32 @@ pub struct Chat {
     /// How to sample; defaults come from the checkpoint's generation_config.json.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Which adapter.
+    #[command(flatten)]
+    pub adapter: Adapter,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address to listen on; 0.0.0.0 for every network, which deserves an --api-key
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0: any free one
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub port: u16,
+    /// Most answers under way at a time, each with a KV cache of its own
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub parallel: u16,
+    /// What clients must send as `Authorization: Bearer KEY`
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub api_key: Option<String>,
+    /// Most answers that wait for their turn; more are refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_queue: u16,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -119,6 +153,9 @@ pub struct Logits {
     /// Write the activations too that the code leaves in memory: "embed", "layer.0.q_proj", ..., F32 `[T, width]`
     #[arg(long)]
     pub activations: bool,
+    /// Which adapter.
+    #[command(flatten)]
+    pub adapter: Adapter,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -132,6 +169,9 @@ pub struct Perplexity {
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
+    /// Which adapter.
+    #[command(flatten)]
+    pub adapter: Adapter,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -175,84 +215,6 @@ pub struct Info {
     pub machine: Machine,
 }
 
-/// Arguments that say how to choose tokens.
-#[derive(Debug, Args)]
-pub struct SamplingArgs {
-    /// Most tokens to generate [default: generate 512, chat 4096]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub max_tokens: Option<usize>,
-    /// 0 always takes the likeliest token, which is reproducible; higher is more varied [default:
-    /// generate 0, chat as the checkpoint says]
-    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
-    pub temperature: Option<f32>,
-    /// Sample from the K likeliest tokens only; 0: from all
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<u32>,
-    /// Sample from the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
-    pub top_p: Option<f32>,
-    /// Sample from tokens at least P times as likely as the likeliest
-    #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
-    pub min_p: Option<f32>,
-    /// Makes sampling repeatable [default: another one in every run; --stats shows it]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
-    pub seed: Option<u64>,
-    /// Go on after a stop token
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// Print tokens per second and the seed to standard error
-    #[arg(long)]
-    pub stats: bool,
-}
-
-/// Arguments that say what to use of the machine.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Machine {
-    /// Threads to use [default: this machine's physical cores that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Keep each thread on a CPU of its own, on different cores as far as they go
-    #[arg(long)]
-    pub pin: bool,
-    /// GPU to use, by the number that `info` shows [default: 0]
-    #[arg(long, value_name = "N")]
-    pub device: Option<usize>,
-    /// How the steps of decode are launched on a GPU [default: graph]
-    #[arg(long, value_name = "HOW", value_enum)]
-    pub decode: Option<DecodeName>,
-    /// Longest sequence in tokens [default: the model's longest]
-    #[arg(long, value_name = "N")]
-    pub context: Option<usize>,
-    /// Most prompt tokens to run in one step [default: 512]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub chunk: Option<u32>,
-    /// What the KV cache stores [default: logits f32, others as compiled]
-    #[arg(long, value_name = "TYPE", value_enum)]
-    pub kv_type: Option<KvName>,
-}
-
-/// Values of `--kv-type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KvName {
-    /// 4 bytes an element, exact
-    F32,
-    /// 2 bytes an element
-    Bf16,
-    /// 1 byte an element, and a scale for each head's key and value
-    Int8,
-}
-
-/// Values of `--decode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DecodeName {
-    /// Recorded once, then launched as a whole
-    Graph,
-    /// Kernel by kernel
-    Launches,
-    /// One token at a time by one kernel that stays on the device
-    Persistent,
-}
-
 /// Ids of the flags that only an executable for CPUs has.
 const CPU_ONLY: [&str; 3] = ["threads", "pin", "activations"];
 /// Ids of the flags that only an executable for GPUs has.
@@ -281,6 +243,7 @@ impl Command {
         let (machine, synthetic, activations) = match self {
             Command::Generate(args) => (&args.machine, false, false),
             Command::Chat(args) => (&args.machine, false, false),
+            Command::Serve(args) => (&args.machine, false, false),
             Command::Logits(args) => (&args.machine, false, args.activations),
             Command::Perplexity(args) => (&args.machine, false, false),
             Command::Bench(args) => (&args.machine, args.synthetic_weights, false),
@@ -309,42 +272,6 @@ impl Command {
             ))),
         }
     }
-}
-
-impl Machine {
-    /// What `--decode` says.
-    pub fn launching(&self) -> Decode {
-        match self.decode {
-            Some(DecodeName::Launches) => Decode::Launches,
-            Some(DecodeName::Persistent) => Decode::Persistent,
-            Some(DecodeName::Graph) | None => Decode::Graph,
-        }
-    }
-
-    /// The type that `--kv-type` names.
-    pub fn kv(&self) -> Option<KvType> {
-        self.kv_type.map(|name| match name {
-            KvName::F32 => KvType::F32,
-            KvName::Bf16 => KvType::Bf16,
-            KvName::Int8 => KvType::I8,
-        })
-    }
-}
-
-fn temperature(text: &str) -> Result<f32, String> {
-    let t: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if t.is_finite() && t >= 0.0 {
-        return Ok(t);
-    }
-    Err("expected 0 or more".into())
-}
-
-fn fraction(text: &str) -> Result<f32, String> {
-    let p: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if (0.0..=1.0).contains(&p) {
-        return Ok(p);
-    }
-    Err("expected a number from 0 to 1".into())
 }
 
 #[cfg(test)]

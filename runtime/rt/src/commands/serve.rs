@@ -1,0 +1,101 @@
+//! `serve`: the model over HTTP.
+//!
+//! In: an address, how much at a time. Out: answers, until SIGTERM or Ctrl-C, after which those under way are finished.
+//! Invariant: it listens before the model is loaded, so that `/health` can say so; this thread runs the model.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Arc, OnceLock};
+
+use crate::cli::Serve;
+use crate::commands::opened::{Opened, Use};
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::inference::session::Session;
+use crate::program::Program;
+use crate::serve::metrics::Metrics;
+use crate::serve::schedule::{Order, Scheduler};
+use crate::serve::state::{seconds, Model, Server};
+use crate::serve::Web;
+use crate::text::template::ChatTemplate;
+
+/// Runs the command.
+///
+/// # Safety
+/// As for [`Opened::engine`].
+pub unsafe fn run(
+    program: &Program,
+    weights: Option<&Path>,
+    args: &Serve,
+    console: &mut Console,
+) -> Result<()> {
+    let address = SocketAddr::new(args.host, args.port);
+    let refused = |source| Error::Listen { address: address.to_string(), source };
+    let socket = TcpListener::bind(address).map_err(refused)?;
+    let address = socket.local_addr().map_err(refused)?;
+    let metrics = Metrics::new().map_err(|e| Error::Server { reason: e.to_string() })?;
+    let (orders, inbox) = channel();
+    let (parallel, max_queue) = (usize::from(args.parallel), usize::from(args.max_queue));
+    let server = Arc::new(Server::new(metrics, args.api_key.clone(), parallel, max_queue, orders));
+    let web = Web::start(socket, Arc::clone(&server))?;
+    console.print(&format!("listening on http://{address}\n"))?;
+    // SAFETY: by the caller's promise.
+    let done = unsafe { answer(program, weights, args, &server, inbox, console) };
+    server.drain();
+    web.end();
+    done
+}
+
+/// Loads the model and runs it until the server is told to end.
+unsafe fn answer(
+    program: &Program,
+    weights: Option<&Path>,
+    args: &Serve,
+    server: &Arc<Server>,
+    inbox: Receiver<Order>,
+    console: &mut Console,
+) -> Result<()> {
+    let opened = Opened::new(program, weights)?;
+    let parallel = usize::from(args.parallel);
+    let wanted = Use { outputs: parallel, sequences: parallel, kv: opened.kv(&args.machine)? };
+    // SAFETY: by the caller's promise.
+    let engine = unsafe { opened.engine(program, &args.machine, wanted)? };
+    let most = engine.max_rows().min(engine.max_outputs());
+    if parallel > most {
+        return Err(Error::Usage(format!(
+            "--parallel {parallel} needs steps of {parallel} tokens, found {most} at most; raise --chunk or --context"
+        )));
+    }
+    let one = |_| opened.session(&engine, &args.machine);
+    let sessions: Vec<Session> = (0..parallel).map(one).collect::<Result<_>>()?;
+    let context = sessions.first().map_or(0, Session::limit);
+    server.metrics.slots.set(parallel as i64);
+    server.metrics.kv_capacity.set((parallel * context) as i64);
+    server.loaded(model(program, &opened, context)?);
+    console.note(&format!("ready: {parallel} at a time, {context} tokens each; {}", engine.place()))?;
+    Scheduler::new(engine, sessions, inbox, &server.metrics).run()
+}
+
+/// What requests need to know of the model.
+fn model(program: &Program, opened: &Opened, context: usize) -> Result<Model> {
+    let tokenizer = Arc::clone(opened.text("serve")?);
+    let metadata = opened.metadata().clone();
+    let template = metadata.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
+    let (bos, eos) = (metadata.bos_token.as_deref(), metadata.eos_token.as_deref());
+    let template = template.map(|t| t.with_tokens(bos, eos));
+    let name = if metadata.model.name.is_empty() { "model" } else { &metadata.model.name };
+    let hex = |bytes: &[u8]| bytes.iter().take(5).map(|b| format!("{b:02x}")).collect::<String>();
+    let identity = program.identity;
+    Ok(Model {
+        name: name.to_owned(),
+        tokenizer,
+        template,
+        allowed: opened.allowed(program).into(),
+        context,
+        fingerprint: format!("fp_{}{}", hex(&identity.code_id), hex(&identity.weights_id)),
+        created: seconds(),
+        constraints: OnceLock::new(),
+        metadata,
+    })
+}

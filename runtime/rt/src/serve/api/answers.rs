@@ -1,0 +1,246 @@
+//! The answers to one request, while they come.
+//!
+//! In: prompts as ids, options. Out: deltas, of whichever answer has one. Invariant: dropping this ends the answers, at
+//! the latest at the next step; a stop string ends its answer at once.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::inference::adjust::Adjust;
+use crate::inference::sampler::Sampler;
+use crate::serve::constrain::Shape;
+use crate::serve::refusal::Refusal;
+use crate::serve::schedule::job::{Chooser, Chosen, Ended, Event, Job};
+use crate::serve::state::{Model, Server};
+use crate::serve::wire::options::Options;
+use crate::serve::wire::reply::{Finish, Told, Usage};
+use crate::serve::words::{Piece, Reading, Words};
+
+/// What is asked.
+pub struct Question {
+    /// Not empty.
+    pub prompts: Vec<Vec<u32>>,
+    /// Most tokens of each answer; none: as many as fit.
+    pub max_tokens: Option<usize>,
+    /// Tokens to tell with each.
+    pub logprobs: Option<usize>,
+    /// What the answers must be.
+    pub shape: Option<Shape>,
+    /// Whether the prompts end amid thinking; none where they rule it out.
+    pub opened: Option<bool>,
+    /// What to look for in the answers.
+    pub reading: Reading,
+    /// The rest.
+    pub options: Options,
+}
+
+/// Answers under way.
+pub struct Answers {
+    server: Arc<Server>,
+    choices: Vec<Choice>,
+    usage: Usage,
+    started: Instant,
+    begun: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Choice {
+    events: Receiver<Event>,
+    words: Words,
+    told: Vec<Told>,
+    over: bool,
+}
+
+/// News of one answer.
+#[derive(Debug)]
+pub struct Delta {
+    /// Which.
+    pub index: usize,
+    /// Its first.
+    pub begun: bool,
+    /// What was said.
+    pub pieces: Vec<Piece>,
+    /// The tokens that it took, where that is wanted.
+    pub told: Vec<Told>,
+    /// It is over.
+    pub finish: Option<Finish>,
+}
+
+impl Answers {
+    /// Has the answers begun, for which there is room by `permit`. Takes a moment where they must keep to a shape.
+    pub fn begin(
+        server: &Arc<Server>,
+        question: Question,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Answers, Refusal> {
+        let model = server.model()?;
+        for prompt in &question.prompts {
+            check(model, prompt)?;
+        }
+        let mut choices = Vec::new();
+        let mut jobs = Vec::new();
+        for prompt in &question.prompts {
+            for index in 0..question.options.n {
+                let (job, choice) = choice(model, &question, prompt, index)?;
+                jobs.push(job);
+                choices.push(choice);
+            }
+        }
+        // Nothing runs unless everything can.
+        jobs.into_iter().try_for_each(|job| server.run(job))?;
+        let prompt = question.prompts.iter().map(Vec::len).sum();
+        server.metrics.prompt.inc_by(prompt as u64);
+        let usage = Usage { prompt, ..Usage::default() };
+        let (server, started) = (Arc::clone(server), Instant::now());
+        Ok(Answers { server, choices, usage, started, begun: false, _permit: permit })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.choices.len()
+    }
+
+    /// What it took so far.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// The next news; none when all are over.
+    pub async fn next(&mut self) -> Option<Result<Delta, Refusal>> {
+        loop {
+            let (index, event) = poll_fn(|context| {
+                let mut waits = false;
+                for (index, choice) in self.choices.iter_mut().enumerate().filter(|(_, c)| !c.over) {
+                    match choice.events.poll_recv(context) {
+                        Poll::Ready(event) => return Poll::Ready(Some((index, event))),
+                        Poll::Pending => waits = true,
+                    }
+                }
+                if waits {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(None)
+                }
+            })
+            .await?;
+            match self.news(index, event) {
+                Ok(None) => {}
+                Ok(Some(delta)) => return Some(Ok(delta)),
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        }
+    }
+
+    fn news(&mut self, index: usize, event: Option<Event>) -> Result<Option<Delta>, Refusal> {
+        let gone = || Ended::Failed("the server ended before the answer did".into());
+        match event.unwrap_or_else(|| Event::Ended(gone())) {
+            Event::Begun { cached } => {
+                self.usage.cached += cached;
+                self.server.metrics.cached.inc_by(cached as u64);
+                Ok(Some(Delta { index, begun: true, pieces: Vec::new(), told: Vec::new(), finish: None }))
+            }
+            Event::Token(chosen) => Ok(self.token(index, chosen)),
+            Event::Ended(Ended::Failed(why)) => {
+                self.choices[index].over = true;
+                Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why))
+            }
+            Event::Ended(why) => {
+                let choice = &mut self.choices[index];
+                let pieces = choice.words.finish();
+                let finish = match why {
+                    Ended::Length => Finish::Length,
+                    _ if choice.words.calls() > 0 => Finish::ToolCalls,
+                    _ => Finish::Stop,
+                };
+                Ok(Some(self.over(index, pieces, finish)))
+            }
+        }
+    }
+
+    fn token(&mut self, index: usize, chosen: Chosen) -> Option<Delta> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.server.metrics.first_token_seconds.observe(self.started.elapsed().as_secs_f64());
+        }
+        self.usage.completion += 1;
+        let choice = &mut self.choices[index];
+        if let (Ok(model), Some(logprobs)) = (self.server.model(), chosen.logprobs) {
+            let bytes = |id| model.tokenizer.bytes(id);
+            let top = logprobs.top.iter().map(|&(id, l)| (bytes(id), l)).collect();
+            choice.told.push(Told { bytes: bytes(chosen.token), logprob: logprobs.chosen, top });
+        }
+        let pieces = choice.words.push(chosen.token);
+        if choice.words.is_stopped() {
+            return Some(self.over(index, pieces, Finish::Stop));
+        }
+        if pieces.is_empty() {
+            return None;
+        }
+        let told = std::mem::take(&mut choice.told);
+        Some(Delta { index, begun: false, pieces, told, finish: None })
+    }
+
+    fn over(&mut self, index: usize, pieces: Vec<Piece>, finish: Finish) -> Delta {
+        let choice = &mut self.choices[index];
+        choice.over = true;
+        // The scheduler sees that nobody waits any more.
+        choice.events.close();
+        let told = std::mem::take(&mut choice.told);
+        if self.choices.iter().all(|c| c.over) {
+            self.server.metrics.request_seconds.observe(self.started.elapsed().as_secs_f64());
+        }
+        Delta { index, begun: false, pieces, told, finish: Some(finish) }
+    }
+}
+
+/// Refuses a prompt that cannot be answered.
+fn check(model: &Model, prompt: &[u32]) -> Result<(), Refusal> {
+    if prompt.is_empty() {
+        return Err(Refusal::bad("prompt", "the prompt is empty: it has no token to go on from"));
+    }
+    let rows = model.allowed.len();
+    if let Some(id) = prompt.iter().find(|&&id| id as usize >= rows) {
+        let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
+        return Err(Refusal::bad("prompt", message));
+    }
+    if prompt.len() >= model.context {
+        let message = format!(
+            "the context of {} tokens has no room for an answer to a prompt of {}; shorten the messages, or start the \
+             server with a larger --context",
+            model.context,
+            prompt.len()
+        );
+        return Err(Refusal::bad("messages", message).code("context_length_exceeded"));
+    }
+    Ok(())
+}
+
+fn choice(
+    model: &Model,
+    question: &Question,
+    prompt: &[u32],
+    index: usize,
+) -> Result<(Job, Choice), Refusal> {
+    let options = &question.options;
+    let room = model.context + 1 - prompt.len();
+    let max_tokens = question.max_tokens.unwrap_or(room).min(room);
+    let seed = options.seed.map(|seed| seed.wrapping_add(index as u64));
+    let bounds = question.shape.as_ref().map(|shape| model.constrain(shape, question.opened)).transpose()?;
+    let stop_tokens = if options.ignore_eos { Vec::new() } else { model.metadata.stop_tokens.clone() };
+    let chooser = Chooser {
+        sampler: Sampler::new(options.sampling, Arc::clone(&model.allowed), seed),
+        adjust: Adjust::new(options.penalties.clone(), prompt),
+        constraint: bounds,
+        logprobs: question.logprobs,
+    };
+    let (events, receiver) = Job::channel(max_tokens);
+    let (prompt, adapter) = (prompt.to_vec(), options.adapter);
+    let job = Job { prompt, adapter, max_tokens, stop_tokens, chooser, events };
+    let words = Words::new(&model.tokenizer, question.reading, options.stop.clone());
+    Ok((job, Choice { events: receiver, words, told: Vec::new(), over: false }))
+}

@@ -1,0 +1,113 @@
+//! What is asked of the scheduler, and what it says of it.
+//!
+//! In: a prompt as ids and how to choose what follows. Out: events, one for each token. Invariant: a channel has room
+//! for every event that its job can have, so that a reader who is slow, or stands still, holds up nobody.
+
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use crate::error::Result;
+use crate::inference::adjust::Adjust;
+use crate::inference::engine::{Output, Results};
+use crate::inference::logprobs::{logprobs, Logprobs};
+use crate::inference::sampler::Sampler;
+use crate::serve::constrain::Constraint;
+
+/// One sequence to generate.
+pub struct Job {
+    /// Not empty, and shorter than the context.
+    pub prompt: Vec<u32>,
+    /// Counted from 1; 0: none.
+    pub adapter: u32,
+    /// Most tokens to sample, at least 1.
+    pub max_tokens: usize,
+    /// Tokens that end it.
+    pub stop_tokens: Vec<u32>,
+    /// How to choose.
+    pub chooser: Chooser,
+    /// Where tokens go; closed when nobody waits for them any more.
+    pub events: Sender<Event>,
+}
+
+/// What happened to a job.
+#[derive(Debug)]
+pub enum Event {
+    /// Its prompt is being read, of which so many tokens were known already.
+    Begun {
+        /// Tokens that were found in a cache.
+        cached: usize,
+    },
+    /// It goes on with this token.
+    Token(Chosen),
+    /// It is over.
+    Ended(Ended),
+}
+
+/// Why it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By a stop token, or because what it must keep to is complete.
+    Stop,
+    /// For lack of tokens or room.
+    Length,
+    /// By an error.
+    Failed(String),
+}
+
+/// A token and, where asked for, how likely it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Its id.
+    pub token: u32,
+    /// None unless wanted.
+    pub logprobs: Option<Box<Logprobs>>,
+}
+
+/// Chooses the tokens of one sequence.
+pub struct Chooser {
+    /// By chance or not.
+    pub sampler: Sampler,
+    /// With which changes.
+    pub adjust: Adjust,
+    /// Within which bounds.
+    pub constraint: Option<Constraint>,
+    /// How many likeliest tokens to tell with each.
+    pub logprobs: Option<usize>,
+}
+
+impl Job {
+    /// A channel with room for all that a job of so many tokens can say.
+    pub fn channel(max_tokens: usize) -> (Sender<Event>, Receiver<Event>) {
+        mpsc::channel(max_tokens.saturating_add(2))
+    }
+}
+
+impl Chooser {
+    /// What it needs of a step.
+    pub fn results(&self) -> Results {
+        let plain = self.adjust.is_neutral() && self.constraint.is_none() && self.logprobs.is_none();
+        if plain {
+            return self.sampler.results();
+        }
+        Results::Logits
+    }
+
+    /// The next token.
+    pub fn choose(&mut self, output: Output) -> Result<Chosen> {
+        let Output::Logits(logits) = output else {
+            let token = self.sampler.choose(output)?;
+            return Ok(Chosen { token, logprobs: None });
+        };
+        let only = self.constraint.as_mut().map(Constraint::allowed).transpose()?;
+        let changed = self.adjust.apply(logits, only.as_ref().and_then(|o| o.words()));
+        let token = self.sampler.pick(changed)?;
+        self.adjust.push(token);
+        let allowed = self.sampler.allowed();
+        let told = self.logprobs.map(|count| Box::new(logprobs(logits, allowed, token, count)));
+        Ok(Chosen { token, logprobs: told })
+    }
+
+    /// Whether nothing may follow `token`, which was chosen.
+    pub fn is_complete_after(&mut self, token: u32) -> Result<bool> {
+        self.constraint.as_mut().map_or(Ok(false), |constraint| constraint.push(token))
+    }
+}

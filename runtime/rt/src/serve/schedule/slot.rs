@@ -1,0 +1,115 @@
+//! A place for one sequence: its cache, and the job that uses it.
+//!
+//! In: jobs, one after the other. Out: which tokens to feed next. Invariant: what is in the cache is a beginning of
+//! prompt and answer, also after the job is over: later jobs may begin alike.
+
+use crate::error::Result;
+use crate::inference::engine::Output;
+use crate::inference::session::Session;
+use crate::serve::schedule::job::{Ended, Event, Job};
+
+/// A place.
+pub struct Slot {
+    /// What is in the cache.
+    pub session: Session,
+    /// Who uses it.
+    pub work: Option<Work>,
+    /// When a job was last begun here.
+    pub used: u64,
+}
+
+/// A job under way.
+pub struct Work {
+    job: Job,
+    /// The prompt and what was chosen.
+    tokens: Vec<u32>,
+    /// The slot whose prompt begins alike, and how much of it: it is not read twice.
+    pub follows: Option<(usize, usize)>,
+    /// When it was begun.
+    pub order: u64,
+}
+
+impl Work {
+    /// Begins a job.
+    pub fn new(job: Job, order: u64) -> Work {
+        let tokens = job.prompt.clone();
+        Work { job, tokens, follows: None, order }
+    }
+
+    /// Everything that the sequence will hold as far as it is known.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Its prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.job.prompt
+    }
+
+    /// The job.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Whether nobody waits for it any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.job.events.is_closed()
+    }
+
+    /// Tells of the beginning.
+    pub fn begun(&self, cached: usize) {
+        self.tell(Event::Begun { cached });
+    }
+
+    /// Takes what the model computed after the last token. Gives why the job is over, if it is; `room` is how many
+    /// more tokens can be fed.
+    pub fn take(&mut self, output: Output, room: usize) -> Result<Option<Ended>> {
+        let chosen = self.job.chooser.choose(output)?;
+        let token = chosen.token;
+        if self.job.stop_tokens.contains(&token) {
+            return Ok(Some(Ended::Stop));
+        }
+        let complete = self.job.chooser.is_complete_after(token)?;
+        self.tokens.push(token);
+        self.tell(Event::Token(chosen));
+        let answered = self.tokens.len() - self.job.prompt.len();
+        Ok(match () {
+            () if complete => Some(Ended::Stop),
+            () if answered >= self.job.max_tokens || room == 0 => Some(Ended::Length),
+            () => None,
+        })
+    }
+
+    /// Tells of the end.
+    pub fn end(self, why: Ended) {
+        self.tell(Event::Ended(why));
+    }
+
+    /// There is room for every event; who is gone is noticed at the next step.
+    fn tell(&self, event: Event) {
+        let _ = self.job.events.try_send(event);
+    }
+}
+
+impl Slot {
+    /// An empty one.
+    pub fn new(session: Session) -> Slot {
+        Slot { session, work: None, used: 0 }
+    }
+
+    /// Tokens that the job has yet to feed before it gets its next; 0 without a job, or while it waits for another's.
+    pub fn pending(&self) -> usize {
+        let waits = |work: &Work| work.follows.is_some();
+        self.work.as_ref().filter(|w| !waits(w)).map_or(0, |w| w.tokens.len() - self.session.tokens().len())
+    }
+
+    /// How many tokens at the beginning of `tokens` are in the cache, or will be when the prompt has been read; what
+    /// another adapter made of them is something else.
+    pub fn shared(&self, tokens: &[u32], adapter: u32) -> usize {
+        if self.session.adapter() != adapter {
+            return 0;
+        }
+        let holds = self.work.as_ref().map_or(self.session.tokens(), |w| w.prompt());
+        holds.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+    }
+}

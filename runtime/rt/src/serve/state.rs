@@ -1,0 +1,166 @@
+//! What all requests share: the model's text side, limits, the way to the scheduler.
+//!
+//! In: what the command opened. Out: references. Invariant: nothing here runs the model; what is not loaded yet is not
+//! there, and whoever asks for it is told to come again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::StatusCode;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::image::metadata::Metadata;
+use crate::serve::constrain::{Constraint, Constraints, Shape};
+use crate::serve::metrics::Metrics;
+use crate::serve::refusal::Refusal;
+use crate::serve::schedule::job::Job;
+use crate::serve::schedule::Order;
+use crate::serve::wire::reply::Head;
+use crate::text::template::ChatTemplate;
+use crate::text::tokenizer::Tokenizer;
+
+/// The server.
+pub struct Server {
+    /// What it counts.
+    pub metrics: Metrics,
+    /// What clients must show, if anything.
+    pub api_key: Option<String>,
+    /// Answers under way at a time.
+    pub parallel: usize,
+    model: OnceLock<Model>,
+    draining: AtomicBool,
+    orders: Sender<Order>,
+    /// One for each answer that is under way, waits, or is still being read.
+    permits: Arc<Semaphore>,
+    most: usize,
+}
+
+/// The model as far as it is no numbers.
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Its vocabulary.
+    pub tokenizer: Arc<Tokenizer>,
+    /// None if it cannot chat.
+    pub template: Option<ChatTemplate>,
+    /// Everything else that is known.
+    pub metadata: Metadata,
+    /// Which ids may be chosen.
+    pub allowed: Arc<[bool]>,
+    /// Longest sequence.
+    pub context: usize,
+    /// Which code and weights.
+    pub fingerprint: String,
+    /// When it was loaded, in seconds since 1970.
+    pub created: u64,
+    /// Made when first asked for: it takes a moment.
+    pub constraints: OnceLock<Result<Constraints, String>>,
+}
+
+impl Server {
+    /// A server that has no model yet. At most `max_queue` answers wait.
+    pub fn new(
+        metrics: Metrics,
+        api_key: Option<String>,
+        parallel: usize,
+        max_queue: usize,
+        orders: Sender<Order>,
+    ) -> Server {
+        let most = (parallel + max_queue).min(Semaphore::MAX_PERMITS);
+        let permits = Arc::new(Semaphore::new(most));
+        let (model, draining) = (OnceLock::new(), AtomicBool::new(false));
+        Server { metrics, api_key, parallel, model, draining, orders, permits, most }
+    }
+
+    /// The model is there.
+    pub fn loaded(&self, model: Model) {
+        // Only the first counts; there is no second.
+        let _ = self.model.set(model);
+    }
+
+    /// The model, once it is loaded.
+    pub fn model(&self) -> Result<&Model, Refusal> {
+        let loading =
+            || Refusal::later(StatusCode::SERVICE_UNAVAILABLE, 2, "the model is still being loaded");
+        self.model.get().ok_or_else(loading)
+    }
+
+    /// No new answers are begun; when the last has ended the scheduler ends.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        // A scheduler that is gone has nothing to end.
+        let _ = self.orders.send(Order::Drain);
+    }
+
+    /// Whether it is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Room for `count` answers, until what is given is dropped.
+    pub fn admit(&self, count: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        if self.is_draining() {
+            return Err(ending());
+        }
+        if count > self.most {
+            let message = format!("{count} answers are more than this server ever holds ({})", self.most);
+            return Err(Refusal::bad("n", message));
+        }
+        Arc::clone(&self.permits).try_acquire_many_owned(count as u32).map_err(|_| {
+            self.metrics.refused.inc();
+            let waiting = self.most / self.parallel.max(1);
+            let seconds = waiting.clamp(1, 30) as u32;
+            let message = format!(
+                "{} answers are under way or waiting, which is as many as this server takes; try again later",
+                self.most - self.permits.available_permits()
+            );
+            Refusal::later(StatusCode::TOO_MANY_REQUESTS, seconds, message).code("queue_full")
+        })
+    }
+
+    /// To the scheduler.
+    pub fn run(&self, job: Job) -> Result<(), Refusal> {
+        self.orders.send(Order::Run(Box::new(job))).map_err(|_| ending())
+    }
+}
+
+fn ending() -> Refusal {
+    Refusal::later(StatusCode::SERVICE_UNAVAILABLE, 5, "the server is about to end; ask another one")
+}
+
+impl Model {
+    /// Bounds for an answer, as [`Constraints::start`].
+    pub fn constrain(&self, shape: &Shape, opened: Option<bool>) -> Result<Constraint, Refusal> {
+        let (rows, stop) = (self.allowed.len(), &self.metadata.stop_tokens);
+        let make = || Constraints::new(&self.tokenizer, rows, stop).map_err(|e| e.to_string());
+        match self.constraints.get_or_init(make) {
+            Ok(constraints) => Ok(constraints.start(shape, opened)?),
+            Err(why) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)),
+        }
+    }
+
+    /// The head of a new answer.
+    pub fn head(&self, kind: &str) -> Head {
+        Head {
+            id: format!("{kind}-{}", random_name()),
+            created: seconds(),
+            model: self.name.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}
+
+/// Seconds since 1970; 0 on a clock that is set before.
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+fn random_name() -> String {
+    let mut bytes = [0; 12];
+    ChaCha8Rng::from_os_rng().fill_bytes(&mut bytes);
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,103 @@
+//! A request to go on with texts.
+//!
+//! In: the body. Out: [`CompletionRequest`]. Invariant: as in `wire`.
+
+use serde_json::Value;
+
+use crate::image::metadata::Metadata;
+use crate::serve::constrain::Shape;
+use crate::serve::refusal::Refusal;
+use crate::serve::wire::fields::{wrong, Fields};
+use crate::serve::wire::format;
+use crate::serve::wire::options::{self, Options};
+
+/// Most prompts.
+const MOST_PROMPTS: usize = 16;
+/// Tokens of an answer when nobody says, as with OpenAI.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// What to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// A text.
+    Text(String),
+    /// Token ids.
+    Ids(Vec<u32>),
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct CompletionRequest {
+    /// Each is answered.
+    pub prompts: Vec<Prompt>,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// Tokens to tell with each, where that is wanted.
+    pub logprobs: Option<usize>,
+    /// Say the prompt too.
+    pub echo: bool,
+    /// What the answer must be.
+    pub shape: Option<Shape>,
+    /// The rest.
+    pub options: Options,
+}
+
+/// Reads the body.
+pub fn read(body: Value, about: &Metadata) -> Result<CompletionRequest, Refusal> {
+    let mut fields = Fields::of(body, "")?;
+    let options = options::read(&mut fields, about)?;
+    let request = CompletionRequest {
+        prompts: prompts(&mut fields)?,
+        max_tokens: fields.whole("max_tokens", 1..=i64::MAX)?.map_or(DEFAULT_MAX_TOKENS, |n| n as usize),
+        logprobs: fields.whole("logprobs", 0..=20)?.map(|n| n as usize),
+        echo: fields.boolean("echo")?.unwrap_or(false),
+        shape: format::response_format(&mut fields)?,
+        options,
+    };
+    let best_of = fields.whole("best_of", 1..=16)?;
+    if best_of.is_some_and(|best| best as usize != request.options.n) {
+        return Err(Refusal::bad(
+            "best_of",
+            "'best_of' must be the same as 'n': answers are not compared here",
+        ));
+    }
+    if fields.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
+        return Err(Refusal::bad("suffix", "'suffix' is not supported: this model only goes on with texts"));
+    }
+    fields.finish()?;
+    Ok(request)
+}
+
+fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Refusal> {
+    let list = match fields.any("prompt") {
+        None => return Err(fields.missing("prompt")),
+        Some(Value::String(text)) => return Ok(vec![Prompt::Text(text)]),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(wrong("prompt", "a string, token ids, or a list of those", &other)),
+    };
+    if list.is_empty() {
+        return Err(Refusal::bad("prompt", "'prompt' is an empty list"));
+    }
+    if list.iter().all(Value::is_number) {
+        return Ok(vec![Prompt::Ids(ids(&list)?)]);
+    }
+    if list.len() > MOST_PROMPTS {
+        let message = format!("'prompt' may have at most {MOST_PROMPTS} prompts, found {}", list.len());
+        return Err(Refusal::bad("prompt", message));
+    }
+    let one = |value: Value| match value {
+        Value::String(text) => Ok(Prompt::Text(text)),
+        Value::Array(list) => Ok(Prompt::Ids(ids(&list)?)),
+        other => Err(wrong("prompt", "a string, token ids, or a list of those", &other)),
+    };
+    list.into_iter().map(one).collect()
+}
+
+/// Token ids of a list.
+pub fn ids(list: &[Value]) -> Result<Vec<u32>, Refusal> {
+    let one = |value: &Value| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| Refusal::bad("prompt", format!("a token id must be a whole number, found {value}")))
+    };
+    list.iter().map(one).collect()
+}

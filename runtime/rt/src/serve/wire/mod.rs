@@ -1,0 +1,15 @@
+//! What stands in requests and answers, as OpenAI has it.
+//!
+//! In: JSON. Out: requests as values, whose numbers are in range; answers as JSON. Invariant: no field is ignored in
+//! silence: what is not known, or has another type, is refused by name.
+//!
+//! `fields` reads objects, `options` what chats and completions have in common, `chat`, `messages` and `completion` the
+//! rest, `format` what an answer must be; `reply` writes answers.
+
+pub mod chat;
+pub mod completion;
+pub mod fields;
+pub mod format;
+pub mod messages;
+pub mod options;
+pub mod reply;

@@ -1,0 +1,161 @@
+//! What chats and completions have in common: how to sample, how long, how to answer.
+//!
+//! In: fields, the checkpoint's defaults. Out: [`Options`]. Invariant: what is not said is as generation_config.json
+//! says; without `do_sample` there an answer is greedy unless a temperature is given, as everywhere in this program.
+
+use serde_json::Value;
+
+use crate::image::metadata::{GenerationConfig, Metadata};
+use crate::inference::adjust::Penalties;
+use crate::inference::sampler::Sampling;
+use crate::serve::refusal::Refusal;
+use crate::serve::wire::fields::{wrong, Fields};
+
+/// Most answers to one request.
+const MOST_ANSWERS: i64 = 16;
+/// Most stop strings.
+const MOST_STOPS: usize = 16;
+/// Longest stop string in bytes.
+const LONGEST_STOP: usize = 1024;
+/// Most biases.
+const MOST_BIASES: usize = 1024;
+
+/// How to answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Filters.
+    pub sampling: Sampling,
+    /// Changes of logits.
+    pub penalties: Penalties,
+    /// Of the first answer; the others' follow.
+    pub seed: Option<u64>,
+    /// Answers.
+    pub n: usize,
+    /// Stop strings.
+    pub stop: Vec<String>,
+    /// Go on after a stop token.
+    pub ignore_eos: bool,
+    /// Piece by piece.
+    pub stream: bool,
+    /// With a last chunk that says how many tokens it was.
+    pub include_usage: bool,
+    /// Counted from 1; 0: none.
+    pub adapter: u32,
+}
+
+/// Reads them.
+pub fn read(fields: &mut Fields, about: &Metadata) -> Result<Options, Refusal> {
+    let sampling = sampling(fields, about.generation_config.unwrap_or_default())?;
+    let penalties = Penalties {
+        presence: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        frequency: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        repetition: fields.number("repetition_penalty", 0.01..=10.0)?.unwrap_or(1.0),
+        bias: biases(fields)?,
+    };
+    let stream = fields.boolean("stream")?.unwrap_or(false);
+    let include_usage = usage(fields, stream)?;
+    let options = Options {
+        sampling,
+        penalties,
+        // Negative ones are seeds like others.
+        seed: fields.whole("seed", i64::MIN..=i64::MAX)?.map(|seed| seed as u64),
+        n: fields.whole("n", 1..=MOST_ANSWERS)?.map_or(1, |n| n as usize),
+        stop: stops(fields)?,
+        ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
+        stream,
+        include_usage,
+        adapter: adapter(fields, about)?,
+    };
+    fields.text("model")?;
+    fields.without_effect(&[
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+    ]);
+    Ok(options)
+}
+
+fn sampling(fields: &mut Fields, defaults: GenerationConfig) -> Result<Sampling, Refusal> {
+    let samples = defaults.do_sample.unwrap_or(false);
+    let temperature = if samples { defaults.temperature.unwrap_or(1.0) } else { 0.0 };
+    let top_k = fields.whole("top_k", -1..=i64::from(u32::MAX))?;
+    Ok(Sampling {
+        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(temperature),
+        // -1 says "all" to some clients.
+        top_k: top_k.map(|k| k.max(0) as u32).or(defaults.top_k).unwrap_or(0),
+        top_p: fields.number("top_p", 0.0..=1.0)?.or(defaults.top_p).unwrap_or(1.0),
+        min_p: fields.number("min_p", 0.0..=1.0)?.or(defaults.min_p).unwrap_or(0.0),
+    })
+}
+
+fn biases(fields: &mut Fields) -> Result<Vec<(u32, f32)>, Refusal> {
+    let map = match fields.any("logit_bias") {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(map)) if map.len() <= MOST_BIASES => map,
+        Some(Value::Object(_)) => {
+            let message = format!("'logit_bias' may name at most {MOST_BIASES} tokens");
+            return Err(Refusal::bad("logit_bias", message));
+        }
+        Some(other) => return Err(wrong("logit_bias", "an object", &other)),
+    };
+    let one = |(id, bias): (&String, &Value)| {
+        let token: u32 = id.parse().map_err(|_| {
+            Refusal::bad("logit_bias", format!("'logit_bias' has token ids as keys, found {id:?}"))
+        })?;
+        let bias = bias.as_f64().filter(|b| (-100.0..=100.0).contains(b)).ok_or_else(|| {
+            Refusal::bad(
+                "logit_bias",
+                format!("'logit_bias' of token {id} must be a number from -100 to 100"),
+            )
+        })?;
+        Ok((token, bias as f32))
+    };
+    map.iter().map(one).collect()
+}
+
+fn usage(fields: &mut Fields, stream: bool) -> Result<bool, Refusal> {
+    let Some(mut options) = fields.object("stream_options")? else { return Ok(false) };
+    if !stream {
+        let message = "'stream_options' means something only with 'stream': true";
+        return Err(Refusal::bad("stream_options", message));
+    }
+    let wanted = options.boolean("include_usage")?.unwrap_or(false);
+    options.without_effect(&["include_obfuscation"]);
+    options.finish()?;
+    Ok(wanted)
+}
+
+fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
+    let list = match fields.any("stop") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(list)) => list,
+        Some(one) => vec![one],
+    };
+    if list.len() > MOST_STOPS {
+        let message = format!("'stop' may have at most {MOST_STOPS} strings, found {}", list.len());
+        return Err(Refusal::bad("stop", message));
+    }
+    let one = |value: Value| match value {
+        Value::String(text) if text.is_empty() => {
+            Err(Refusal::bad("stop", "'stop' must not be an empty string"))
+        }
+        Value::String(text) if text.len() <= LONGEST_STOP => Ok(text),
+        Value::String(_) => {
+            Err(Refusal::bad("stop", format!("'stop' may have strings of at most {LONGEST_STOP} bytes")))
+        }
+        other => Err(wrong("stop", "a string or a list of strings", &other)),
+    };
+    list.into_iter().map(one).collect()
+}
+
+fn adapter(fields: &mut Fields, about: &Metadata) -> Result<u32, Refusal> {
+    let Some(name) = fields.text("lora")? else { return Ok(0) };
+    about.adapter(&name).ok_or_else(|| {
+        let message =
+            format!("'lora': there is no adapter {name:?}: this executable has {}", about.adapter_names());
+        Refusal::bad("lora", message).code("adapter_not_found")
+    })
+}

@@ -1,0 +1,14 @@
+//! The server, over HTTP, with a mock of the model: what it answers, refuses, shares and survives.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../mock/mod.rs"]
+mod mock;
+
+mod answers;
+mod constrain;
+mod crowd;
+mod formats;
+mod refusals;
+mod site;
+mod words;

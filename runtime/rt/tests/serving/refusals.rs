@@ -1,0 +1,154 @@
+//! What makes no sense is refused, by name, in OpenAI's shape, and the server goes on.
+
+use std::sync::LazyLock;
+
+use serde_json::{json, Value};
+
+use crate::mock::{free, Executable, ROWS};
+use crate::site::Site;
+
+static SITE: LazyLock<Site> = LazyLock::new(|| Site::new(Executable::talking(&free(ROWS)), &[]));
+
+fn chat(more: Value) -> Value {
+    let mut body = json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[test]
+fn fields_are_refused_by_name() {
+    let deep = (0..35).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));
+    let cases = [
+        (json!({"temprature": 1}), "temprature", "unknown field"),
+        (json!({"temperature": "hot"}), "temperature", "must be a number, found a string"),
+        (json!({"temperature": 3}), "temperature", "from 0 to 2, found 3"),
+        (json!({"top_p": -0.1}), "top_p", "from 0 to 1"),
+        (json!({"n": 0}), "n", "from 1 to"),
+        (json!({"n": 1.5}), "n", "an integer"),
+        (json!({"max_tokens": 0}), "max_tokens", "1 or more"),
+        (json!({"stream": "yes"}), "stream", "a boolean"),
+        (json!({"stop": [1]}), "stop", "a string"),
+        (json!({"stop": vec!["x"; 17]}), "stop", "at most 16"),
+        (json!({"logit_bias": {"a": 1}}), "logit_bias", "token ids"),
+        (json!({"logit_bias": {"1": 101}}), "logit_bias", "-100 to 100"),
+        (json!({"top_logprobs": 2}), "top_logprobs", "'logprobs': true"),
+        (json!({"stream_options": {}}), "stream_options", "'stream': true"),
+        (json!({"response_format": {"type": "xml"}}), "response_format.type", "json_schema"),
+        (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema", "provide"),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": deep}}}),
+            "response_format.json_schema.schema",
+            "levels deep",
+        ),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "odd"}}}}),
+            "response_format",
+            "cannot be kept",
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "a b"}}]}),
+            "tools[0].function.name",
+            "letters",
+        ),
+        (json!({"tool_choice": "required"}), "tool_choice", "no 'tools'"),
+        (json!({"lora": "mine"}), "lora", "no adapter"),
+        (json!({"messages": []}), "messages", "empty"),
+        (json!({"messages": [{"role": "king", "content": "x"}]}), "messages[0].role", "assistant or tool"),
+        (json!({"messages": [{"role": "user"}]}), "messages[0].content", "provide"),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+            "messages[0].content[0].type",
+            "texts only",
+        ),
+        (json!({"messages": [{"role": "user", "content": "x".repeat(3000)}]}), "messages", "context of 300"),
+        (
+            json!({"messages": vec![json!({"role": "user", "content": "x"}); 5000]}),
+            "messages",
+            "at most 4096",
+        ),
+    ];
+    for (more, param, said) in cases {
+        let (status, message, found) = SITE.refused("/v1/chat/completions", &chat(more.clone()));
+        assert_eq!((status, found), (400, json!(param)), "{more}: {message}");
+        assert!(message.contains(said), "{more}: {message}");
+    }
+    SITE.ok("/v1/chat/completions", &chat(json!({"user": "u", "temperature": null, "logit_bias": {}})));
+}
+
+#[test]
+fn completions_too() {
+    for (body, said) in [
+        (json!({}), "provide 'prompt'"),
+        (json!({"prompt": ""}), "empty"),
+        (json!({"prompt": []}), "empty list"),
+        (json!({"prompt": [1, -2]}), "whole number"),
+        (json!({"prompt": [99999]}), "0 to 2047"),
+        (json!({"prompt": {"a": 1}}), "found an object"),
+        (json!({"prompt": "x", "suffix": "y"}), "suffix"),
+        (json!({"prompt": "x", "best_of": 3}), "best_of"),
+        (json!({"prompt": "x", "messages": []}), "unknown field 'messages'"),
+    ] {
+        let (status, message, _) = SITE.refused("/v1/completions", &body);
+        assert_eq!(status, 400);
+        assert!(message.contains(said), "{body}: {message}");
+    }
+}
+
+#[test]
+fn what_is_no_request() {
+    assert_eq!(SITE.get("/v1/nothing").0, 404);
+    assert_eq!(SITE.get("/v1/chat/completions").0, 405);
+    let post = |kind: &str, body: &str| {
+        SITE.raw(
+            format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
+    };
+    for (kind, body, status, said) in [
+        ("text/plain", "{}", "415", "application/json"),
+        ("application/json", "{", "400", "not valid JSON"),
+        ("application/json", "[]", "400", "must be an object"),
+        ("application/json", "\u{0}", "400", "not valid JSON"),
+        ("application/json; charset=utf-8", "{}", "400", "messages"),
+    ] {
+        let answer = post(kind, body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(said), "{answer}");
+    }
+    let nested = "[".repeat(100_000);
+    assert!(post("application/json", &nested).contains("not valid JSON"));
+    let long = SITE.raw(
+        b"POST /tokenize HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+          content-length: 99999999\r\n\r\n",
+    );
+    assert!(long.starts_with("HTTP/1.1 413") && long.contains("longer than"), "{long}");
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n\0\0"]
+    {
+        let answer = SITE.raw(&[bytes, b"\r\n\r\n"].concat());
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    assert_eq!(SITE.get("/health").0, 200);
+}
+
+#[test]
+fn keys_are_asked_for() {
+    let site = Site::new(Executable::talking(&free(ROWS)), &["--api-key", "secret"]);
+    let with = |key: &str| {
+        site.raw(format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{key}\r\n").as_bytes())
+    };
+    for wrong in [
+        "",
+        "authorization: Bearer secre\r\n",
+        "authorization: Bearer secret2\r\n",
+        "authorization: secret\r\n",
+    ] {
+        let answer = with(wrong);
+        assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("invalid_api_key"), "{answer}");
+    }
+    assert!(with("authorization: Bearer secret\r\n").starts_with("HTTP/1.1 200"));
+    assert_eq!(site.get("/health").0, 200);
+}

@@ -1,0 +1,284 @@
+//! `serve`, as a client sees it: the sample's answers, the same through every door, alone and in a crowd; the end of the
+//! server.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qwenc_tests::golden::say;
+use qwenc_tests::variants::executable;
+use serde_json::{json, Value};
+
+/// A server of the sample, ended with the test.
+struct Served {
+    child: Child,
+    url: String,
+    agent: ureq::Agent,
+}
+
+impl Served {
+    fn new(quant: &str, flags: &[&str]) -> Served {
+        let mut command = Command::new(executable("sample", quant));
+        command.args(["serve", "--port", "0"]).args(flags);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect(&line).to_owned();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(120)))
+            .build()
+            .into();
+        let served = Served { child, url, agent };
+        while served.get("/health").0 != 200 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        served
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        let mut response = self.agent.post(format!("{}{path}", self.url)).send_json(body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    fn ok(&self, path: &str, body: &Value) -> Value {
+        let (status, text) = self.post(path, body);
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: our own child, which was not waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    fn resident_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn question(text: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": text}], "temperature": 0,
+           "chat_template_kwargs": {"enable_thinking": false}})
+}
+
+fn with(mut body: Value, more: Value) -> Value {
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// What differs from run to run.
+fn redacted(text: &str) -> String {
+    let hidden = |text: &str, key: &str, end: &[char]| -> String {
+        let mut parts = text.split(key);
+        let first = parts.next().unwrap().to_owned();
+        parts.fold(first, |all, part| all + key + "…" + &part[part.find(end).unwrap()..])
+    };
+    let text = hidden(text, "\"id\":\"chatcmpl-", &['"']);
+    let text = hidden(&text, "\"system_fingerprint\":\"", &['"']);
+    let text = hidden(&text, "\"created\":", &[',']);
+    // The last bits of a logarithm are the processor's.
+    hidden(&text, "\"logprob\":", &[',', '}'])
+}
+
+#[test]
+fn golden_requests_and_responses() {
+    let served = Served::new("bf16", &[]);
+    let mut all = String::new();
+    let capital = question("What is the capital of Japan?");
+    for (path, body) in [
+        ("/v1/chat/completions", capital.clone()),
+        (
+            "/v1/chat/completions",
+            with(capital.clone(), json!({"stream": true, "stream_options": {"include_usage": true}})),
+        ),
+        (
+            "/v1/chat/completions",
+            with(capital.clone(), json!({"max_tokens": 2, "logprobs": true, "top_logprobs": 1})),
+        ),
+        ("/v1/chat/completions", with(capital.clone(), json!({"stop": [" of"], "n": 2}))),
+        ("/v1/chat/completions", with(capital.clone(), json!({"temperature": "warm"}))),
+        ("/v1/chat/completions", with(capital.clone(), json!({"temprature": 1}))),
+        ("/v1/chat/completions", json!({"messages": []})),
+        ("/v1/completions", json!({"prompt": "The capital of Brazil is", "max_tokens": 30})),
+        ("/v1/completions", json!({"prompt": "The capital of Brazil is", "max_tokens": 2, "stream": true})),
+        ("/tokenize", json!({"content": "Hello"})),
+    ] {
+        let (status, text) = served.post(path, &body);
+        let text = redacted(&text).replace("\"id\":\"cmpl-", "\"id\":\"cmpl-").replace("data: ", "\ndata: ");
+        let text: Vec<&str> = text.lines().filter(|l| !l.is_empty()).collect();
+        let hide = |l: &str| match l.split_once("\"id\":\"cmpl-") {
+            Some((before, after)) => format!("{before}\"id\":\"cmpl-…{}", &after[after.find('"').unwrap()..]),
+            None => l.to_owned(),
+        };
+        let text: Vec<String> = text.into_iter().map(hide).collect();
+        all += &format!("POST {path}\n{body}\n-> {status}\n{}\n\n", text.join("\n"));
+    }
+    insta::assert_snapshot!("serve", all);
+}
+
+/// The command line, whole answers and streams say the same tokens for the same seed.
+#[test]
+fn every_door_says_the_same() {
+    let (served, program) = (Served::new("int8", &[]), executable("sample", "int8"));
+    for (seed, temperature) in [("1", "0"), ("5", "1.3"), ("6", "0.9")] {
+        let args = [
+            "chat",
+            "--no-think",
+            "--prompt",
+            "What is 7 + 5?",
+            "--seed",
+            seed,
+            "--temperature",
+            temperature,
+        ];
+        let said = say(&program, &args).ok();
+        let number: f64 = temperature.parse().unwrap();
+        let seed: i64 = seed.parse().unwrap();
+        let body = with(
+            question("What is 7 + 5?"),
+            json!({"seed": seed, "temperature": number, "max_tokens": 4096 / 4}),
+        );
+        let whole = served.ok("/v1/chat/completions", &body);
+        let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
+        assert_eq!(format!("{text}\n"), said);
+        let (_, stream) = served.post("/v1/chat/completions", &with(body, json!({"stream": true})));
+        let chunks = stream.lines().filter_map(|l| l.strip_prefix("data: {"));
+        let chunks = chunks.map(|c| serde_json::from_str::<Value>(&format!("{{{c}")).unwrap());
+        let streamed: String =
+            chunks.filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
+        assert_eq!(streamed, text);
+    }
+    let args =
+        ["generate", "Hello", "--seed", "3", "--temperature", "1", "--top-k", "40", "--max-tokens", "60"];
+    let said = say(&program, &args).ok();
+    let body = json!({"prompt": "Hello", "seed": 3, "temperature": 1, "top_k": 40, "top_p": 1, "min_p": 0, "max_tokens": 60});
+    let whole = served.ok("/v1/completions", &body);
+    assert_eq!(format!("{}\n", whole["choices"][0]["text"].as_str().unwrap()), said);
+}
+
+/// Compiled kernels too give a sequence the same bits whoever else is in the step, with every cache.
+#[test]
+fn a_crowd_changes_nothing() {
+    for (quant, kv) in [("int8", "bf16"), ("bf16", "f32"), ("int4", "int8")] {
+        let served = Served::new(quant, &["--parallel", "8", "--kv-type", kv, "--threads", "2"]);
+        let body = |i: usize| {
+            let cities = ["Japan", "Peru", "Brazil", "France", "Kenya"];
+            let text = format!("What is the capital of {}? {}", cities[i % 5], "Tell me. ".repeat(i % 4 * 9));
+            with(
+                question(&text),
+                json!({"max_tokens": 40, "ignore_eos": true, "logprobs": true, "top_logprobs": 3}),
+            )
+        };
+        let alone: Vec<Value> =
+            (0..16).map(|i| served.ok("/v1/chat/completions", &body(i))["choices"].clone()).collect();
+        let crowd: Vec<Value> = thread::scope(|scope| {
+            let one = |i| {
+                (
+                    i,
+                    scope.spawn({
+                        let served = &served;
+                        move || served.ok("/v1/chat/completions", &body(i))["choices"].clone()
+                    }),
+                )
+            };
+            let threads: Vec<_> = (0..16).map(one).collect();
+            threads.into_iter().map(|(_, t)| t.join().unwrap()).collect()
+        });
+        assert_eq!(alone, crowd, "{quant} {kv}");
+    }
+}
+
+#[test]
+fn formats_are_kept_to() {
+    let served = Served::new("bf16", &[]);
+    let schema = json!({"type": "object", "properties": {"capital": {"type": "string", "maxLength": 12}},
+        "required": ["capital"], "additionalProperties": false});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "c", "schema": schema, "strict": true}});
+    for seed in 0..5 {
+        let body = with(
+            question("What is the capital of Japan?"),
+            json!({"response_format": format, "seed": seed,
+            "temperature": 1.2, "max_tokens": 300}),
+        );
+        let answer = served.ok("/v1/chat/completions", &body);
+        let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+        let value: Value = serde_json::from_str(text).expect(text);
+        assert!(value["capital"].as_str().unwrap().chars().count() <= 12, "{text}");
+    }
+}
+
+/// What is under way is finished, what is new is refused, and all is well.
+#[test]
+fn a_signal_ends_it_in_an_orderly_way() {
+    let mut served = Served::new("bf16", &["--parallel", "2", "--threads", "1"]);
+    let long = with(question("hi"), json!({"max_tokens": 1900, "ignore_eos": true, "stream": true}));
+    let response = served.agent.post(format!("{}/v1/chat/completions", served.url)).send_json(&long).unwrap();
+    let mut lines = BufReader::new(response.into_body().into_reader()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("data: {"));
+    served.signal(libc::SIGTERM);
+    let start = Instant::now();
+    let mut answer = served.post("/tokenize", &json!({"content": "x"}));
+    while answer.0 == 200 && start.elapsed() < Duration::from_secs(5) {
+        answer = served.post("/v1/chat/completions", &question("hi"));
+    }
+    assert_eq!(answer.0, 503, "{}", answer.1);
+    assert_eq!(served.get("/health").0, 503);
+    let rest: Vec<String> = lines.map(|l| l.unwrap()).filter(|l| !l.is_empty()).collect();
+    assert_eq!(rest.last().unwrap(), "data: [DONE]");
+    assert!(rest.len() > 1000, "{} lines", rest.len());
+    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+    let mut errors = String::new();
+    served.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(errors.lines().filter(|l| !l.starts_with("ready: ")).count(), 0, "{errors}");
+}
+
+#[test]
+fn memory_does_not_grow() {
+    let served = Served::new("int8", &["--parallel", "4"]);
+    let round = |n: usize| {
+        for i in 0..n {
+            let more = json!({"max_tokens": 20, "seed": i, "temperature": 1, "stream": i % 2 == 0});
+            let (status, text) =
+                served.post("/v1/chat/completions", &with(question(&"word ".repeat(i % 90)), more));
+            assert_eq!(status, 200, "{text}");
+        }
+    };
+    round(200);
+    let before = served.resident_kb();
+    round(600);
+    let after = served.resident_kb();
+    println!("{before} kB, then {after} kB");
+    assert!(after < before + 6_000, "{before} kB, then {after} kB");
+}
+
+#[test]
+fn what_cannot_start_says_so() {
+    let served = Served::new("bf16", &[]);
+    let port = served.url.rsplit(':').next().unwrap();
+    let program = executable("sample", "bf16");
+    let said = say(&program, &["serve", "--port", port]).refused(1);
+    assert!(said.contains("cannot listen on 127.0.0.1") && said.contains("--port"), "{said}");
+    let said = say(&program, &["serve", "--port", "0", "--parallel", "9", "--chunk", "8"]).refused(2);
+    assert!(said.contains("--parallel 9") && said.contains("--chunk"), "{said}");
+    for flags in [["--parallel", "0"], ["--port", "70000"], ["--host", "here"], ["--api-key", ""]] {
+        say(&program, &[&["serve"][..], &flags].concat()).refused(2);
+    }
+}
