@@ -201,7 +201,9 @@ fn a_crowd_changes_nothing() {
             let threads: Vec<_> = (0..16).map(one).collect();
             threads.into_iter().map(|(_, t)| t.join().unwrap()).collect()
         });
-        assert_eq!(alone, crowd, "{quant} {kv}");
+        for (i, (alone, crowd)) in alone.iter().zip(&crowd).enumerate() {
+            assert_eq!(alone, crowd, "{quant} {kv}, request {i}");
+        }
     }
 }
 
