@@ -7,7 +7,9 @@
 //! per layer, each of `capacity * kv_bytes_per_position / layers` bytes, which is in this order and without gaps:
 //!
 //! - keys, `[kv_heads][capacity / 16][head_dim][16]`: a head's keys are tiles of 16 positions;
-//! - values, `[kv_heads][capacity][head_dim]`;
+//! - values, `[kv_heads][capacity][head_dim]`; with [`KvType::Bf16`] two positions' values lie together,
+//!   `[kv_heads][capacity / 2][head_dim][2]`, and likewise two dimensions' keys,
+//!   `[kv_heads][capacity / 16][head_dim / 2][16][2]`;
 //! - with [`KvType::I8`] only: the keys' scales, f32 `[kv_heads][capacity]`, then the values' scales, the same.
 
 use core::ffi::c_void;

@@ -29,7 +29,8 @@ impl Case<'_> {
         let mut session = Session::new(&engine, Some(self.context), KvType::F32).unwrap();
         let how = Sampling { temperature: self.temperature, ..Sampling::GREEDY };
         let rows = self.model.vocab_rows as usize;
-        let mut sampler = Sampler::new(how, (0..rows).map(|t| t < rows.min(mock::KNOWN)).collect(), Some(3));
+        let allowed: Vec<bool> = (0..rows).map(|t| t < rows.min(mock::KNOWN)).collect();
+        let mut sampler = Sampler::new(how, allowed, Some(3));
         let mut said = Vec::new();
         let (max_tokens, stop_tokens) = (self.max_tokens, self.stop_tokens);
         let limits = Limits { max_tokens, stop_tokens, speculate, interrupted: &|| false };

@@ -107,12 +107,12 @@ mod tests {
     fn penalties_count_what_they_say() {
         let how = Penalties { presence: 1.0, frequency: 0.25, ..Penalties::default() };
         let mut answer = Adjust::new(how, &[0, 1]);
-        [2, 2, 3, 4, 99].map(|token| answer.push(token));
+        [2, 2, 3, 4, 99].into_iter().for_each(|token| answer.push(token));
         // The prompt does not count; token 99 has no logit.
         assert_eq!(answer.apply(&LOGITS, None), [2.0, -2.0, 2.5, -0.75, f32::NEG_INFINITY]);
         let how = Penalties { repetition: 2.0, ..Penalties::default() };
         let mut answer = Adjust::new(how, &[0, 1]);
-        [2, 2].map(|token| answer.push(token));
+        [2, 2].into_iter().for_each(|token| answer.push(token));
         assert_eq!(answer.apply(&LOGITS, None), [1.0, -4.0, 2.0, 0.5, f32::NEG_INFINITY]);
     }
 

@@ -1,8 +1,8 @@
 //! Where in a CPU's KV cache the first positions stand.
 //!
 //! In: the model's sizes, the cache's type and capacity, a number of positions. Out: pieces of memory, ascending.
-//! Invariant: the order of `runtime/abi/src/step.rs`; a token's key is written within the tile that holds it, so
-//! keys are counted in whole tiles.
+//! Invariant: the order of `runtime/abi/src/step.rs`; within a tile positions are interleaved, keys always and values
+//! of some types, so both are counted in whole tiles.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use qwenc_abi::KvType;
 
 use crate::program::Sizes;
 
-/// Positions of a tile of keys.
+/// Positions of a tile: no position's key or value is in another tile's memory.
 const TILE: usize = 16;
 
 /// Sizes of a cache.
@@ -37,12 +37,12 @@ impl Layout {
         Layout { layers, kv_heads, row_bytes, scale_bytes, capacity }
     }
 
-    /// The memory of positions `0..len`, key tiles that begin below `len` whole.
+    /// The memory of positions `0..len`, tiles that begin below `len` whole.
     pub fn pieces(&self, len: usize) -> impl Iterator<Item = Range<usize>> + '_ {
         let tiled = len.next_multiple_of(TILE).min(self.capacity);
         let kept = [
             (self.row_bytes, tiled),
-            (self.row_bytes, len),
+            (self.row_bytes, tiled),
             (self.scale_bytes, len),
             (self.scale_bytes, len),
         ];
@@ -80,14 +80,14 @@ mod tests {
         let head = 64 * 8 * 4;
         // Keys of two heads, values of two heads, then the next layer.
         let keys = [0..16 * 32, head..head + 16 * 32];
-        let values = [2 * head..2 * head + 3 * 32, 3 * head..3 * head + 3 * 32];
+        let values = [2 * head..2 * head + 16 * 32, 3 * head..3 * head + 16 * 32];
         assert_eq!(f32s[..2], keys);
         assert_eq!(f32s[2..4], values);
         assert_eq!(f32s[4..], [4 * head..4 * head + 16 * 32, 5 * head..5 * head + 16 * 32]);
         let int8: Vec<_> = Layout::new(&sizes(), KvType::I8, 64).pieces(17).take(9).collect();
         let scales = 4 * 512;
         assert_eq!(int8[0], 0..32 * 8);
-        assert_eq!(int8[3], 3 * 512..3 * 512 + 17 * 8);
+        assert_eq!(int8[3], 3 * 512..3 * 512 + 32 * 8);
         assert_eq!(int8[4], scales..scales + 17 * 4);
         assert_eq!(int8[7], scales + 3 * 256..scales + 3 * 256 + 17 * 4);
         assert_eq!(int8[8].start, 2 * 64 * 24, "the next layer");

@@ -65,7 +65,7 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
         assert!(u64::from(row.position) < a.kv_capacity && (row.token as usize) < R);
         let at = place(a, row.position as usize);
         row.kv.add(at.key).write(row.token as u8);
-        row.kv.add(at.value).cast::<u64>().write(row.token as u64 + 1);
+        row.kv.add(at.value).cast::<u16>().write(row.token as u16 + 1);
         at.scale.iter().for_each(|&scale| row.kv.add(scale).cast::<u32>().write(row.token as u32));
     }
     (a.barrier)(a.barrier_data);
@@ -99,7 +99,7 @@ unsafe extern "C" fn slow_step(args: *const StepArgs, thread: u64) {
 unsafe fn history(row: &Row, a: &StepArgs) -> u64 {
     (0..=row.position as usize).fold(7 + a.kv_type, |h, p| {
         let at = place(a, p);
-        let stored = row.kv.add(at.value).cast::<u64>().read();
+        let stored = u64::from(row.kv.add(at.value).cast::<u16>().read());
         assert_ne!(stored, 0, "position {p} was never written");
         assert_eq!(row.kv.add(at.key).read(), (stored - 1) as u8, "the key of position {p}");
         assert!(at.scale.iter().all(|&s| u64::from(row.kv.add(s).cast::<u32>().read()) + 1 == stored));
@@ -120,8 +120,13 @@ fn place(a: &StepArgs, position: usize) -> Place {
     let (values, scales) = (capacity * 8 * bytes, capacity * 16 * bytes);
     let key = bytes * (position / 16 * 16 * 8 + 7 * 16 + position % 16);
     let scale = [scales + 4 * position, scales + 4 * capacity + 4 * position];
+    // Two bytes of a position's value; those of two positions in bf16 lie element by element.
+    let value = match bytes {
+        2 => values + 32 * (position / 2) + 28 + 2 * (position % 2),
+        _ => values + 8 * bytes * position + 6,
+    };
     let scale = if bytes == 1 { scale.to_vec() } else { Vec::new() };
-    Place { key, value: values + 8 * bytes * position, scale }
+    Place { key, value, scale }
 }
 
 fn mix(a: u64, b: u64) -> u64 {

@@ -40,7 +40,7 @@ mod tests {
         assert_eq!(shares(&[1, 1, 1], 512), [1, 1, 1]);
         assert_eq!(shares(&[2000], 512), [512]);
         assert_eq!(shares(&[2000, 2000], 512), [256, 256]);
-        assert_eq!(shares(&[10, 2000, 2000], 512), [10, 331, 171]);
+        assert_eq!(shares(&[10, 2000, 2000], 512), [10, 332, 170]);
         assert_eq!(shares(&[2000, 1, 1], 512), [65, 1, 1]);
         assert_eq!(shares(&[1, 100, 100], 512), [1, 33, 33]);
         assert_eq!(shares(&[0, 3, 0, 1], 512), [0, 3, 0, 1]);
