@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use qwenc_ir::{Checked, DType, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
+use qwenc_ir::{Checked, DType, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
 
 use crate::inputs::{Activations, Inputs};
 use crate::memory;
@@ -200,15 +200,9 @@ impl Lowering<'_> {
                 Ok(None)
             }
             Op::PrepareQkv(eps) => {
-                let qkv = scope.place(node.args[0])?;
-                if scope.used_after(node.args[0], id) {
-                    let what = "q, k and v are used after being rotated in place";
-                    return Err(LowerError::InPlace { section: scope.kind, node: id, what });
-                }
-                let q_gain = self.vector(scope, node.args[1])?;
-                let k_gain = self.vector(scope, node.args[2])?;
-                kernels.push(Kernel::PrepareQkv(PrepareQkv { qkv, rope: self.rope, eps, q_gain, k_gain }));
-                Ok(Some(qkv))
+                let prepare = self.prepare_qkv(scope, id, eps)?;
+                kernels.push(Kernel::PrepareQkv(prepare));
+                Ok(Some(prepare.qkv))
             }
             Op::PreparedAttention => {
                 let q = scope.place(node.args[0])?;
@@ -230,6 +224,19 @@ impl Lowering<'_> {
             }
             _ => Err(scope.no_kernel(id)),
         }
+    }
+
+    /// Norm and RoPE of q and k, in place.
+    fn prepare_qkv(&mut self, scope: &Scope, id: NodeId, eps: Eps) -> Result<PrepareQkv, LowerError> {
+        let args = &scope.section.node(id).args;
+        let qkv = scope.place(args[0])?;
+        if scope.used_after(args[0], id) {
+            let what = "q, k and v are used after being rotated in place";
+            return Err(LowerError::InPlace { section: scope.kind, node: id, what });
+        }
+        let q_gain = self.vector(scope, args[1])?;
+        let k_gain = self.vector(scope, args[2])?;
+        Ok(PrepareQkv { qkv, rope: self.rope, eps, q_gain, k_gain })
     }
 
     /// A linear without residual, from an op whose operands start with `x, w` and maybe `b`.
