@@ -184,15 +184,9 @@ impl Lowering<'_> {
                 Ok(Some(out))
             }
             Op::LinearAdd => {
-                let residual = scope.place(node.args[3])?;
-                if scope.used_after(node.args[3], id) || node.args[..3].contains(&node.args[3]) {
-                    let what = "the residual is used after being overwritten";
-                    return Err(LowerError::InPlace { section: scope.kind, node: id, what });
-                }
-                let mut linear = self.linear(scope, node, Dest::Buffer(residual))?;
-                linear.residual = Some(residual);
+                let linear = self.linear_add(scope, id)?;
                 kernels.push(Kernel::Linear(linear));
-                Ok(Some(residual))
+                Ok(linear.residual)
             }
             Op::LmHead | Op::NormLmHead(_) => {
                 let linear = self.linear(scope, node, Dest::Logits)?;
@@ -224,6 +218,18 @@ impl Lowering<'_> {
             }
             _ => Err(scope.no_kernel(id)),
         }
+    }
+
+    /// A linear that adds to the residual where it is.
+    fn linear_add(&mut self, scope: &Scope, id: NodeId) -> Result<Linear, LowerError> {
+        let node = scope.section.node(id);
+        let residual = scope.place(node.args[3])?;
+        if scope.used_after(node.args[3], id) || node.args[..3].contains(&node.args[3]) {
+            let what = "the residual is used after being overwritten";
+            return Err(LowerError::InPlace { section: scope.kind, node: id, what });
+        }
+        let linear = self.linear(scope, node, Dest::Buffer(residual))?;
+        Ok(Linear { residual: Some(residual), ..linear })
     }
 
     /// Norm and RoPE of q and k, in place.
