@@ -75,8 +75,8 @@ static void prepare() {
     cuStreamCreate(&stream, 1);
     if (int code = cuModuleLoadData(&module_, image)) said("load", code);
     cuMemHostAlloc(reinterpret_cast<void **>(&pinned), 4096, 0);
-    step = {allocate(4096), allocate(4096), allocate(16), 0, allocate(4096), 0, 0, allocate(256), 16, 1, 0, 4, 0, 0, 0};
-    Row row = {1, 0, allocate(256)};
+    step = {allocate(4096), allocate(4096), allocate(sizeof(Row)), 0, allocate(4096), 0, 0, allocate(256), 16, 1, 0, 4, 0, 0, 0};
+    Row row = {1, 0, allocate(256), 0, 0};
     cuMemcpyHtoDAsync_v2(step.rows, &row, sizeof row, stream);
     for (int i = 0; i < 64; i++) pinned[i] = 1;
     cuMemcpyHtoDAsync_v2(step.weights, pinned, 256, stream);

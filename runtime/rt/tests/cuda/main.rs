@@ -155,7 +155,7 @@ fn info_counts_what_is_taken() {
         assert_eq!(bytes("kv_at_context"), 64 * 64);
         // Steps of 64 rows: a word for each and two more, logits of one row, rows, one output and pick, allowed
         // tokens, counters.
-        assert_eq!(bytes("scratch"), (16 + 64 * 8) + 4 * 2048 + 64 * 16 + 8 + 2048 / 8 + 4);
+        assert_eq!(bytes("scratch"), (16 + 64 * 8) + 4 * 2048 + 64 * 24 + 8 + 2048 / 8 + 4);
         assert_eq!(bytes("gpu"), 4 * 2048 + 4096 + 64 * 64 + bytes("scratch"));
         let devices = facts["cuda"]["devices"].as_array().unwrap();
         assert!(devices.len() == 2 && devices.iter().all(|d| d["supported"] == true), "{facts:#}");

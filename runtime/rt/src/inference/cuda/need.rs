@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(need.caches, 2 * 32 * 128);
         assert_eq!((need.arena, need.arena), (100 + 10 * 16 + 3 * 128, model().arena.bytes(9, 128)));
         assert_eq!(need.logits, 3 * 32 * 4);
-        assert_eq!(need.small, 9 * 16 + 2 * 3 * 4 + 4 + 4 * 4);
+        assert_eq!(need.small, 9 * 24 + 2 * 3 * 4 + 4 + 4 * 4);
         assert_eq!(need.total(), need.weights + need.caches + need.arena + need.logits + need.small);
         let none = Need::of(&model(), &Room { outputs: 0, ..room });
         assert_eq!(none.logits, 32 * 4, "a row even if nothing is wanted");
