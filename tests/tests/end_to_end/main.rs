@@ -19,6 +19,7 @@ mod cpus;
 mod cuda;
 mod cuda_flags;
 mod cuda_runs;
+mod embeddings;
 mod formats;
 mod goes_on;
 mod inspect;

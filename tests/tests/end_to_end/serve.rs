@@ -11,14 +11,14 @@ use qwenc_tests::variants::executable;
 use serde_json::{json, Value};
 
 /// A server of the sample, ended with the test.
-struct Served {
+pub struct Served {
     child: Child,
     url: String,
     agent: ureq::Agent,
 }
 
 impl Served {
-    fn new(quant: &str, flags: &[&str]) -> Served {
+    pub fn new(quant: &str, flags: &[&str]) -> Served {
         let mut command = Command::new(executable("sample", quant));
         command.args(["serve", "--port", "0"]).args(flags);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -37,17 +37,17 @@ impl Served {
         served
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
     }
 
-    fn post(&self, path: &str, body: &Value) -> (u16, String) {
+    pub fn post(&self, path: &str, body: &Value) -> (u16, String) {
         let mut response = self.agent.post(format!("{}{path}", self.url)).send_json(body).unwrap();
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
     }
 
-    fn ok(&self, path: &str, body: &Value) -> Value {
+    pub fn ok(&self, path: &str, body: &Value) -> Value {
         let (status, text) = self.post(path, body);
         assert_eq!(status, 200, "{text}");
         serde_json::from_str(&text).unwrap()

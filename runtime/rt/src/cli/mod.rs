@@ -24,6 +24,7 @@ Examples:
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
   NAME serve --port 8080 --parallel 8              OpenAI's HTTP interface
+  NAME embed \"The capital of Brazil\"              a vector, to compare texts by
   NAME logits --tokens 1,2,3 --out logits.safetensors
   NAME perplexity text.txt                        how well the model predicts a text
   NAME bench --prompt 256                         how fast it is here, and how fast it could be
@@ -51,6 +52,8 @@ pub enum Command {
     Chat(Chat),
     /// Answer over HTTP, as OpenAI's interface has it, many clients at a time
     Serve(Serve),
+    /// Print a text as a vector of length 1: its last token's last hidden state
+    Embed(Embed),
     /// Write the logits of every position to a safetensors file
     Logits(Logits),
     /// How well the model predicts a text
@@ -133,6 +136,23 @@ pub struct Serve {
     /// Most answers that wait for their turn; more are refused with status 429
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_queue: u16,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Arguments of `embed`.
+#[derive(Debug, Args)]
+pub struct Embed {
+    /// The texts, each of which gets a line; `-` reads one from standard input
+    #[arg(required_unless_present = "tokens", conflicts_with = "tokens")]
+    pub texts: Vec<String>,
+    /// One text as token ids
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub tokens: Vec<u32>,
+    /// Which adapter.
+    #[command(flatten)]
+    pub adapter: Adapter,
     /// What to use of this machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -244,6 +264,7 @@ impl Command {
             Command::Generate(args) => (&args.machine, false, false),
             Command::Chat(args) => (&args.machine, false, false),
             Command::Serve(args) => (&args.machine, false, false),
+            Command::Embed(args) => (&args.machine, false, false),
             Command::Logits(args) => (&args.machine, false, args.activations),
             Command::Perplexity(args) => (&args.machine, false, false),
             Command::Bench(args) => (&args.machine, args.synthetic_weights, false),
