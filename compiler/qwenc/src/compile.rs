@@ -205,6 +205,9 @@ impl Job {
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
             Output::new(&qwenc_link::beside(path), &args.model)?.file()?;
         }
+        if matches!(args.emit, Emit::Exe | Emit::Lib) {
+            qwenc_link::require_linker()?;
+        }
         let form = if args.emit == Emit::Lib { Form::Library } else { Form::Executable };
         if let (Some(Output::File(path)), Form::Library) = (&output, form) {
             Output::new(&qwenc_link::header(path), &args.model)?.file()?;
