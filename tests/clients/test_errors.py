@@ -125,7 +125,7 @@ def test_whole_numbers_may_be_written_with_a_point(raw: Raw) -> None:
 
 
 def test_biases_of_no_token(raw: Raw) -> None:
-    for key in ["99999999", "+5", "05"]:
+    for key in ["99999999", "+5"]:
         status, body = raw("/v1/chat/completions", {"messages": HELLO, "logit_bias": {key: 1}})
         assert status == 400 and body["error"]["param"] == "logit_bias", f"{key}: {body}"
 
@@ -142,6 +142,8 @@ def test_null_is_as_if_it_were_not_there(raw: Raw) -> None:
         ("/v1/nothing", None, {}, 404),
         ("/v1/chat/completions", None, {}, 405),
         ("/v1/models", b"{}", {}, 405),
+        ("/v1/models/another", None, {}, 404),
+        ("/v1/models/%ff", None, {}, 404),
         ("/v1/chat/completions", b"{", {}, 400),
         ("/v1/chat/completions", b"[]", {}, 400),
         ("/v1/chat/completions", b"\xff\xfe", {}, 400),

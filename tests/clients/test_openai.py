@@ -206,10 +206,12 @@ def test_many_at_once_say_what_one_says(asynchronous: Callable[[], openai.AsyncO
 
     async def everybody() -> list[str]:
         async with asynchronous() as many:
-            create = many.chat.completions.create
-            one = lambda q: create(  # noqa: E731
-                model=model, messages=[{"role": "user", "content": q}], temperature=0, extra_body=body
-            )
+
+            def one(question: str) -> Any:
+                messages = [{"role": "user", "content": question}]
+                create = many.chat.completions.create
+                return create(model=model, messages=messages, temperature=0, extra_body=body)
+
             return [a.choices[0].message.content for a in await asyncio.gather(*map(one, questions))]
 
     alone = [ask(question).choices[0].message.content for question in questions]

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 Ask = Callable[..., Any]
 WEATHER = {
@@ -28,7 +29,9 @@ SCHEMAS = {"get_weather": WEATHER, "add-up": SUM}
 
 
 def tools(*names: str) -> list[dict[str, Any]]:
-    one = lambda name: {"name": name, "description": f"Does {name}.", "parameters": SCHEMAS[name]}  # noqa: E731
+    def one(name: str) -> dict[str, Any]:
+        return {"name": name, "description": f"Does {name}.", "parameters": SCHEMAS[name]}
+
     return [{"type": "function", "function": one(name)} for name in names or SCHEMAS]
 
 
@@ -118,8 +121,6 @@ def test_none_is_none(ask: Ask) -> None:
 
 
 def test_the_parser_of_the_client(client: openai.OpenAI, model: str) -> None:
-    from pydantic import BaseModel, Field
-
     class Weather(BaseModel):
         """Tells the weather."""
 
