@@ -42,10 +42,9 @@ def answered() -> Callable[[], Counter[str]]:
     return lambda: counted() - before
 
 
-@schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:
+def answerable(body: Any) -> Any:
     """Short answers, and nothing that a schema allows and no answer can have; what breaks the schema stays as it is."""
-    if context.operation.path not in ANSWERS or not isinstance(body, dict):
+    if not isinstance(body, dict):
         return body
     body = {**body}
     for name in ("max_tokens", "max_completion_tokens"):
@@ -78,13 +77,15 @@ def map_body(context: Any, body: Any) -> Any:
 def test_requests(case: schemathesis.Case) -> None:
     # A schema cannot say which regexes and grammars are some, nor how many tokens a text has.
     answers = case.operation.path in ANSWERS
+    if answers:
+        case.body = answerable(case.body)
     excluded = CHECKS.get_by_names(["positive_data_acceptance"]) if answers else []
     case.call_and_validate(timeout=60, excluded_checks=excluded)
 
 
 def test_right_requests_were_among_them(answered: Callable[[], dict[str, int]]) -> None:
     found = answered()
-    assert all(found[path] >= 5 for path in ANSWERS), found
+    assert all(found[path] >= 50 for path in ANSWERS), found
 
 
 def test_the_server_still_answers(ask: Any) -> None:
