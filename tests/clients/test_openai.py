@@ -225,5 +225,15 @@ def test_a_closed_stream_frees_its_slot(
     stream = ask("Hello", stream=True, max_tokens=2000, extra_body={"ignore_eos": True})
     next(iter(stream))
     stream.close()
+    becomes("qwenc_abandoned_total", before + 1)
     becomes("qwenc_running", 0)
-    assert metric("qwenc_abandoned_total") == before + 1
+
+
+def test_an_answer_that_stops_is_not_abandoned(
+    ask: Ask, metric: Callable[[str], float], becomes: Callable[[str, float], None]
+) -> None:
+    before = metric("qwenc_abandoned_total")
+    assert ask(JAPAN, stop="Japan").choices[0].finish_reason == "stop"
+    becomes("qwenc_running", 0)
+    ask(JAPAN)  # Whatever was to be counted has been by now.
+    assert metric("qwenc_abandoned_total") == before
