@@ -143,6 +143,14 @@ impl Model {
         }
     }
 
+    /// Refuses ids of `field` that are out of range.
+    pub fn check_ids(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
+        let rows = self.allowed.len();
+        let Some(id) = ids.iter().find(|&&id| id as usize >= rows) else { return Ok(()) };
+        let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
+        Err(Refusal::bad(field, message))
+    }
+
     /// The head of a new answer.
     pub fn head(&self, kind: &str) -> Head {
         Head {

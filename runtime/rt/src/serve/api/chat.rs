@@ -66,6 +66,7 @@ fn question(server: &Server, request: ChatRequest) -> Result<Question, Refusal> 
     let end = prompt.text.trim_end();
     let opened = end.ends_with("<think>");
     Ok(Question {
+        field: "messages",
         prompts: vec![prompt.ids],
         max_tokens: request.max_tokens,
         logprobs: request.logprobs,

@@ -55,6 +55,7 @@ fn question(server: &Server, request: CompletionRequest) -> Result<Question, Ref
         Prompt::Ids(ids) => Ok(ids),
     };
     Ok(Question {
+        field: "prompt",
         prompts: request.prompts.into_iter().map(ids).collect::<Result<_, Refusal>>()?,
         max_tokens: Some(request.max_tokens),
         logprobs: request.logprobs,

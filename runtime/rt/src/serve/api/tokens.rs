@@ -60,8 +60,13 @@ pub async fn detokenize(
 ) -> Result<Json<Value>, Refusal> {
     let mut fields = Fields::of(super::json(&headers, &body)?, "")?;
     fields.text("model")?;
-    let tokens = ids(&fields.list("tokens", MOST_IDS)?.ok_or_else(|| fields.missing("tokens"))?)?;
+    let tokens = ids(&fields.list("tokens", MOST_IDS)?.ok_or_else(|| fields.missing("tokens"))?, "tokens")?;
     fields.finish()?;
-    let text = super::aside(move || Ok(server.model()?.tokenizer.decode(&tokens))).await?;
+    let text = super::aside(move || {
+        let model = server.model()?;
+        model.check_ids(&tokens, "tokens")?;
+        Ok(model.tokenizer.decode(&tokens))
+    })
+    .await?;
     Ok(Json(json!({ "content": text })))
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -53,9 +54,11 @@ pub async fn models(State(server): State<Arc<Server>>) -> Result<Json<Value>, Re
 /// By name.
 pub async fn model(
     State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let model = server.model()?;
+    // What is no text names nothing.
+    let name = name.map_or_else(|_| "\u{fffd}".to_owned(), |Path(name)| name);
     if name != model.name {
         let message = format!("there is no model {name:?}; this server has {:?}", model.name);
         return Err(Refusal::new(StatusCode::NOT_FOUND, message).code("model_not_found"));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::image::metadata::Metadata;
 use crate::serve::constrain::Shape;
 use crate::serve::refusal::Refusal;
-use crate::serve::wire::fields::{wrong, Fields};
+use crate::serve::wire::fields::{integer, wrong, Fields};
 use crate::serve::wire::format;
 use crate::serve::wire::options::{self, Options};
 
@@ -79,7 +79,7 @@ fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Refusal> {
         return Err(Refusal::bad("prompt", "'prompt' is an empty list"));
     }
     if list.iter().all(Value::is_number) {
-        return Ok(vec![Prompt::Ids(ids(&list)?)]);
+        return Ok(vec![Prompt::Ids(ids(&list, "prompt")?)]);
     }
     if list.len() > MOST_PROMPTS {
         let message = format!("'prompt' may have at most {MOST_PROMPTS} prompts, found {}", list.len());
@@ -87,17 +87,17 @@ fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Refusal> {
     }
     let one = |value: Value| match value {
         Value::String(text) => Ok(Prompt::Text(text)),
-        Value::Array(list) => Ok(Prompt::Ids(ids(&list)?)),
+        Value::Array(list) => Ok(Prompt::Ids(ids(&list, "prompt")?)),
         other => Err(wrong("prompt", "a string, token ids, or a list of those", &other)),
     };
     list.into_iter().map(one).collect()
 }
 
-/// Token ids of a list.
-pub fn ids(list: &[Value]) -> Result<Vec<u32>, Refusal> {
+/// Token ids of a list, which the request has as `field`.
+pub fn ids(list: &[Value], field: &str) -> Result<Vec<u32>, Refusal> {
     let one = |value: &Value| {
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        id.ok_or_else(|| Refusal::bad("prompt", format!("a token id must be a whole number, found {value}")))
+        let id = integer(value).and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| Refusal::bad(field, format!("a token id must be a whole number, found {value}")))
     };
     list.iter().map(one).collect()
 }

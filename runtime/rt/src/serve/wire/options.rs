@@ -102,7 +102,8 @@ fn biases(fields: &mut Fields) -> Result<Vec<(u32, f32)>, Refusal> {
         Some(other) => return Err(wrong("logit_bias", "an object", &other)),
     };
     let one = |(id, bias): (&String, &Value)| {
-        let token: u32 = id.parse().map_err(|_| {
+        let token = Some(id).filter(|id| !id.starts_with('+')).and_then(|id| id.parse().ok());
+        let token: u32 = token.ok_or_else(|| {
             Refusal::bad("logit_bias", format!("'logit_bias' has token ids as keys, found {id:?}"))
         })?;
         let bias = bias.as_f64().filter(|b| (-100.0..=100.0).contains(b)).ok_or_else(|| {
@@ -123,7 +124,7 @@ fn usage(fields: &mut Fields, stream: bool) -> Result<bool, Refusal> {
         return Err(Refusal::bad("stream_options", message));
     }
     let wanted = options.boolean("include_usage")?.unwrap_or(false);
-    options.without_effect(&["include_obfuscation"]);
+    options.boolean("include_obfuscation")?;
     options.finish()?;
     Ok(wanted)
 }

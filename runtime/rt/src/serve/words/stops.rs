@@ -33,6 +33,11 @@ impl Stops {
         (std::mem::replace(&mut self.held, rest), false)
     }
 
+    /// Whether nothing is held back.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// What was held back: no stop string came of it.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
