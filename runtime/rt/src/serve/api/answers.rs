@@ -209,6 +209,14 @@ impl Answers {
     }
 }
 
+impl Drop for Answers {
+    /// What is not over by now was abandoned.
+    fn drop(&mut self) {
+        let left = self.choices.iter().filter(|c| !c.over).count();
+        self.server.metrics.abandoned.inc_by(left as u64);
+    }
+}
+
 /// Refuses a prompt that cannot be answered.
 fn check(model: &Model, prompt: &[u32], field: &str) -> Result<(), Refusal> {
     if prompt.is_empty() {
