@@ -102,9 +102,11 @@ function showTheme() {
 
 // ---- Markdown, as much of it as chats need ----
 
-const FENCE = /^\s{0,8}(```+|~~~+)([^`]*)$/;
+const FENCE = /^\s{0,8}(```+(?!`)|~~~+(?!~))([^`]*)$/;
 const RULE = /^ {0,3}(---+|___+|\*\*\*+)\s*$/;
 const HEADING = /^(#{1,6})\s+(.*)$/;
+/** Deeper lists are shown as this deep. */
+const DEEPEST = 16;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 
 function kindOf(line) {
@@ -187,7 +189,8 @@ const MAKERS = {
         continue;
       }
       while (open.length > 1 && space.length < open[open.length - 1].indent) open.pop();
-      if (!open.length || space.length > open[open.length - 1].indent + 1) {
+      const deeper = !open.length || space.length > open[open.length - 1].indent + 1;
+      if (deeper && open.length < DEEPEST) {
         const list = start(mark);
         open[open.length - 1]?.item.append(list);
         open.push({ indent: space.length, list, item: null });
@@ -333,49 +336,54 @@ async function refusal(response) {
 async function* events(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error("the connection ended before the answer did");
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      if (!line.startsWith("data:")) continue;
-      const data = line.slice(5).trim();
-      if (data === "[DONE]") return;
-      yield JSON.parse(data);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error("the connection ended before the answer did");
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        if (!line.startsWith("data:")) continue;
+        const data = line.slice(5).trim();
+        if (data === "[DONE]") return;
+        yield JSON.parse(data);
+      }
     }
+  } finally {
+    // Frees the connection; one that broke is free.
+    reader.cancel().catch(() => {});
   }
 }
 
 /** Has `message` answered, calling `changed` after every piece. */
 async function answer(message, signal, changed) {
   const asked = { method: "POST", headers: { "Content-Type": "application/json", ...headers() }, body: JSON.stringify(body()), signal };
+  const since = performance.now();
   const response = await fetch("v1/chat/completions", asked).catch((e) => {
     throw signal.aborted ? e : new Error("the server does not answer; is it running?");
   });
   if (!response.ok) throw await refusal(response);
   let pieces = 0;
-  let begun = 0;
   for await (const event of events(response.body)) {
     if (event.error) throw new Error(text(event.error.message) || "the answer failed");
-    begun ||= performance.now();
     const choice = event.choices?.[0];
     const delta = choice?.delta ?? {};
     message.reasoning += text(delta.reasoning_content);
     message.content += text(delta.content);
-    if (delta.reasoning_content || delta.content) message.note = pace(++pieces, begun);
+    if (delta.reasoning_content || delta.content) message.note = pace(++pieces, since);
     if (choice?.finish_reason === "length") message.cut = true;
-    if (event.usage) message.note = pace(event.usage.completion_tokens, begun, event.usage.total_tokens);
+    if (event.usage) message.note = pace(event.usage.completion_tokens, since, event.usage.total_tokens);
     changed();
   }
   if (message.cut) message.note += " · cut off at the limit";
 }
 
-/** Tokens over the time since the answer's turn came, the reading of the prompt included. */
-function pace(tokens, begun, total) {
-  const seconds = (performance.now() - begun) / 1000;
-  const rate = tokens / Math.max(seconds, 0.001);
-  const speed = `${tokens} ${tokens === 1 ? "token" : "tokens"} · ${rate < 10 ? rate.toFixed(1) : Math.round(rate)} tok/s`;
+/** Tokens over the time since the question was sent: pieces that came at once would make any later start look too fast. */
+function pace(tokens, since, total) {
+  const seconds = Math.max(performance.now() - since, 1) / 1000;
+  const short = (number) => (number < 10 ? number.toFixed(1) : String(Math.round(number)));
+  const count = `${tokens} ${tokens === 1 ? "token" : "tokens"}`;
+  const speed = `${count} · ${seconds < 1 ? seconds.toFixed(2) : short(seconds)} s · ${short(tokens / seconds)} tok/s`;
   return total && context ? `${speed} · context ${total} of ${context}` : speed;
 }
 
@@ -450,11 +458,11 @@ async function ask() {
   }
   cancelAnimationFrame(due);
   message.state = "over";
+  // Before the last drawing, which scrolls to the buttons that this shows; a new conversation did so itself.
+  if (of === conversation) setRunning(null);
   article.draw();
   reading.end();
-  if (of !== conversation) return;
-  setRunning(null);
-  keepConversation();
+  if (of === conversation) keepConversation();
 }
 
 /** Has an answer read out line by line, as soon as a line is whole. */
