@@ -13,7 +13,9 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::error::Error;
 use crate::image::metadata::Metadata;
+use crate::serve::body::Bodies;
 use crate::serve::constrain::{Constraint, Constraints, Shape};
 use crate::serve::metrics::Metrics;
 use crate::serve::refusal::Refusal;
@@ -37,6 +39,7 @@ pub struct Server {
     /// One for each answer that is under way, waits, or is still being read.
     permits: Arc<Semaphore>,
     most: usize,
+    bodies: Bodies,
 }
 
 /// The model as far as it is no numbers.
@@ -53,6 +56,8 @@ pub struct Model {
     pub allowed: Arc<[bool]>,
     /// Longest sequence.
     pub context: usize,
+    /// Bytes beyond which no text fits in a sequence.
+    pub longest_text: usize,
     /// Which code and weights.
     pub fingerprint: String,
     /// When it was loaded, in seconds since 1970.
@@ -73,7 +78,13 @@ impl Server {
         let most = (parallel + max_queue).min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(most));
         let (model, draining) = (OnceLock::new(), AtomicBool::new(false));
-        Server { metrics, api_key, parallel, model, draining, orders, permits, most }
+        let bodies = Bodies::default();
+        Server { metrics, api_key, parallel, model, draining, orders, permits, most, bodies }
+    }
+
+    /// What bodies of requests share.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     /// The model is there.
@@ -111,7 +122,6 @@ impl Server {
             return Err(Refusal::bad("n", message));
         }
         Arc::clone(&self.permits).try_acquire_many_owned(count as u32).map_err(|_| {
-            self.metrics.refused.inc();
             let waiting = self.most / self.parallel.max(1);
             let seconds = waiting.clamp(1, 30) as u32;
             let message = format!(
@@ -138,7 +148,7 @@ impl Model {
         let (rows, stop) = (self.allowed.len(), &self.metadata.stop_tokens);
         let make = || Constraints::new(&self.tokenizer, rows, stop).map_err(|e| e.to_string());
         match self.constraints.get_or_init(make) {
-            Ok(constraints) => Ok(constraints.start(shape, opened)?),
+            Ok(constraints) => Ok(constraints.start(shape, opened).map_err(|e| refused(shape, e))?),
             Err(why) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)),
         }
     }
@@ -149,6 +159,26 @@ impl Model {
         let Some(id) = ids.iter().find(|&&id| id as usize >= rows) else { return Ok(()) };
         let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
         Err(Refusal::bad(field, message))
+    }
+
+    /// Refuses ids of `field` that are no tokens: beside those out of range, rows that only fill the vocabulary up.
+    pub fn check_tokens(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
+        self.check_ids(ids, field)?;
+        let Some(id) = ids.iter().find(|&&id| !self.allowed[id as usize]) else { return Ok(()) };
+        Err(Refusal::bad(field, format!("{id} is no token: this model's tokenizer does not know it")))
+    }
+
+    /// Refuses a text of `field` that is too long for the context, before it is made tokens.
+    pub fn check_length(&self, bytes: usize, field: &str) -> Result<(), Refusal> {
+        if bytes <= self.longest_text {
+            return Ok(());
+        }
+        let (context, most) = (self.context, self.longest_text);
+        let message = format!(
+            "the context of {context} tokens has no room for {bytes} bytes of text, nor for any beyond {most}; shorten \
+             it, or start the server with a larger --context"
+        );
+        Err(Refusal::bad(field, message).code("context_length_exceeded"))
     }
 
     /// The head of a new answer.
@@ -165,6 +195,16 @@ impl Model {
 /// Seconds since 1970; 0 on a clock that is set before.
 pub fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// With the field that the shape came from.
+fn refused(shape: &Shape, e: Error) -> Refusal {
+    match (shape, Refusal::from(e)) {
+        (Shape::Calls(..), refusal) if refusal.param.is_some() => {
+            Refusal { param: Some("tools".into()), ..refusal }
+        }
+        (_, refusal) => refusal,
+    }
 }
 
 fn random_name() -> String {

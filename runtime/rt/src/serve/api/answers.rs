@@ -88,7 +88,7 @@ impl Answers {
             check(model, prompt, question.field)?;
         }
         let biased: Vec<u32> = question.options.penalties.bias.iter().map(|b| b.0).collect();
-        model.check_ids(&biased, "logit_bias")?;
+        model.check_tokens(&biased, "logit_bias")?;
         let mut choices = Vec::new();
         let mut jobs = Vec::new();
         for prompt in &question.prompts {
@@ -153,13 +153,18 @@ impl Answers {
             }
             Event::Token(chosen) => Ok(self.token(index, chosen)),
             Event::Ended(Ended::Failed(why)) => {
-                self.choices[index].over = true;
+                // The others are of no use without it.
+                self.choices.iter_mut().for_each(|choice| choice.over = true);
                 Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why))
             }
             Event::Ended(why) => {
                 let choice = &mut self.choices[index];
                 let pieces = choice.words.finish();
+                if choice.words.is_stopped() {
+                    choice.told.truncate(choice.certain);
+                }
                 let finish = match why {
+                    _ if choice.words.is_stopped() => Finish::Stop,
                     Ended::Length => Finish::Length,
                     _ if choice.words.calls() > 0 => Finish::ToolCalls,
                     _ => Finish::Stop,

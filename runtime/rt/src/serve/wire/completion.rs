@@ -61,6 +61,11 @@ pub fn read(body: Value, about: &Metadata) -> Result<CompletionRequest, Refusal>
             "'best_of' must be the same as 'n': answers are not compared here",
         ));
     }
+    if request.echo && request.logprobs.is_some() {
+        let message =
+            "'echo' with 'logprobs' would have to say how likely the prompt was, which is not told here";
+        return Err(Refusal::bad("echo", message));
+    }
     if fields.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(Refusal::bad("suffix", "'suffix' is not supported: this model only goes on with texts"));
     }

@@ -41,6 +41,11 @@ impl Fields {
         self.map.shift_remove(name).filter(|v| !v.is_null())
     }
 
+    /// Whether a field is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// A number within `range`.
     pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Result<Option<f32>, Refusal> {
         let Some(value) = self.any(name) else { return Ok(None) };
