@@ -87,16 +87,12 @@ fn model(program: &Program, opened: &Opened, context: usize) -> Result<Model> {
     let name = if metadata.model.name.is_empty() { "model" } else { &metadata.model.name };
     let hex = |bytes: &[u8]| bytes.iter().take(5).map(|b| format!("{b:02x}")).collect::<String>();
     let identity = program.identity;
-    let allowed = opened.allowed(program);
-    // A normal form may be a third of the bytes of what it was made of.
-    let longest_text = context.saturating_mul(3 * tokenizer.longest(allowed.len()));
     Ok(Model {
         name: name.to_owned(),
         tokenizer,
         template,
-        allowed: allowed.into(),
+        allowed: opened.allowed(program).into(),
         context,
-        longest_text,
         fingerprint: format!("fp_{}{}", hex(&identity.code_id), hex(&identity.weights_id)),
         created: seconds(),
         constraints: OnceLock::new(),

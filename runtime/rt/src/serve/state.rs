@@ -25,6 +25,9 @@ use crate::serve::wire::reply::Head;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
 
+/// Bytes of text for each token of the context. Usual are three to five.
+const BYTES_PER_TOKEN: usize = 64;
+
 /// The server.
 pub struct Server {
     /// What it counts.
@@ -56,8 +59,6 @@ pub struct Model {
     pub allowed: Arc<[bool]>,
     /// Longest sequence.
     pub context: usize,
-    /// Bytes beyond which no text fits in a sequence.
-    pub longest_text: usize,
     /// Which code and weights.
     pub fingerprint: String,
     /// When it was loaded, in seconds since 1970.
@@ -168,16 +169,22 @@ impl Model {
         Err(Refusal::bad(field, format!("{id} is no token: this model's tokenizer does not know it")))
     }
 
-    /// Refuses a text of `field` that is too long for the context, before it is made tokens.
-    pub fn check_length(&self, bytes: usize, field: &str) -> Result<(), Refusal> {
-        if bytes <= self.longest_text {
+    /// Bytes of the longest text that is made tokens: of a longer one nobody wants an answer.
+    pub fn longest_text(&self) -> usize {
+        self.context.saturating_mul(BYTES_PER_TOKEN)
+    }
+
+    /// Refuses a text of `field` that is too long for the context, before time and memory are spent on it.
+    pub fn check_length(&self, text: &str, field: &str) -> Result<(), Refusal> {
+        let (context, most, bytes) = (self.context, self.longest_text(), text.len());
+        let why = if bytes > most {
+            format!("{bytes} bytes of text are more than are taken for a context of {context} tokens, which is {most}")
+        } else if self.tokenizer.has_more_than(text, context)? {
+            format!("the context of {context} tokens has no room for {bytes} bytes of such text")
+        } else {
             return Ok(());
-        }
-        let (context, most) = (self.context, self.longest_text);
-        let message = format!(
-            "the context of {context} tokens has no room for {bytes} bytes of text, nor for any beyond {most}; shorten \
-             it, or start the server with a larger --context"
-        );
+        };
+        let message = format!("{why}; shorten it, or start the server with a larger --context");
         Err(Refusal::bad(field, message).code("context_length_exceeded"))
     }
 

@@ -8,6 +8,8 @@
 //! into each control token's name. What still looks like a control token after rendering is the
 //! template's own.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -53,9 +55,9 @@ pub fn render(
 }
 
 impl Rendered {
-    /// Bytes of the text.
-    pub fn bytes(&self) -> usize {
-        self.text.len()
+    /// The text.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.mark.map_or(Cow::Borrowed(&*self.text), |mark| self.text.replace(mark, "").into())
     }
 
     /// Text and tokens.

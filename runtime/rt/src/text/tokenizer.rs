@@ -21,6 +21,9 @@ use crate::text::vocabulary::Shared;
 type Around<M> =
     TokenizerImpl<Shared<M>, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
+/// Bytes of a text that are encoded without a thought.
+const BEGINNING: usize = 64 << 10;
+
 /// The image's tokenizer.
 pub struct Tokenizer {
     inner: Inner,
@@ -176,10 +179,22 @@ impl Tokenizer {
         (0..rows as u32).map(|id| self.added.contains_key(&id) || in_model(id)).collect()
     }
 
-    /// Most bytes of a text that one of the first `rows` tokens stands for.
-    pub fn longest(&self, rows: usize) -> usize {
-        let bytes = |id| self.added.get(&id).map_or_else(|| self.bytes(id).len(), |a| a.text.len());
-        (0..rows as u32).map(bytes).max().unwrap_or(0)
+    /// Whether a text is certain to have more than `most` tokens, control tokens recognised. That is seen from its
+    /// beginning, so that a text that is much too long takes no longer than one that is a little too long.
+    pub fn has_more_than(&self, text: &str, most: usize) -> Result<bool> {
+        let mut len = most.max(BEGINNING);
+        while len < text.len() {
+            let end = (0..=len).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            let tokens = match &self.inner {
+                Inner::Plain(both) => both.certain(&text[..end])?,
+                Inner::Any(both) => both.certain(&text[..end])?,
+            };
+            if tokens > most {
+                return Ok(true);
+            }
+            len = len.saturating_mul(2);
+        }
+        Ok(false)
     }
 
     /// The id of the token spelt `text`, if it is an added one.
@@ -211,6 +226,13 @@ impl<M: Model> Both<M> {
         };
         let encoding = one.encode_fast(text, whole_prompt).map_err(|e| Error::Tokenizer(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// How many tokens a text has that begins so, at least: only its last word may yet become another.
+    fn certain(&self, beginning: &str) -> Result<usize> {
+        let encoding = self.parsed.encode(beginning, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let words = encoding.get_word_ids();
+        Ok(words.iter().take_while(|&word| Some(word) != words.last()).count())
     }
 }
 

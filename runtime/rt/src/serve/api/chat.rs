@@ -50,7 +50,7 @@ pub fn render(server: &Server, conversation: &Conversation) -> Result<Prompt, Re
     };
     let template = model.template.as_ref().ok_or_else(no_template)?;
     let rendered = prompt::render(template, &model.tokenizer, conversation)?;
-    model.check_length(rendered.bytes(), "messages")?;
+    model.check_length(&rendered.text(), "messages")?;
     Ok(rendered.encode(&model.tokenizer)?)
 }
 

@@ -49,7 +49,7 @@ fn question(server: &Server, request: CompletionRequest) -> Result<Question, Ref
     let model = server.model()?;
     let ids = |prompt: Prompt| match prompt {
         Prompt::Text(text) => {
-            model.check_length(text.len(), "prompt")?;
+            model.check_length(&text, "prompt")?;
             Ok(model.tokenizer.encode_prompt(&text)?)
         }
         Prompt::Ids(ids) => Ok(ids),

@@ -21,6 +21,9 @@ use crate::text::tokenizer::Controls;
 /// Most ids to make a text of.
 const MOST_IDS: usize = 1 << 20;
 
+/// Longest text to make tokens of, in bytes, even if more would fit in the context.
+const LONGEST: usize = 1 << 20;
+
 /// What to make tokens of.
 enum Source {
     /// A text, with the name of its field.
@@ -43,7 +46,7 @@ pub async fn tokenize(
         let model = server.model()?;
         match source {
             Source::Text(text, field) => {
-                model.check_length(text.len(), field)?;
+                check_length(&text, model.longest_text().min(LONGEST), field)?;
                 let tokenizer = &model.tokenizer;
                 let literal = || tokenizer.encode(&text, Controls::Literal);
                 Ok(if specials { tokenizer.encode_prompt(&text) } else { literal() }?)
@@ -76,6 +79,15 @@ fn source(fields: &mut Fields) -> Result<Source, Refusal> {
             ))
         }
     }
+}
+
+/// A text may be longer than fits in the context: how much longer is what one wants to know.
+fn check_length(text: &str, most: usize, field: &str) -> Result<(), Refusal> {
+    if text.len() <= most {
+        return Ok(());
+    }
+    let message = format!("'{field}' may have at most {most} bytes, found {}; send it in parts", text.len());
+    Err(Refusal::bad(field, message).code("context_length_exceeded"))
 }
 
 /// `{"tokens": […]}` to `{"content": text}`.

@@ -66,7 +66,17 @@ pub async fn model(
     Ok(Json(about(model)))
 }
 
-/// OpenAPI 3.1.
-pub async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+/// OpenAPI 3.1, with what only this model can say as far as it is loaded.
+pub async fn openapi(State(server): State<Arc<Server>>) -> Result<Json<Value>, Refusal> {
+    let failed = |e: serde_json::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let mut document: Value = serde_json::from_str(OPENAPI).map_err(failed)?;
+    if let Ok(model) = server.model() {
+        let schemas = &mut document["components"]["schemas"];
+        schemas["Token"]["maximum"] = model.allowed.iter().rposition(|&allowed| allowed).into();
+        for request in ["ChatRequest", "CompletionRequest"] {
+            let names = model.metadata.adapters.iter().map(|name| Value::from(name.as_str()));
+            schemas[request]["properties"]["lora"]["enum"] = names.chain([Value::Null]).collect();
+        }
+    }
+    Ok(Json(document))
 }
