@@ -188,3 +188,46 @@ fn the_space_before_a_text_is_not_its_own() {
     }
     assert_eq!(said(TextStream::beginning(&tokenizer(r#"{"type": "Fuse"}"#))), " ab a");
 }
+
+/// Both ways to read control tokens at a time, by any number of threads.
+#[test]
+fn threads_share_a_tokenizer() {
+    let text = "<|im_start|>user\nOlá 语<|im_end|>".repeat(50);
+    let [parsed, literal] =
+        [Controls::Parsed, Controls::Literal].map(|how| QWEN3.encode(&text, how).unwrap());
+    assert!(parsed.len() < literal.len());
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let (text, parsed, literal) = (&text, &parsed, &literal);
+            scope.spawn(move || {
+                let (how, expected) =
+                    if i % 2 == 0 { (Controls::Parsed, parsed) } else { (Controls::Literal, literal) };
+                for _ in 0..50 {
+                    assert_eq!(&QWEN3.encode(text, how).unwrap(), expected);
+                }
+            });
+        }
+    });
+}
+
+/// What is said of a long text's beginning is never wrong of the whole.
+#[test]
+fn too_long_is_known_of_the_beginning() {
+    let texts = [
+        "a ".repeat(200_000),
+        "Olá, \n\n  São Paulo! 12345 ".repeat(9_000),
+        "e\u{301}\u{1100}\u{1161}\u{11a8}".repeat(30_000),
+        "x".repeat(300_000),
+        " ".repeat(300_000),
+        "<|im_start|>".repeat(20_000),
+    ];
+    for text in &texts {
+        let count = QWEN3.encode(text, Controls::Parsed).unwrap().len();
+        assert!(!QWEN3.has_more_than(text, count).unwrap());
+        assert!(!QWEN3.has_more_than(text, usize::MAX / 4).unwrap());
+        // A single word may yet become anything.
+        let one_word = text.starts_with("xx") || text.starts_with("  ");
+        assert_eq!(QWEN3.has_more_than(text, count / 5).unwrap(), !one_word, "{}", &text[..8]);
+    }
+    assert!(!QWEN3.has_more_than("a few words", 1).unwrap(), "short ones are just encoded");
+}

@@ -120,7 +120,11 @@ impl Constraints {
     /// Bounds for one answer; `opened`: the prompt ends amid thinking, `None` where it rules thinking out.
     pub fn start(&self, shape: &Shape, opened: Option<bool>) -> Result<Constraint> {
         let grammar = match shape {
-            Shape::Json(schema) => TopLevelGrammar::from_json_schema(spaced(schema)),
+            Shape::Json(schema) => {
+                let mut definitions = Map::new();
+                let answer = defined(&mut definitions, "answer", schema);
+                TopLevelGrammar::from_json_schema(spaced(answer, definitions))
+            }
             Shape::Regex(regex) => TopLevelGrammar::from_regex(regex),
             Shape::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
             Shape::Calls(functions, many) => TopLevelGrammar::from_lark(self.calls(functions, *many)),
@@ -146,14 +150,16 @@ impl Constraints {
             Some((begin, end)) => [begin, end].map(|id| format!("<[{id}]>")),
             None => ["\"<tool_call>\"".to_owned(), "\"</tool_call>\"".to_owned()],
         };
-        let one = |(name, arguments): &(String, Value)| {
+        let mut definitions = Map::new();
+        let mut one = |(i, (name, arguments)): (usize, &(String, Value))| {
+            let arguments = defined(&mut definitions, &format!("arguments{i}"), arguments);
             json!({"type": "object", "properties": {"name": {"const": name}, "arguments": arguments},
                    "required": ["name", "arguments"], "additionalProperties": false})
         };
-        let any: Vec<Value> = functions.iter().map(one).collect();
-        let schema = if any.len() == 1 { any[0].clone() } else { json!({ "anyOf": any }) };
+        let mut any: Vec<Value> = functions.iter().enumerate().map(&mut one).collect();
+        let schema = if any.len() == 1 { any.remove(0) } else { json!({ "anyOf": any }) };
         let more = if many { "(\"\\n\" call)*" } else { "" };
-        let schema = spaced(&hoisted(schema));
+        let schema = spaced(schema, definitions);
         format!("start: call {more}\ncall: {begin} \"\\n\" body \"\\n\" {end}\nbody: %json {schema}\n")
     }
 }
@@ -194,39 +200,45 @@ impl Constraint {
 }
 
 /// With bounded white space: a model that goes on with spaces would never end.
-fn spaced(schema: &Value) -> Value {
-    let mut schema = match schema {
-        Value::Bool(true) => Map::new(),
-        Value::Object(map) => map.clone(),
-        other => return other.clone(),
-    };
-    schema.insert("x-guidance".into(), json!({"whitespace_pattern": SPACE}));
-    Value::Object(schema)
+fn spaced(mut schema: Value, definitions: Map<String, Value>) -> Value {
+    schema["$defs"] = definitions.into();
+    schema["x-guidance"] = json!({"whitespace_pattern": SPACE});
+    schema
 }
 
-/// Definitions that `#/$defs/…` names stand at the top.
-fn hoisted(mut schema: Value) -> Value {
-    let mut definitions = Map::new();
-    let mut take = |one: &mut Value| {
-        if let Some(Value::Object(arguments)) = one.pointer_mut("/properties/arguments") {
-            for key in ["$defs", "definitions"] {
-                if let Some(Value::Object(found)) = arguments.remove(key) {
-                    definitions.entry(key).or_insert_with(|| json!({}));
-                    if let Some(Value::Object(all)) = definitions.get_mut(key) {
-                        all.extend(found);
-                    }
-                }
-            }
-        }
-    };
-    match schema.get_mut("anyOf") {
-        Some(Value::Array(any)) => any.iter_mut().for_each(&mut take),
-        _ => take(&mut schema),
-    }
+/// Puts a schema among the definitions of another; gives what stands for it there.
+fn defined(definitions: &mut Map<String, Value>, name: &str, schema: &Value) -> Value {
+    let at = format!("#/$defs/{name}");
+    let mut schema = moved(schema, &at, false);
     if let Value::Object(map) = &mut schema {
-        map.extend(definitions);
+        // Names of a whole document, which it is no more.
+        map.retain(|key, _| !["$id", "$schema"].contains(&key.as_str()));
     }
-    schema
+    definitions.insert(name.to_owned(), schema);
+    json!({ "$ref": at })
+}
+
+/// A schema, or schemas by name, that now stand at `at`: what a `$ref` within means is the same as before.
+fn moved(value: &Value, at: &str, names: bool) -> Value {
+    let map = match value {
+        Value::Object(map) => map,
+        Value::Array(items) => return items.iter().map(|item| moved(item, at, false)).collect(),
+        other => return other.clone(),
+    };
+    let one = |(key, value): (&String, &Value)| {
+        let value = match (key.as_str(), value) {
+            ("$ref", Value::String(to)) if !names && to.starts_with('#') => {
+                format!("{at}{}", to[1..].trim_end_matches('/')).into()
+            }
+            ("const" | "enum" | "default" | "examples", value) if !names => value.clone(),
+            ("properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions", value) => {
+                moved(value, at, !names)
+            }
+            (_, value) => moved(value, at, false),
+        };
+        (key.clone(), value)
+    };
+    map.iter().map(one).collect()
 }
 
 fn first_line(text: &str) -> String {

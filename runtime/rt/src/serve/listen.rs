@@ -28,6 +28,8 @@ const HEADERS: Duration = Duration::from_secs(30);
 const WRITE: Duration = Duration::from_secs(60);
 /// For answers under way when the server ends.
 const LAST: Duration = Duration::from_secs(10);
+/// Bytes of a head, and of what is read ahead.
+const LARGEST_HEAD: usize = 64 << 10;
 /// Files for everything but connections.
 const OTHER_FILES: u64 = 64;
 /// Most connections, however many files there may be.
@@ -56,7 +58,7 @@ pub async fn serve(socket: TcpListener, router: Router, server: Arc<Server>, mut
         // Small writes are tokens, which somebody waits for.
         let _ = stream.set_nodelay(true);
         let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+        http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(LARGEST_HEAD);
         let io = TokioIo::new(Impatient { stream, since: Box::pin(sleep(WRITE)), waits: false });
         let connection = http.serve_connection(io, TowerToHyperService::new(router.clone()));
         let connection = connections.watch(connection);

@@ -4,12 +4,15 @@
 //! HTTP; the others know no engine. They meet in `schedule::job`. Nothing a client does ends the program.
 //!
 //! A request goes `listen` -> `routes` -> one of `api`, which reads it by `wire`, and has `schedule` answer it; tokens
-//! come back through `words`, as `wire` writes them. `constrain` keeps answers to a format. `state` is what all share.
+//! come back through `words`, as `wire` writes them. `constrain` keeps answers to a format, `body` bodies to limits. `page`
+//! is what a browser shows, `state` what all share.
 
 pub mod api;
+pub mod body;
 pub mod constrain;
 mod listen;
 pub mod metrics;
+mod page;
 pub mod refusal;
 pub mod routes;
 pub mod schedule;

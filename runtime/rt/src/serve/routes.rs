@@ -1,32 +1,31 @@
 //! Which path is answered by what, and what every request has to pass before.
 //!
-//! In: the server. Out: a router. Invariant: nothing is read beyond the limit; without the key only `/health` answers;
-//! every refusal has OpenAI's shape.
+//! In: the server. Out: a router. Invariant: without the key only `/health` and the page's own files are given, which
+//! say nothing of the model; every refusal has OpenAI's shape.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{to_bytes, Body};
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{header, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::Router;
-use tokio::time::timeout;
 
 use crate::serve::api::{chat, completions, embeddings, tokens, whatis};
+use crate::serve::page;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
 
-/// Largest body in bytes.
-const LARGEST_BODY: usize = 8 << 20;
-/// To send it.
-const SENDING: Duration = Duration::from_secs(30);
+/// What is given without a key.
+const OPEN: [&str; 4] = ["/health", "/", "/page.css", "/page.js"];
 
 /// All paths.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
+        .route("/", get(page::html))
+        .route("/page.css", get(page::css))
+        .route("/page.js", get(page::js))
         .route("/v1/chat/completions", post(chat::chat))
         .route("/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
@@ -43,7 +42,6 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/detokenize", post(tokens::detokenize))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&server), entrance))
         .with_state(server)
 }
@@ -58,38 +56,21 @@ async fn no_such_method(method: Method, request: Request) -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_supported")
 }
 
-/// Asks for the key, reads the body, counts.
+/// Asks for the key, and counts.
 async fn entrance(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("other", |p| p.as_str()).to_owned();
-    let response = if path == "/health" || is_allowed(&server, &request) {
-        match whole(request).await {
-            Ok(request) => next.run(request).await,
-            Err(refusal) => refusal.into_response(),
-        }
+    let response = if OPEN.contains(&path.as_str()) || is_allowed(&server, &request) {
+        next.run(request).await
     } else {
         let message = "this server wants its API key: send 'Authorization: Bearer KEY'";
         Refusal::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key").into_response()
     };
     let status = response.status();
     server.metrics.requests.with_label_values(&[path.as_str(), status.as_str()]).inc();
-    response
-}
-
-/// The request with all of its body.
-async fn whole(request: Request) -> Result<Request, Refusal> {
-    let (parts, body) = request.into_parts();
-    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-    let too_long = || {
-        let message = format!("the body is longer than {LARGEST_BODY} bytes, or was broken off");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    };
-    if length.and_then(|l| l.parse::<u64>().ok()).is_some_and(|l| l > LARGEST_BODY as u64) {
-        return Err(too_long());
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        server.metrics.refused.inc();
     }
-    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
-    let bytes = timeout(SENDING, to_bytes(body, LARGEST_BODY)).await.map_err(late)?;
-    let bytes = bytes.map_err(|_| too_long())?;
-    Ok(Request::from_parts(parts, Body::from(bytes)))
+    response
 }
 
 fn is_allowed(server: &Server, request: &Request) -> bool {

@@ -13,7 +13,9 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::error::Error;
 use crate::image::metadata::Metadata;
+use crate::serve::body::Bodies;
 use crate::serve::constrain::{Constraint, Constraints, Shape};
 use crate::serve::metrics::Metrics;
 use crate::serve::refusal::Refusal;
@@ -22,6 +24,9 @@ use crate::serve::schedule::Order;
 use crate::serve::wire::reply::Head;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
+
+/// Bytes of text for each token of the context. Usual are three to five.
+const BYTES_PER_TOKEN: usize = 64;
 
 /// The server.
 pub struct Server {
@@ -37,6 +42,7 @@ pub struct Server {
     /// One for each answer that is under way, waits, or is still being read.
     permits: Arc<Semaphore>,
     most: usize,
+    bodies: Bodies,
 }
 
 /// The model as far as it is no numbers.
@@ -73,7 +79,13 @@ impl Server {
         let most = (parallel + max_queue).min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(most));
         let (model, draining) = (OnceLock::new(), AtomicBool::new(false));
-        Server { metrics, api_key, parallel, model, draining, orders, permits, most }
+        let bodies = Bodies::default();
+        Server { metrics, api_key, parallel, model, draining, orders, permits, most, bodies }
+    }
+
+    /// What bodies of requests share.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     /// The model is there.
@@ -111,7 +123,6 @@ impl Server {
             return Err(Refusal::bad("n", message));
         }
         Arc::clone(&self.permits).try_acquire_many_owned(count as u32).map_err(|_| {
-            self.metrics.refused.inc();
             let waiting = self.most / self.parallel.max(1);
             let seconds = waiting.clamp(1, 30) as u32;
             let message = format!(
@@ -138,9 +149,43 @@ impl Model {
         let (rows, stop) = (self.allowed.len(), &self.metadata.stop_tokens);
         let make = || Constraints::new(&self.tokenizer, rows, stop).map_err(|e| e.to_string());
         match self.constraints.get_or_init(make) {
-            Ok(constraints) => Ok(constraints.start(shape, opened)?),
+            Ok(constraints) => Ok(constraints.start(shape, opened).map_err(|e| refused(shape, e))?),
             Err(why) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)),
         }
+    }
+
+    /// Refuses ids of `field` that are out of range.
+    pub fn check_ids(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
+        let rows = self.allowed.len();
+        let Some(id) = ids.iter().find(|&&id| id as usize >= rows) else { return Ok(()) };
+        let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
+        Err(Refusal::bad(field, message))
+    }
+
+    /// Refuses ids of `field` that are no tokens: beside those out of range, rows that only fill the vocabulary up.
+    pub fn check_tokens(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
+        self.check_ids(ids, field)?;
+        let Some(id) = ids.iter().find(|&&id| !self.allowed[id as usize]) else { return Ok(()) };
+        Err(Refusal::bad(field, format!("{id} is no token: this model's tokenizer does not know it")))
+    }
+
+    /// Bytes of the longest text that is made tokens: of a longer one nobody wants an answer.
+    pub fn longest_text(&self) -> usize {
+        self.context.saturating_mul(BYTES_PER_TOKEN)
+    }
+
+    /// Refuses a text of `field` that is too long for the context, before time and memory are spent on it.
+    pub fn check_length(&self, text: &str, field: &str) -> Result<(), Refusal> {
+        let (context, most, bytes) = (self.context, self.longest_text(), text.len());
+        let why = if bytes > most {
+            format!("{bytes} bytes of text are more than are taken for a context of {context} tokens, which is {most}")
+        } else if self.tokenizer.has_more_than(text, context)? {
+            format!("the context of {context} tokens has no room for {bytes} bytes of such text")
+        } else {
+            return Ok(());
+        };
+        let message = format!("{why}; shorten it, or start the server with a larger --context");
+        Err(Refusal::bad(field, message).code("context_length_exceeded"))
     }
 
     /// The head of a new answer.
@@ -157,6 +202,16 @@ impl Model {
 /// Seconds since 1970; 0 on a clock that is set before.
 pub fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// With the field that the shape came from.
+fn refused(shape: &Shape, e: Error) -> Refusal {
+    match (shape, Refusal::from(e)) {
+        (Shape::Calls(..), refusal) if refusal.param.is_some() => {
+            Refusal { param: Some("tools".into()), ..refusal }
+        }
+        (_, refusal) => refusal,
+    }
 }
 
 fn random_name() -> String {

@@ -8,6 +8,8 @@
 //! into each control token's name. What still looks like a control token after rendering is the
 //! template's own.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -23,8 +25,25 @@ pub struct Prompt {
     pub ids: Vec<u32>,
 }
 
+/// A conversation as its template makes a text of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    text: String,
+    /// In the text wherever somebody wrote a control token's name; none if nobody did.
+    mark: Option<char>,
+}
+
 /// Renders `conversation` and encodes it.
 pub fn encode(template: &ChatTemplate, tokenizer: &Tokenizer, conversation: &Conversation) -> Result<Prompt> {
+    render(template, tokenizer, conversation)?.encode(tokenizer)
+}
+
+/// Renders `conversation`.
+pub fn render(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    conversation: &Conversation,
+) -> Result<Rendered> {
     let names: Vec<&str> = tokenizer.controls().iter().map(|(name, _)| name.as_str()).collect();
     let mark = unused_mark(conversation)?;
     let mut marked = conversation.clone();
@@ -32,20 +51,33 @@ pub fn encode(template: &ChatTemplate, tokenizer: &Tokenizer, conversation: &Con
     for value in marked.messages.iter_mut().chain(&mut marked.tools) {
         marks += mark_value(value, &names, mark);
     }
-    if marks == 0 {
-        let text = template.render(conversation)?;
-        let ids = tokenizer.encode(&text, Controls::Parsed)?;
-        return Ok(Prompt { text, ids });
+    Ok(Rendered { text: template.render(&marked)?, mark: (marks > 0).then_some(mark) })
+}
+
+impl Rendered {
+    /// The text.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.mark.map_or(Cow::Borrowed(&*self.text), |mark| self.text.replace(mark, "").into())
     }
-    let rendered = template.render(&marked)?;
-    let mut ids = Vec::new();
-    for piece in split(&rendered, tokenizer.controls()) {
-        match piece {
-            Piece::Control(id) => ids.push(id),
-            Piece::Text(text) => ids.extend(tokenizer.encode(&text.replace(mark, ""), Controls::Literal)?),
+
+    /// Text and tokens.
+    pub fn encode(self, tokenizer: &Tokenizer) -> Result<Prompt> {
+        let Rendered { text, mark } = self;
+        let Some(mark) = mark else {
+            let ids = tokenizer.encode(&text, Controls::Parsed)?;
+            return Ok(Prompt { text, ids });
+        };
+        let mut ids = Vec::new();
+        for piece in split(&text, tokenizer.controls()) {
+            match piece {
+                Piece::Control(id) => ids.push(id),
+                Piece::Text(text) => {
+                    ids.extend(tokenizer.encode(&text.replace(mark, ""), Controls::Literal)?)
+                }
+            }
         }
+        Ok(Prompt { text: text.replace(mark, ""), ids })
     }
-    Ok(Prompt { text: rendered.replace(mark, ""), ids })
 }
 
 enum Piece<'t> {

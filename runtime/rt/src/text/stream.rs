@@ -47,6 +47,11 @@ impl<'t> TextStream<'t> {
 pub struct Held(Vec<u8>);
 
 impl Held {
+    /// Whether nothing waits for the rest of a character.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text that is certain once `bytes` have come.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.0.extend(bytes);

@@ -1,32 +1,32 @@
 //! Text to token ids and back, as the checkpoint's tokenizer.json says.
 //!
 //! In: text, or ids. Out: ids, or the exact bytes of an id. Invariant: the bytes of ids put
-//! together are the bytes of the text that they spell; control tokens (special=true) have none. The one
-//! file that knows the tokenizers crate.
+//! together are the bytes of the text that they spell; control tokens (special=true) have none. Any number of threads
+//! may use it at a time: nothing in it changes. This file and `vocabulary` alone know the tokenizers crate.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use tokenizers::decoders::DecoderWrapper;
-use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::processors::PostProcessorWrapper;
-use tokenizers::{Model, ModelWrapper, Token, TokenizerImpl};
+use tokenizers::{Model, ModelWrapper, TokenizerImpl};
 
 use crate::error::{Error, Result};
-use crate::text::bpe::{Bpe, Piece};
+use crate::text::bpe::Bpe;
+use crate::text::vocabulary::Shared;
 
 /// The crate's tokenizer around a vocabulary: what stands before and after it in tokenizer.json is always its own.
 type Around<M> =
-    TokenizerImpl<M, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    TokenizerImpl<Shared<M>, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// Bytes of a text that are encoded without a thought.
+const BEGINNING: usize = 64 << 10;
 
 /// The image's tokenizer.
 pub struct Tokenizer {
-    /// Behind a lock because whether control tokens are recognised is a setting of it.
-    inner: Mutex<Inner>,
+    inner: Inner,
     added: HashMap<u32, Added>,
     controls: Vec<(String, u32)>,
     spelling: Spelling,
@@ -38,9 +38,15 @@ pub struct Tokenizer {
 /// Who keeps the vocabulary.
 enum Inner {
     /// This crate, where it is a plain one: that is quick to read.
-    Plain(Box<Around<Bpe>>),
+    Plain(Box<Both<Bpe>>),
     /// The library, which knows all kinds.
-    Any(Box<Around<ModelWrapper>>),
+    Any(Box<Both<ModelWrapper>>),
+}
+
+/// Two tokenizers around one vocabulary, as whether control tokens are recognised is a setting of the library's.
+struct Both<M> {
+    parsed: Around<M>,
+    literal: Around<M>,
 }
 
 struct Added {
@@ -82,7 +88,7 @@ impl Tokenizer {
         Ok(Tokenizer::around(any, Inner::Any))
     }
 
-    fn around<M: Model>(inner: Around<M>, kind: impl Fn(Box<Around<M>>) -> Inner) -> Tokenizer {
+    fn around<M: Model>(inner: Around<M>, kind: impl Fn(Box<Both<M>>) -> Inner) -> Tokenizer {
         let mut added = HashMap::new();
         let mut controls = Vec::new();
         for (id, token) in inner.get_added_tokens_decoder() {
@@ -107,7 +113,7 @@ impl Tokenizer {
             Some(decoder) => strips(decoder),
             None => false,
         };
-        Tokenizer { inner: Mutex::new(kind(Box::new(inner))), added, controls, spelling, strips, size }
+        Tokenizer { inner: kind(Box::new(Both::new(inner))), added, controls, spelling, strips, size }
     }
 
     /// Number of tokens, added ones included.
@@ -136,11 +142,9 @@ impl Tokenizer {
     }
 
     fn encode_with(&self, text: &str, controls: Controls, whole_prompt: bool) -> Result<Vec<u32>> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let literal = controls == Controls::Literal;
-        match &mut *inner {
-            Inner::Plain(inner) => encode(inner, text, literal, whole_prompt),
-            Inner::Any(inner) => encode(inner, text, literal, whole_prompt),
+        match &self.inner {
+            Inner::Plain(both) => both.encode(text, controls, whole_prompt),
+            Inner::Any(both) => both.encode(text, controls, whole_prompt),
         }
     }
 
@@ -149,9 +153,9 @@ impl Tokenizer {
         if let Some(added) = self.added.get(&id) {
             return if added.control { Vec::new() } else { added.text.clone().into_bytes() };
         }
-        let token = match &*self.inner.lock().unwrap_or_else(PoisonError::into_inner) {
-            Inner::Plain(inner) => inner.get_model().id_to_token(id),
-            Inner::Any(inner) => inner.get_model().id_to_token(id),
+        let token = match &self.inner {
+            Inner::Plain(both) => both.parsed.get_model().id_to_token(id),
+            Inner::Any(both) => both.parsed.get_model().id_to_token(id),
         };
         match (token, self.spelling) {
             (None, _) => Vec::new(),
@@ -168,12 +172,29 @@ impl Tokenizer {
 
     /// For each id below `rows`: whether it is a token.
     pub fn known(&self, rows: usize) -> Vec<bool> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_model = |id| match &*inner {
-            Inner::Plain(inner) => inner.get_model().tokens.get(id).is_some(),
-            Inner::Any(inner) => inner.get_model().id_to_token(id).is_some(),
+        let in_model = |id| match &self.inner {
+            Inner::Plain(both) => both.parsed.get_model().0.tokens.get(id).is_some(),
+            Inner::Any(both) => both.parsed.get_model().id_to_token(id).is_some(),
         };
         (0..rows as u32).map(|id| self.added.contains_key(&id) || in_model(id)).collect()
+    }
+
+    /// Whether a text is certain to have more than `most` tokens, control tokens recognised. That is seen from its
+    /// beginning, so that a text that is much too long takes no longer than one that is a little too long.
+    pub fn has_more_than(&self, text: &str, most: usize) -> Result<bool> {
+        let mut len = most.max(BEGINNING);
+        while len < text.len() {
+            let end = (0..=len).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            let tokens = match &self.inner {
+                Inner::Plain(both) => both.certain(&text[..end])?,
+                Inner::Any(both) => both.certain(&text[..end])?,
+            };
+            if tokens > most {
+                return Ok(true);
+            }
+            len = len.saturating_mul(2);
+        }
+        Ok(false)
     }
 
     /// The id of the token spelt `text`, if it is an added one.
@@ -191,52 +212,27 @@ fn strips(decoder: &DecoderWrapper) -> bool {
     }
 }
 
-fn encode<M: Model>(
-    inner: &mut Around<M>,
-    text: &str,
-    literal: bool,
-    whole_prompt: bool,
-) -> Result<Vec<u32>> {
-    inner.set_encode_special_tokens(literal);
-    let encoding = inner.encode_fast(text, whole_prompt).map_err(|e| Error::Tokenizer(e.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
-}
+impl<M: Model> Both<M> {
+    fn new(parsed: Around<M>) -> Both<M> {
+        let mut literal = parsed.clone();
+        literal.set_encode_special_tokens(true);
+        Both { parsed, literal }
+    }
 
-impl Model for Bpe {
-    type Trainer = BpeTrainer;
-
-    fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
-        let mut end = 0;
-        let token = |Piece { id, bytes }| {
-            let start = end;
-            end += bytes;
-            Token::new(id, self.tokens.get(id).unwrap_or_default().to_owned(), (start, end))
+    fn encode(&self, text: &str, controls: Controls, whole_prompt: bool) -> Result<Vec<u32>> {
+        let one = match controls {
+            Controls::Parsed => &self.parsed,
+            Controls::Literal => &self.literal,
         };
-        Ok(self.encode(word).into_iter().map(token).collect())
+        let encoding = one.encode_fast(text, whole_prompt).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
-    fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.tokens.id(token.as_bytes())
-    }
-
-    fn id_to_token(&self, id: u32) -> Option<String> {
-        self.tokens.get(id).map(str::to_owned)
-    }
-
-    fn get_vocab(&self) -> HashMap<String, u32> {
-        (0..self.tokens.len() as u32).filter_map(|id| Some((self.id_to_token(id)?, id))).collect()
-    }
-
-    fn get_vocab_size(&self) -> usize {
-        self.tokens.len()
-    }
-
-    fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
-        Err("a vocabulary in an executable is only read".into())
-    }
-
-    fn get_trainer(&self) -> BpeTrainer {
-        BpeTrainer::default()
+    /// How many tokens a text has that begins so, at least: only its last word may yet become another.
+    fn certain(&self, beginning: &str) -> Result<usize> {
+        let encoding = self.parsed.encode(beginning, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let words = encoding.get_word_ids();
+        Ok(words.iter().take_while(|&word| Some(word) != words.last()).count())
     }
 }
 
@@ -283,17 +279,14 @@ mod tests {
     #[test]
     fn the_library_reads_the_same() {
         use std::io::Read;
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
         for name in ["qwen3-tokenizer.json.gz", "nano-tokenizer.json.gz"] {
             let mut json = Vec::new();
             let file = std::fs::File::open(folder.join(name)).unwrap();
             flate2::read::GzDecoder::new(file).read_to_end(&mut json).unwrap();
             let (plain, any) =
                 (Tokenizer::from_bytes(&json).unwrap(), Tokenizer::by_the_library(&json).unwrap());
-            assert!(
-                matches!(*plain.inner.lock().unwrap(), Inner::Plain(_)),
-                "{name} was read by the library"
-            );
+            assert!(matches!(plain.inner, Inner::Plain(_)), "{name} was read by the library");
             assert!(
                 (plain.size(), plain.controls(), plain.known(160_000))
                     == (any.size(), any.controls(), any.known(160_000))
@@ -332,7 +325,7 @@ mod tests {
                     "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": {model}}}"#
             );
             let tokenizer = Tokenizer::from_bytes(json.as_bytes()).unwrap();
-            assert!(matches!(*tokenizer.inner.lock().unwrap(), Inner::Any(_)), "{model}");
+            assert!(matches!(tokenizer.inner, Inner::Any(_)), "{model}");
             assert_eq!(tokenizer.encode_prompt("ab").unwrap(), expected, "{model}");
         }
     }

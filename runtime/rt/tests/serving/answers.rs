@@ -108,6 +108,26 @@ fn stop_strings_and_lengths() {
     assert_eq!(HELLO.ok("/v1/chat/completions", &newer)["choices"], two["choices"]);
 }
 
+/// Nothing of a stop string is told, by no field; who stops was not abandoned.
+#[test]
+fn stop_strings_do_not_leak_by_probabilities() {
+    let abandoned = HELLO.metric("qwenc_abandoned_total");
+    let tokens = |value: &Value| -> String {
+        let told = value["choices"][0]["logprobs"]["content"].as_array().cloned().unwrap_or_default();
+        told.iter().map(|t| t["token"].as_str().unwrap().to_owned()).collect()
+    };
+    for stop in ["world", "o, w", "llo", "rld! é", "!"] {
+        let body = with(question(), json!({"stop": stop, "logprobs": true}));
+        let whole = HELLO.ok("/v1/chat/completions", &body);
+        let said = whole["choices"][0]["message"]["content"].as_str().unwrap();
+        assert!(said.starts_with(&tokens(&whole)), "{stop}: {} of {said}", tokens(&whole));
+        let streamed: String = HELLO.chunks("/v1/chat/completions", &body).iter().map(tokens).collect();
+        assert_eq!(streamed, tokens(&whole), "{stop}");
+    }
+    HELLO.until("qwenc_running", 0.0);
+    assert_eq!(HELLO.metric("qwenc_abandoned_total"), abandoned);
+}
+
 #[test]
 fn several_answers_and_probabilities() {
     let body = with(question(), json!({"n": 3, "logprobs": true, "top_logprobs": 2}));
@@ -160,6 +180,18 @@ fn completions_go_on_with_texts_and_ids() {
     );
     let told = &answer["choices"][0]["logprobs"];
     assert_eq!(told["tokens"].as_array().unwrap().len(), told["text_offset"].as_array().unwrap().len());
+    let streamed = HELLO.chunks("/v1/completions", &body);
+    let all = |key: &str| -> Vec<Value> {
+        streamed
+            .iter()
+            .filter_map(|c| c["choices"][0]["logprobs"][key].as_array())
+            .flatten()
+            .cloned()
+            .collect()
+    };
+    for key in ["tokens", "text_offset", "token_logprobs"] {
+        assert_eq!(json!(all(key)), told[key], "{key}");
+    }
     let two = json!({"prompt": ["</think>\n\n", "</think>\n\n"], "max_tokens": 2, "echo": true, "n": 2});
     let answer = HELLO.ok("/v1/completions", &two);
     let texts: Vec<&str> =
@@ -198,6 +230,9 @@ fn the_server_says_what_it_is() {
     assert_eq!(HELLO.metric("qwenc_slots"), 4.0);
     let (status, openapi) = HELLO.get("/openapi.json");
     assert_eq!((status, &openapi["openapi"]), (200, &json!("3.1.0")));
+    let schemas = &openapi["components"]["schemas"];
+    assert_eq!(schemas["Token"]["maximum"], 2045, "the last that is a token");
+    assert_eq!(schemas["ChatRequest"]["properties"]["lora"]["enum"], json!([null]));
 }
 
 /// The description of the paths is that of the paths.
@@ -212,11 +247,11 @@ fn the_description_holds() {
             assert!(status == 200 || (status == 400 && method == "post"), "{method} {path}: {status}");
         }
     }
-    for (path, schema) in [("/v1/chat/completions", "ChatRequest"), ("/v1/completions", "CompletionRequest")]
-    {
-        let mut body = json!({"prompt": "x", "messages": [{"role": "user", "content": "hi"}], "odd": 1});
-        let other = if schema == "ChatRequest" { "prompt" } else { "messages" };
-        body.as_object_mut().unwrap().remove(other);
+    for (path, schema, body) in [
+        ("/v1/chat/completions", "ChatRequest", json!({"messages": question()["messages"], "odd": 1})),
+        ("/v1/completions", "CompletionRequest", json!({"prompt": "x", "odd": 1})),
+        ("/v1/embeddings", "EmbeddingRequest", json!({"input": "x", "odd": 1})),
+    ] {
         let (_, said, _) = HELLO.refused(path, &body);
         let mut known: Vec<&str> = said.split("known here: ").nth(1).unwrap().split(", ").collect();
         let properties = openapi["components"]["schemas"][schema]["properties"].as_object().unwrap();

@@ -90,6 +90,35 @@ fn usual_schemas_are_enforced() {
     }
 }
 
+/// What a schema says of itself means the same wherever it stands.
+#[test]
+fn references_keep_their_meaning() {
+    let all = Constraints::new(&Arc::new(tokenizer()), ROWS, &[END]).unwrap();
+    let tree = json!({"$id": "https://example.com/tree", "type": "object", "properties": {"enum": {"$ref": "#"}, "n": {"type": "integer"}},
+        "required": ["n"], "additionalProperties": false});
+    let list = json!({"$defs": {"item": {"const": {"$ref": "#"}}}, "type": "object", "properties": {"l": {"type": "array",
+        "items": {"$ref": "#/$defs/item"}}, "first": {"$ref": "#/properties/l"}}, "additionalProperties": false});
+    let flag = json!({"$defs": {"item": {"type": "boolean"}}, "type": "object", "properties": {"x": {"$ref": "#/$defs/item"}},
+        "required": ["x"], "additionalProperties": false});
+    let json = Shape::Json(tree.clone());
+    assert!(may_be(&all, &json, None, "{\"enum\": {\"n\": 1}, \"n\": 2}"));
+    assert!(!may_be(&all, &json, None, "{\"enum\": {\"n\": \"1\"}, \"n\": 2}"));
+    assert!(!may_be(&all, &json, None, "{\"enum\": {}, \"n\": 2}"));
+    let named = |name: &str, schema: &serde_json::Value| (name.to_owned(), schema.clone());
+    let calls = Shape::Calls(vec![named("tree", &tree), named("list", &list), named("flag", &flag)], false);
+    for (name, arguments, may) in [
+        ("tree", "{\"enum\": {\"enum\": {\"n\": 0}, \"n\": 1}, \"n\": 2}", true),
+        ("tree", "{\"enum\": {\"name\": \"tree\", \"n\": 1}, \"n\": 2}", false),
+        ("list", "{\"l\": [{\"$ref\": \"#\"}], \"first\": []}", true),
+        ("list", "{\"l\": [true]}", false),
+        ("flag", "{\"x\": true}", true),
+        ("flag", "{\"x\": {\"$ref\": \"#\"}}", false),
+    ] {
+        let call = format!("<tool_call>\n{{\"name\": \"{name}\", \"arguments\": {arguments}}}\n</tool_call>");
+        assert_eq!(may_be(&all, &calls, None, &call), may, "{call}");
+    }
+}
+
 #[test]
 fn what_cannot_be_enforced_is_refused() {
     let all = Constraints::new(&Arc::new(tokenizer()), ROWS, &[END]).unwrap();
@@ -97,6 +126,9 @@ fn what_cannot_be_enforced_is_refused() {
         Shape::Json(json!({"type": "odd"})),
         Shape::Json(json!(false)),
         Shape::Json(json!({"$ref": "#/nowhere"})),
+        Shape::Json(json!({"$ref": "#"})),
+        Shape::Json(json!({"allOf": [{"$ref": "#"}]})),
+        Shape::Calls(vec![("f".into(), json!({"$ref": "#"}))], false),
         Shape::Json(json!({"$ref": "https://example.com/schema.json"})),
         Shape::Json(json!({"$ref": "file:///etc/passwd"})),
         Shape::Json(json!({"type": "integer", "minimum": 3, "maximum": 2})),

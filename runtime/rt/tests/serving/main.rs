@@ -9,6 +9,8 @@ mod answers;
 mod constrain;
 mod crowd;
 mod formats;
+mod large;
+mod loading;
 mod refusals;
 mod site;
 mod words;

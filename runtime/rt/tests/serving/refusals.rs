@@ -31,6 +31,35 @@ fn fields_are_refused_by_name() {
         (json!({"stop": vec!["x"; 17]}), "stop", "at most 16"),
         (json!({"logit_bias": {"a": 1}}), "logit_bias", "token ids"),
         (json!({"logit_bias": {"1": 101}}), "logit_bias", "-100 to 100"),
+        (json!({"logit_bias": {"2046": 1}}), "logit_bias", "no token"),
+        (json!({"logit_bias": {"2048": 1}}), "logit_bias", "out of range"),
+        (json!({"logit_bias": {"+5": 1}}), "logit_bias", "token ids"),
+        (json!({"stop": "x".repeat(257)}), "stop", "256 characters"),
+        (
+            json!({"stream": true, "stream_options": {"include_obfuscation": 1}}),
+            "stream_options.include_obfuscation",
+            "a boolean",
+        ),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"strict": "yes", "schema": {}}}}),
+            "response_format.json_schema.strict",
+            "a boolean",
+        ),
+        (
+            json!({"tool_choice": "required", "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "odd"}}}]}),
+            "tools",
+            "cannot be kept",
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [{"type": "odd", "function": {"name": "f"}}]}]}),
+            "messages[0].tool_calls[0].type",
+            "\"function\"",
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [{"index": "0", "function": {"name": "f"}}]}]}),
+            "messages[0].tool_calls[0].index",
+            "an integer",
+        ),
         (json!({"top_logprobs": 2}), "top_logprobs", "'logprobs': true"),
         (json!({"stream_options": {}}), "stream_options", "'stream': true"),
         (json!({"response_format": {"type": "xml"}}), "response_format.type", "json_schema"),
@@ -73,6 +102,37 @@ fn fields_are_refused_by_name() {
         assert!(message.contains(said), "{more}: {message}");
     }
     SITE.ok("/v1/chat/completions", &chat(json!({"user": "u", "temperature": null, "logit_bias": {}})));
+    // JSON knows one kind of numbers.
+    SITE.ok("/v1/chat/completions", &chat(json!({"max_tokens": 2.0, "seed": -1.0, "n": 1.0, "top_k": 4e0})));
+}
+
+#[test]
+fn tokens_are_refused_by_name() {
+    for (path, body, param, said) in [
+        ("/detokenize", json!({"tokens": [5, 2046]}), "tokens", "no token"),
+        ("/detokenize", json!({"tokens": [2048]}), "tokens", "out of range"),
+        ("/detokenize", json!({"tokens": [1.5]}), "tokens", "whole number"),
+        ("/detokenize", json!({}), "tokens", "provide"),
+        ("/tokenize", json!({}), "content", "provide 'content' or 'messages'"),
+        ("/tokenize", json!({"content": "a", "prompt": "b"}), "prompt", "one of"),
+        (
+            "/tokenize",
+            json!({"content": "a", "messages": [{"role": "user", "content": "b"}]}),
+            "messages",
+            "one of",
+        ),
+        ("/tokenize", json!({"content": 5}), "content", "a string"),
+    ] {
+        let (status, message, found) = SITE.refused(path, &body);
+        assert_eq!((status, found), (400, json!(param)), "{body}: {message}");
+        assert!(message.contains(said), "{body}: {message}");
+    }
+    let null = json!({"content": null, "messages": [{"role": "user", "content": "b"}]});
+    assert!(SITE.ok("/tokenize", &null)["count"].as_u64().unwrap() > 1);
+    assert_eq!(
+        SITE.ok("/detokenize", &json!({"tokens": [5.0]})),
+        SITE.ok("/detokenize", &json!({"tokens": [5]}))
+    );
 }
 
 #[test]
@@ -86,6 +146,7 @@ fn completions_too() {
         (json!({"prompt": {"a": 1}}), "found an object"),
         (json!({"prompt": "x", "suffix": "y"}), "suffix"),
         (json!({"prompt": "x", "best_of": 3}), "best_of"),
+        (json!({"prompt": "x", "echo": true, "logprobs": 1}), "'echo' with 'logprobs'"),
         (json!({"prompt": "x", "messages": []}), "unknown field 'messages'"),
     ] {
         let (status, message, _) = SITE.refused("/v1/completions", &body);

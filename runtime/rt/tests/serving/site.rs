@@ -51,17 +51,21 @@ impl Site {
             eprintln!("the server ended with {code}: {}", String::from_utf8_lossy(&errors));
         });
         let line = lines.recv_timeout(Duration::from_secs(60)).expect("the server says where it is");
-        let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
+        let site = Site::at(line.strip_prefix("listening on http://").expect(&line));
+        while site.get("/health").0 != 200 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        site
+    }
+
+    /// The server that listens there.
+    pub fn at(address: &str) -> Site {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .into();
-        let site = Site { address, agent };
-        while site.get("/health").0 != 200 {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        site
+        Site { address: address.to_owned(), agent }
     }
 
     fn url(&self, path: &str) -> String {

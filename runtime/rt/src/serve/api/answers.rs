@@ -24,6 +24,8 @@ use crate::serve::words::{Piece, Reading, Words};
 
 /// What is asked.
 pub struct Question {
+    /// The field that the prompts came from.
+    pub field: &'static str,
     /// Not empty.
     pub prompts: Vec<Vec<u32>>,
     /// Most tokens of each answer; none: as many as fit.
@@ -54,6 +56,8 @@ struct Choice {
     events: Receiver<Event>,
     words: Words,
     told: Vec<Told>,
+    /// How many of them have been said: no stop string can come of them.
+    certain: usize,
     over: bool,
 }
 
@@ -81,8 +85,10 @@ impl Answers {
     ) -> Result<Answers, Refusal> {
         let model = server.model()?;
         for prompt in &question.prompts {
-            check(model, prompt)?;
+            check(model, prompt, question.field)?;
         }
+        let biased: Vec<u32> = question.options.penalties.bias.iter().map(|b| b.0).collect();
+        model.check_tokens(&biased, "logit_bias")?;
         let mut choices = Vec::new();
         let mut jobs = Vec::new();
         for prompt in &question.prompts {
@@ -149,13 +155,18 @@ impl Answers {
             // Answers are never asked for one.
             Event::Embedding(_) => Ok(None),
             Event::Ended(Ended::Failed(why)) => {
-                self.choices[index].over = true;
+                // The others are of no use without it.
+                self.choices.iter_mut().for_each(|choice| choice.over = true);
                 Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why))
             }
             Event::Ended(why) => {
                 let choice = &mut self.choices[index];
                 let pieces = choice.words.finish();
+                if choice.words.is_stopped() {
+                    choice.told.truncate(choice.certain);
+                }
                 let finish = match why {
+                    _ if choice.words.is_stopped() => Finish::Stop,
                     Ended::Length => Finish::Length,
                     _ if choice.words.calls() > 0 => Finish::ToolCalls,
                     _ => Finish::Stop,
@@ -178,12 +189,17 @@ impl Answers {
         }
         let pieces = choice.words.push(chosen.token);
         if choice.words.is_stopped() {
+            // What was held back is, or follows, the beginning of the stop string.
+            choice.told.truncate(choice.certain);
             return Some(self.over(index, pieces, Finish::Stop));
+        }
+        if choice.words.is_certain() {
+            choice.certain = choice.told.len();
         }
         if pieces.is_empty() {
             return None;
         }
-        let told = std::mem::take(&mut choice.told);
+        let told = choice.told.drain(..std::mem::take(&mut choice.certain)).collect();
         Some(Delta { index, begun: false, pieces, told, finish: None })
     }
 
@@ -200,24 +216,28 @@ impl Answers {
     }
 }
 
+impl Drop for Answers {
+    /// What is not over by now was abandoned.
+    fn drop(&mut self) {
+        let left = self.choices.iter().filter(|c| !c.over).count();
+        self.server.metrics.abandoned.inc_by(left as u64);
+    }
+}
+
 /// Refuses a prompt that cannot be answered.
-fn check(model: &Model, prompt: &[u32]) -> Result<(), Refusal> {
+fn check(model: &Model, prompt: &[u32], field: &str) -> Result<(), Refusal> {
     if prompt.is_empty() {
-        return Err(Refusal::bad("prompt", "the prompt is empty: it has no token to go on from"));
+        return Err(Refusal::bad(field, "the prompt is empty: it has no token to go on from"));
     }
-    let rows = model.allowed.len();
-    if let Some(id) = prompt.iter().find(|&&id| id as usize >= rows) {
-        let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
-        return Err(Refusal::bad("prompt", message));
-    }
+    model.check_ids(prompt, field)?;
     if prompt.len() >= model.context {
         let message = format!(
-            "the context of {} tokens has no room for an answer to a prompt of {}; shorten the messages, or start the \
+            "the context of {} tokens has no room for an answer to a prompt of {}; shorten it, or start the \
              server with a larger --context",
             model.context,
             prompt.len()
         );
-        return Err(Refusal::bad("messages", message).code("context_length_exceeded"));
+        return Err(Refusal::bad(field, message).code("context_length_exceeded"));
     }
     Ok(())
 }
@@ -244,5 +264,5 @@ fn choice(
     let (prompt, adapter) = (prompt.to_vec(), options.adapter);
     let job = Job { prompt, adapter, max_tokens, stop_tokens, chooser: Some(chooser), events };
     let words = Words::new(&model.tokenizer, question.reading, options.stop.clone());
-    Ok((job, Choice { events: receiver, words, told: Vec::new(), over: false }))
+    Ok((job, Choice { events: receiver, words, told: Vec::new(), certain: 0, over: false }))
 }

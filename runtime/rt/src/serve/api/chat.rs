@@ -5,15 +5,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::Json;
 use serde_json::{json, Value};
 
 use crate::serve::api::answers::{Answers, Delta, Question};
 use crate::serve::api::stream::{self, Style};
+use crate::serve::api::Asked;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
 use crate::serve::wire::chat::{self, ChatRequest};
@@ -23,18 +22,16 @@ use crate::text::prompt::{self, Prompt};
 use crate::text::template::Conversation;
 
 /// The handler.
-pub async fn chat(
-    State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    let request = chat::read(super::json(&headers, &body)?, &server.model()?.metadata)?;
+pub async fn chat(State(server): State<Arc<Server>>, asked: Asked) -> Result<Response, Refusal> {
+    let Asked { value, load } = asked;
+    let request = chat::read(value, &server.model()?.metadata)?;
     let (streams, usage) = (request.options.stream, request.options.include_usage);
     let head = server.model()?.head("chatcmpl");
     // Before anything is done that takes a while.
     let permit = server.admit(request.options.n)?;
     let answers = super::aside(move || {
         let question = question(&server, request)?;
+        drop(load);
         Answers::begin(&server, question, permit)
     })
     .await?;
@@ -52,7 +49,9 @@ pub fn render(server: &Server, conversation: &Conversation) -> Result<Prompt, Re
         Refusal::bad("messages", message)
     };
     let template = model.template.as_ref().ok_or_else(no_template)?;
-    Ok(prompt::encode(template, &model.tokenizer, conversation)?)
+    let rendered = prompt::render(template, &model.tokenizer, conversation)?;
+    model.check_length(&rendered.text(), "messages")?;
+    Ok(rendered.encode(&model.tokenizer)?)
 }
 
 fn question(server: &Server, request: ChatRequest) -> Result<Question, Refusal> {
@@ -66,6 +65,7 @@ fn question(server: &Server, request: ChatRequest) -> Result<Question, Refusal> 
     let end = prompt.text.trim_end();
     let opened = end.ends_with("<think>");
     Ok(Question {
+        field: "messages",
         prompts: vec![prompt.ids],
         max_tokens: request.max_tokens,
         logprobs: request.logprobs,

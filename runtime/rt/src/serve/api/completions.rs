@@ -4,15 +4,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::Json;
 use serde_json::Value;
 
 use crate::serve::api::answers::{Answers, Delta, Question};
 use crate::serve::api::stream::{self, Style};
+use crate::serve::api::Asked;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
 use crate::serve::wire::completion::{self, CompletionRequest, Prompt};
@@ -20,12 +19,9 @@ use crate::serve::wire::reply::{self, Finish, Head, Told, Usage};
 use crate::serve::words::{Piece, Reading};
 
 /// The handler.
-pub async fn completions(
-    State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    let request = completion::read(super::json(&headers, &body)?, &server.model()?.metadata)?;
+pub async fn completions(State(server): State<Arc<Server>>, asked: Asked) -> Result<Response, Refusal> {
+    let Asked { value, load } = asked;
+    let request = completion::read(value, &server.model()?.metadata)?;
     let (streams, usage, n) = (request.options.stream, request.options.include_usage, request.options.n);
     let told = request.logprobs.is_some();
     let head = server.model()?.head("cmpl");
@@ -34,6 +30,7 @@ pub async fn completions(
     let (answers, echoes) = super::aside(move || {
         let echo = request.echo;
         let question = question(&server, request)?;
+        drop(load);
         let tokenizer = &server.model()?.tokenizer;
         let echo = |ids: &Vec<u32>| if echo { tokenizer.decode(ids) } else { String::new() };
         let echoes: Vec<String> = question.prompts.iter().map(echo).collect();
@@ -49,12 +46,16 @@ pub async fn completions(
 }
 
 fn question(server: &Server, request: CompletionRequest) -> Result<Question, Refusal> {
-    let tokenizer = &server.model()?.tokenizer;
+    let model = server.model()?;
     let ids = |prompt: Prompt| match prompt {
-        Prompt::Text(text) => Ok(tokenizer.encode_prompt(&text)?),
+        Prompt::Text(text) => {
+            model.check_length(&text, "prompt")?;
+            Ok(model.tokenizer.encode_prompt(&text)?)
+        }
         Prompt::Ids(ids) => Ok(ids),
     };
     Ok(Question {
+        field: "prompt",
         prompts: request.prompts.into_iter().map(ids).collect::<Result<_, Refusal>>()?,
         max_tokens: Some(request.max_tokens),
         logprobs: request.logprobs,
@@ -70,7 +71,7 @@ struct Texts {
     head: Head,
     usage: bool,
     told: bool,
-    /// Of each answer what is to be said before it, and how many characters were said.
+    /// Of each answer what is to be said before it, and how many characters the tokens told so far have.
     said: Vec<(String, usize)>,
 }
 
@@ -86,8 +87,8 @@ impl Texts {
             one.2 = delta.finish.unwrap_or(one.2);
         }
         let choice = |(i, (text, told, finish)): (usize, &(String, Vec<Told>, Finish))| {
-            let offset = self.said[i].0.chars().count();
-            reply::text_choice(i, text, self.told.then(|| reply::text_logprobs(told, offset)), *finish)
+            let told = self.told.then(|| reply::text_logprobs(told, &mut 0));
+            reply::text_choice(i, text, told, *finish)
         };
         let choices = all.iter().enumerate().map(choice).collect();
         Ok(self.head.whole(false, choices, answers.usage()))
@@ -110,8 +111,7 @@ impl Style for Texts {
         if said.is_empty() && delta.finish.is_none() {
             return Vec::new();
         }
-        let told = (self.told && !delta.told.is_empty()).then(|| reply::text_logprobs(&delta.told, *offset));
-        *offset += said.chars().count();
+        let told = (self.told && !delta.told.is_empty()).then(|| reply::text_logprobs(&delta.told, offset));
         let mut chunk = self.head.text_chunk(delta.index, &said, told, delta.finish);
         if self.usage {
             chunk["usage"] = Value::Null;

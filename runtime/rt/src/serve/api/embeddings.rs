@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::Json;
 use serde_json::Value;
 use tokio::sync::mpsc::Receiver;
 
+use crate::serve::api::Asked;
 use crate::serve::refusal::Refusal;
 use crate::serve::schedule::job::{Ended, Event, Job};
 use crate::serve::state::{Model, Server};
@@ -21,15 +21,18 @@ use crate::serve::wire::embedding::{read, reply, EmbeddingRequest};
 /// The handler.
 pub async fn embeddings(
     State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    body: Bytes,
+    Asked { value, load }: Asked,
 ) -> Result<Json<Value>, Refusal> {
-    let request = read(super::json(&headers, &body)?, &server.model()?.metadata)?;
+    let request = read(value, &server.model()?.metadata)?;
     let (encoding, dimensions, adapter) = (request.encoding, request.dimensions, request.adapter);
     let width = request.inputs.len().min(server.parallel);
     let _permit = server.admit(width)?;
     let shared = Arc::clone(&server);
-    let prompts = super::aside(move || prompts(shared.model()?, request)).await?;
+    let prompts = super::aside(move || {
+        let _load = load;
+        prompts(shared.model()?, request)
+    })
+    .await?;
     let tokens = prompts.iter().map(Vec::len).sum();
     server.metrics.prompt.inc_by(tokens as u64);
     let mut found = Vec::new();
@@ -52,16 +55,15 @@ pub async fn embeddings(
 
 /// The ids of every input, all of which fit.
 fn prompts(model: &Model, request: EmbeddingRequest) -> Result<Vec<Vec<u32>>, Refusal> {
-    let rows = model.allowed.len();
     let one = |(index, input): (usize, Prompt)| {
         let ids = match input {
-            Prompt::Text(text) => model.tokenizer.encode_prompt(&text)?,
+            Prompt::Text(text) => {
+                model.check_length(&text, "input")?;
+                model.tokenizer.encode_prompt(&text)?
+            }
             Prompt::Ids(ids) => ids,
         };
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
-            let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
-            return Err(Refusal::bad("input", message));
-        }
+        model.check_ids(&ids, "input")?;
         match ids.len() {
             0 => {
                 Err(Refusal::bad("input", format!("input {index} has no tokens: there is nothing to embed")))

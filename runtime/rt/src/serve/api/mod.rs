@@ -1,6 +1,6 @@
 //! What each path does.
 //!
-//! In: requests whose size and key were checked. Out: answers. Invariant: a handler reads, asks and writes; how the
+//! In: requests whose key was checked. Out: answers. Invariant: a handler reads, asks and writes; how the
 //! model runs is `schedule`'s matter, what stands in JSON `wire`'s.
 
 pub mod answers;
@@ -11,21 +11,54 @@ pub mod stream;
 pub mod tokens;
 pub mod whatis;
 
-use axum::body::Bytes;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
 use axum::http::{header, HeaderMap, StatusCode};
 use serde_json::Value;
 
+use crate::serve::body::Load;
 use crate::serve::refusal::Refusal;
+use crate::serve::state::Server;
 
-/// The JSON of a body. A browser's form of some page cannot pass for a request.
-pub fn json(headers: &HeaderMap, body: &Bytes) -> Result<Value, Refusal> {
+/// What is asked by a body.
+pub struct Asked {
+    /// The body.
+    pub value: Value,
+    /// To be dropped when it has become a prompt.
+    pub load: Load,
+}
+
+impl FromRequest<Arc<Server>> for Asked {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Asked, Refusal> {
+        let (parts, body) = request.into_parts();
+        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        let (bytes, load) = server.bodies().read(body, length.and_then(|l| l.parse().ok())).await?;
+        is_json(&parts.headers)?;
+        let large = load.is_large();
+        let read = move || {
+            let wrong = |e| Refusal::bad("", format!("the body is not valid JSON: {e}"));
+            Ok(Asked { value: serde_json::from_slice(&bytes).map_err(wrong)?, load })
+        };
+        if large {
+            aside(read).await
+        } else {
+            read()
+        }
+    }
+}
+
+/// A browser's form of some page cannot pass for a request.
+fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind != "application/json" && !kind.ends_with("+json") {
-        let message = format!("the body must be JSON: send 'Content-Type: application/json', found {kind:?}");
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    if kind == "application/json" || kind.ends_with("+json") {
+        return Ok(());
     }
-    serde_json::from_slice(body).map_err(|e| Refusal::bad("", format!("the body is not valid JSON: {e}")))
+    let message = format!("the body must be JSON: send 'Content-Type: application/json', found {kind:?}");
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
 /// Runs what takes a while without holding up other connections.

@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::Json;
 use serde_json::{json, Value};
 
 use crate::serve::api::chat::render;
+use crate::serve::api::Asked;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
 use crate::serve::wire::completion::ids;
@@ -22,28 +21,37 @@ use crate::text::tokenizer::Controls;
 /// Most ids to make a text of.
 const MOST_IDS: usize = 1 << 20;
 
+/// Longest text to make tokens of, in bytes, even if more would fit in the context.
+const LONGEST: usize = 1 << 20;
+
+/// What to make tokens of.
+enum Source {
+    /// A text, with the name of its field.
+    Text(String, &'static str),
+    Conversation(Vec<Value>),
+}
+
 /// `{"content": text}` or `{"messages": […]}` to `{"tokens": […], "count": n}`.
 pub async fn tokenize(
     State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    body: Bytes,
+    Asked { value, load }: Asked,
 ) -> Result<Json<Value>, Refusal> {
-    let mut fields = Fields::of(super::json(&headers, &body)?, "")?;
+    let mut fields = Fields::of(value, "")?;
     fields.text("model")?;
-    let text = match fields.text("content")? {
-        Some(text) => Some(text),
-        None => fields.text("prompt")?,
-    };
+    let source = source(&mut fields)?;
     let specials = fields.boolean("parse_special")?.unwrap_or(true);
-    let messages = if text.is_none() { Some(messages::read(&mut fields)?) } else { None };
     fields.finish()?;
     let tokens = super::aside(move || {
-        let tokenizer = &server.model()?.tokenizer;
-        match (text, messages) {
-            (Some(text), _) if specials => Ok(tokenizer.encode_prompt(&text)?),
-            (Some(text), _) => Ok(tokenizer.encode(&text, Controls::Literal)?),
-            (None, messages) => {
-                let messages = messages.unwrap_or_default();
+        let _load = load;
+        let model = server.model()?;
+        match source {
+            Source::Text(text, field) => {
+                check_length(&text, model.longest_text().min(LONGEST), field)?;
+                let tokenizer = &model.tokenizer;
+                let literal = || tokenizer.encode(&text, Controls::Literal);
+                Ok(if specials { tokenizer.encode_prompt(&text) } else { literal() }?)
+            }
+            Source::Conversation(messages) => {
                 Ok(render(&server, &Conversation { messages, ..Conversation::default() })?.ids)
             }
         }
@@ -52,16 +60,51 @@ pub async fn tokenize(
     Ok(Json(json!({"count": tokens.len(), "tokens": tokens})))
 }
 
+fn source(fields: &mut Fields) -> Result<Source, Refusal> {
+    let (content, prompt) = (fields.text("content")?, fields.text("prompt")?);
+    let messages = fields.has("messages").then(|| messages::read(fields)).transpose()?;
+    match (content, prompt, messages) {
+        (Some(text), None, None) => Ok(Source::Text(text, "content")),
+        (None, Some(text), None) => Ok(Source::Text(text, "prompt")),
+        (None, None, Some(messages)) => Ok(Source::Conversation(messages)),
+        (None, None, None) => {
+            let missing = Refusal::bad("content", "you must provide 'content' or 'messages'");
+            Err(missing.code("missing_required_parameter"))
+        }
+        (_, _, messages) => {
+            let field = if messages.is_some() { "messages" } else { "prompt" };
+            Err(Refusal::bad(
+                field,
+                format!("'{field}' beside a text: provide one of 'content' and 'messages'"),
+            ))
+        }
+    }
+}
+
+/// A text may be longer than fits in the context: how much longer is what one wants to know.
+fn check_length(text: &str, most: usize, field: &str) -> Result<(), Refusal> {
+    if text.len() <= most {
+        return Ok(());
+    }
+    let message = format!("'{field}' may have at most {most} bytes, found {}; send it in parts", text.len());
+    Err(Refusal::bad(field, message).code("context_length_exceeded"))
+}
+
 /// `{"tokens": […]}` to `{"content": text}`.
 pub async fn detokenize(
     State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    body: Bytes,
+    Asked { value, load }: Asked,
 ) -> Result<Json<Value>, Refusal> {
-    let mut fields = Fields::of(super::json(&headers, &body)?, "")?;
+    let mut fields = Fields::of(value, "")?;
     fields.text("model")?;
-    let tokens = ids(&fields.list("tokens", MOST_IDS)?.ok_or_else(|| fields.missing("tokens"))?)?;
+    let tokens = ids(&fields.list("tokens", MOST_IDS)?.ok_or_else(|| fields.missing("tokens"))?, "tokens")?;
     fields.finish()?;
-    let text = super::aside(move || Ok(server.model()?.tokenizer.decode(&tokens))).await?;
+    let text = super::aside(move || {
+        let _load = load;
+        let model = server.model()?;
+        model.check_tokens(&tokens, "tokens")?;
+        Ok(model.tokenizer.decode(&tokens))
+    })
+    .await?;
     Ok(Json(json!({ "content": text })))
 }

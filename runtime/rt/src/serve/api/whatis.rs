@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -53,9 +54,11 @@ pub async fn models(State(server): State<Arc<Server>>) -> Result<Json<Value>, Re
 /// By name.
 pub async fn model(
     State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let model = server.model()?;
+    // What is no text names nothing.
+    let name = name.map_or_else(|_| "\u{fffd}".to_owned(), |Path(name)| name);
     if name != model.name {
         let message = format!("there is no model {name:?}; this server has {:?}", model.name);
         return Err(Refusal::new(StatusCode::NOT_FOUND, message).code("model_not_found"));
@@ -63,7 +66,17 @@ pub async fn model(
     Ok(Json(about(model)))
 }
 
-/// OpenAPI 3.1.
-pub async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+/// OpenAPI 3.1, with what only this model can say as far as it is loaded.
+pub async fn openapi(State(server): State<Arc<Server>>) -> Result<Json<Value>, Refusal> {
+    let failed = |e: serde_json::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let mut document: Value = serde_json::from_str(OPENAPI).map_err(failed)?;
+    if let Ok(model) = server.model() {
+        let schemas = &mut document["components"]["schemas"];
+        schemas["Token"]["maximum"] = model.allowed.iter().rposition(|&allowed| allowed).into();
+        for request in ["ChatRequest", "CompletionRequest", "EmbeddingRequest"] {
+            let names = model.metadata.adapters.iter().map(|name| Value::from(name.as_str()));
+            schemas[request]["properties"]["lora"]["enum"] = names.chain([Value::Null]).collect();
+        }
+    }
+    Ok(Json(document))
 }

@@ -106,7 +106,6 @@ impl<'e, 'm> Scheduler<'e, 'm> {
         for slot in &mut self.slots {
             if slot.work.as_ref().is_some_and(Work::is_abandoned) {
                 slot.work = None;
-                self.metrics.abandoned.inc();
             }
         }
     }

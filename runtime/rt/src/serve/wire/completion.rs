@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::image::metadata::Metadata;
 use crate::serve::constrain::Shape;
 use crate::serve::refusal::Refusal;
-use crate::serve::wire::fields::{wrong, Fields};
+use crate::serve::wire::fields::{integer, wrong, Fields};
 use crate::serve::wire::format;
 use crate::serve::wire::options::{self, Options};
 
@@ -61,6 +61,11 @@ pub fn read(body: Value, about: &Metadata) -> Result<CompletionRequest, Refusal>
             "'best_of' must be the same as 'n': answers are not compared here",
         ));
     }
+    if request.echo && request.logprobs.is_some() {
+        let message =
+            "'echo' with 'logprobs' would have to say how likely the prompt was, which is not told here";
+        return Err(Refusal::bad("echo", message));
+    }
     if fields.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(Refusal::bad("suffix", "'suffix' is not supported: this model only goes on with texts"));
     }
@@ -80,7 +85,7 @@ pub fn prompts(fields: &mut Fields, name: &'static str, most: usize) -> Result<V
         return Err(Refusal::bad(name, format!("'{name}' is an empty list")));
     }
     if list.iter().all(Value::is_number) {
-        return Ok(vec![Prompt::Ids(ids(&list)?)]);
+        return Ok(vec![Prompt::Ids(ids(&list, name)?)]);
     }
     if list.len() > most {
         let message = format!("'{name}' may have at most {most} items, found {}", list.len());
@@ -88,17 +93,17 @@ pub fn prompts(fields: &mut Fields, name: &'static str, most: usize) -> Result<V
     }
     let one = |value: Value| match value {
         Value::String(text) => Ok(Prompt::Text(text)),
-        Value::Array(list) => Ok(Prompt::Ids(ids(&list)?)),
+        Value::Array(list) => Ok(Prompt::Ids(ids(&list, name)?)),
         other => Err(wrong(name, "a string, token ids, or a list of those", &other)),
     };
     list.into_iter().map(one).collect()
 }
 
-/// Token ids of a list.
-pub fn ids(list: &[Value]) -> Result<Vec<u32>, Refusal> {
+/// Token ids of a list, which the request has as `field`.
+pub fn ids(list: &[Value], field: &str) -> Result<Vec<u32>, Refusal> {
     let one = |value: &Value| {
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        id.ok_or_else(|| Refusal::bad("prompt", format!("a token id must be a whole number, found {value}")))
+        let id = integer(value).and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| Refusal::bad(field, format!("a token id must be a whole number, found {value}")))
     };
     list.iter().map(one).collect()
 }

@@ -31,7 +31,7 @@ pub struct EmbeddingRequest {
     pub inputs: Vec<Prompt>,
     /// How they are written.
     pub encoding: Encoding,
-    /// Keep only so many of the numbers.
+    /// Keep at most so many of the numbers.
     pub dimensions: Option<usize>,
     /// Counted from 1; 0: none.
     pub adapter: u32,
@@ -42,7 +42,6 @@ pub fn read(body: Value, about: &Metadata) -> Result<EmbeddingRequest, Refusal> 
     let mut fields = Fields::of(body, "")?;
     fields.text("model")?;
     fields.text("user")?;
-    let hidden = about.model.hidden as i64;
     let request = EmbeddingRequest {
         inputs: prompts(&mut fields, "input", MOST_INPUTS)?,
         encoding: match fields.text("encoding_format")?.as_deref() {
@@ -53,7 +52,7 @@ pub fn read(body: Value, about: &Metadata) -> Result<EmbeddingRequest, Refusal> 
                 return Err(Refusal::bad("encoding_format", message));
             }
         },
-        dimensions: fields.whole("dimensions", 1..=hidden)?.map(|n| n as usize),
+        dimensions: fields.whole("dimensions", 1..=i64::MAX)?.map(|n| n as usize),
         adapter: adapter(&mut fields, about)?,
     };
     fields.finish()?;

@@ -41,6 +41,11 @@ impl Fields {
         self.map.shift_remove(name).filter(|v| !v.is_null())
     }
 
+    /// Whether a field is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// A number within `range`.
     pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Result<Option<f32>, Refusal> {
         let Some(value) = self.any(name) else { return Ok(None) };
@@ -58,7 +63,7 @@ impl Fields {
     /// A whole number within `range`.
     pub fn whole(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>, Refusal> {
         let Some(value) = self.any(name) else { return Ok(None) };
-        let number = value.as_i64().ok_or_else(|| wrong(&self.path(name), "an integer", &value))?;
+        let number = integer(&value).ok_or_else(|| wrong(&self.path(name), "an integer", &value))?;
         if range.contains(&number) {
             return Ok(Some(number));
         }
@@ -124,6 +129,13 @@ impl Fields {
         let message = format!("unknown field '{path}'; known here: {}", self.known.join(", "));
         Err(Refusal::bad(path, message).code("unknown_parameter"))
     }
+}
+
+/// A whole number, which JSON may also write as `3.0`.
+pub fn integer(value: &Value) -> Option<i64> {
+    // Beyond 2^53 not every whole number is a float.
+    let whole = |n: &f64| n.fract() == 0.0 && n.abs() < 9e15;
+    value.as_i64().or_else(|| value.as_f64().filter(whole).map(|n| n as i64))
 }
 
 /// A field of another type than it must have.

@@ -35,7 +35,9 @@ pub fn response_format(fields: &mut Fields) -> Result<Option<Shape>, Refusal> {
         "json_object" => Some(Shape::Json(json!({"type": "object"}))),
         "json_schema" => {
             let mut named = format.object("json_schema")?.ok_or_else(|| format.missing("json_schema"))?;
-            named.without_effect(&["name", "description", "strict"]);
+            named.text("name")?;
+            named.text("description")?;
+            named.boolean("strict")?;
             let path = named.path("schema");
             let schema = named.any("schema").ok_or_else(|| named.missing("schema"))?;
             named.finish()?;
@@ -121,10 +123,21 @@ pub fn tools(fields: &mut Fields) -> Result<Tools, Refusal> {
     }
 }
 
+/// Refuses another `type` than functions have, which may be left away.
+pub fn is_function(fields: &mut Fields) -> Result<(), Refusal> {
+    let kind = fields.text("type")?.unwrap_or_else(|| "function".into());
+    if kind == "function" {
+        return Ok(());
+    }
+    let path = fields.path("type");
+    let message = format!("'{path}' must be \"function\", found {kind:?}");
+    Err(Refusal::bad(path, message))
+}
+
 /// `{"type": "function", "function": {"name": …}}`.
 fn named(choice: Value) -> Result<String, Refusal> {
     let mut fields = Fields::of(choice, "tool_choice")?;
-    fields.without_effect(&["type"]);
+    is_function(&mut fields)?;
     let mut function = fields.object("function")?.ok_or_else(|| fields.missing("function"))?;
     let name = function.text("name")?.ok_or_else(|| function.missing("name"))?;
     function.finish()?;

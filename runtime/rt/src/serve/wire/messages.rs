@@ -7,6 +7,7 @@ use serde_json::{json, Map, Value};
 
 use crate::serve::refusal::Refusal;
 use crate::serve::wire::fields::{wrong, Fields};
+use crate::serve::wire::format::is_function;
 
 /// Most messages.
 pub const MOST_MESSAGES: usize = 4096;
@@ -101,7 +102,8 @@ fn content(fields: &mut Fields) -> Result<Option<String>, Refusal> {
 fn called(call: Value, path: String) -> Result<Value, Refusal> {
     let mut fields = Fields::of(call, path)?;
     let id = fields.text("id")?;
-    fields.without_effect(&["type", "index"]);
+    is_function(&mut fields)?;
+    fields.whole("index", i64::MIN..=i64::MAX)?;
     let mut function = fields.object("function")?.ok_or_else(|| fields.missing("function"))?;
     let name = function.text("name")?.ok_or_else(|| function.missing("name"))?;
     let text = function.text("arguments")?.unwrap_or_else(|| "{}".into());

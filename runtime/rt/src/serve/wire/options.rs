@@ -15,8 +15,10 @@ use crate::serve::wire::fields::{wrong, Fields};
 const MOST_ANSWERS: i64 = 16;
 /// Most stop strings.
 const MOST_STOPS: usize = 16;
-/// Longest stop string in bytes.
-const LONGEST_STOP: usize = 1024;
+/// Longest stop string in characters.
+const LONGEST_STOP: usize = 256;
+/// Most digits of a token id.
+const MOST_DIGITS: usize = 9;
 /// Most biases.
 const MOST_BIASES: usize = 1024;
 
@@ -102,7 +104,9 @@ fn biases(fields: &mut Fields) -> Result<Vec<(u32, f32)>, Refusal> {
         Some(other) => return Err(wrong("logit_bias", "an object", &other)),
     };
     let one = |(id, bias): (&String, &Value)| {
-        let token: u32 = id.parse().map_err(|_| {
+        let digits = |id: &&String| id.len() <= MOST_DIGITS && id.bytes().all(|b| b.is_ascii_digit());
+        let token = Some(id).filter(digits).and_then(|id| id.parse().ok());
+        let token: u32 = token.ok_or_else(|| {
             Refusal::bad("logit_bias", format!("'logit_bias' has token ids as keys, found {id:?}"))
         })?;
         let bias = bias.as_f64().filter(|b| (-100.0..=100.0).contains(b)).ok_or_else(|| {
@@ -123,7 +127,7 @@ fn usage(fields: &mut Fields, stream: bool) -> Result<bool, Refusal> {
         return Err(Refusal::bad("stream_options", message));
     }
     let wanted = options.boolean("include_usage")?.unwrap_or(false);
-    options.without_effect(&["include_obfuscation"]);
+    options.boolean("include_obfuscation")?;
     options.finish()?;
     Ok(wanted)
 }
@@ -142,9 +146,9 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
         Value::String(text) if text.is_empty() => {
             Err(Refusal::bad("stop", "'stop' must not be an empty string"))
         }
-        Value::String(text) if text.len() <= LONGEST_STOP => Ok(text),
+        Value::String(text) if text.chars().count() <= LONGEST_STOP => Ok(text),
         Value::String(_) => {
-            Err(Refusal::bad("stop", format!("'stop' may have strings of at most {LONGEST_STOP} bytes")))
+            Err(Refusal::bad("stop", format!("'stop' may have strings of at most {LONGEST_STOP} characters")))
         }
         other => Err(wrong("stop", "a string or a list of strings", &other)),
     };

@@ -192,12 +192,12 @@ fn chat_logprobs(told: &[Told]) -> Value {
     json!({"content": told.iter().map(token).collect::<Vec<_>>(), "refusal": null})
 }
 
-/// As completions have them; `offset` is where in the text the first token begins.
-pub fn text_logprobs(told: &[Told], mut offset: usize) -> Value {
+/// As completions have them; `offset` is where in the text the first token begins, and then the one after the last.
+pub fn text_logprobs(told: &[Told], offset: &mut usize) -> Value {
     let mut offsets = Vec::new();
     for token in told {
-        offsets.push(offset);
-        offset += String::from_utf8_lossy(&token.bytes).chars().count();
+        offsets.push(*offset);
+        *offset += String::from_utf8_lossy(&token.bytes).chars().count();
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let top = |t: &Told| -> Map<String, Value> {

@@ -111,6 +111,11 @@ impl Words {
         self.stopped
     }
 
+    /// Whether all that came so far was said.
+    pub fn is_certain(&self) -> bool {
+        self.held.is_empty() && self.stops.is_empty()
+    }
+
     /// Calls that were begun.
     pub fn calls(&self) -> usize {
         self.calls

@@ -1,7 +1,7 @@
 //! Stop strings in a text that comes in pieces.
 //!
 //! In: pieces. Out: what can no longer be the beginning of a stop string. Invariant: no byte of a stop string, nor of
-//! what follows it, is ever given; the earliest one counts.
+//! what follows it, is ever given; the one that is complete first counts, however the text is cut.
 
 /// Looks for stop strings.
 #[derive(Debug)]
@@ -19,7 +19,9 @@ impl Stops {
     /// What is certain once `text` has come, and whether a stop string has.
     pub fn push(&mut self, text: &str) -> (String, bool) {
         self.held.push_str(text);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        let place = |stop: &String| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at));
+        // Of those that end together the longest.
+        if let Some((_, at)) = self.stops.iter().filter_map(place).min() {
             let said = self.held[..at].to_owned();
             self.held.clear();
             return (said, true);
@@ -31,6 +33,11 @@ impl Stops {
         let at = self.held.char_indices().map(|(at, _)| at).find(may_begin).unwrap_or(self.held.len());
         let rest = self.held.split_off(at);
         (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// Whether nothing is held back.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// What was held back: no stop string came of it.
@@ -74,7 +81,10 @@ mod tests {
     #[test]
     fn the_earliest_wins_and_beginnings_are_held() {
         assert_eq!(read(&["later", "ate"], &["x late"]), ("x l".into(), true));
-        assert_eq!(read(&["cd", "bcde"], &["ab", "c", "d"]), ("ab".into(), true));
+        for cut in [&["ab", "c", "d"][..], &["abcde"], &["abc", "de"]] {
+            assert_eq!(read(&["cd", "bcde"], cut), ("ab".into(), true));
+            assert_eq!(read(&["d", "bcd", "cd"], cut), ("a".into(), true));
+        }
         assert_eq!(read(&["stop"], &["st", "o"]), ("sto".into(), false));
         let mut reader = Stops::new(vec!["stop".into()]);
         assert_eq!(reader.push("a sto"), ("a ".into(), false));

@@ -1,0 +1,80 @@
+//! A server whose model is still being loaded; and the page, which does not wait for it.
+
+use std::net::TcpListener;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::json;
+
+use crate::answers::{question, tokenizer};
+use crate::site::Site;
+use qwenc_rt::serve::metrics::Metrics;
+use qwenc_rt::serve::state::{Model, Server};
+use qwenc_rt::serve::Web;
+
+fn model() -> Model {
+    Model {
+        name: "late".into(),
+        tokenizer: Arc::new(tokenizer()),
+        template: None,
+        metadata: qwenc_rt::image::metadata::Metadata::default(),
+        allowed: vec![true; 2046].into(),
+        context: 100,
+        fingerprint: "fp".into(),
+        created: 1,
+        constraints: OnceLock::new(),
+    }
+}
+
+#[test]
+fn nothing_but_the_page_is_there_before_the_model() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let (orders, _inbox) = channel();
+    let server = Arc::new(Server::new(Metrics::new().unwrap(), Some("secret".into()), 1, 1, orders));
+    let web = Web::start(socket, Arc::clone(&server)).unwrap();
+    let site = Site::at(&address);
+    let ask = |line: &str, key: &str| {
+        site.raw(format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{key}\r\n").as_bytes())
+    };
+    let key = "authorization: Bearer secret\r\n";
+    assert_eq!(site.get("/health"), (503, json!({"status": "loading"})));
+    let health = ask("GET /health", "").to_lowercase();
+    assert!(health.starts_with("http/1.1 503") && health.contains("retry-after: 2"), "{health}");
+    for path in ["/v1/models", "/models", "/v1/models/late"] {
+        let answer = ask(&format!("GET {path}"), key).to_lowercase();
+        assert!(answer.starts_with("http/1.1 503") && answer.contains("retry-after: 2"), "{answer}");
+        assert!(answer.contains("still being loaded"), "{answer}");
+    }
+    let body = question().to_string();
+    for path in ["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"] {
+        let rest = format!("{key}content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+        let answer = site.raw(
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{rest}\r\n{body}").as_bytes(),
+        );
+        let refused = answer.starts_with("HTTP/1.1 503") || answer.starts_with("HTTP/1.1 400");
+        assert!(refused, "{path}: {answer}");
+    }
+    for (path, kind) in [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")] {
+        let answer = ask(&format!("GET {path}"), "");
+        let (head, file) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200") && file.len() > 1000, "{path}: {head}");
+        for line in [
+            &format!("content-type: {kind}; charset=utf-8"),
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "cache-control: no-cache",
+        ] {
+            assert_eq!(head.lines().filter(|l| l == &line).count(), 1, "{path}: {line} in {head}");
+        }
+    }
+    assert!(ask("GET /page", "").starts_with("HTTP/1.1 401"), "other paths want the key");
+    assert!(ask("POST /", "").starts_with("HTTP/1.1 405"));
+    server.loaded(model());
+    assert_eq!(site.get("/health"), (200, json!({"status": "ok"})));
+    assert!(ask("GET /v1/models/late", key).starts_with("HTTP/1.1 200"));
+    web.end();
+}
