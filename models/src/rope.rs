@@ -112,7 +112,12 @@ fn factor(rule: &Fields) -> Result<f32> {
 
 fn original_context(config: &Fields, rule: &Fields, context: u32) -> Result<u32> {
     let key = "original_max_position_embeddings";
-    Ok(rule.size_or_none(key, MAX_CONTEXT)?.or(config.size_or_none(key, MAX_CONTEXT)?).unwrap_or(context))
+    match (rule.size_or_none(key, MAX_CONTEXT)?, config.size_or_none(key, MAX_CONTEXT)?) {
+        (Some(a), Some(b)) if a != b => {
+            Err(config.error(key, format!("{a}, as {}{key}", rule.at), b.to_string()))
+        }
+        (stated, elsewhere) => Ok(stated.or(elsewhere).unwrap_or(context)),
+    }
 }
 
 fn yarn(config: &Fields, rule: &Fields, context: u32) -> Result<Scaling> {
