@@ -13,7 +13,7 @@ use safetensors::Dtype;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{config_text, Checkpoint};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
@@ -241,7 +241,7 @@ impl Inspection {
 
     fn of_folder(path: &Path) -> Result<Inspection> {
         let mut out = Inspection::empty(path, "Hugging Face checkpoint");
-        let config = files::text(&path.join("config.json"))
+        let config = config_text(path)
             .and_then(|text| Config::parse(&path.join("config.json").display().to_string(), &text));
         let shards = match (shards::open(path), &config) {
             (Err(error), Err(other)) => {

@@ -109,6 +109,9 @@ fn other_rope_rules_are_refused_by_name() {
             )
         );
     }
+    // The rule is named even where it has fields of its own.
+    assert!(rule(json!({"type": "longrope", "short_factor": [1.0]})).contains("rope_type \"longrope\""));
+    assert!(rule(json!({"full_attention": {}})).contains("rope_scaling.full_attention is not supported"));
     assert_eq!(
         rule(json!({"factor": 2.0})),
         "config.json: rope_scaling.rope_type: expected a string, found nothing; correct the file"
