@@ -98,8 +98,7 @@ pub fn logits(path: &Path, tokens: &[u32]) -> Result<Outcome> {
 pub fn encode_prompt(path: &Path, prompt: &str) -> Result<Vec<u32>> {
     let folder = tempfile::tempdir().context("creating a temporary folder")?;
     let (file, out) = output_in(&folder);
-    // In one word: a text may begin with a dash.
-    run(path, &["logits", &format!("--prompt={prompt}"), "--out", &out])?;
+    run(path, &["logits", "--prompt", prompt, "--out", &out])?;
     Ok(Outcome::read(&file)?.tokens)
 }
 
