@@ -61,6 +61,12 @@ fn stored_head_dim(config: &Config, shards: &Shards) -> Option<usize> {
     }
 }
 
+/// config.json of a folder.
+pub(crate) fn config_text(dir: &Path) -> Result<String> {
+    let text = files::text_or_none(&dir.join("config.json"))?;
+    text.ok_or_else(|| Error::NoConfig { path: dir.to_path_buf() })
+}
+
 impl Checkpoint {
     /// Opens a folder with config.json and safetensors files, or a file of another format than model.bin.
     pub fn open(path: &Path) -> Result<Checkpoint> {
@@ -77,7 +83,7 @@ impl Checkpoint {
 
     fn open_folder(dir: &Path) -> Result<Checkpoint> {
         let texts = Texts {
-            config: files::text(&dir.join("config.json"))?,
+            config: config_text(dir)?,
             tokenizer: files::text_or_none(&dir.join("tokenizer.json"))?,
             tokenizer_config: files::text_or_none(&dir.join("tokenizer_config.json"))?,
             chat_template: files::text_or_none(&dir.join("chat_template.jinja"))?,

@@ -80,6 +80,10 @@ impl RopeChoice {
         }
         if self.rule.is_some() {
             raw.remove("rope_scaling");
+            // It stands within the rule now.
+            if states(&fields) {
+                raw.remove(original);
+            }
         }
         if !fields.is_empty() {
             raw.insert(at.to_string(), Value::Object(fields.clone()));

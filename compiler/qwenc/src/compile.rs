@@ -90,7 +90,8 @@ pub fn run(args: &Compile) -> Result<()> {
     }
 }
 
-fn pipeline(args: &Compile) -> Result<Report> {
+/// The same, its refusals still apart from its failures.
+pub(crate) fn pipeline(args: &Compile) -> Result<Report> {
     let started = Instant::now();
     let mut explained = String::new();
     let (made, output, warnings) = work(args, &mut explained)?;

@@ -188,4 +188,6 @@ pub struct Inspect {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub stated: Stated,
 }

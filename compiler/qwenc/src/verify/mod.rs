@@ -22,7 +22,7 @@ const TOLD: usize = 20;
 pub fn run(args: &Verify) -> Result<()> {
     let inspection = match args.model == Path::new(input::SAMPLE) {
         true => of_sample()?,
-        false => Inspection::of(&args.model)?,
+        false => Inspection::of_with(&args.model, args.stated.hints()?)?,
     };
     let mut table = table(&inspection);
     let mut failed = inspection.problems.len();

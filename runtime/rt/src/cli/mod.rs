@@ -96,7 +96,7 @@ pub struct Generate {
 #[derive(Debug, Args)]
 pub struct Chat {
     /// System message that begins the conversation
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
     /// Ask the template for thinking before the answer
     #[arg(long, conflicts_with = "no_think")]
@@ -105,7 +105,7 @@ pub struct Chat {
     #[arg(long)]
     pub no_think: bool,
     /// Answer this and exit
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// How to sample; defaults come from the checkpoint's generation_config.json.
     #[command(flatten)]
@@ -165,7 +165,7 @@ pub struct Logits {
     #[arg(long, value_name = "IDS", value_delimiter = ',', required_unless_present = "prompt")]
     pub tokens: Vec<u32>,
     /// The input as text
-    #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// File to write: "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
     #[arg(long, value_name = "FILE")]
@@ -333,5 +333,8 @@ mod tests {
         }
         Cli::try_parse_from(["nano", "verify", "--weights", "f"]).unwrap();
         Cli::try_parse_from(["nano", "generate", "-", "--temperature", "0.5", "--top-k", "0"]).unwrap();
+        // A text may begin as a list or a number does.
+        Cli::try_parse_from(["nano", "chat", "--prompt", "-5 + 3?", "--system", "- be brief"]).unwrap();
+        Cli::try_parse_from(["nano", "logits", "--prompt", "- a", "--out", "f"]).unwrap();
     }
 }
