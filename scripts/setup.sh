@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and is missing: LLVM 19, a C compiler and the like, by apt
 # (with sudo where needed; without apt it names the packages), NVIDIA's NVRTC and ptxas into target/nvidia, with which
-# tests compile CUDA kernels, and into target/python what the Python package is built and checked with. qwenc itself needs
-# no Python.
+# tests compile CUDA kernels, into target/python what the Python package is built and checked with, into target/clients the
+# clients that test the server, and into target/page what opens its page in Chromium. qwenc itself needs none of these.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,10 @@ packages=(llvm-19-dev libpolly-19-dev libzstd-dev zlib1g-dev libxml2-dev libffi-
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+# These may have come from elsewhere.
+for program in node:nodejs npm:npm chromium:chromium; do
+    command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done
 
 if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
@@ -56,3 +60,16 @@ environment() {
 environment target/nvidia --no-deps nvidia_cuda_nvrtc-13.5.37 nvidia_cuda_nvcc-13.5.37
 # Builds and checks the Python package.
 environment target/python "" numpy-2.4.6 pytest-9.2.0 build-1.6.1 setuptools-84.2.1 mypy-2.4.1
+# The server's clients: the versions that tests/clients was written with.
+mapfile -t clients < <(sed -n 's/-/_/g; s/==/-/p' tests/clients/requirements.txt)
+environment target/clients "" "${clients[@]}"
+# Opens the chat page in Chromium. npm writes the file that is looked for when it is done.
+if ! cmp -s tests/page/package-lock.json target/page/package-lock.json ||
+    [ ! -e target/page/node_modules/.package-lock.json ]; then
+    echo "setup: installing what tests/page needs into target/page" >&2
+    mkdir -p target/page && rm -rf target/page/node_modules && cp tests/page/package*.json target/page/
+    if ! npm ci --silent --no-fund --no-audit --prefix target/page >&2; then
+        echo "setup: npm failed; run 'npm ci --prefix target/page' by hand" >&2
+        exit 1
+    fi
+fi

@@ -9,7 +9,7 @@ use qwenc_tests::variants::executable;
 use serde_json::json;
 
 use crate::cuda_runs::on_host;
-use crate::serve::Served;
+use crate::served::Served;
 
 fn embed(executable: &Path, args: &[&str]) -> Vec<f32> {
     let said = say(executable, &[&["embed"], args].concat()).ok();

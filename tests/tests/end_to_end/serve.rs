@@ -1,8 +1,7 @@
 //! `serve`, as a client sees it: the sample's answers, the same through every door, alone and in a crowd; the end of the
 //! server.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,78 +9,7 @@ use qwenc_tests::golden::say;
 use qwenc_tests::variants::executable;
 use serde_json::{json, Value};
 
-/// A server of the sample, ended with the test.
-pub struct Served {
-    child: Child,
-    url: String,
-    agent: ureq::Agent,
-}
-
-impl Served {
-    pub fn new(quant: &str, flags: &[&str]) -> Served {
-        let mut command = Command::new(executable("sample", quant));
-        command.args(["serve", "--port", "0"]).args(flags);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect(&line).to_owned();
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
-            .build()
-            .into();
-        let served = Served { child, url, agent };
-        while served.get("/health").0 != 200 {
-            thread::sleep(Duration::from_millis(10));
-        }
-        served
-    }
-
-    pub fn get(&self, path: &str) -> (u16, String) {
-        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-    }
-
-    pub fn post(&self, path: &str, body: &Value) -> (u16, String) {
-        let mut response = self.agent.post(format!("{}{path}", self.url)).send_json(body).unwrap();
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-    }
-
-    pub fn ok(&self, path: &str, body: &Value) -> Value {
-        let (status, text) = self.post(path, body);
-        assert_eq!(status, 200, "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn signal(&self, signal: libc::c_int) {
-        // SAFETY: our own child, which was not waited for.
-        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
-    }
-
-    fn resident_kb(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn question(text: &str) -> Value {
-    json!({"messages": [{"role": "user", "content": text}], "temperature": 0,
-           "chat_template_kwargs": {"enable_thinking": false}})
-}
-
-fn with(mut body: Value, more: Value) -> Value {
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
-}
+use crate::served::{question, with, Served};
 
 /// What differs from run to run.
 fn redacted(text: &str) -> String {
@@ -160,19 +88,44 @@ fn every_door_says_the_same() {
         let whole = served.ok("/v1/chat/completions", &body);
         let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
         assert_eq!(format!("{text}\n"), said);
-        let (_, stream) = served.post("/v1/chat/completions", &with(body, json!({"stream": true})));
-        let chunks = stream.lines().filter_map(|l| l.strip_prefix("data: {"));
-        let chunks = chunks.map(|c| serde_json::from_str::<Value>(&format!("{{{c}")).unwrap());
+        let chunks = served.chunks("/v1/chat/completions", &body);
         let streamed: String =
-            chunks.filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
+            chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
         assert_eq!(streamed, text);
     }
-    let args =
-        ["generate", "Hello", "--seed", "3", "--temperature", "1", "--top-k", "40", "--max-tokens", "60"];
-    let said = say(&program, &args).ok();
-    let body = json!({"prompt": "Hello", "seed": 3, "temperature": 1, "top_k": 40, "top_p": 1, "min_p": 0, "max_tokens": 60});
-    let whole = served.ok("/v1/completions", &body);
-    assert_eq!(format!("{}\n", whole["choices"][0]["text"].as_str().unwrap()), said);
+}
+
+/// `generate` and `/v1/completions`, whole and streamed, greedy and sampled.
+#[test]
+fn completions_are_those_of_generate() {
+    for quant in ["int8", "bf16"] {
+        let (served, program) = (Served::new(quant, &[]), executable("sample", quant));
+        let prompts = ["Hello", "The capital of Brazil is", "def add(a, b):", "Olá 你好"];
+        for (i, temperature) in ["0", "1", "0.7", "1.5"].iter().enumerate() {
+            for (j, prompt) in prompts.iter().enumerate() {
+                let seed = (i * 7 + j).to_string();
+                let mut args = vec!["generate", prompt, "--seed", &seed, "--temperature", temperature];
+                args.extend(["--top-k", "40", "--top-p", "0.95", "--max-tokens", "60"]);
+                let said = say(&program, &args).ok();
+                let mut body =
+                    json!({"prompt": prompt, "top_k": 40, "top_p": 0.95, "min_p": 0, "max_tokens": 60});
+                body["seed"] = seed.parse::<i64>().unwrap().into();
+                body["temperature"] = temperature.parse::<f64>().unwrap().into();
+                let whole = served.ok("/v1/completions", &body);
+                let text = whole["choices"][0]["text"].as_str().unwrap();
+                assert_eq!(format!("{text}\n"), said, "{quant}, {prompt}, {temperature}");
+                let ids = served.ok("/tokenize", &json!({"content": prompt}))["tokens"].clone();
+                assert_eq!(
+                    served.ok("/v1/completions", &with(body.clone(), json!({"prompt": ids})))["choices"],
+                    whole["choices"]
+                );
+                let chunks = served.chunks("/v1/completions", &body);
+                let streamed: String =
+                    chunks.iter().filter_map(|c| c["choices"][0]["text"].as_str()).collect();
+                assert_eq!(streamed, text);
+            }
+        }
+    }
 }
 
 /// Compiled kernels too give a sequence the same bits whoever else is in the step, with every cache.
@@ -248,9 +201,8 @@ fn a_signal_ends_it_in_an_orderly_way() {
     let rest: Vec<String> = lines.map(|l| l.unwrap()).filter(|l| !l.is_empty()).collect();
     assert_eq!(rest.last().unwrap(), "data: [DONE]");
     assert!(rest.len() > 1000, "{} lines", rest.len());
-    assert_eq!(served.child.wait().unwrap().code(), Some(0));
-    let mut errors = String::new();
-    served.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(served.wait(), Some(0));
+    let errors = served.errors();
     assert_eq!(errors.lines().filter(|l| !l.starts_with("ready: ")).count(), 0, "{errors}");
 }
 
