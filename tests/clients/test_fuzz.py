@@ -60,6 +60,8 @@ def answerable(body: Any) -> Any:
         body["best_of"] = None
     if body.get("prompt") in ("", [""]):
         body["prompt"] = "x"
+    if body.get("echo") is True and type(body.get("logprobs")) is int:
+        body["echo"] = None
     if type(body.get("top_logprobs")) is int and body.get("logprobs") in (None, False):
         body["logprobs"] = True
     return body

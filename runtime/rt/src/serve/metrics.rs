@@ -47,7 +47,7 @@ impl Metrics {
             generated: counter(r, "generated_tokens_total", "Tokens chosen")?,
             fed: counter(r, "step_tokens_total", "Tokens run through the model")?,
             abandoned: counter(r, "abandoned_total", "Answers that ended because the client went away")?,
-            refused: counter(r, "overload_total", "Requests refused because the queue was full")?,
+            refused: counter(r, "overload_total", "Requests refused with 429")?,
             running: gauge(r, "running", "Answers under way")?,
             queued: gauge(r, "queued", "Answers waiting for a slot")?,
             slots: gauge(r, "slots", "Answers that can be under way at a time (--parallel)")?,

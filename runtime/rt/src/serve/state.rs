@@ -154,19 +154,22 @@ impl Model {
         }
     }
 
-    /// Refuses ids of `field` that are out of range.
-    pub fn check_ids(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
-        let rows = self.allowed.len();
-        let Some(id) = ids.iter().find(|&&id| id as usize >= rows) else { return Ok(()) };
-        let message = format!("token {id} is out of range: this model has tokens 0 to {}", rows - 1);
+    /// Refuses ids of `field` that are no tokens: those out of range, and rows that only fill the vocabulary up.
+    pub fn check_tokens(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
+        let is_token = |id: u32| self.allowed.get(id as usize).copied().unwrap_or(false);
+        let Some(&id) = ids.iter().find(|&&id| !is_token(id)) else { return Ok(()) };
+        let last = self.last_token().unwrap_or(0);
+        let message = if id as usize > last {
+            format!("token {id} is out of range: this model has tokens 0 to {last}")
+        } else {
+            format!("{id} is no token: this model's tokenizer does not know it")
+        };
         Err(Refusal::bad(field, message))
     }
 
-    /// Refuses ids of `field` that are no tokens: beside those out of range, rows that only fill the vocabulary up.
-    pub fn check_tokens(&self, ids: &[u32], field: &str) -> Result<(), Refusal> {
-        self.check_ids(ids, field)?;
-        let Some(id) = ids.iter().find(|&&id| !self.allowed[id as usize]) else { return Ok(()) };
-        Err(Refusal::bad(field, format!("{id} is no token: this model's tokenizer does not know it")))
+    /// The largest id of a token.
+    pub fn last_token(&self) -> Option<usize> {
+        self.allowed.iter().rposition(|&allowed| allowed)
     }
 
     /// Bytes of the longest text that is made tokens: of a longer one nobody wants an answer.

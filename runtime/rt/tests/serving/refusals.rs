@@ -31,7 +31,7 @@ fn fields_are_refused_by_name() {
         (json!({"stop": vec!["x"; 17]}), "stop", "at most 16"),
         (json!({"logit_bias": {"a": 1}}), "logit_bias", "token ids"),
         (json!({"logit_bias": {"1": 101}}), "logit_bias", "-100 to 100"),
-        (json!({"logit_bias": {"2046": 1}}), "logit_bias", "no token"),
+        (json!({"logit_bias": {"2046": 1}}), "logit_bias", "0 to 2045"),
         (json!({"logit_bias": {"2048": 1}}), "logit_bias", "out of range"),
         (json!({"logit_bias": {"+5": 1}}), "logit_bias", "token ids"),
         (json!({"stop": "x".repeat(257)}), "stop", "256 characters"),
@@ -109,7 +109,7 @@ fn fields_are_refused_by_name() {
 #[test]
 fn tokens_are_refused_by_name() {
     for (path, body, param, said) in [
-        ("/detokenize", json!({"tokens": [5, 2046]}), "tokens", "no token"),
+        ("/detokenize", json!({"tokens": [5, 2046]}), "tokens", "out of range"),
         ("/detokenize", json!({"tokens": [2048]}), "tokens", "out of range"),
         ("/detokenize", json!({"tokens": [1.5]}), "tokens", "whole number"),
         ("/detokenize", json!({}), "tokens", "provide"),
@@ -127,6 +127,7 @@ fn tokens_are_refused_by_name() {
         assert_eq!((status, found), (400, json!(param)), "{body}: {message}");
         assert!(message.contains(said), "{body}: {message}");
     }
+    assert_eq!(SITE.ok("/tokenize", &json!({"content": "", "messages": null, "prompt": null}))["count"], 0);
     let null = json!({"content": null, "messages": [{"role": "user", "content": "b"}]});
     assert!(SITE.ok("/tokenize", &null)["count"].as_u64().unwrap() > 1);
     assert_eq!(
@@ -142,7 +143,7 @@ fn completions_too() {
         (json!({"prompt": ""}), "empty"),
         (json!({"prompt": []}), "empty list"),
         (json!({"prompt": [1, -2]}), "whole number"),
-        (json!({"prompt": [99999]}), "0 to 2047"),
+        (json!({"prompt": [99999]}), "0 to 2045"),
         (json!({"prompt": {"a": 1}}), "found an object"),
         (json!({"prompt": "x", "suffix": "y"}), "suffix"),
         (json!({"prompt": "x", "best_of": 3}), "best_of"),

@@ -229,7 +229,7 @@ fn check(model: &Model, prompt: &[u32], field: &str) -> Result<(), Refusal> {
     if prompt.is_empty() {
         return Err(Refusal::bad(field, "the prompt is empty: it has no token to go on from"));
     }
-    model.check_ids(prompt, field)?;
+    model.check_tokens(prompt, field)?;
     if prompt.len() >= model.context {
         let message = format!(
             "the context of {} tokens has no room for an answer to a prompt of {}; shorten it, or start the \

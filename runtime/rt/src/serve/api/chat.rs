@@ -14,11 +14,11 @@ use crate::serve::api::answers::{Answers, Delta, Question};
 use crate::serve::api::stream::{self, Style};
 use crate::serve::api::Asked;
 use crate::serve::refusal::Refusal;
-use crate::serve::state::Server;
+use crate::serve::state::{Model, Server};
 use crate::serve::wire::chat::{self, ChatRequest};
 use crate::serve::wire::reply::{self, Finish, Head, Told, Usage};
 use crate::serve::words::{Piece, Reading};
-use crate::text::prompt::{self, Prompt};
+use crate::text::prompt::{self, Rendered};
 use crate::text::template::Conversation;
 
 /// The handler.
@@ -30,7 +30,7 @@ pub async fn chat(State(server): State<Arc<Server>>, asked: Asked) -> Result<Res
     // Before anything is done that takes a while.
     let permit = server.admit(request.options.n)?;
     let answers = super::aside(move || {
-        let question = question(&server, request)?;
+        let question = question(server.model()?, request)?;
         drop(load);
         Answers::begin(&server, question, permit)
     })
@@ -41,27 +41,26 @@ pub async fn chat(State(server): State<Arc<Server>>, asked: Asked) -> Result<Res
     Ok(Json(whole(answers, &head).await?).into_response())
 }
 
-/// The prompt of a conversation.
-pub fn render(server: &Server, conversation: &Conversation) -> Result<Prompt, Refusal> {
-    let model = server.model()?;
+/// The text of a conversation.
+pub fn render(model: &Model, conversation: &Conversation) -> Result<Rendered, Refusal> {
     let no_template = || {
         let message = "this model has no chat template, so it cannot chat; use /v1/completions";
         Refusal::bad("messages", message)
     };
     let template = model.template.as_ref().ok_or_else(no_template)?;
-    let rendered = prompt::render(template, &model.tokenizer, conversation)?;
-    model.check_length(&rendered.text(), "messages")?;
-    Ok(rendered.encode(&model.tokenizer)?)
+    Ok(prompt::render(template, &model.tokenizer, conversation)?)
 }
 
-fn question(server: &Server, request: ChatRequest) -> Result<Question, Refusal> {
+fn question(model: &Model, request: ChatRequest) -> Result<Question, Refusal> {
     let calls = !request.tools.shown.is_empty();
     let conversation = Conversation {
         messages: request.messages,
         tools: request.tools.shown,
         enable_thinking: request.enable_thinking,
     };
-    let prompt = render(server, &conversation)?;
+    let rendered = render(model, &conversation)?;
+    model.check_length(&rendered.text(), "messages")?;
+    let prompt = rendered.encode(&model.tokenizer)?;
     let end = prompt.text.trim_end();
     let opened = end.ends_with("<think>");
     Ok(Question {

@@ -13,7 +13,7 @@ use crate::serve::api::answers::{Answers, Delta, Question};
 use crate::serve::api::stream::{self, Style};
 use crate::serve::api::Asked;
 use crate::serve::refusal::Refusal;
-use crate::serve::state::Server;
+use crate::serve::state::{Model, Server};
 use crate::serve::wire::completion::{self, CompletionRequest, Prompt};
 use crate::serve::wire::reply::{self, Finish, Head, Told, Usage};
 use crate::serve::words::{Piece, Reading};
@@ -29,9 +29,10 @@ pub async fn completions(State(server): State<Arc<Server>>, asked: Asked) -> Res
     let permit = server.admit(request.prompts.len() * n)?;
     let (answers, echoes) = super::aside(move || {
         let echo = request.echo;
-        let question = question(&server, request)?;
+        let model = server.model()?;
+        let question = question(model, request)?;
         drop(load);
-        let tokenizer = &server.model()?.tokenizer;
+        let tokenizer = &model.tokenizer;
         let echo = |ids: &Vec<u32>| if echo { tokenizer.decode(ids) } else { String::new() };
         let echoes: Vec<String> = question.prompts.iter().map(echo).collect();
         Ok((Answers::begin(&server, question, permit)?, echoes))
@@ -45,8 +46,7 @@ pub async fn completions(State(server): State<Arc<Server>>, asked: Asked) -> Res
     Ok(Json(writer.whole(answers).await?).into_response())
 }
 
-fn question(server: &Server, request: CompletionRequest) -> Result<Question, Refusal> {
-    let model = server.model()?;
+fn question(model: &Model, request: CompletionRequest) -> Result<Question, Refusal> {
     let ids = |prompt: Prompt| match prompt {
         Prompt::Text(text) => {
             model.check_length(&text, "prompt")?;

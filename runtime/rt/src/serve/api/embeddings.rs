@@ -63,7 +63,7 @@ fn prompts(model: &Model, request: EmbeddingRequest) -> Result<Vec<Vec<u32>>, Re
             }
             Prompt::Ids(ids) => ids,
         };
-        model.check_ids(&ids, "input")?;
+        model.check_tokens(&ids, "input")?;
         match ids.len() {
             0 => {
                 Err(Refusal::bad("input", format!("input {index} has no tokens: there is nothing to embed")))

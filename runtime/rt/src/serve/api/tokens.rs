@@ -21,7 +21,7 @@ use crate::text::tokenizer::Controls;
 /// Most ids to make a text of.
 const MOST_IDS: usize = 1 << 20;
 
-/// Longest text to make tokens of, in bytes, even if more would fit in the context.
+/// Longest text to make tokens of, in bytes.
 const LONGEST: usize = 1 << 20;
 
 /// What to make tokens of.
@@ -46,13 +46,15 @@ pub async fn tokenize(
         let model = server.model()?;
         match source {
             Source::Text(text, field) => {
-                check_length(&text, model.longest_text().min(LONGEST), field)?;
+                check_length(&text, field)?;
                 let tokenizer = &model.tokenizer;
                 let literal = || tokenizer.encode(&text, Controls::Literal);
                 Ok(if specials { tokenizer.encode_prompt(&text) } else { literal() }?)
             }
             Source::Conversation(messages) => {
-                Ok(render(&server, &Conversation { messages, ..Conversation::default() })?.ids)
+                let rendered = render(model, &Conversation { messages, ..Conversation::default() })?;
+                check_length(&rendered.text(), "messages")?;
+                Ok(rendered.encode(&model.tokenizer)?.ids)
             }
         }
     })
@@ -63,6 +65,8 @@ pub async fn tokenize(
 fn source(fields: &mut Fields) -> Result<Source, Refusal> {
     let (content, prompt) = (fields.text("content")?, fields.text("prompt")?);
     let messages = fields.has("messages").then(|| messages::read(fields)).transpose()?;
+    // What is null was not read.
+    fields.without_effect(&["messages"]);
     match (content, prompt, messages) {
         (Some(text), None, None) => Ok(Source::Text(text, "content")),
         (None, Some(text), None) => Ok(Source::Text(text, "prompt")),
@@ -82,11 +86,12 @@ fn source(fields: &mut Fields) -> Result<Source, Refusal> {
 }
 
 /// A text may be longer than fits in the context: how much longer is what one wants to know.
-fn check_length(text: &str, most: usize, field: &str) -> Result<(), Refusal> {
-    if text.len() <= most {
+fn check_length(text: &str, field: &str) -> Result<(), Refusal> {
+    if text.len() <= LONGEST {
         return Ok(());
     }
-    let message = format!("'{field}' may have at most {most} bytes, found {}; send it in parts", text.len());
+    let found = text.len();
+    let message = format!("'{field}' may have at most {LONGEST} bytes, found {found}; send it in parts");
     Err(Refusal::bad(field, message).code("context_length_exceeded"))
 }
 

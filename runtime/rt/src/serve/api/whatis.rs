@@ -72,7 +72,7 @@ pub async fn openapi(State(server): State<Arc<Server>>) -> Result<Json<Value>, R
     let mut document: Value = serde_json::from_str(OPENAPI).map_err(failed)?;
     if let Ok(model) = server.model() {
         let schemas = &mut document["components"]["schemas"];
-        schemas["Token"]["maximum"] = model.allowed.iter().rposition(|&allowed| allowed).into();
+        schemas["Token"]["maximum"] = model.last_token().into();
         for request in ["ChatRequest", "CompletionRequest", "EmbeddingRequest"] {
             let names = model.metadata.adapters.iter().map(|name| Value::from(name.as_str()));
             schemas[request]["properties"]["lora"]["enum"] = names.chain([Value::Null]).collect();
