@@ -95,16 +95,22 @@ impl Checkpoint {
         let file = format!("{place}/config.json");
         let config = Config::parse(&file, &texts.config)?;
         let shards = shards::open(dir)?;
-        match stored_head_dim(&config, &shards) {
-            None => Checkpoint::of_folder(place, config, texts, shards),
+        let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| dir.join(name).exists());
+        let other = other.filter(|_| texts.tokenizer.is_none());
+        let mut checkpoint = match stored_head_dim(&config, &shards) {
+            None => Checkpoint::of_folder(place, config, texts, shards)?,
             Some(head_dim) => {
                 let mut raw = config.raw;
                 raw.insert("head_dim".to_string(), head_dim.into());
                 let texts = Texts { config: Value::Object(raw).to_string(), ..texts };
                 let config = Config::parse(&file, &texts.config)?;
-                Checkpoint::of_folder(place, config, texts, shards)
+                Checkpoint::of_folder(place, config, texts, shards)?
             }
-        }
+        };
+        checkpoint.side_files.warnings.extend(other.map(|name| {
+            format!("{name} is not read: AutoTokenizer of transformers makes a tokenizer.json of it (save_pretrained)")
+        }));
+        Ok(checkpoint)
     }
 
     /// The model built into the program (`models/sample`).

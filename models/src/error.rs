@@ -275,6 +275,14 @@ pub enum Error {
         /// The words.
         found: String,
     },
+    /// A longest context that no model has.
+    #[error("--context: expected 1 to {most} tokens, found {found}")]
+    ContextChoice {
+        /// As asked for.
+        found: u32,
+        /// The longest that there may be.
+        most: u32,
+    },
     /// An adapter that cannot be merged.
     #[error("{file}: {problem}")]
     Adapter {

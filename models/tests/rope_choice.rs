@@ -141,7 +141,8 @@ fn words_that_mean_nothing_are_refused() {
                 && message.ends_with(&format!("found {word:?}"))
         );
     }
-    assert!(RopeChoice::of_words(None, Some(0)).is_err());
+    let nothing = RopeChoice::of_words(None, Some(0)).unwrap_err().to_string();
+    assert_eq!(nothing, "--context: expected 1 to 268435456 tokens, found 0");
     assert!(RopeChoice::of_words(None, None).unwrap().is_empty());
 }
 

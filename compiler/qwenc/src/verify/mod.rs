@@ -30,6 +30,10 @@ pub fn run(args: &Verify) -> Result<()> {
         match against::compare(args, checkpoint) {
             Ok(compared) => {
                 table.push_str(&compared.text);
+                if compared.failed > 0 && inspection.metadata.iter().any(|entry| entry.key == "adapters") {
+                    table +=
+                        "  adapters were merged into this model: what they change is not the checkpoint's\n";
+                }
                 failed += compared.failed;
             }
             Err(e) => {
