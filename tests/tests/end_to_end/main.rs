@@ -38,6 +38,7 @@ mod same_bytes;
 mod sample;
 mod serve;
 mod serve_clients;
+mod serve_cuda;
 mod serve_lora;
 mod served;
 mod shown;
