@@ -56,18 +56,25 @@ def served(args):
     """The server's process and port."""
     flags = ["--parallel", args.parallel, "--context", args.context, "--max-queue", max(64, args.clients)]
     command = [args.executable, "serve", "--port", "0", *map(str, flags)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
-        if not line.startswith("listening on "):
-            sys.exit(f"{args.executable} serve does not start: {line or 'it ended'}")
-        port = int(line.rsplit(":", 1)[1])
-        while request(http.client.HTTPConnection("127.0.0.1", port), "GET", "/health")[0] != 200:
+        # It has said itself why, if it ended.
+        port = int(line.rsplit(":", 1)[1]) if line.startswith("listening on ") else sys.exit(1)
+        while not loaded(port):
+            if process.poll() is not None:
+                sys.exit(1)
             time.sleep(0.05)
         yield process, port
     finally:
         process.terminate()
         process.wait()
+
+
+def loaded(port):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return request(http.client.HTTPConnection("127.0.0.1", port), "GET", "/health")[0] == 200
+    return False
 
 
 def request(connection, method, path, body=None):
