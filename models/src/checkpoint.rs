@@ -61,6 +61,12 @@ fn stored_head_dim(config: &Config, shards: &Shards) -> Option<usize> {
     }
 }
 
+/// config.json of a folder.
+pub(crate) fn config_text(dir: &Path) -> Result<String> {
+    let text = files::text_or_none(&dir.join("config.json"))?;
+    text.ok_or_else(|| Error::NoConfig { path: dir.to_path_buf() })
+}
+
 impl Checkpoint {
     /// Opens a folder with config.json and safetensors files, or a file of another format than model.bin.
     pub fn open(path: &Path) -> Result<Checkpoint> {
@@ -77,7 +83,7 @@ impl Checkpoint {
 
     fn open_folder(dir: &Path) -> Result<Checkpoint> {
         let texts = Texts {
-            config: files::text(&dir.join("config.json"))?,
+            config: config_text(dir)?,
             tokenizer: files::text_or_none(&dir.join("tokenizer.json"))?,
             tokenizer_config: files::text_or_none(&dir.join("tokenizer_config.json"))?,
             chat_template: files::text_or_none(&dir.join("chat_template.jinja"))?,
@@ -89,16 +95,22 @@ impl Checkpoint {
         let file = format!("{place}/config.json");
         let config = Config::parse(&file, &texts.config)?;
         let shards = shards::open(dir)?;
-        match stored_head_dim(&config, &shards) {
-            None => Checkpoint::of_folder(place, config, texts, shards),
+        let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| dir.join(name).exists());
+        let other = other.filter(|_| texts.tokenizer.is_none());
+        let mut checkpoint = match stored_head_dim(&config, &shards) {
+            None => Checkpoint::of_folder(place, config, texts, shards)?,
             Some(head_dim) => {
                 let mut raw = config.raw;
                 raw.insert("head_dim".to_string(), head_dim.into());
                 let texts = Texts { config: Value::Object(raw).to_string(), ..texts };
                 let config = Config::parse(&file, &texts.config)?;
-                Checkpoint::of_folder(place, config, texts, shards)
+                Checkpoint::of_folder(place, config, texts, shards)?
             }
-        }
+        };
+        checkpoint.side_files.warnings.extend(other.map(|name| {
+            format!("{name} is not read: AutoTokenizer of transformers makes a tokenizer.json of it (save_pretrained)")
+        }));
+        Ok(checkpoint)
     }
 
     /// The model built into the program (`models/sample`).

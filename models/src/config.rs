@@ -116,8 +116,12 @@ fn windows(fields: &Fields, layers: u32) -> Result<Vec<Option<u32>>> {
     let window = fields.size_or_none("sliding_window", MAX_CONTEXT)?;
     let slides: Vec<bool> = match (types, window) {
         (Some(slides), _) => slides,
-        // transformers, too, takes no window for none anywhere.
-        (None, None) => vec![false; layers as usize],
+        // For null transformers, too, takes no window; where nothing is said it takes one of its own.
+        (None, None) if fields.map.contains_key("sliding_window") => vec![false; layers as usize],
+        (None, None) => {
+            let expected = "an integer or null, since use_sliding_window is true";
+            return Err(fields.wrong("sliding_window", expected));
+        }
         (None, Some(_)) => {
             let expected = "an integer, since use_sliding_window is true and layer_types is absent";
             let from = fields.get("max_window_layers").and_then(Value::as_u64);

@@ -37,7 +37,7 @@ pub(crate) fn convert(
         let chunk = match keeps_integers {
             true => integers(item, &stored, rows)?,
             false => {
-                let values = values(item, (&stored, scales.as_ref()), (rows, &deltas))?;
+                let values = values((checkpoint.file(), item), (&stored, scales.as_ref()), (rows, &deltas))?;
                 match item.from == item.to && deltas.is_empty() {
                     true => stored.rows(rows.0, rows.1).into_owned(),
                     false => rounded(item, &values, &mut new_scales)?,
@@ -85,7 +85,7 @@ fn integers(item: &Item, stored: &Stored, (from, to): (usize, usize)) -> Result<
 
 /// Values of the rows with what adapters add, all finite.
 fn values(
-    item: &Item,
+    (file, item): (&str, &Item),
     (stored, scales): (&Stored, Option<&Stored>),
     ((from, to), deltas): ((usize, usize), &[&Delta]),
 ) -> Result<Vec<f32>> {
@@ -108,7 +108,8 @@ fn values(
         None => Ok(values),
         Some((at, found)) => {
             let row = (from + at / item.cols) as u64;
-            Err(Error::NotFinite { tensor: item.name.clone(), row, found })
+            let (file, tensor) = (file.to_string(), item.name.clone());
+            Err(Error::NotFinite { file, tensor, row, found })
         }
     }
 }

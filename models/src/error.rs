@@ -49,6 +49,12 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// A folder that is none of a checkpoint.
+    #[error("{}: expected config.json, found none; give the folder of a Hugging Face checkpoint, or a model's file", path.display())]
+    NoConfig {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A folder without weights.
     #[error("{}: expected model.safetensors or model.safetensors.index.json, found neither; {hint}", path.display())]
     NoWeights {
@@ -196,8 +202,10 @@ pub enum Error {
         embedding: String,
     },
     /// NaN or infinity where a number is needed.
-    #[error("tensor {tensor}: expected finite numbers, found {found} in row {row}; export it as f32 or repair the checkpoint")]
+    #[error("{file}: tensor {tensor}: expected finite numbers, found {found} in row {row}; fetch or write the file again")]
     NotFinite {
+        /// The file or folder.
+        file: String,
         /// The tensor.
         tensor: String,
         /// Row.
@@ -266,6 +274,14 @@ pub enum Error {
     RopeChoice {
         /// The words.
         found: String,
+    },
+    /// A longest context that no model has.
+    #[error("--context: expected 1 to {most} tokens, found {found}")]
+    ContextChoice {
+        /// As asked for.
+        found: u32,
+        /// The longest that there may be.
+        most: u32,
     },
     /// An adapter that cannot be merged.
     #[error("{file}: {problem}")]

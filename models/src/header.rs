@@ -192,6 +192,11 @@ impl Header {
     }
 }
 
+/// What may be given where nothing is known of what was.
+const OTHERS: &str =
+    "give one, a checkpoint folder, or a GGUF, ajc1 or llama2.c file that is whole: one of llama2.c \
+     without a version is known by its size alone";
+
 fn part_of_folder(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "safetensors" || e == "json")
 }
@@ -206,7 +211,7 @@ pub(crate) fn stranger(path: &Path, file: &[u8]) -> Error {
         b"PK\x03\x04" => (" (a zip or PyTorch file)", "export from a folder of safetensors files instead"),
         b"\x7fELF" => (" (an executable)", "give the model.bin that it was compiled from"),
         _ if part_of_folder(path) => ("", "give the checkpoint's folder instead"),
-        _ => ("", "write one with `qwenc export`"),
+        _ => ("", OTHERS),
     };
     let shown: Vec<String> = start.iter().map(|b| format!("{b:02X}")).collect();
     let found = match shown.is_empty() {

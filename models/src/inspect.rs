@@ -13,12 +13,12 @@ use safetensors::Dtype;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{config_text, Checkpoint};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::import;
+use crate::import::{self, Hints};
 use crate::model_file::{check_size, Parts};
 use crate::named_tensors::Tensors;
 use crate::payload::{self, Entry};
@@ -114,9 +114,14 @@ impl Tensors for Found<'_> {
 impl Inspection {
     /// Looks at a path. Fails only if nothing of it can be read, or it is no model at all.
     pub fn of(path: &Path) -> Result<Inspection> {
+        Inspection::of_with(path, Hints::default())
+    }
+
+    /// The same; `hints` say what some old files do not.
+    pub fn of_with(path: &Path, hints: Hints) -> Result<Inspection> {
         match path.is_dir() {
             true => Inspection::of_folder(path),
-            false => Inspection::of_file(path),
+            false => Inspection::of_file(path, hints),
         }
     }
 
@@ -153,10 +158,10 @@ impl Inspection {
         self.config = Some(config);
     }
 
-    fn of_file(path: &Path) -> Result<Inspection> {
+    fn of_file(path: &Path, hints: Hints) -> Result<Inspection> {
         let map = files::map(path)?;
         if let Some(kind) = import::format_name(&map) {
-            return Ok(Inspection::of_import(path, kind, map.len()));
+            return Ok(Inspection::of_import(path, kind, (map.len(), hints)));
         }
         let header = Header::decode_leniently(path, &map)?;
         let mut out = Inspection::empty(path, "model.bin version 2");
@@ -184,10 +189,10 @@ impl Inspection {
     }
 
     /// A file of another program: its tensors as `export` would read them.
-    fn of_import(path: &Path, kind: &'static str, bytes: usize) -> Inspection {
+    fn of_import(path: &Path, kind: &'static str, (bytes, hints): (usize, Hints)) -> Inspection {
         let mut out = Inspection::empty(path, kind);
         out.file_bytes = bytes as u64;
-        match Checkpoint::open(path) {
+        match Checkpoint::open_with(path, hints) {
             Err(error) => out.problem(&error),
             Ok(checkpoint) => {
                 let mut tensors: Vec<(&str, Stored)> =
@@ -236,7 +241,7 @@ impl Inspection {
 
     fn of_folder(path: &Path) -> Result<Inspection> {
         let mut out = Inspection::empty(path, "Hugging Face checkpoint");
-        let config = files::text(&path.join("config.json"))
+        let config = config_text(path)
             .and_then(|text| Config::parse(&path.join("config.json").display().to_string(), &text));
         let shards = match (shards::open(path), &config) {
             (Err(error), Err(other)) => {

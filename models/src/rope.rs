@@ -44,12 +44,33 @@ pub(crate) fn rope(config: &Fields, context: u32, theta_if_absent: Option<f32>) 
         }
     };
     let rule = Fields { file: config.file, at, map };
+    // The rule's name says more than a field that only it has.
+    let kind = kind(config, &rule)?;
     if let Some(key) = map.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(config.unsupported(format!("{at}{key}"), KNOWN.join(", ")));
     }
     whole_heads(config)?;
     whole_heads(&rule)?;
-    Ok(Rope { theta: theta(config, &rule, theta_if_absent)?, scaling: scaling(config, &rule, context)? })
+    let scaling = match kind {
+        Kind::Default => Scaling::None,
+        Kind::Linear => Scaling::Linear { factor: factor(&rule)? },
+        Kind::Ntk => Scaling::Ntk { factor: factor(&rule)? },
+        // Up to `context` positions nothing is changed, and no executable goes further.
+        Kind::Dynamic => factor(&rule).map(|_| Scaling::None)?,
+        Kind::Yarn => yarn(config, &rule, context)?,
+        Kind::Llama3 => llama3(config, &rule, context)?,
+    };
+    Ok(Rope { theta: theta(config, &rule, theta_if_absent)?, scaling })
+}
+
+/// The rules that are read.
+enum Kind {
+    Default,
+    Linear,
+    Ntk,
+    Dynamic,
+    Yarn,
+    Llama3,
 }
 
 fn whole_heads(fields: &Fields) -> Result<()> {
@@ -79,28 +100,30 @@ fn theta(config: &Fields, rule: &Fields, if_absent: Option<f32>) -> Result<f32> 
     }
 }
 
-fn scaling(config: &Fields, rule: &Fields, context: u32) -> Result<Scaling> {
-    let kind = match (rule.text("rope_type")?, rule.text("type")?) {
+fn kind(config: &Fields, rule: &Fields) -> Result<Kind> {
+    let known = |k: &String| KNOWN.contains(&k.as_str());
+    let name = match (rule.text("rope_type")?, rule.text("type")?) {
         (Some(a), Some(b)) if a != b => {
             return Err(rule.error("type", format!("{a:?}, as rope_type"), format!("{b:?}")))
         }
-        (Some(kind), _) | (None, Some(kind)) => kind,
+        (Some(name), _) | (None, Some(name)) => name,
+        // A field that nobody knows is told by its own name.
+        (None, None) if !rule.map.keys().all(known) => return Ok(Kind::Default),
         (None, None) if rule.map.keys().all(|k| k == "rope_theta" || rule.get(k).is_none()) => "default",
         (None, None) => return Err(rule.wrong("rope_type", "a string")),
     };
-    match kind {
-        "default" => Ok(Scaling::None),
-        "linear" => Ok(Scaling::Linear { factor: factor(rule)? }),
-        "ntk" => Ok(Scaling::Ntk { factor: factor(rule)? }),
-        // Up to `context` positions nothing is changed, and no executable goes further.
-        "dynamic" => factor(rule).map(|_| Scaling::None),
-        "yarn" => yarn(config, rule, context),
-        "llama3" => llama3(config, rule, context),
+    Ok(match name {
+        "default" => Kind::Default,
+        "linear" => Kind::Linear,
+        "ntk" => Kind::Ntk,
+        "dynamic" => Kind::Dynamic,
+        "yarn" => Kind::Yarn,
+        "llama3" => Kind::Llama3,
         _ => {
-            let what = format!("{}rope_type {kind:?}", rule.at);
-            Err(config.unsupported(what, "default, linear, dynamic, ntk, yarn, llama3"))
+            let what = format!("{}rope_type {name:?}", rule.at);
+            return Err(config.unsupported(what, "default, linear, dynamic, ntk, yarn, llama3"));
         }
-    }
+    })
 }
 
 fn factor(rule: &Fields) -> Result<f32> {
@@ -112,7 +135,12 @@ fn factor(rule: &Fields) -> Result<f32> {
 
 fn original_context(config: &Fields, rule: &Fields, context: u32) -> Result<u32> {
     let key = "original_max_position_embeddings";
-    Ok(rule.size_or_none(key, MAX_CONTEXT)?.or(config.size_or_none(key, MAX_CONTEXT)?).unwrap_or(context))
+    match (rule.size_or_none(key, MAX_CONTEXT)?, config.size_or_none(key, MAX_CONTEXT)?) {
+        (Some(a), Some(b)) if a != b => {
+            Err(config.error(key, format!("{a}, as {}{key}", rule.at), b.to_string()))
+        }
+        (stated, elsewhere) => Ok(stated.or(elsewhere).unwrap_or(context)),
+    }
 }
 
 fn yarn(config: &Fields, rule: &Fields, context: u32) -> Result<Scaling> {

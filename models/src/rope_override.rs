@@ -32,7 +32,7 @@ impl RopeChoice {
     /// Of `none` or `KIND:FACTOR` or `KIND:FACTOR:ORIGINAL_CONTEXT`, and the longest context in tokens.
     pub fn of_words(scaling: Option<&str>, context: Option<u32>) -> Result<RopeChoice> {
         if let Some(found) = context.filter(|n| !(1..=MAX_CONTEXT).contains(n)) {
-            return Err(Error::RopeChoice { found: format!("--context {found}") });
+            return Err(Error::ContextChoice { found, most: MAX_CONTEXT });
         }
         let rule =
             scaling.map(|word| Rule::of(word).ok_or_else(|| Error::RopeChoice { found: word.to_string() }));
@@ -80,6 +80,10 @@ impl RopeChoice {
         }
         if self.rule.is_some() {
             raw.remove("rope_scaling");
+            // It stands within the rule now.
+            if states(&fields) {
+                raw.remove(original);
+            }
         }
         if !fields.is_empty() {
             raw.insert(at.to_string(), Value::Object(fields.clone()));

@@ -7,8 +7,10 @@
 use serde_json::Value;
 
 use crate::config::{stop_tokens, Config};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::json_fields::{self, Fields};
+use crate::old_template::Renderer;
+use crate::range_check;
 
 /// Texts beside the weights.
 #[derive(Default)]
@@ -90,8 +92,17 @@ impl SideFiles {
                 Some((text, Value::Object(map)))
             }
         };
+        let mut largest = None;
         if let Some(text) = &tokenizer {
-            json_fields::object(&format!("{file}: tokenizer.json"), text)?;
+            let name = format!("{file}: tokenizer.json");
+            let json = Value::Object(json_fields::object(&name, text)?);
+            let known = range_check::largest_id(&json).map(|(id, token)| (id, token.to_string()));
+            largest = Some(known.ok_or_else(|| Error::Field {
+                file: name,
+                field: "model".to_string(),
+                expected: "an object with a vocabulary".to_string(),
+                found: json_fields::shown(&json["model"]),
+            })?);
         }
         stops.sort_unstable();
         stops.dedup();
@@ -105,11 +116,13 @@ impl SideFiles {
             stop_tokens: stops,
             warnings: Vec::new(),
         };
-        all.warn(config);
+        all.warn(config, largest);
         Ok(all)
     }
 
-    fn warn(&mut self, config: &Config) {
+    /// `largest` is the vocabulary's last id.
+    fn warn(&mut self, config: &Config, largest: Option<(u64, String)>) {
+        let rows = config.dims.vocab_rows;
         let mut warn = |text: String| self.warnings.push(text);
         if self.tokenizer.is_none() {
             warn("no tokenizer.json: the model can be fed token ids only".to_string());
@@ -120,8 +133,14 @@ impl SideFiles {
         if self.stop_tokens.is_empty() {
             warn("no eos_token_id: generation ends only at its length limit".to_string());
         }
-        for id in self.stop_tokens.iter().filter(|&&id| id >= config.dims.vocab_rows) {
-            warn(format!("eos_token_id {id} is past the vocabulary's {} rows", config.dims.vocab_rows));
+        for id in self.stop_tokens.iter().filter(|&&id| id >= rows) {
+            warn(format!("eos_token_id {id} is past the vocabulary's {rows} rows"));
+        }
+        if let Some((id, token)) = largest.filter(|(id, _)| *id >= u64::from(rows)) {
+            warn(format!("tokenizer.json has id {id} for {token:?}, past the vocabulary's {rows} rows"));
+        }
+        if let Some(Err(e)) = self.chat_template.as_ref().map(|t| Renderer::new(t, None, None)) {
+            warn(format!("the chat template cannot be read, so the model cannot chat: {e}"));
         }
     }
 }

@@ -114,20 +114,21 @@ fn check_one(tensors: &dyn Tensors, name: &str, spec: &TensorSpec, wanted: Optio
     let stored = find(&name, format!("{shape:?}"));
     let stored = stored?;
     match float(stored.entry.dtype) == Some(scales_dtype) && same_shape(&stored.entry.shape, &shape) {
-        true => check_scales(&name, scales_dtype, &stored),
+        true => check_scales(tensors.file(), &name, scales_dtype, &stored),
         false => Err(mismatch(&name, format!("{scales_dtype}{shape:?}"), stored.entry)),
     }
 }
 
 /// A scale that is not a number would spoil every token, and no one would know why.
-fn check_scales(name: &str, dtype: DType, stored: &Stored) -> Result<()> {
+fn check_scales(file: &str, name: &str, dtype: DType, stored: &Stored) -> Result<()> {
     let mut values = Vec::new();
     decode(dtype, &stored.bytes(), &mut values);
     match not_finite(&values) {
         None => Ok(()),
         Some((at, found)) => {
             let row = (at / stored.entry.shape[1].max(1)) as u64;
-            Err(Error::NotFinite { tensor: name.to_string(), row, found })
+            let (file, tensor) = (file.to_string(), name.to_string());
+            Err(Error::NotFinite { file, tensor, row, found })
         }
     }
 }

@@ -104,7 +104,7 @@ fn a_folder_without_weights_says_what_to_do() {
     std::fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
     assert!(refusal(dir.path()).ends_with("pytorch_model.bin is not read: save the model as safetensors"));
     std::fs::remove_file(dir.path().join("config.json")).unwrap();
-    assert!(refusal(dir.path()).starts_with("DIR/config.json: cannot open: No such file"));
+    assert!(refusal(dir.path()).starts_with("DIR: expected config.json, found none; give the folder"));
 }
 
 /// bf16 -> f32 and bf16 -> f16 -> f32 of these weights are exact, so the runs must agree to the bit.
@@ -218,8 +218,11 @@ fn numbers_that_are_not_finite_are_not_rounded() {
     let result = qwenc_models::export(&checkpoint, &out, Some(Quant::I8 { group: 64 }), &mut |_, _| {});
     assert_eq!(
         result.unwrap_err().to_string(),
-        "tensor model.layers.0.self_attn.q_proj.weight: expected finite numbers, found -inf in row 2; export it as f32 \
-         or repair the checkpoint"
+        format!(
+            "{}: tensor model.layers.0.self_attn.q_proj.weight: expected finite numbers, found -inf in row 2; fetch or \
+             write the file again",
+            dir.path().display()
+        )
     );
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the temporary file must be gone: {left:?}");
@@ -321,4 +324,31 @@ fn tokens_that_a_template_names_come_with_it() {
         refusal(dir.path()),
         "DIR/tokenizer_config.json: eos_token: expected a string, or an object with content, found 2; correct the file"
     );
+}
+
+/// What would only show once the model is asked something.
+#[test]
+fn a_tokenizer_or_a_template_that_cannot_work_is_told() {
+    let (config, tensors) = parts("qwen3-tied");
+    let dir = write_checkpoint(&config, &tensors);
+    let with = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        Checkpoint::open(dir.path()).map(|c| c.warnings().join("|")).map_err(|e| e.to_string())
+    };
+    let other = with("tokenizer.model", "").unwrap();
+    assert!(other.contains("tokenizer.model is not read: AutoTokenizer of transformers makes"), "{other}");
+    for text in ["{}", r#"{"model": {"type": "BPE"}}"#] {
+        let refused = with("tokenizer.json", text).unwrap_err();
+        assert!(refused.contains("tokenizer.json: model: expected an object with a vocabulary"), "{refused}");
+    }
+    let vocabulary = |last: u32| format!(r#"{{"model": {{"vocab": {{"a": 0, "b": {last}}}}}}}"#);
+    let past = with("tokenizer.json", &vocabulary(320)).unwrap();
+    assert!(past.contains("tokenizer.json has id 320 for \"b\", past the vocabulary's 320 rows"), "{past}");
+    assert!(!with("tokenizer.json", &vocabulary(319)).unwrap().contains("tokenizer"));
+    let broken = with("chat_template.jinja", "{% if %}").unwrap();
+    assert!(
+        broken.contains("the chat template cannot be read, so the model cannot chat: syntax"),
+        "{broken}"
+    );
+    assert!(!with("chat_template.jinja", "{{ messages }}").unwrap().contains("chat"));
 }

@@ -109,6 +109,9 @@ fn other_rope_rules_are_refused_by_name() {
             )
         );
     }
+    // The rule is named even where it has fields of its own.
+    assert!(rule(json!({"type": "longrope", "short_factor": [1.0]})).contains("rope_type \"longrope\""));
+    assert!(rule(json!({"full_attention": {}})).contains("rope_scaling.full_attention is not supported"));
     assert_eq!(
         rule(json!({"factor": 2.0})),
         "config.json: rope_scaling.rope_type: expected a string, found nothing; correct the file"
@@ -118,6 +121,12 @@ fn other_rope_rules_are_refused_by_name() {
     assert_eq!(
         rule(json!({"rope_type": "yarn", "factor": 0.5})),
         "config.json: rope_scaling.factor: expected a number of at least 1, found 0.5; correct the file"
+    );
+    let twice = json!({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32});
+    assert_eq!(
+        refusal(json!({"rope_scaling": twice, "original_max_position_embeddings": 64})),
+        "config.json: original_max_position_embeddings: expected 32, as \
+         rope_scaling.original_max_position_embeddings, found 64; correct the file"
     );
     assert_eq!(
         refusal(json!({"rope_theta": null})),
@@ -140,6 +149,16 @@ fn sliding_layers_are_those_that_the_config_says() {
     let listed = json!({"use_sliding_window": true, "sliding_window": 8, "max_window_layers": 0,
         "layer_types": ["sliding_attention", "full_attention"]});
     assert_eq!(sliding(listed), [Some(8), None]);
+    // null is no window; where nothing is said transformers takes one of its own.
+    let unsaid = json!({"use_sliding_window": true, "sliding_window": null, "layer_types": null});
+    assert_eq!(sliding(unsaid.clone()), [None, None]);
+    let mut config: Value = serde_json::from_str(&with(unsaid)).unwrap();
+    config.as_object_mut().unwrap().remove("sliding_window");
+    assert_eq!(
+        Config::parse("config.json", &config.to_string()).unwrap_err().to_string(),
+        "config.json: sliding_window: expected an integer or null, since use_sliding_window is true, found nothing; \
+         correct the file"
+    );
     assert_eq!(
         refusal(json!({"layer_types": ["full_attention", "linear_attention"]})),
         "config.json: layer_types entry \"linear_attention\" is not supported (supported: full_attention, \
@@ -276,10 +295,10 @@ fn llama_takes_what_its_first_configs_left_out() {
     let early = of_case("llama3-rope", early).unwrap();
     assert_eq!((early.rope.theta, early.rope.scaling), (10_000.0, Scaling::None));
     assert_eq!((early.dims.kv_heads, early.dims.head_dim), (4, 16));
-    for bias in ["attention_bias", "mlp_bias"] {
+    for flag in ["attention_bias", "mlp_bias", "use_sliding_window"] {
         assert_eq!(
-            of_case("llama3-rope", json!({bias: true})).unwrap_err(),
-            format!("config.json: {bias} true for Llama is not supported (supported: false)")
+            of_case("llama3-rope", json!({flag: true})).unwrap_err(),
+            format!("config.json: {flag} true for Llama is not supported (supported: false)")
         );
     }
 }

@@ -11,6 +11,7 @@ use fixtures::gguf_models::*;
 use fixtures::stories;
 use fixtures::*;
 use qwenc_ir::interp::Precision;
+use qwenc_ir::Scaling;
 use qwenc_models::{Checkpoint, Hints, Inspection, Source};
 use serde_json::{json, Value as Json};
 
@@ -152,6 +153,33 @@ fn what_would_run_wrong_is_refused_by_name() {
         refusal(|f| f.tensors[0].2 = Q8_0),
         "FILE: tensor blk.0.attn_norm.weight: expected a matrix, since it is quantised, found [64]; correct the file"
     );
+}
+
+/// What there is of scaling beside type and factor, and what there was before it had a type.
+#[test]
+fn scaling_in_other_words_is_read_or_refused() {
+    for (part, harmless, other) in [
+        ("attn_factor", 1.0, 0.5),
+        ("yarn_attn_factor", 1.0, 1.5),
+        ("yarn_ext_factor", -1.0, 0.0),
+        ("yarn_log_multiplier", 0.0, 0.5),
+    ] {
+        let key = format!("llama.rope.scaling.{part}");
+        let message = refusal(|f| f.set(&key, Value::F32(other)));
+        assert!(message.starts_with(&format!("FILE: {key} {other} is not supported")), "{message}");
+        let mut file = stories_file();
+        file.set(&key, Value::F32(harmless));
+        assert_eq!(opened(&file).config().rope, opened(&stories_file()).config().rope, "{part}");
+    }
+    for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        let mut file = stories_file();
+        file.set(key, Value::F32(4.0));
+        assert_eq!(opened(&file).config().rope.scaling, Scaling::Linear { factor: 4.0 }, "{key}");
+        file.set("llama.rope.scaling.type", text("none"));
+        assert_eq!(opened(&file).config().rope.scaling, Scaling::None, "{key}");
+    }
+    let causal = refusal(|f| f.set("llama.attention.causal", Value::Bool(false)));
+    assert!(causal.starts_with("FILE: llama.attention.causal false is not supported"), "{causal}");
 }
 
 #[test]

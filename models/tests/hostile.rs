@@ -82,7 +82,8 @@ fn refusals_say_what_is_wrong() {
     assert!(changed(last, &[file[last] ^ 1]).starts_with("FILE: payload SHA-256: expected "));
     assert_eq!(
         refusal(b""),
-        "FILE: expected a model.bin (first bytes 4E 45 57 51), found an empty file; write one with `qwenc export`"
+        "FILE: expected a model.bin (first bytes 4E 45 57 51), found an empty file; give one, a checkpoint folder, \
+         or a GGUF, ajc1 or llama2.c file that is whole: one of llama2.c without a version is known by its size alone"
     );
 }
 
@@ -213,7 +214,8 @@ fn scales_that_are_no_numbers_are_refused() {
         for (bytes, found) in [(infinity, "-inf"), (nan, "NaN")] {
             let mut changed = file.clone();
             changed[at + 3 * row_bytes..][..bytes.len()].copy_from_slice(bytes);
-            let expected = format!("tensor {scales}: expected finite numbers, found {found} in row 3; ");
+            let expected =
+                format!("FILE: tensor {scales}: expected finite numbers, found {found} in row 3; ");
             let message = refusal(&sealed(changed));
             assert!(message.starts_with(&expected), "{message}");
         }

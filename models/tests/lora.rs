@@ -299,4 +299,12 @@ fn folders_that_are_no_adapter_are_refused() {
     );
     std::fs::write(dir.path().join("adapter_model.safetensors"), "x").unwrap();
     assert!(merge().contains("not a valid safetensors image"), "{}", merge());
+    let word = format!("{}:2x", lora("plain").display());
+    let nowhere = base().merge(&AdapterSource::of_word(&word)).unwrap_err().to_string();
+    assert_eq!(
+        nowhere,
+        format!(
+            "{word}: expected the folder of a LoRA adapter, alone or as FOLDER:SCALE with a number, found no such folder"
+        )
+    );
 }

@@ -97,6 +97,7 @@ fn qwen_version_1_is_solved_by_its_size() {
                     bytes.len()
                 )
             );
+            assert!(Inspection::of_with(&path, full.clone()).unwrap().problems.is_empty());
             match Checkpoint::open(&path) {
                 Ok(alone) => check(&model, &what, &exported_file(&alone, None)),
                 Err(several) => {
@@ -104,10 +105,33 @@ fn qwen_version_1_is_solved_by_its_size() {
                         format!("head_dim {head_dim}, group size 32, tied {}, body at {body}", model.tied);
                     assert!(several.to_string().contains(&answer), "{several}");
                     assert!(several.to_string().contains("; head_dim"), "{several}");
+                    assert!(*Inspection::of(&path).unwrap().problems[0] == several.to_string());
                 }
             }
         }
     }
+}
+
+/// A file with groups of 24, by its header and size alone: every int8 is 1, every float too.
+#[test]
+fn groups_need_not_be_powers_of_2() {
+    let (dim, hidden, head_dim, heads, vocab, group) = (48u64, 72, 12, 2, 10, 24);
+    let header = [0x5157_454e, 1, vocab as u32, dim as u32, hidden as u32, 1, heads as u32, 1, 16];
+    let mut bytes: Vec<u8> = header.iter().flat_map(|n| n.to_le_bytes()).collect();
+    bytes.extend(1e6f32.to_le_bytes());
+    bytes.resize(256, 0);
+    let ones = |n: u64| (0..n).flat_map(|_| 1f32.to_le_bytes());
+    bytes.extend(ones(3 * dim + 2 * head_dim));
+    let (q, kv) = (heads * head_dim, head_dim);
+    for matrix in
+        [q * dim, kv * dim, kv * dim, dim * q, hidden * dim, dim * hidden, hidden * dim, vocab * dim]
+    {
+        bytes.extend((0..matrix).map(|_| 1u8));
+        bytes.extend(ones(matrix / group));
+    }
+    let (_dir, path) = written(&bytes);
+    let file = exported_file(&Checkpoint::open(&path).unwrap(), None);
+    assert_eq!(file.weight_types().to_string(), "i8g24");
 }
 
 #[test]

@@ -76,6 +76,10 @@ fn every_rule_can_be_chosen_and_what_is_stated_stays() {
     assert_eq!(original(plain(40960)[0].clone(), "yarn:4", Some(131_072)), (32_768, 4.0));
     assert_eq!(original(plain(64)[0].clone(), "yarn:4", Some(512)), (64, 4.0));
     assert_eq!(original(plain(64)[0].clone(), "yarn:4:48", Some(128)), (48, 4.0));
+    let mut beside = plain(64)[1].clone();
+    beside["original_max_position_embeddings"] = json!(16);
+    assert_eq!(original(beside.clone(), "yarn:4", Some(128)), (16, 4.0));
+    assert_eq!(original(beside, "yarn:4:48", Some(128)), (48, 4.0));
     // The golden states 32 itself.
     assert_eq!(original(json!({}), "yarn:2", Some(128)), (32, 2.0));
     assert_eq!(chosen(json!({}), "none", None).rope, Rope::new(10_000.0));
@@ -137,7 +141,8 @@ fn words_that_mean_nothing_are_refused() {
                 && message.ends_with(&format!("found {word:?}"))
         );
     }
-    assert!(RopeChoice::of_words(None, Some(0)).is_err());
+    let nothing = RopeChoice::of_words(None, Some(0)).unwrap_err().to_string();
+    assert_eq!(nothing, "--context: expected 1 to 268435456 tokens, found 0");
     assert!(RopeChoice::of_words(None, None).unwrap().is_empty());
 }
 

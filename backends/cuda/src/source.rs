@@ -3,7 +3,7 @@
 //! In: a checked plan. Out: CUDA C++ as text, and the description of its launches. Invariant: nothing outside the plan
 //! reaches the text; on the device it includes nothing.
 
-use qwenc_abi::{CudaModel, ABI_VERSION};
+use qwenc_abi::{CudaModel, Hidden, ABI_VERSION};
 use qwenc_ir::Checked;
 use qwenc_plan::{Kernel, Plan};
 
@@ -104,6 +104,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
     text.push('\n');
     text.push_str(&kernel);
     let dims = &plan.dims;
+    let [offset, row_bytes, width, gain] = plan.hidden_record();
     let model = CudaModel {
         abi_version: ABI_VERSION,
         vocab_rows: dims.vocab_rows,
@@ -114,6 +115,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         kv_bytes_per_position: kv_bytes_per_position(plan),
         kv_positions: PART,
         arena: arena.sizes(),
+        hidden: Hidden { offset, row_bytes, width, gain },
         counters: counters.total,
         variants,
         persistent: Some(persistent),

@@ -250,10 +250,11 @@ fn describe(unit: &Unit, step: FunctionValue) {
         long(plan.thread_bytes),
         names.as_pointer_value().into(),
         long(features.len() as u64),
+        i64.const_array(&plan.hidden_record().map(|n| i64.const_int(n, false))).into(),
     ];
     let types: Vec<_> = fields.iter().map(|f| f.get_type().as_basic_type_enum()).collect();
     let info = cx.struct_type(&types, false);
-    debug_assert_eq!(size_of::<ModelInfo>(), 6 * 4 + 10 * 8);
+    debug_assert_eq!(size_of::<ModelInfo>(), 6 * 4 + 14 * 8);
     let model = unit.module.add_global(info, None, MODEL_SYMBOL);
     model.set_initializer(&info.const_named_struct(&fields));
     model.set_constant(true);

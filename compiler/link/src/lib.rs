@@ -10,4 +10,4 @@ mod product;
 
 pub use error::LinkError;
 pub use image::{Assets, Image};
-pub use product::{beside, header, Form, Product, Weights};
+pub use product::{beside, header, require_linker, Form, Product, Weights};

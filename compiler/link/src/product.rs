@@ -179,6 +179,13 @@ impl Product {
     }
 }
 
+/// Refuses a machine without a C compiler: before the work is better than after it.
+pub fn require_linker() -> Result<(), LinkError> {
+    let mut command = Command::new(linker());
+    command.arg("--version");
+    run(command)
+}
+
 fn linker() -> String {
     std::env::var("CC").ok().filter(|cc| !cc.is_empty()).unwrap_or_else(|| "cc".to_string())
 }

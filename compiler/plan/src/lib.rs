@@ -4,6 +4,7 @@
 //! lifetimes, kernels; and the packer that fills the segments. Invariant: backends accept only
 //! `&Checked<Plan>`, so offsets and widths need no second check there.
 
+mod hidden;
 mod inputs;
 mod lower;
 mod memory;
@@ -14,6 +15,7 @@ mod segment;
 mod text;
 mod verify;
 
+pub use hidden::Hidden;
 pub use inputs::{Activations, Inputs};
 pub use lower::{lower, LowerError, Options};
 pub use named::Named;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use qwenc_ir::{Checked, DType, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
 
+use crate::hidden::Hidden;
 use crate::inputs::{Activations, Inputs};
 use crate::memory;
 use crate::plan::{
@@ -88,6 +89,7 @@ pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>,
             SectionKind::Head => l.plan.head = kernels,
         }
     }
+    l.plan.hidden = l.hidden()?;
     memory::place_segments(&mut l.plan, options.reserve);
     memory::place_buffers(&mut l.plan);
     Ok(Checked::of(l.plan)?)
@@ -160,6 +162,15 @@ impl Lowering<'_> {
             return Err(LowerError::InPlace { section: kind, node: root, what });
         }
         Ok(kernels)
+    }
+
+    /// The stream as the head reads it, and the gain of its norm, which the head's weight may have taken in.
+    fn hidden(&mut self) -> Result<Hidden, LowerError> {
+        let section = self.graph.section(SectionKind::Head);
+        let scope = Scope { kind: SectionKind::Head, section, places: HashMap::new() };
+        let weight = section.root.and_then(|root| section.node(root).args.get(1));
+        let gain = weight.map(|&weight| take_apart(&scope, weight)).transpose()?.and_then(|w| w.gain);
+        Ok(Hidden { state: self.stream, gain: gain.map(|gain| self.vector_segment(vec![gain])) })
     }
 
     fn node(

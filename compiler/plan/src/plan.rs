@@ -4,6 +4,7 @@ use std::fmt;
 
 use qwenc_ir::{Dims, Eps, Graph, Rope, WeightDecl};
 
+use crate::hidden::Hidden;
 use crate::inputs::Inputs;
 use crate::round_up;
 use crate::segment::{Segment, SegmentId, LANES};
@@ -227,6 +228,8 @@ pub struct Plan {
     pub row_bytes: u64,
     /// Arena bytes per thread.
     pub thread_bytes: u64,
+    /// Where the last hidden state is.
+    pub hidden: Hidden,
     /// Run once, first.
     pub prologue: Vec<Kernel>,
     /// Run for each layer.
@@ -251,6 +254,7 @@ impl Plan {
             buffers: Vec::new(),
             row_bytes: 0,
             thread_bytes: 0,
+            hidden: Hidden { state: BufferId(0), gain: None },
             prologue: Vec::new(),
             block: Vec::new(),
             head: Vec::new(),

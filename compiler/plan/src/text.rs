@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
+use crate::hidden::Hidden;
 use crate::plan::{
     Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
 };
@@ -37,6 +38,9 @@ impl Display for Plan {
             let (first, last) = b.live;
             writeln!(f, " row_bytes={} offset={} live={first}..{last}", b.row_bytes, b.offset)?;
         }
+        write!(f, "hidden state={}", self.hidden.state)?;
+        field(f, "gain", self.hidden.gain)?;
+        writeln!(f)?;
         let block = self.prologue.len() as u32;
         let head = block + self.block.len() as u32;
         for (i, kernel) in self.kernels() {
@@ -144,6 +148,7 @@ fn line_of(plan: &mut Plan, place: &mut Place, line: &str) -> Parsed<()> {
         }
         "segment" => plan.segments.push(segment(&fields)?),
         "buffer" => plan.buffers.push(buffer(&fields)?),
+        "hidden" => plan.hidden = Hidden { state: fields.buffer("state")?, gain: fields.segment("gain")? },
         "repeat" => *place = Place::Block,
         "head" => *place = Place::Head,
         _ => {

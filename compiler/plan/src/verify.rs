@@ -2,6 +2,7 @@
 
 use qwenc_ir::{DType, Verify, WeightId};
 
+use crate::hidden;
 use crate::inputs::Inputs;
 use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
 use crate::plan::{Attention, BufferId, Dest, Kernel, Linear, Plan, Rows};
@@ -114,6 +115,7 @@ impl Verify for Plan {
             check_kernel(self, i, kernel)?;
         }
         check_buffers(self)?;
+        hidden::check(self)?;
         check_order(self)
     }
 }

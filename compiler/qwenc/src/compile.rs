@@ -16,7 +16,7 @@ use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits};
 use qwenc_plan::{lower, Activations, Options};
 
-use crate::args::{Compile, Emit, Target, WeightsPlace};
+use crate::args::{inputs, Compile, Emit, Target, WeightsPlace};
 #[cfg(feature = "llvm")]
 use crate::cpu;
 #[cfg(feature = "cuda")]
@@ -90,7 +90,8 @@ pub fn run(args: &Compile) -> Result<()> {
     }
 }
 
-fn pipeline(args: &Compile) -> Result<Report> {
+/// The same, its refusals still apart from its failures.
+pub(crate) fn pipeline(args: &Compile) -> Result<Report> {
     let started = Instant::now();
     let mut explained = String::new();
     let (made, output, warnings) = work(args, &mut explained)?;
@@ -198,16 +199,21 @@ impl Job {
             (None, Emit::Cubin) => Some(PathBuf::from("qwen.cubin")),
             (output, _) => output.clone(),
         };
-        let mut output = output.map(|path| Output::new(&path, &args.model)).transpose()?;
+        let kept = args.kept()?.into_iter().map(|(_, adapter)| adapter);
+        let inputs = inputs(&args.model, args.changes.adapters().into_iter().chain(kept), &args.stated)?;
+        let mut output = output.map(|path| Output::new(&path, &inputs)).transpose()?;
         if matches!(args.emit, Emit::Exe | Emit::Lib | Emit::Obj | Emit::Cubin) {
             output = output.map(|o| o.file().map(Output::File)).transpose()?;
         }
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
-            Output::new(&qwenc_link::beside(path), &args.model)?.file()?;
+            Output::new(&qwenc_link::beside(path), &inputs)?.file()?;
+        }
+        if matches!(args.emit, Emit::Exe | Emit::Lib) {
+            qwenc_link::require_linker()?;
         }
         let form = if args.emit == Emit::Lib { Form::Library } else { Form::Executable };
         if let (Some(Output::File(path)), Form::Library) = (&output, form) {
-            Output::new(&qwenc_link::header(path), &args.model)?.file()?;
+            Output::new(&qwenc_link::header(path), &inputs)?.file()?;
         }
         let place = match &output {
             Some(Output::File(path)) => Place::Beside(Product::new(path, form)?),

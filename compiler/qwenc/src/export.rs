@@ -2,14 +2,15 @@
 
 use anyhow::Result;
 
-use crate::args::Export;
+use crate::args::{inputs, Export};
 use crate::input;
 use crate::output::Output;
 use crate::say;
 
 pub fn run(args: &Export) -> Result<()> {
     let quant = args.weights.quant()?;
-    let output = Output::new(&args.output, &args.checkpoint)?.file()?;
+    let inputs = inputs(&args.checkpoint, args.changes.adapters(), &args.stated)?;
+    let output = Output::new(&args.output, &inputs)?.file()?;
     let checkpoint = input::checkpoint(&args.checkpoint, args.stated.hints()?)?;
     let checkpoint = input::changed(checkpoint, &args.changes)?;
     let report = input::write(&checkpoint, &output, quant)?;

@@ -12,7 +12,7 @@ use crate::input;
 pub fn run(args: &Inspect) -> Result<()> {
     let inspection = match args.model == Path::new(input::SAMPLE) {
         true => of_sample()?,
-        false => Inspection::of(&args.model)?,
+        false => Inspection::of_with(&args.model, args.stated.hints()?)?,
     };
     let text = match args.json {
         true => serde_json::to_string_pretty(&inspection)? + "\n",

@@ -95,7 +95,6 @@ fn as_written(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
-/// Values in all stored tensors.
 /// Values in all stored tensors but the adapters'.
 fn parameters(plan: &Plan) -> u64 {
     let layers = u64::from(plan.dims.layers);

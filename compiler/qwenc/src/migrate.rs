@@ -6,7 +6,7 @@
 use anyhow::Result;
 use qwenc_models::{temporary_path, to_ajc1};
 
-use crate::args::{Format, Migrate};
+use crate::args::{inputs, Format, Migrate};
 use crate::output::Output;
 use crate::{input, interrupt, say, Misuse};
 
@@ -17,7 +17,7 @@ pub fn run(args: &Migrate) -> Result<()> {
         (None, Format::ModelBin) => "model.bin".into(),
         (None, Format::Ajc1) => return Err(Misuse("--to ajc1 needs -o".to_string()).into()),
     };
-    let output = Output::new(&output, &args.model)?.file()?;
+    let output = Output::new(&output, &inputs(&args.model, [], &args.stated)?)?.file()?;
     match args.to {
         Format::ModelBin => {
             let checkpoint = input::checkpoint(&args.model, hints)?;

@@ -19,8 +19,8 @@ pub enum Output {
 }
 
 impl Output {
-    /// Checks `path` against what stands there and against the `model` that is read.
-    pub fn new(path: &Path, model: &Path) -> Result<Output> {
+    /// Checks `path` against what stands there and against all that is read: the model, adapters, a vocabulary.
+    pub fn new(path: &Path, inputs: &[PathBuf]) -> Result<Output> {
         let shown = path.display();
         if path.is_dir() {
             bail!("{shown}: expected a path for a file, found a folder; give another -o");
@@ -35,7 +35,7 @@ impl Output {
         if path.metadata().is_ok_and(|m| !m.is_file()) {
             return Ok(Output::Stream(path.to_path_buf()));
         }
-        if replaces_input(path, folder, model) {
+        if inputs.iter().any(|input| replaces_input(path, folder, input)) {
             return Err(Misuse(format!("{shown} is the input; give another -o")).into());
         }
         let target = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
@@ -53,13 +53,13 @@ impl Output {
     }
 }
 
-/// Whether `path` is the model, or a file of a checkpoint folder that might be read.
-fn replaces_input(path: &Path, folder: &Path, model: &Path) -> bool {
+/// Whether `path` is the input, or a file of a folder that might be read.
+fn replaces_input(path: &Path, folder: &Path, input: &Path) -> bool {
     let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
     };
     let read = ["json", "safetensors", "jinja"];
     let is_read = path.extension().is_some_and(|e| read.iter().any(|r| e == *r));
-    same(path, model) || (is_read && same(folder, model))
+    same(path, input) || (is_read && same(folder, input))
 }

@@ -39,7 +39,7 @@ fn compiled(args: &Perplexity, folder: &Path) -> Result<PathBuf> {
     if let Command::Compile(mut compile) = parsed.command {
         compile.weights = args.weights.clone();
         compile.stated = args.stated.clone();
-        compile::run(&compile)?;
+        compile::pipeline(&compile)?;
     }
     Ok(program)
 }

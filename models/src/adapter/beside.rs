@@ -45,8 +45,11 @@ impl Beside {
         let mut adapters: Vec<(String, Adapter)> = Vec::new();
         for (name, source) in named {
             let known = adapters.iter().any(|(other, _)| other == name);
-            if known || name.is_empty() || named.len() > MOST {
-                let problem = AdapterProblem::Names { count: named.len(), most: MOST };
+            let problem = match (known || name.is_empty(), named.len()) {
+                (true, _) => Some(AdapterProblem::Name),
+                (_, count) => (count > MOST).then_some(AdapterProblem::Count { count, most: MOST }),
+            };
+            if let Some(problem) = problem {
                 return Err(Error::Adapter { file: format!("adapter {name:?}"), problem });
             }
             adapters.push((name.clone(), Adapter::open(source, &|tensor| shapes.get(tensor).copied())?));

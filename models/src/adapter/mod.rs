@@ -106,6 +106,9 @@ impl Adapter {
     /// Opens a folder; `shape` tells that of a matrix, `[out, in]`, or none if the model has no such one.
     pub fn open(source: &AdapterSource, shape: &dyn Fn(&str) -> Option<[usize; 2]>) -> Result<Adapter> {
         let folder = &source.folder;
+        if !folder.is_dir() {
+            return Err(unfit(&folder.display().to_string(), AdapterProblem::NoFolder));
+        }
         let [config, weights] = FILES.map(|name| folder.join(name));
         let place = weights.display().to_string();
         let text = files::text(&config)?;
@@ -214,7 +217,8 @@ fn delta(
         match crate::quant::not_finite(&values) {
             None => Ok(values),
             Some((at, found)) => {
-                Err(Error::NotFinite { tensor: key.clone(), row: (at / expected[1]) as u64, found })
+                let (file, tensor, row) = (file.to_string(), key.clone(), (at / expected[1]) as u64);
+                Err(Error::NotFinite { file, tensor, row, found })
             }
         }
     });

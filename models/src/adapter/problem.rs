@@ -4,6 +4,11 @@
 /// What is wrong with an adapter.
 #[derive(Debug, thiserror::Error)]
 pub enum AdapterProblem {
+    /// No adapter stands there.
+    #[error(
+        "expected the folder of a LoRA adapter, alone or as FOLDER:SCALE with a number, found no such folder"
+    )]
+    NoFolder,
     /// Nothing to merge.
     #[error("expected tensors lora_A and lora_B, found none; is this a LoRA adapter?")]
     NoDeltas,
@@ -44,11 +49,12 @@ pub enum AdapterProblem {
         /// What it is.
         found: String,
     },
-    /// Names of adapters that are kept beside the weights.
-    #[error(
-        "expected at most {most} adapters, each with a name of its own, found {count}; change the names"
-    )]
-    Names {
+    /// A name that several adapters kept beside the weights have, or none.
+    #[error("expected a name that no other adapter has; give another one")]
+    Name,
+    /// Adapters that are kept beside the weights.
+    #[error("expected at most {most} adapters, found {count}; compile with fewer")]
+    Count {
         /// Adapters given.
         count: usize,
         /// Adapters that there may be.

@@ -13,7 +13,7 @@ use qwenc_ir::NodeId;
 
 pub(crate) fn traits(fields: &Fields) -> Result<Traits> {
     super::dense(fields)?;
-    super::without(fields, "Llama", &["attention_bias", "mlp_bias"])?;
+    super::without(fields, "Llama", &["attention_bias", "mlp_bias", "use_sliding_window"])?;
     // The first config.json of Llama 2 said neither; these are what transformers takes then.
     let heads = Some("num_attention_heads");
     Ok(Traits { theta_if_absent: Some(10_000.0), kv_heads_if_absent: heads, attention_bias: false })

@@ -18,17 +18,21 @@ pub(super) struct Answer {
 }
 
 const BODIES: [u64; 2] = [256, 260];
-const GROUPS: [u32; 7] = [4, 8, 16, 32, 64, 128, 256];
+const GROUPS: std::ops::RangeInclusive<u64> = 4..=256;
 const MAX_HEAD_DIM: u32 = 1024;
 
-/// Bytes of a file with this answer; the sizes are within a config's limits, so that nothing overflows.
-fn bytes(s: Sizes, a: &Answer) -> u64 {
-    let [dim, hidden, layers, heads, kv, vocab, head, group] =
-        [s.dim, s.hidden, s.layers, s.heads, s.kv_heads, s.vocab, a.head_dim, a.group].map(u64::from);
+/// The group size with which a file of `found` bytes has this body, head_dim and tying, if there is one. The sizes are
+/// within a config's limits, so that nothing overflows.
+fn group(s: Sizes, (body, head_dim, tied): (u64, u32, bool), found: u64) -> Option<u32> {
+    let [dim, hidden, layers, heads, kv, vocab, head] =
+        [s.dim, s.hidden, s.layers, s.heads, s.kv_heads, s.vocab, head_dim].map(u64::from);
     let norms = 4 * (2 * layers * dim + 2 * layers * head + dim);
     let layer = 2 * heads * head * dim + 2 * kv * head * dim + 3 * dim * hidden;
-    let matrices = layers * layer + (2 - u64::from(a.tied)) * vocab * dim;
-    a.body + norms + matrices + 4 * matrices / group
+    let matrices = layers * layer + (2 - u64::from(tied)) * vocab * dim;
+    let scales = found.checked_sub(body + norms + matrices).filter(|&bytes| bytes > 0)?;
+    let group = (4 * matrices).is_multiple_of(scales).then(|| 4 * matrices / scales)?;
+    let rows_are_whole = [dim, hidden, heads * head].iter().all(|n| n.is_multiple_of(group));
+    (GROUPS.contains(&group) && rows_are_whole).then_some(group as u32)
 }
 
 /// Answers that fit the file's size and the hints.
@@ -36,18 +40,20 @@ pub(super) fn unstated(source: &Foreign, sizes: Sizes) -> Result<Answer> {
     let (found, hints) = (source.map.len() as u64, &source.hints);
     let mut fits = Vec::new();
     for body in BODIES.into_iter().filter(|&b| hints.body.is_none_or(|h| h == b)) {
-        for group in GROUPS.into_iter().filter(|&g| hints.group_size.is_none_or(|h| h == g)) {
-            for tied in [true, false].into_iter().filter(|&t| hints.tied.is_none_or(|h| h == t)) {
-                let all = (2..=MAX_HEAD_DIM).step_by(2).filter(|&n| hints.head_dim.is_none_or(|h| h == n));
-                let answers = all.map(|head_dim| Answer { body, head_dim, group, tied });
-                let whole = |a: &Answer| {
-                    let widths = [sizes.dim, sizes.hidden, sizes.heads.saturating_mul(a.head_dim)];
-                    widths.iter().all(|n| n % group == 0)
-                };
-                fits.extend(answers.filter(|a| whole(a) && bytes(sizes, a) == found));
-            }
+        for tied in [true, false].into_iter().filter(|&t| hints.tied.is_none_or(|h| h == t)) {
+            let all = (2..=MAX_HEAD_DIM).step_by(2).filter(|&n| hints.head_dim.is_none_or(|h| h == n));
+            fits.extend(all.filter_map(|head_dim| {
+                let group = group(sizes, (body, head_dim, tied), found)?;
+                Some(Answer { body, head_dim, group, tied })
+            }));
         }
     }
+    fits.retain(|a| hints.group_size.is_none_or(|h| h == a.group));
+    // Exporters have written powers of 2.
+    if fits.iter().any(|a| a.group.is_power_of_two()) && hints.group_size.is_none() {
+        fits.retain(|a| a.group.is_power_of_two());
+    }
+    fits.sort_by_key(|a| (a.body, a.group, !a.tied, a.head_dim));
     match fits[..] {
         [one] => Ok(one),
         _ => Err(Error::Unstated {

@@ -155,6 +155,8 @@ pub struct CudaModel {
     pub kv_positions: u32,
     /// Scratch memory.
     pub arena: CudaArena,
+    /// The last hidden state; other arena bytes than rows are those before them.
+    pub hidden: crate::Hidden,
     /// u32 counters.
     pub counters: u32,
     /// By ascending `max_rows`; the last one's is `u32::MAX`. A step takes prologue and block from the first

@@ -14,6 +14,8 @@
 
 use core::ffi::c_void;
 
+use serde::{Deserialize, Serialize};
+
 /// What the KV cache stores. The caller of a step chooses; generated code reads and writes every one.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,20 @@ pub type ObserverFn = unsafe extern "C" fn(data: *mut c_void, kernel: u64, layer
 /// Generated entry: all `threads` threads call it with the same arguments and their own index.
 pub type StepFn = unsafe extern "C" fn(args: *const StepArgs, thread: u64);
 
+/// Where a step leaves the last hidden state of its rows, which the final norm has not been applied to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hidden {
+    /// Behind what the arena holds besides rows, in bytes for each row of the largest step.
+    pub offset: u64,
+    /// From one row to the next.
+    pub row_bytes: u64,
+    /// Floats of a row (hidden_size).
+    pub width: u64,
+    /// f32 `[width]`, the final norm's gain, in bytes from the start of the packed weights; `u64::MAX`: none.
+    pub gain: u64,
+}
+
 /// The model as generated code describes itself: one constant in the object file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +160,8 @@ pub struct ModelInfo {
     pub features: *const u8,
     /// Length of `features` in bytes.
     pub features_len: u64,
+    /// The last hidden state; other arena bytes than rows are the counters.
+    pub hidden: Hidden,
 }
 
 // SAFETY: the pointers are to constants of the executable.

@@ -22,6 +22,15 @@ pub struct Console<'a> {
 }
 
 impl Console<'_> {
+    /// All of the input but one final line break.
+    pub fn read_text(&mut self) -> Result<String> {
+        let mut text = String::new();
+        self.input.read_to_string(&mut text).map_err(Error::input)?;
+        let line = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).len());
+        text.truncate(line.unwrap_or(text.len()));
+        Ok(text)
+    }
+
     /// Writes to standard output at once.
     pub fn print(&mut self, text: &str) -> Result<()> {
         self.output.write_all(text.as_bytes()).and_then(|()| self.output.flush()).map_err(Error::output)

@@ -178,6 +178,15 @@ pub enum Error {
         /// Whose logit.
         token: usize,
     },
+    /// The model made of a text what has no direction.
+    #[error(
+        "the model's last hidden state has the length {length}; the weights are damaged (run `verify`) or the compiled \
+         code is wrong (please report it)"
+    )]
+    BadState {
+        /// Its length.
+        length: f64,
+    },
     /// Every token is excluded.
     #[error("no token can be sampled: all logits are -inf or all tokens are excluded")]
     NothingToSample,

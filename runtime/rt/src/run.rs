@@ -65,6 +65,7 @@ unsafe fn dispatch(program: &Program, cli: &Cli, console: &mut Console) -> Resul
         Command::Generate(args) => unsafe { commands::generate::run(program, weights, args, console) },
         Command::Chat(args) => unsafe { commands::chat::run(program, weights, args, console) },
         Command::Serve(args) => unsafe { commands::serve::run(program, weights, args, console) },
+        Command::Embed(args) => unsafe { commands::embed::run(program, weights, args, console) },
         Command::Logits(args) => unsafe { commands::logits::run(program, weights, args) },
         Command::Perplexity(args) => unsafe { commands::perplexity::run(program, weights, args, console) },
         Command::Bench(args) => unsafe { commands::bench::run(program, weights, args, console) },

@@ -210,7 +210,7 @@ fn info_tells_what_it_needs() {
     let v: serde_json::Value = serde_json::from_str(&o).unwrap();
     let memory = &v["memory_bytes"];
     assert_eq!(memory["kv_at_context"], 32 * 64);
-    assert_eq!(memory["scratch"], 4 * 8 + 2 * (64 + 8) + 4 * 4 * 2048);
+    assert_eq!(memory["scratch"], 4 * 16 + 2 * (64 + 8) + 4 * 4 * 2048);
     assert_eq!(v["cpu"]["threads"], 2);
 }
 

@@ -143,3 +143,46 @@ fn a_fork_goes_on_by_itself() {
         assert!(said.contains("--context"), "{said}");
     }
 }
+
+/// An embedding is of the last token of the part, whatever else is in the step; logits do not change by it.
+#[test]
+fn embeddings_among_others() {
+    let (model, weights) = (model(), bytes_of(&free(ROWS)));
+    for most in [3, 64] {
+        // SAFETY: the mock keeps to the contract.
+        let mut engine = unsafe { Engine::new(&model, &weights, 2, most) }.unwrap();
+        let expected = alone(&mut engine, KvType::F32, &text(1, 5));
+        let mut sessions: Vec<_> =
+            (0..3).map(|_| Session::new(&engine, Some(100), KvType::F32).unwrap()).collect();
+        let texts: Vec<_> = (0..3).map(|i| text(i, 5 + 2 * i)).collect();
+        let wanted = [Wanted::Embedding, Wanted::Last, Wanted::Embedding];
+        let parts = sessions.iter_mut().zip(&texts).zip(wanted);
+        let text = |i: usize| text(i, if i == 1 { 5 } else { 5 + 2 * i });
+        let mut parts: Vec<_> = parts
+            .enumerate()
+            .map(|(i, ((session, tokens), wanted))| Part {
+                session,
+                tokens: if i == 1 { &tokens[..5] } else { tokens },
+                wanted,
+            })
+            .collect();
+        let mut seen = Vec::new();
+        feed(&mut engine, &mut parts, Results::Logits, |part, token, output| {
+            seen.push((part, token));
+            match output {
+                Output::Logits(logits) => assert_eq!((part, logits), (1, &expected[4][..])),
+                Output::Embedding(values) => {
+                    let last = (text(part)[token] as f32 + 1.0, token as f32 + 1.0);
+                    let length = last.0.hypot(last.1);
+                    let errors = [values[0] - last.0 / length, values[1] - last.1 / length];
+                    assert!(errors.iter().all(|e| e.abs() < 1e-6), "{part} {token}: {values:?} {last:?}");
+                }
+                Output::Pick(_) => panic!("nobody asked for a pick"),
+            }
+            Ok(())
+        })
+        .unwrap();
+        seen.sort_unstable();
+        assert_eq!(seen, [(0, 4), (1, 4), (2, 8)], "steps of {most}");
+    }
+}

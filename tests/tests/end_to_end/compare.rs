@@ -124,6 +124,8 @@ fn texts_are_read_by_either_side() {
     for (a, b) in [(sample, program.as_path()), (&program, sample)] {
         let said = compare(a, b, &["--prompt", "The capital of Brazil is"]).ok();
         assert!(said.contains("\n5 tokens;") && said.contains("top-1 agreement 5 of 5"), "{said}");
+        // A text may begin as a list does.
+        compare(a, b, &["--prompt", "- 5"]).ok();
     }
 }
 

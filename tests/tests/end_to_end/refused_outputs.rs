@@ -65,6 +65,9 @@ fn outputs_that_cannot_be() {
         refused(2, "export checkpoint -o checkpoint/config.json"),
         refused(2, "export checkpoint -o checkpoint/model.safetensors"),
         refused(2, "compile checkpoint -o checkpoint/tokenizer.json"),
+        refused(2, "export sample -o model.bin --state tokenizer=model.bin"),
+        refused(2, "export sample -o checkpoint/config.json --lora checkpoint:0.5"),
+        refused(2, "compile sample -o checkpoint/model.safetensors --lora-runtime a=checkpoint"),
     ]
     .concat();
     insta::assert_snapshot!(refusals);

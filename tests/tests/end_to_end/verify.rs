@@ -155,6 +155,12 @@ fn a_changed_tensor_is_named() {
     let found = verify(&[other.to_str().unwrap(), "--against", &input("qwen3-tied")]);
     assert!(found.out.contains("tied head: WRONG  found false, the checkpoint has true"), "{}", found.out);
     found.refused(1);
+    let (merged, lora) = (folder().join("model.bin"), root().join("models/tests/data/lora/plain"));
+    let (merged, lora) = (merged.to_str().unwrap(), lora.to_str().unwrap());
+    run(&mut qwenc(&["export", &input("qwen3-tied"), "-o", merged, "--lora", lora])).ok();
+    let found = verify(&[merged, "--against", &input("qwen3-tied")]);
+    assert!(found.out.contains("adapters were merged into this model"), "{}", found.out);
+    found.refused(1);
     let nowhere = verify(&[other.to_str().unwrap(), "--against", "nowhere"]);
     assert!(nowhere.out.contains("not compared with nowhere"), "{}", nowhere.out);
     nowhere.refused(1);

@@ -1,6 +1,6 @@
 //! Bundles as the runtime reads them.
 
-use qwenc_abi::{CudaArena, CudaModel, CudaModule, ABI_VERSION};
+use qwenc_abi::{CudaArena, CudaModel, CudaModule, Hidden, ABI_VERSION};
 use qwenc_cuda::{bundle, Compiled, Form};
 
 fn model() -> CudaModel {
@@ -14,6 +14,7 @@ fn model() -> CudaModel {
         kv_bytes_per_position: [64, 32, 24],
         kv_positions: 64,
         arena: CudaArena { fixed: 256, per_row: 512, row_tile: 16, per_position: 4 },
+        hidden: Hidden { offset: 128, row_bytes: 256, width: 64, gain: u64::MAX },
         counters: 8,
         variants: Vec::new(),
         persistent: None,

@@ -158,7 +158,7 @@ impl Compile {
     /// Adapters to keep beside the weights, by name.
     pub(crate) fn kept(&self) -> Result<Vec<(String, AdapterSource)>, crate::Misuse> {
         let one = |word: &String| match word.split_once('=') {
-            Some((name, folder)) if !name.is_empty() => {
+            Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
                 Ok((name.to_string(), AdapterSource::of_word(folder)))
             }
             _ => Err(crate::Misuse(format!("--lora-runtime: expected NAME=FOLDER, found {word:?}"))),

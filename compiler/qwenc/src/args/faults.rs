@@ -30,7 +30,7 @@ pub struct Compare {
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub tokens: Vec<u32>,
     /// The input as text
-    #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// Relative error from which an activation may be out of line [default: 1e-4, or what the weights' types cost]
     #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]

@@ -79,6 +79,18 @@ pub struct Changes {
     pub context: Option<u32>,
 }
 
+/// All that is read: the model, the adapters, a vocabulary that was named.
+pub(crate) fn inputs(
+    model: &std::path::Path,
+    adapters: impl IntoIterator<Item = AdapterSource>,
+    stated: &Stated,
+) -> Result<Vec<PathBuf>, crate::Misuse> {
+    let mut all = vec![model.to_path_buf()];
+    all.extend(adapters.into_iter().map(|adapter| adapter.folder));
+    all.extend(stated.hints()?.tokenizer);
+    Ok(all)
+}
+
 impl Changes {
     /// The adapters.
     pub(crate) fn adapters(&self) -> Vec<AdapterSource> {
@@ -188,4 +200,6 @@ pub struct Inspect {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub stated: Stated,
 }

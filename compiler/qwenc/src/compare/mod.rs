@@ -30,7 +30,7 @@ pub fn run(args: &Compare) -> Result<()> {
     let [a, b] = sides;
     let (a, b) = (a?, b?);
     let tokens = tokens(args, [&a, &b])?;
-    let run = |side: &Side, name| side.run(&tokens).with_context(|| format!("{name}: {}", side.path()));
+    let run = |side: &Side, name: &'static str| side.run(&tokens).context(name);
     let (found_a, found_b) = (run(&a, "A")?, run(&b, "B")?);
     let mut judge = Judge::new(args.tolerance.unwrap_or_else(|| order::noise(a.types(), b.types())));
     let mut table = format!(

@@ -137,7 +137,7 @@ impl Side {
                 Ok(Outcome { tokens: outcome.tokens.clone(), values: outcome.values.clone() })
             }
             Side::Executable { path, .. } => executable::logits(path, tokens),
-            Side::Model { model, .. } => interpreted(model, tokens),
+            Side::Model { model, .. } => interpreted(model, tokens).with_context(|| self.path()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightSource};
-use qwenc_models::{Checkpoint, Config, Hints};
+use qwenc_models::{Checkpoint, Config};
 
 use crate::args::Verify;
 use crate::input;
@@ -34,7 +34,8 @@ pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
     let model = input::opened(&args.model, args.stated.hints()?)?;
     let other = match checkpoint == Path::new(input::SAMPLE) {
         true => Checkpoint::sample(),
-        false => input::checkpoint(checkpoint, Hints::default()).context("--against")?,
+        // What is stated holds for whichever of the two does not say it.
+        false => input::checkpoint(checkpoint, args.stated.hints()?).context("--against")?,
     };
     let (config, other_config) = (model.config(), other.config());
     let mut found = Compared { text: String::new(), failed: 0 };
@@ -93,6 +94,8 @@ impl Compared {
         differ("sizes", ours.dims == theirs.dims, debug(&ours.dims, &theirs.dims));
         differ("eps", ours.eps == theirs.eps, debug(&ours.eps.get(), &theirs.eps.get()));
         differ("RoPE", ours.rope == theirs.rope, debug(&ours.rope, &theirs.rope));
+        let biases = (&ours.attention_bias, &theirs.attention_bias);
+        differ("biases", biases.0 == biases.1, debug(biases.0, biases.1));
         differ("windows", ours.windows == theirs.windows, debug(&ours.windows, &theirs.windows));
         differ("tied head", ours.tied == theirs.tied, debug(&ours.tied, &theirs.tied));
     }

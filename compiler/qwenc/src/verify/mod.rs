@@ -22,7 +22,7 @@ const TOLD: usize = 20;
 pub fn run(args: &Verify) -> Result<()> {
     let inspection = match args.model == Path::new(input::SAMPLE) {
         true => of_sample()?,
-        false => Inspection::of(&args.model)?,
+        false => Inspection::of_with(&args.model, args.stated.hints()?)?,
     };
     let mut table = table(&inspection);
     let mut failed = inspection.problems.len();
@@ -30,6 +30,10 @@ pub fn run(args: &Verify) -> Result<()> {
         match against::compare(args, checkpoint) {
             Ok(compared) => {
                 table.push_str(&compared.text);
+                if compared.failed > 0 && inspection.metadata.iter().any(|entry| entry.key == "adapters") {
+                    table +=
+                        "  adapters were merged into this model: what they change is not the checkpoint's\n";
+                }
                 failed += compared.failed;
             }
             Err(e) => {

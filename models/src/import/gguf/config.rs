@@ -29,6 +29,14 @@ const REFUSED: [&str; 8] = [
     "embedding_scale",
 ];
 
+/// Parts of `rope.scaling` that change YaRN in ways for which config.json has no words, and the values that do not.
+const ONLY: [(&str, &[f64]); 4] = [
+    ("attn_factor", &[1.0]),
+    ("yarn_attn_factor", &[1.0]),
+    ("yarn_ext_factor", &[1.0, -1.0]),
+    ("yarn_log_multiplier", &[0.0]),
+];
+
 /// The fields of a config.json.
 pub(super) fn config(
     source: &Foreign,
@@ -48,6 +56,9 @@ pub(super) fn config(
             None | Some(Stored::Integer(0)) | Some(Stored::Float(0.0)) => {}
             Some(_) => return Err(source.unsupported(key(part), "models without it")),
         }
+    }
+    if !values.flag(&key("attention.causal"), true)? {
+        return Err(source.unsupported(format!("{} false", key("attention.causal")), "true"));
     }
     let size = |part: &str| {
         let found = values.u32(&key(part))?;
@@ -103,26 +114,39 @@ fn scaling(
     (own, theta, head_dim): (&str, f64, u32),
 ) -> Result<Value> {
     let key = |part: &str| format!("{own}.rope.scaling.{part}");
-    let kind = values.text(&key("type"))?.filter(|&k| k != "none");
+    // Files from before there was a type have the factor of `linear` alone, the oldest under another key.
+    let factor = match values.float(&key("factor"))? {
+        None => values.float(&format!("{own}.rope.scale_linear"))?,
+        stated => stated,
+    };
+    let untyped = if factor.is_some_and(|f| f != 0.0 && f != 1.0) { "linear" } else { "none" };
+    let kind = values.text(&key("type"))?.unwrap_or(untyped);
     let llama3 = infos.get(ROPE_FACTORS);
-    if llama3.is_some() && kind.is_some() {
-        return Err(source.unsupported(format!("{} beside {ROPE_FACTORS}", key("type")), "one of the two"));
+    if llama3.is_some() && kind != "none" {
+        return Err(
+            source.unsupported(format!("RoPE scaling {kind:?} beside {ROPE_FACTORS}"), "one of the two")
+        );
     }
     if let Some(info) = llama3 {
         return llama3_scaling(source, info, theta as f32, head_dim);
     }
-    let factor = values.float(&key("factor"))?;
+    for (part, harmless) in ONLY {
+        let key = key(part);
+        if let Some(found) = values.float(&key)?.filter(|v| !harmless.contains(v)) {
+            return Err(source.unsupported(format!("{key} {found}"), format!("{harmless:?}")));
+        }
+    }
     match kind {
-        None => Ok(Value::Null),
-        Some("linear") => Ok(json!({"rope_type": "linear", "factor": factor})),
-        Some("yarn") => Ok(json!({
+        "none" => Ok(Value::Null),
+        "linear" => Ok(json!({"rope_type": "linear", "factor": factor})),
+        "yarn" => Ok(json!({
             "rope_type": "yarn",
             "factor": factor,
             "original_max_position_embeddings": values.u32(&key("original_context_length"))?,
             "beta_fast": values.float(&key("yarn_beta_fast"))?,
             "beta_slow": values.float(&key("yarn_beta_slow"))?,
         })),
-        Some(other) => Err(source.unsupported(format!("{} {other:?}", key("type")), "none, linear, yarn")),
+        other => Err(source.unsupported(format!("{} {other:?}", key("type")), "none, linear, yarn")),
     }
 }
 

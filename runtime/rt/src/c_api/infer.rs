@@ -82,12 +82,9 @@ pub unsafe extern "C" fn qwen_logits_batch(
         let asked = asked(model, requests)?;
         let found = model.worker.run(move |desk| {
             let mut found = vec![0f32; floats];
-            desk.infer(asked, Results::Logits, &mut |i, output| match output {
-                Output::Logits(row) => {
-                    found[i * rows..(i + 1) * rows].copy_from_slice(row);
-                    Ok(())
-                }
-                Output::Pick(_) => Err(Error::Internal("a token where logits were asked for".into())),
+            desk.infer(asked, Results::Logits, &mut |i, output| {
+                found[i * rows..(i + 1) * rows].copy_from_slice(output.logits()?);
+                Ok(())
             })?;
             Ok(found)
         })?;

@@ -24,6 +24,7 @@ Examples:
   NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
   NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
   NAME serve --port 8080 --parallel 8              OpenAI's HTTP interface
+  NAME embed \"The capital of Brazil\"              a vector, to compare texts by
   NAME logits --tokens 1,2,3 --out logits.safetensors
   NAME perplexity text.txt                        how well the model predicts a text
   NAME bench --prompt 256                         how fast it is here, and how fast it could be
@@ -51,6 +52,8 @@ pub enum Command {
     Chat(Chat),
     /// Answer over HTTP, as OpenAI's interface has it, many clients at a time
     Serve(Serve),
+    /// Print a text as a vector of length 1: its last token's last hidden state
+    Embed(Embed),
     /// Write the logits of every position to a safetensors file
     Logits(Logits),
     /// How well the model predicts a text
@@ -93,7 +96,7 @@ pub struct Generate {
 #[derive(Debug, Args)]
 pub struct Chat {
     /// System message that begins the conversation
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
     /// Ask the template for thinking before the answer
     #[arg(long, conflicts_with = "no_think")]
@@ -102,7 +105,7 @@ pub struct Chat {
     #[arg(long)]
     pub no_think: bool,
     /// Answer this and exit
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// How to sample; defaults come from the checkpoint's generation_config.json.
     #[command(flatten)]
@@ -138,6 +141,23 @@ pub struct Serve {
     pub machine: Machine,
 }
 
+/// Arguments of `embed`.
+#[derive(Debug, Args)]
+pub struct Embed {
+    /// The texts, each of which gets a line; `-` reads one from standard input
+    #[arg(required_unless_present = "tokens", conflicts_with = "tokens")]
+    pub texts: Vec<String>,
+    /// One text as token ids
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub tokens: Vec<u32>,
+    /// Which adapter.
+    #[command(flatten)]
+    pub adapter: Adapter,
+    /// What to use of this machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
 /// Arguments of `logits`.
 #[derive(Debug, Args)]
 pub struct Logits {
@@ -145,7 +165,7 @@ pub struct Logits {
     #[arg(long, value_name = "IDS", value_delimiter = ',', required_unless_present = "prompt")]
     pub tokens: Vec<u32>,
     /// The input as text
-    #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// File to write: "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
     #[arg(long, value_name = "FILE")]
@@ -244,6 +264,7 @@ impl Command {
             Command::Generate(args) => (&args.machine, false, false),
             Command::Chat(args) => (&args.machine, false, false),
             Command::Serve(args) => (&args.machine, false, false),
+            Command::Embed(args) => (&args.machine, false, false),
             Command::Logits(args) => (&args.machine, false, args.activations),
             Command::Perplexity(args) => (&args.machine, false, false),
             Command::Bench(args) => (&args.machine, args.synthetic_weights, false),
@@ -312,5 +333,8 @@ mod tests {
         }
         Cli::try_parse_from(["nano", "verify", "--weights", "f"]).unwrap();
         Cli::try_parse_from(["nano", "generate", "-", "--temperature", "0.5", "--top-k", "0"]).unwrap();
+        // A text may begin as a list or a number does.
+        Cli::try_parse_from(["nano", "chat", "--prompt", "-5 + 3?", "--system", "- be brief"]).unwrap();
+        Cli::try_parse_from(["nano", "logits", "--prompt", "- a", "--out", "f"]).unwrap();
     }
 }

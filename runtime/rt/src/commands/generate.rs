@@ -80,7 +80,7 @@ fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result
         None => args.tokens.clone(),
         Some(text) => {
             let tokenizer = opened.text("read a text prompt")?;
-            let text = if text == "-" { read_all(console)? } else { text.to_owned() };
+            let text = if text == "-" { console.read_text()? } else { text.to_owned() };
             tokenizer.encode_prompt(&text)?
         }
     };
@@ -89,14 +89,6 @@ fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result
         return Err(Error::Usage(what.into()));
     }
     Ok(ids)
-}
-
-fn read_all(console: &mut Console) -> Result<String> {
-    let mut text = String::new();
-    console.input.read_to_string(&mut text).map_err(Error::input)?;
-    let line = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).len());
-    text.truncate(line.unwrap_or(text.len()));
-    Ok(text)
 }
 
 enum Printer<'t> {

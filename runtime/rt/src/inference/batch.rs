@@ -49,10 +49,7 @@ impl Batch {
         tokens: &[u32],
         mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let mut parts = parts(&mut self.sequences, tokens);
-        together::steps(engine, &mut parts, Results::Logits, |engine, (i, _), output| {
-            sink(i, engine.logits(output)?)
-        })
+        self.feed_for(engine, tokens, Results::Logits, |i, output| sink(i, output.logits()?))
     }
 
     /// As [`feed`](Batch::feed), but `sink` gets no more than `results` asks for, where that is quicker.

@@ -108,6 +108,23 @@ impl<'m> Cpu<'m> {
         unsafe { self.pool.run(self.model.step, args) }
     }
 
+    /// The last hidden state of the last step's row `row`, and the final norm's gain.
+    pub(crate) fn state(&self, row: usize) -> Result<(&[f32], Option<&[f32]>)> {
+        let hidden = &self.model.hidden;
+        let before = self.model.arena_counters * self.pool.threads() as u64;
+        let at = hidden.offset.checked_mul(self.max_rows as u64).and_then(|n| n.checked_add(before));
+        let at = at.and_then(|n| n.checked_add(hidden.row_bytes.checked_mul(row as u64)?));
+        // SAFETY: all of the region, which nobody writes to between steps.
+        let arena = unsafe { std::slice::from_raw_parts(self.arena.as_ptr(), self.arena.bytes()) };
+        let state = at.and_then(|at| floats(arena, at, hidden.width));
+        let gain = (hidden.gain != u64::MAX).then(|| floats(self.weights, hidden.gain, hidden.width));
+        match (state, gain) {
+            (Some(state), None) => Ok((state, None)),
+            (Some(state), Some(Some(gain))) => Ok((state, Some(gain))),
+            _ => Err(Error::Internal("the code has its last hidden state outside of its memory".into())),
+        }
+    }
+
     /// Logits of the last step's output `index`, padding rows of the vocabulary included.
     pub(crate) fn logits(&self, index: usize) -> &[f32] {
         let (stride, rows) = (self.model.logits_stride as usize, self.model.vocab_rows as usize);
@@ -116,4 +133,13 @@ impl<'m> Cpu<'m> {
         // aligned; stride >= vocab_rows.
         unsafe { std::slice::from_raw_parts(self.logits.as_ptr().cast::<f32>().add(index * stride), rows) }
     }
+}
+
+/// `count` floats at a place that is a multiple of 4; none outside of `bytes`, which begin at one too.
+fn floats(bytes: &[u8], at: u64, count: u64) -> Option<&[f32]> {
+    let end = count.checked_mul(4).and_then(|n| n.checked_add(at))?;
+    let part = bytes.get(usize::try_from(at).ok()?..usize::try_from(end).ok()?)?;
+    // SAFETY: every pattern of bits is a float.
+    let (before, floats, after) = unsafe { part.align_to::<f32>() };
+    (before.is_empty() && after.is_empty()).then_some(floats)
 }

@@ -1,7 +1,7 @@
 //! What runs one step of the model: threads of this process or a GPU.
 //!
 //! In: rows (token, position, cache) and which of them want results. Out: logits, or the likeliest tokens where
-//! the processor finds them itself. Invariant: rows handed to generated code have tokens below `vocab_rows`, and
+//! the processor finds them itself, or embeddings. Invariant: rows handed to generated code have tokens below `vocab_rows`, and
 //! everything else in this crate is the same wherever the model runs.
 
 use qwenc_abi::{KvType, ModelInfo, Row};
@@ -11,6 +11,7 @@ use crate::image::metadata::Activation;
 use crate::inference::cache::Cache;
 use crate::inference::cpu::Cpu;
 use crate::inference::cuda::Cuda;
+use crate::inference::embedding::embedding;
 use crate::inference::observed::{Recorded, Recorder};
 use crate::program::Sizes;
 use crate::threads::cores::Placement;
@@ -22,6 +23,7 @@ pub const DEFAULT_CHUNK: usize = 512;
 pub struct Engine<'m> {
     sizes: Sizes,
     runner: Runner<'m>,
+    embedding: Vec<f32>,
 }
 
 enum Runner<'m> {
@@ -45,6 +47,29 @@ pub enum Output<'a> {
     Logits(&'a [f32]),
     /// The likeliest allowed token, the lowest id among equals.
     Pick(u32),
+    /// What the model made of the text up to there, `[hidden]`, of length 1.
+    Embedding(&'a [f32]),
+}
+
+/// Where a result of the last step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The output with this index.
+    Output(usize),
+    /// The last hidden state of the row with this index.
+    State(usize),
+}
+
+impl<'a> Output<'a> {
+    /// Logits, where nothing else was asked for.
+    pub fn logits(self) -> Result<&'a [f32]> {
+        match self {
+            Output::Logits(logits) => Ok(logits),
+            Output::Pick(_) | Output::Embedding(_) => {
+                Err(Error::Internal("something else where logits were asked for".into()))
+            }
+        }
+    }
 }
 
 /// One step.
@@ -76,12 +101,13 @@ impl<'m> Engine<'m> {
     ) -> Result<Engine<'m>> {
         // SAFETY: by the caller's promise.
         let cpu = unsafe { Cpu::new(model, weights, threads.into(), max_rows.max(1))? };
-        Ok(Engine { sizes: Sizes::from(model), runner: Runner::Cpu(cpu) })
+        Ok(Engine { sizes: Sizes::from(model), runner: Runner::Cpu(cpu), embedding: Vec::new() })
     }
 
     /// On a GPU.
     pub fn cuda(cuda: Cuda<'m>) -> Engine<'m> {
-        Engine { sizes: Sizes::from(cuda.model()), runner: Runner::Cuda(Box::new(cuda)) }
+        let sizes = Sizes::from(cuda.model());
+        Engine { sizes, runner: Runner::Cuda(Box::new(cuda)), embedding: Vec::new() }
     }
 
     /// The model's sizes.
@@ -204,19 +230,19 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// Logits of the last step's output `index`, padding rows of the vocabulary included.
-    pub(crate) fn logits(&mut self, index: usize) -> Result<&[f32]> {
-        match &mut self.runner {
-            Runner::Cpu(cpu) => Ok(cpu.logits(index)),
-            Runner::Cuda(cuda) => cuda.logits(index),
-        }
-    }
-
-    /// What the last step's output `index` is, as its `results` asked for.
-    pub(crate) fn output(&mut self, index: usize) -> Result<Output<'_>> {
-        match &mut self.runner {
-            Runner::Cpu(cpu) => Ok(Output::Logits(cpu.logits(index))),
-            Runner::Cuda(cuda) => cuda.output(index),
+    /// What the last step's result at `place` is, as was asked for.
+    pub(crate) fn output(&mut self, place: Place) -> Result<Output<'_>> {
+        match (place, &mut self.runner) {
+            (Place::Output(index), Runner::Cpu(cpu)) => Ok(Output::Logits(cpu.logits(index))),
+            (Place::Output(index), Runner::Cuda(cuda)) => cuda.output(index),
+            (Place::State(row), runner) => {
+                let (state, gain) = match runner {
+                    Runner::Cpu(cpu) => cpu.state(row)?,
+                    Runner::Cuda(cuda) => cuda.state(row)?,
+                };
+                self.embedding = embedding(state, gain)?;
+                Ok(Output::Embedding(&self.embedding))
+            }
         }
     }
 

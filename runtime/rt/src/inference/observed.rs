@@ -137,6 +137,7 @@ mod tests {
             arena_per_thread: 0,
             features: std::ptr::null(),
             features_len: 0,
+            hidden: qwenc_abi::Hidden::default(),
         }
     }
 

@@ -86,8 +86,8 @@ impl Sampler {
     /// Picks a token, or takes the one that was picked.
     pub fn choose(&mut self, output: Output) -> Result<u32> {
         match output {
-            Output::Logits(logits) => self.pick(logits),
             Output::Pick(token) => Ok(token),
+            other => self.pick(other.logits()?),
         }
     }
 

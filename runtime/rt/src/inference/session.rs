@@ -11,7 +11,7 @@ use crate::inference::engine::{Engine, Output, Results};
 use crate::inference::layout::Layout;
 use crate::inference::together::{self, Part};
 
-/// Which positions of the fed tokens want logits.
+/// Which positions of the fed tokens want results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// None; the head is not run.
@@ -20,6 +20,8 @@ pub enum Wanted {
     Last,
     /// Every one.
     All,
+    /// The last one, and of it not logits but an embedding.
+    Embedding,
 }
 
 /// A sequence in progress.
@@ -98,8 +100,8 @@ impl Session {
         wanted: Wanted,
         mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        self.steps(engine, tokens, (wanted, Results::Logits), |engine, index, output| {
-            sink(index, engine.logits(output)?)
+        self.feed_for(engine, tokens, (wanted, Results::Logits), |index, output| {
+            sink(index, output.logits()?)
         })
     }
 
@@ -108,23 +110,11 @@ impl Session {
         &mut self,
         engine: &mut Engine,
         tokens: &[u32],
-        wanted: (Wanted, Results),
+        (wanted, results): (Wanted, Results),
         mut sink: impl FnMut(usize, Output) -> Result<()>,
     ) -> Result<()> {
-        self.steps(engine, tokens, wanted, |engine, index, output| sink(index, engine.output(output)?))
-    }
-
-    fn steps(
-        &mut self,
-        engine: &mut Engine,
-        tokens: &[u32],
-        (wanted, results): (Wanted, Results),
-        mut each: impl FnMut(&mut Engine, usize, usize) -> Result<()>,
-    ) -> Result<()> {
         let part = Part { session: self, tokens, wanted };
-        together::steps(engine, &mut [part], results, |engine, (_, index), output| {
-            each(engine, index, output)
-        })
+        together::feed(engine, &mut [part], results, |_, index, output| sink(index, output))
     }
 
     /// Another sequence, as long as this one may become, that begins with this one's first `len` tokens (all of

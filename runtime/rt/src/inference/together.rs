@@ -7,7 +7,7 @@
 use qwenc_abi::{KvType, Row};
 
 use crate::error::Result;
-use crate::inference::engine::{Engine, Output, Results, Step};
+use crate::inference::engine::{Engine, Output, Place, Results, Step};
 use crate::inference::session::{Session, Wanted};
 
 /// What one sequence takes part with.
@@ -22,23 +22,13 @@ pub struct Part<'a> {
 
 /// Feeds every part's tokens, in as few steps as `engine.max_rows()` and `engine.max_outputs()` allow: a single one
 /// where all fit. `sink` gets a part's index, that of the wanted token within the part, and no more than `results`
-/// asks for, where that is quicker. Nothing is run unless every part fits its sequence. On an error of `sink` the
+/// asks for, where that is quicker; embeddings come after the step's other results. Nothing is run unless every part fits its sequence. On an error of `sink` the
 /// tokens of the steps already run remain fed.
 pub fn feed(
     engine: &mut Engine,
     parts: &mut [Part],
     results: Results,
     mut sink: impl FnMut(usize, usize, Output) -> Result<()>,
-) -> Result<()> {
-    steps(engine, parts, results, |engine, (part, token), output| sink(part, token, engine.output(output)?))
-}
-
-/// As [`feed`]; `each` gets (part, token) and the index of the output within the step.
-pub(super) fn steps(
-    engine: &mut Engine,
-    parts: &mut [Part],
-    results: Results,
-    mut each: impl FnMut(&mut Engine, (usize, usize), usize) -> Result<()>,
 ) -> Result<()> {
     for part in parts.iter() {
         part.tokens.iter().try_for_each(|&t| engine.check_token(t))?;
@@ -56,8 +46,11 @@ pub(super) fn steps(
             let part = &mut parts[part];
             part.session.fed(&part.tokens[from..to]);
         }
-        for (i, &from) in cut.origins.iter().enumerate() {
-            each(engine, from, i)?;
+        for (i, &(part, token)) in cut.origins.iter().enumerate() {
+            sink(part, token, engine.output(Place::Output(i))?)?;
+        }
+        for &(row, (part, token)) in &cut.states {
+            sink(part, token, engine.output(Place::State(row))?)?;
         }
         begin = cut.end;
     }
@@ -69,6 +62,8 @@ struct Cut {
     outputs: Vec<u32>,
     /// (part, token) of each output.
     origins: Vec<(usize, usize)>,
+    /// Rows whose hidden state is wanted, and their (part, token).
+    states: Vec<(usize, (usize, usize))>,
     /// (part, first token, token after the last).
     fed: Vec<(usize, usize, usize)>,
     /// Capacity and type of the caches, which one step has in common; none where no rows are left.
@@ -83,6 +78,7 @@ impl Cut {
             rows: Vec::new(),
             outputs: Vec::new(),
             origins: Vec::new(),
+            states: Vec::new(),
             fed: Vec::new(),
             shape: None,
             end: begin,
@@ -114,9 +110,14 @@ impl Cut {
         let (position, kv) = part.session.next();
         let adapter = part.session.adapter();
         for (i, &token) in part.tokens[from..from + count].iter().enumerate() {
-            if part.wanted.includes(from + i, part.tokens.len()) {
-                self.outputs.push(self.rows.len() as u32);
-                self.origins.push((index, from + i));
+            let last = from + i + 1 == part.tokens.len();
+            match part.wanted {
+                Wanted::All | Wanted::Last if last || part.wanted == Wanted::All => {
+                    self.outputs.push(self.rows.len() as u32);
+                    self.origins.push((index, from + i));
+                }
+                Wanted::Embedding if last => self.states.push((self.rows.len(), (index, from + i))),
+                _ => {}
             }
             let position = (position + i) as u32;
             self.rows.push(Row { token: token as i32, position, kv, adapter, reserved: 0 });
@@ -126,19 +127,10 @@ impl Cut {
 }
 
 impl Wanted {
-    /// Whether token `index` of `count` wants a result.
-    fn includes(self, index: usize, count: usize) -> bool {
-        match self {
-            Wanted::Nothing => false,
-            Wanted::Last => index + 1 == count,
-            Wanted::All => true,
-        }
-    }
-
     /// How many of `take` tokens, with `left` to go, have no more than `outputs` results.
     fn fitting(self, take: usize, left: usize, outputs: usize) -> usize {
         match self {
-            Wanted::Nothing => take,
+            Wanted::Nothing | Wanted::Embedding => take,
             Wanted::Last if outputs == 0 && take == left => left.saturating_sub(1),
             Wanted::Last => take,
             Wanted::All => take.min(outputs),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::Router;
 
-use crate::serve::api::{chat, completions, tokens, whatis};
+use crate::serve::api::{chat, completions, embeddings, tokens, whatis};
 use crate::serve::page;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
@@ -30,6 +30,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
         .route("/completions", post(completions::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(whatis::models))
         .route("/v1/models/{name}", get(whatis::model))
         .route("/models", get(whatis::models))

@@ -1,7 +1,7 @@
 //! The mock as an executable for threads and as one for GPUs, with the same weights.
 
 use qwenc_abi::{
-    Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaVariant, ModelInfo, Of, ABI_VERSION,
+    Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaVariant, Hidden, ModelInfo, Of, ABI_VERSION,
 };
 use qwenc_rt::inference::cuda::bundle::Bundle;
 use qwenc_rt::program::Code;
@@ -49,6 +49,7 @@ pub fn launches() -> CudaModel {
         kv_bytes_per_position: KV_BYTES,
         kv_positions: 64,
         arena: CudaArena { fixed: 16, per_row: 8, row_tile: 8, per_position: 0 },
+        hidden: Hidden { offset: 0, row_bytes: 8, width: 2, gain: u64::MAX },
         counters: 1,
         variants: vec![variant(1, never), variant(u32::MAX, blocks(Of::Rows, 8))],
         persistent: None,

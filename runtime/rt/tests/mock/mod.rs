@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use qwenc_abi::{Footer, Identity, ModelInfo, Row, Section, StepArgs, ABI_VERSION, FOOTER_BYTES};
+use qwenc_abi::{Footer, Hidden, Identity, ModelInfo, Row, Section, StepArgs, ABI_VERSION, FOOTER_BYTES};
 use qwenc_rt::console::Console;
 use qwenc_rt::program::{Code, Program};
 use qwenc_rt::run::run;
@@ -48,10 +48,11 @@ fn info(step: qwenc_abi::StepFn, rows: usize, stride: usize) -> ModelInfo {
         weights_bytes: 4 * rows as u64,
         kv_bytes_per_position: KV_BYTES,
         arena_counters: 64,
-        arena_per_row: 8,
+        arena_per_row: 16,
         arena_per_thread: 8,
         features: features.as_ptr(),
         features_len: features.len() as u64,
+        hidden: Hidden { offset: 8, row_bytes: 8, width: 2, gain: u64::MAX },
     }
 }
 
@@ -67,6 +68,8 @@ unsafe extern "C" fn step<const R: usize, const STRIDE: usize>(args: *const Step
         row.kv.add(at.key).write(row.token as u8);
         row.kv.add(at.value).cast::<u16>().write(row.token as u16 + 1);
         at.scale.iter().for_each(|&scale| row.kv.add(scale).cast::<u32>().write(row.token as u32));
+        let state = a.arena.add((64 * a.threads + 8 * a.max_rows) as usize + 8 * i);
+        state.cast::<[f32; 2]>().write([row.token as f32 + 1.0, row.position as f32 + 1.0]);
     }
     (a.barrier)(a.barrier_data);
     let outputs = std::slice::from_raw_parts(a.outputs, a.n_outputs as usize);

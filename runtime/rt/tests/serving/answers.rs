@@ -247,11 +247,11 @@ fn the_description_holds() {
             assert!(status == 200 || (status == 400 && method == "post"), "{method} {path}: {status}");
         }
     }
-    for (path, schema) in [("/v1/chat/completions", "ChatRequest"), ("/v1/completions", "CompletionRequest")]
-    {
-        let mut body = json!({"prompt": "x", "messages": [{"role": "user", "content": "hi"}], "odd": 1});
-        let other = if schema == "ChatRequest" { "prompt" } else { "messages" };
-        body.as_object_mut().unwrap().remove(other);
+    for (path, schema, body) in [
+        ("/v1/chat/completions", "ChatRequest", json!({"messages": question()["messages"], "odd": 1})),
+        ("/v1/completions", "CompletionRequest", json!({"prompt": "x", "odd": 1})),
+        ("/v1/embeddings", "EmbeddingRequest", json!({"input": "x", "odd": 1})),
+    ] {
         let (_, said, _) = HELLO.refused(path, &body);
         let mut known: Vec<&str> = said.split("known here: ").nth(1).unwrap().split(", ").collect();
         let properties = openapi["components"]["schemas"][schema]["properties"].as_object().unwrap();

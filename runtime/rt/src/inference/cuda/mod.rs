@@ -72,6 +72,8 @@ pub struct Cuda<'m> {
     uploads: Uploads,
     host_picks: Pinned,
     host_logits: Pinned,
+    host_state: Pinned,
+    host_gain: Pinned,
     state: Picks,
     context: Rc<Context>,
 }
@@ -118,6 +120,8 @@ impl<'m> Cuda<'m> {
             uploads: Uploads::new(&context, &room)?,
             host_picks: Pinned::zeroed(&context, 4 * outputs)?,
             host_logits: Pinned::zeroed(&context, 4 * model.vocab_rows as usize)?,
+            host_state: Pinned::zeroed(&context, 4 * model.hidden.width as usize)?,
+            host_gain: Pinned::zeroed(&context, 4 * model.hidden.width as usize)?,
             state: Picks::None,
             context,
         })
@@ -252,6 +256,23 @@ impl<'m> Cuda<'m> {
         unsafe { self.logits.download(4 * stride * index as u64, &self.host_logits, 4 * rows)? };
         self.finish()?;
         Ok(self.host_logits.floats(rows))
+    }
+
+    /// The last hidden state of the last step's row `row`, and the final norm's gain.
+    pub(crate) fn state(&mut self, row: usize) -> Result<(&[f32], Option<&[f32]>)> {
+        let (arena, hidden) = (&self.model.arena, &self.model.hidden);
+        let rows = (self.room.rows as u64).next_multiple_of(u64::from(arena.row_tile));
+        let at = arena.fixed + rows * hidden.offset + row as u64 * hidden.row_bytes;
+        let (width, has_gain) = (hidden.width as usize, hidden.gain != u64::MAX);
+        // SAFETY: read only after `finish`.
+        unsafe {
+            self.arena.download(at, &self.host_state, 4 * width)?;
+            if has_gain {
+                self.weights.download(hidden.gain, &self.host_gain, 4 * width)?;
+            }
+        }
+        self.finish()?;
+        Ok((self.host_state.floats(width), has_gain.then(|| self.host_gain.floats(width))))
     }
 
     /// The pick of the last step's output `index`, or its logits where none was asked for or none could be made.

@@ -1,7 +1,7 @@
 //! A model for unit tests of what needs no device. In: nothing. Out: sizes and launches that are consistent.
 //! Invariant: small, and no two sizes are the same by chance.
 
-use qwenc_abi::{Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaVariant, Of, ABI_VERSION};
+use qwenc_abi::{Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaVariant, Hidden, Of, ABI_VERSION};
 
 /// A model of one kernel, `all`, with code for sm_80, sm_90 and PTX.
 pub(super) fn model() -> CudaModel {
@@ -21,6 +21,7 @@ pub(super) fn model() -> CudaModel {
         kv_bytes_per_position: [64, 32, 24],
         kv_positions: 64,
         arena: CudaArena { fixed: 100, per_row: 10, row_tile: 8, per_position: 3 },
+        hidden: Hidden { offset: 2, row_bytes: 8, width: 2, gain: 16 },
         counters: 4,
         variants: vec![variant(8), variant(u32::MAX)],
         persistent: None,

@@ -152,6 +152,8 @@ impl Answers {
                 Ok(Some(Delta { index, begun: true, pieces: Vec::new(), told: Vec::new(), finish: None }))
             }
             Event::Token(chosen) => Ok(self.token(index, chosen)),
+            // Answers are never asked for one.
+            Event::Embedding(_) => Ok(None),
             Event::Ended(Ended::Failed(why)) => {
                 // The others are of no use without it.
                 self.choices.iter_mut().for_each(|choice| choice.over = true);
@@ -260,7 +262,7 @@ fn choice(
     };
     let (events, receiver) = Job::channel(max_tokens);
     let (prompt, adapter) = (prompt.to_vec(), options.adapter);
-    let job = Job { prompt, adapter, max_tokens, stop_tokens, chooser, events };
+    let job = Job { prompt, adapter, max_tokens, stop_tokens, chooser: Some(chooser), events };
     let words = Words::new(&model.tokenizer, question.reading, options.stop.clone());
     Ok((job, Choice { events: receiver, words, told: Vec::new(), certain: 0, over: false }))
 }

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod chat;
 pub mod completions;
+pub mod embeddings;
 pub mod stream;
 pub mod tokens;
 pub mod whatis;

@@ -73,7 +73,7 @@ pub async fn openapi(State(server): State<Arc<Server>>) -> Result<Json<Value>, R
     if let Ok(model) = server.model() {
         let schemas = &mut document["components"]["schemas"];
         schemas["Token"]["maximum"] = model.last_token().into();
-        for request in ["ChatRequest", "CompletionRequest"] {
+        for request in ["ChatRequest", "CompletionRequest", "EmbeddingRequest"] {
             let names = model.metadata.adapters.iter().map(|name| Value::from(name.as_str()));
             schemas[request]["properties"]["lora"]["enum"] = names.chain([Value::Null]).collect();
         }

@@ -12,18 +12,18 @@ use crate::inference::logprobs::{logprobs, Logprobs};
 use crate::inference::sampler::Sampler;
 use crate::serve::constrain::Constraint;
 
-/// One sequence to generate.
+/// One sequence to generate, or to read.
 pub struct Job {
     /// Not empty, and shorter than the context.
     pub prompt: Vec<u32>,
     /// Counted from 1; 0: none.
     pub adapter: u32,
-    /// Most tokens to sample, at least 1.
+    /// Most tokens to sample, at least 1; of an embedding 1 without any.
     pub max_tokens: usize,
     /// Tokens that end it.
     pub stop_tokens: Vec<u32>,
-    /// How to choose.
-    pub chooser: Chooser,
+    /// How to choose; none: no tokens are, the prompt's embedding is all that is wanted.
+    pub chooser: Option<Chooser>,
     /// Where tokens go; closed when nobody waits for them any more.
     pub events: Sender<Event>,
 }
@@ -38,6 +38,8 @@ pub enum Event {
     },
     /// It goes on with this token.
     Token(Chosen),
+    /// What the model made of the prompt, `[hidden]`, of length 1.
+    Embedding(Vec<f32>),
     /// It is over.
     Ended(Ended),
 }
@@ -75,6 +77,17 @@ pub struct Chooser {
 }
 
 impl Job {
+    /// A prompt's embedding.
+    pub fn embedding(prompt: Vec<u32>, adapter: u32) -> (Job, Receiver<Event>) {
+        let (events, receiver) = Job::channel(1);
+        (Job { prompt, adapter, max_tokens: 1, stop_tokens: Vec::new(), chooser: None, events }, receiver)
+    }
+
+    /// What it needs of a step, beyond an embedding.
+    pub fn results(&self) -> Results {
+        self.chooser.as_ref().map_or(Results::Picks, Chooser::results)
+    }
+
     /// A channel with room for all that a job of so many tokens can say.
     pub fn channel(max_tokens: usize) -> (Sender<Event>, Receiver<Event>) {
         mpsc::channel(max_tokens.saturating_add(2))
@@ -93,10 +106,10 @@ impl Chooser {
 
     /// The next token.
     pub fn choose(&mut self, output: Output) -> Result<Chosen> {
-        let Output::Logits(logits) = output else {
-            let token = self.sampler.choose(output)?;
+        if let Output::Pick(token) = output {
             return Ok(Chosen { token, logprobs: None });
-        };
+        }
+        let logits = output.logits()?;
         let only = self.constraint.as_mut().map(Constraint::allowed).transpose()?;
         let changed = self.adjust.apply(logits, only.as_ref().and_then(|o| o.words()));
         let token = self.sampler.pick(changed)?;

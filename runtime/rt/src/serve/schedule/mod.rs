@@ -171,13 +171,13 @@ impl<'e, 'm> Scheduler<'e, 'm> {
             slot.work.as_ref().map_or_else(Vec::new, |w| w.tokens()[from..from + share].to_vec())
         };
         let tokens: Vec<Vec<u32>> = self.slots.iter().zip(&plan).map(next).collect();
-        let logits = |s: &Slot| s.work.as_ref().is_some_and(|w| w.job().chooser.results() == Results::Logits);
+        let logits = |s: &Slot| s.work.as_ref().is_some_and(|w| w.job().results() == Results::Logits);
         let results = if self.slots.iter().any(logits) { Results::Logits } else { Results::Picks };
         let (mut parts, mut works) = (Vec::new(), Vec::new());
         for (slot, tokens) in self.slots.iter_mut().zip(&tokens) {
             let last = slot.pending() == tokens.len();
+            let wanted = slot.work.as_ref().filter(|_| last).map_or(Wanted::Nothing, Work::wanted);
             works.push((slot.work.as_mut(), slot.session.room() - tokens.len()));
-            let wanted = if last { Wanted::Last } else { Wanted::Nothing };
             parts.push(Part { session: &mut slot.session, tokens, wanted });
         }
         let mut ends: Vec<Option<Ended>> = vec![None; parts.len()];
@@ -186,7 +186,9 @@ impl<'e, 'm> Scheduler<'e, 'm> {
             if let (Some(work), room) = &mut works[index] {
                 // What fails one job is no matter of the others.
                 ends[index] = work.take(output, *room).unwrap_or_else(|e| Some(Ended::Failed(e.to_string())));
-                metrics.generated.inc();
+                if !matches!(output, Output::Embedding(_)) {
+                    metrics.generated.inc();
+                }
             }
             Ok(())
         })?;

@@ -3,9 +3,9 @@
 //! In: jobs, one after the other. Out: which tokens to feed next. Invariant: what is in the cache is a beginning of
 //! prompt and answer, also after the job is over: later jobs may begin alike.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::inference::engine::Output;
-use crate::inference::session::Session;
+use crate::inference::session::{Session, Wanted};
 use crate::serve::schedule::job::{Ended, Event, Job};
 
 /// A place.
@@ -46,6 +46,14 @@ impl Work {
         &self.job.prompt
     }
 
+    /// What it wants once its prompt is read.
+    pub fn wanted(&self) -> Wanted {
+        match self.job.chooser {
+            Some(_) => Wanted::Last,
+            None => Wanted::Embedding,
+        }
+    }
+
     /// The job.
     pub fn job(&self) -> &Job {
         &self.job
@@ -64,12 +72,20 @@ impl Work {
     /// Takes what the model computed after the last token. Gives why the job is over, if it is; `room` is how many
     /// more tokens can be fed.
     pub fn take(&mut self, output: Output, room: usize) -> Result<Option<Ended>> {
-        let chosen = self.job.chooser.choose(output)?;
+        let chooser = match (output, &mut self.job.chooser) {
+            (Output::Embedding(values), _) => {
+                self.tell(Event::Embedding(values.to_vec()));
+                return Ok(Some(Ended::Stop));
+            }
+            (_, None) => return Err(Error::Internal("logits where an embedding was asked for".into())),
+            (_, Some(chooser)) => chooser,
+        };
+        let chosen = chooser.choose(output)?;
         let token = chosen.token;
         if self.job.stop_tokens.contains(&token) {
             return Ok(Some(Ended::Stop));
         }
-        let complete = self.job.chooser.is_complete_after(token)?;
+        let complete = chooser.is_complete_after(token)?;
         self.tokens.push(token);
         self.tell(Event::Token(chosen));
         let answered = self.tokens.len() - self.job.prompt.len();

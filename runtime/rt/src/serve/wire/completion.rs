@@ -47,7 +47,7 @@ pub fn read(body: Value, about: &Metadata) -> Result<CompletionRequest, Refusal>
     let mut fields = Fields::of(body, "")?;
     let options = options::read(&mut fields, about)?;
     let request = CompletionRequest {
-        prompts: prompts(&mut fields)?,
+        prompts: prompts(&mut fields, "prompt", MOST_PROMPTS)?,
         max_tokens: fields.whole("max_tokens", 1..=i64::MAX)?.map_or(DEFAULT_MAX_TOKENS, |n| n as usize),
         logprobs: fields.whole("logprobs", 0..=20)?.map(|n| n as usize),
         echo: fields.boolean("echo")?.unwrap_or(false),
@@ -73,27 +73,28 @@ pub fn read(body: Value, about: &Metadata) -> Result<CompletionRequest, Refusal>
     Ok(request)
 }
 
-fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Refusal> {
-    let list = match fields.any("prompt") {
-        None => return Err(fields.missing("prompt")),
+/// Texts or ids, one or a list of at most `most`, from the field `name`.
+pub fn prompts(fields: &mut Fields, name: &'static str, most: usize) -> Result<Vec<Prompt>, Refusal> {
+    let list = match fields.any(name) {
+        None => return Err(fields.missing(name)),
         Some(Value::String(text)) => return Ok(vec![Prompt::Text(text)]),
         Some(Value::Array(list)) => list,
-        Some(other) => return Err(wrong("prompt", "a string, token ids, or a list of those", &other)),
+        Some(other) => return Err(wrong(name, "a string, token ids, or a list of those", &other)),
     };
     if list.is_empty() {
-        return Err(Refusal::bad("prompt", "'prompt' is an empty list"));
+        return Err(Refusal::bad(name, format!("'{name}' is an empty list")));
     }
     if list.iter().all(Value::is_number) {
-        return Ok(vec![Prompt::Ids(ids(&list, "prompt")?)]);
+        return Ok(vec![Prompt::Ids(ids(&list, name)?)]);
     }
-    if list.len() > MOST_PROMPTS {
-        let message = format!("'prompt' may have at most {MOST_PROMPTS} prompts, found {}", list.len());
-        return Err(Refusal::bad("prompt", message));
+    if list.len() > most {
+        let message = format!("'{name}' may have at most {most} items, found {}", list.len());
+        return Err(Refusal::bad(name, message));
     }
     let one = |value: Value| match value {
         Value::String(text) => Ok(Prompt::Text(text)),
-        Value::Array(list) => Ok(Prompt::Ids(ids(&list, "prompt")?)),
-        other => Err(wrong("prompt", "a string, token ids, or a list of those", &other)),
+        Value::Array(list) => Ok(Prompt::Ids(ids(&list, name)?)),
+        other => Err(wrong(name, "a string, token ids, or a list of those", &other)),
     };
     list.into_iter().map(one).collect()
 }

@@ -8,6 +8,7 @@
 
 pub mod chat;
 pub mod completion;
+pub mod embedding;
 pub mod fields;
 pub mod format;
 pub mod messages;

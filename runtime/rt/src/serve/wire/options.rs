@@ -155,7 +155,8 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
     list.into_iter().map(one).collect()
 }
 
-fn adapter(fields: &mut Fields, about: &Metadata) -> Result<u32, Refusal> {
+/// The adapter that the field `lora` names, counted from 1; 0: none.
+pub fn adapter(fields: &mut Fields, about: &Metadata) -> Result<u32, Refusal> {
     let Some(name) = fields.text("lora")? else { return Ok(0) };
     about.adapter(&name).ok_or_else(|| {
         let message =
