@@ -225,9 +225,7 @@ fn too_long_is_known_of_the_beginning() {
         let count = QWEN3.encode(text, Controls::Parsed).unwrap().len();
         assert!(!QWEN3.has_more_than(text, count).unwrap());
         assert!(!QWEN3.has_more_than(text, usize::MAX / 4).unwrap());
-        // A single word may yet become anything.
-        let one_word = text.starts_with("xx") || text.starts_with("  ");
-        assert_eq!(QWEN3.has_more_than(text, count / 5).unwrap(), !one_word, "{}", &text[..8]);
+        assert!(QWEN3.has_more_than(text, count / 5).unwrap(), "{}", &text[..8]);
     }
     assert!(!QWEN3.has_more_than("a few words", 1).unwrap(), "short ones are just encoded");
 }

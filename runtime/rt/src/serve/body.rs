@@ -51,6 +51,16 @@ impl Load {
     }
 }
 
+impl Drop for Load {
+    /// The memory that a large body took is given back to the system: it is not soon needed again.
+    fn drop(&mut self) {
+        if self.is_large() {
+            // SAFETY: it touches only memory that is free.
+            unsafe { libc::malloc_trim(0) };
+        }
+    }
+}
+
 impl Default for Bodies {
     fn default() -> Bodies {
         Bodies {

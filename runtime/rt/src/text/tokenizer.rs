@@ -228,11 +228,13 @@ impl<M: Model> Both<M> {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// How many tokens a text has that begins so, at least: only its last word may yet become another.
+    /// How many tokens a text has that begins so, at least. Its last word may yet become another, of fewer tokens, but
+    /// where it is that long not of half as many.
     fn certain(&self, beginning: &str) -> Result<usize> {
         let encoding = self.parsed.encode(beginning, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
         let words = encoding.get_word_ids();
-        Ok(words.iter().take_while(|&word| Some(word) != words.last()).count())
+        let last = words.iter().rev().take_while(|&word| Some(word) == words.last()).count();
+        Ok(words.len() - last + last / 2)
     }
 }
 
