@@ -19,6 +19,41 @@ const ROPE_OPS: u64 = 6;
 const SOFTMAX_OPS: u64 = 8;
 const SILU_OPS: u64 = 8;
 
+/// Whether backends run this op, or it is gone once weights are packed. Of the others rules make something else.
+pub(crate) fn has_kernel(op: Op) -> bool {
+    match op {
+        Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols | Op::Diagonal => true,
+        Op::Embed
+        | Op::Linear
+        | Op::LinearAdd
+        | Op::NormLinear(_)
+        | Op::NormSwiglu(_)
+        | Op::LmHead
+        | Op::NormLmHead(_)
+        | Op::PrepareQkv(_)
+        | Op::PreparedAttention
+        | Op::SelectAdapter { .. }
+        | Op::Swiglu => true,
+        Op::RmsNorm(_)
+        | Op::Normalize(_)
+        | Op::HeadNorm(_)
+        | Op::HeadNormRope(_)
+        | Op::Rope
+        | Op::Scores
+        | Op::Softmax
+        | Op::WeightedSum
+        | Op::Attention
+        | Op::Silu
+        | Op::Mul
+        | Op::Add
+        | Op::CausalMask
+        | Op::Dequant
+        | Op::CacheAppend(_)
+        | Op::RepeatKv
+        | Op::Slice { .. } => false,
+    }
+}
+
 impl Work {
     /// One section, each node once.
     pub(crate) fn of_section(section: &Section, graph: &Graph) -> Work {

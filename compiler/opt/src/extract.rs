@@ -15,6 +15,7 @@ use egg::Id;
 use qwenc_ir::Type;
 
 use crate::analysis::{self, EGraph, Fact};
+use crate::cost::has_kernel;
 use crate::language::Term;
 use crate::machine::{Machine, Work};
 use crate::section::Selection;
@@ -40,6 +41,8 @@ struct Candidate {
     term: Term,
     operands: Vec<Id>,
     cost: Cost,
+    /// Whether backends have a kernel for it.
+    runs: bool,
 }
 
 /// What can be chosen for each class.
@@ -69,8 +72,27 @@ impl Space {
         Space { classes }
     }
 
+    /// The cheapest expression of the root that backends can run, or of all where they can run none; and the cheapest
+    /// that lacks some e-node of it.
+    pub fn best(mut self, root: Id) -> Option<(Selection, Option<Selection>)> {
+        let all = self.cheapest(root)?;
+        if self.runs(&all.0) {
+            return Some(all);
+        }
+        self.classes.values_mut().for_each(|candidates| candidates.retain(|c| c.runs));
+        Some(self.cheapest(root).unwrap_or(all))
+    }
+
+    fn runs(&self, selection: &Selection) -> bool {
+        let runs = |(class, term): (&Id, &Term)| {
+            let candidate = self.classes.get(class).and_then(|all| all.iter().find(|c| c.term == *term));
+            candidate.is_some_and(|c| c.runs)
+        };
+        selection.iter().all(runs)
+    }
+
     /// The cheapest expression of the root, and the cheapest that lacks some e-node of it.
-    pub fn cheapest(&self, root: Id) -> Option<(Selection, Option<Selection>)> {
+    fn cheapest(&self, root: Id) -> Option<(Selection, Option<Selection>)> {
         let mut chosen = self.greedy(root, None)?;
         loop {
             match self.runner_up(root, &chosen) {
@@ -145,7 +167,7 @@ fn candidate(egraph: &EGraph, class: Id, term: &Term, machine: &Machine) -> Opti
     let types: Vec<&Type> = operands.iter().map(|&id| egraph[id].data.ty()).collect::<Option<_>>()?;
     let work = Work::of(op, &types, result, egraph.analysis.dims.head_dim);
     let cost = Cost { picoseconds: machine.picoseconds(&work), nodes: 1 };
-    Some(Candidate { term: term.clone(), operands, cost })
+    Some(Candidate { term: term.clone(), operands, cost, runs: has_kernel(op) })
 }
 
 /// The candidate with the best known expressions of its operands; none if one of them is not known

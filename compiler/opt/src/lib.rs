@@ -68,7 +68,7 @@ fn rewritten(
 ) -> Result<(Section, SectionReport), OptError> {
     let Saturated { section: equal, stages } = saturate::saturate(graph, kind, limits)?;
     let space = Space::new(&equal.egraph, machine);
-    let (chosen, other) = space.cheapest(equal.root).ok_or(OptError::NoExtraction { section: kind })?;
+    let (chosen, other) = space.best(equal.root).ok_or(OptError::NoExtraction { section: kind })?;
     let section = section::from_selection(&equal, &chosen)?;
     let runner_up = match other {
         Some(other) => {

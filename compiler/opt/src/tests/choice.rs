@@ -1,13 +1,18 @@
 //! The choice among equal graphs. In: models and machines. Out: what was chosen, against others.
 
-use qwenc_ir::{DType, SectionKind};
+use qwenc_ir::{DType, Op, SectionKind};
 
 use super::fixture::{model, qwen2, qwen3, Family, I8};
+use crate::cost::has_kernel;
 use crate::language::{Kind, Term};
 use crate::{optimise, random_extraction, Limits, Machine, Work};
 
 fn block_cost(graph: &qwenc_ir::Graph, machine: &Machine) -> u64 {
     machine.picoseconds(&Work::of_section(&graph.block, graph))
+}
+
+fn without_kernel(graph: &qwenc_ir::Graph) -> usize {
+    graph.block.nodes.iter().filter(|node| !has_kernel(node.op)).count()
 }
 
 fn machines() -> [Machine; 4] {
@@ -63,10 +68,19 @@ fn shared_parts_are_counted_once() {
 }
 
 /// As many kernels as without adapters, and of the adapters down, choice and up beside q, k and v, o, gate and up, and
-/// down; SwiGLU must wait for the sum.
+/// down; SwiGLU must wait for the sum. That joined adapters have zeros beside them, which are read too, changes nothing:
+/// attention has no kernel for q, k and v apart.
 #[test]
 fn adapters_are_joined_as_what_they_adapt() {
     for family in [qwen3(I8), qwen2(DType::Bf16)] {
+        for (rank, machine) in [4, 16].into_iter().flat_map(|rank| machines().map(|machine| (rank, machine)))
+        {
+            let source = model(&Family { adapters: Some((rank, 2)), ..family.clone() });
+            let out = optimise(&source, &machine, &Limits::default()).expect("it can be optimised");
+            assert_eq!(without_kernel(&out.graph), 0, "{machine:?}\n{}", *out.graph);
+            let kernels = out.graph.block.nodes.iter().filter(|n| matches!(n.op, Op::PrepareQkv(_))).count();
+            assert_eq!(kernels, 1, "{}", *out.graph);
+        }
         let source = model(&Family { adapters: Some((4, 2)), ..family });
         let out =
             optimise(&source, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
