@@ -19,7 +19,7 @@ import time
 
 import checkpoint
 import verdict
-from variants import GOLDENS, VARIANTS
+from variants import GOLDENS, VARIANTS, WIDER
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEER = pathlib.Path(__file__).with_name("peer.py")
@@ -131,7 +131,7 @@ def judge(bench):
     for variant in bench.args.variants:
         verdict.goldens(found, variant, bench.build, ROOT / "models/tests/data/golden", GOLDENS)
         executable = bench.build(bench.checkpoint, variant.flags, variant.name)
-        verdict.against_f32(found, variant, executable, bench.rows, expected)
+        verdict.against_f32(found, variant, executable, bench.rows, expected, WIDER.get(bench.args.shape, 1))
         executables[variant.name] = executable
     return found, executables
 

@@ -75,8 +75,8 @@ def prompt(rows):
     return [(i * STEP + 13) % rows for i in range(TOKENS)]
 
 
-def against_f32(verdict, variant, executable, rows, expected):
-    """Against the f32 executable of the same checkpoint."""
+def against_f32(verdict, variant, executable, rows, expected, wider):
+    """Against the f32 executable of the same checkpoint; errors of `wider` models may be that many times as large."""
     for kv, limit in (("f32", variant.nmse), (variant.kv, variant.kv_nmse)):
         error = nmse(logits(executable, prompt(rows), kv), expected)
-        verdict.check(f"{variant.name} with {kv} cache, this model against f32", error, limit)
+        verdict.check(f"{variant.name} with {kv} cache, this model against f32", error, limit * wider)
