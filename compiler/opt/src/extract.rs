@@ -2,7 +2,7 @@
 //!
 //! In: an e-graph and a machine. Out: one e-node for each class that the result needs. Invariant:
 //! classes and e-nodes are visited in the order of their ids, and of two equal costs the first found
-//! stays, so the choice is deterministic.
+//! stays, so the choice is deterministic; what backends cannot run is chosen only where they can run nothing.
 //!
 //! Greedy over DAGs: each class keeps the set of classes that its cheapest expression needs, and the
 //! cost of an e-node is its own plus that of the union of its operands' sets. What it misses is sharing
