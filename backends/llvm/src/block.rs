@@ -72,6 +72,7 @@ impl Block {
                 inner.add_rest(c, panel, &x, &sums);
             });
         }
+        inner.add_exceptions(c, panel, (x, row_bytes), count, sums);
     }
 
     /// `body(first token, tokens)` for tiles that make up `count` tokens.

@@ -109,6 +109,11 @@ impl Cpu {
         }
     }
 
+    /// Whether kernels read coded panels, for which they look 16 bytes up at once.
+    pub fn reads_coded(&self) -> bool {
+        self.has("avx2")
+    }
+
     /// Vector registers of 16 floats that fit in the register file at once.
     pub(crate) fn registers(&self) -> usize {
         if self.has("avx512f") {

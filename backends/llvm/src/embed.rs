@@ -11,6 +11,7 @@ use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{Embed, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Code, Int, Ptr};
+use crate::coded;
 use crate::kernel::Kernel;
 
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, e: &Embed) {
@@ -46,6 +47,7 @@ fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out:
         DType::F32 => c.for_each(c.int(0), c.int(cols), 1, |i| {
             c.store(c.at(out, c.times(i, 4)), c.load_f32(word(i)), 4);
         }),
+        DType::Bf16 if s.coded => coded::gather(c, s, panel, lane, out),
         DType::Bf16 | DType::F16 => {
             c.for_each(c.int(0), c.int(cols.div_ceil(2)), 1, |i| {
                 let pair = c.load_vec(c.i16().vec_type(2), word(i), 4);

@@ -11,6 +11,7 @@ mod attention;
 mod block;
 mod builder;
 mod cache;
+mod coded;
 mod cpu;
 mod dot;
 mod embed;

@@ -7,6 +7,7 @@
 use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
+use crate::coded;
 use crate::tile_float::{self, Floats};
 use crate::tile_int::{self, Quantised};
 
@@ -35,11 +36,10 @@ impl<'c> Ahead<'c> {
         Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)), near: Near::Second }
     }
 
-    /// Two lines, as they lie after `weights`.
-    pub fn fetch(self, c: &Code<'c, '_>, weights: Ptr<'c>) {
+    /// Some lines, as they lie after `weights`.
+    pub fn fetch(self, c: &Code<'c, '_>, weights: Ptr<'c>, lines: u64) {
         let at = c.at(weights, self.bytes);
-        c.prefetch(at, self.near);
-        c.prefetch(c.plus(at, 64), self.near);
+        (0..lines).for_each(|line| c.prefetch(c.plus(at, 64 * line), self.near));
     }
 }
 
@@ -77,7 +77,7 @@ impl<'a> Loop<'a> {
     pub fn step_bytes(&self) -> u64 {
         match self {
             Loop::Int(q) => q.group_bytes(),
-            Loop::Float(_) => tile_float::STEP_BYTES,
+            Loop::Float(f) => tile_float::step_bytes(f),
         }
     }
 
@@ -112,6 +112,23 @@ impl<'a> Loop<'a> {
         match self {
             Loop::Int(q) => tile_int::emit_rest(c, q, panel, x, sums),
             Loop::Float(f) => held(c, sums, |sums| tile_float::emit_rest(c, f, panel, x, sums)),
+        }
+    }
+
+    /// Adds what stands outside of the steps, to the sums of all tokens of a block.
+    pub fn add_exceptions<'c>(
+        &self,
+        c: &Code<'c, '_>,
+        panel: Ptr<'c>,
+        rows: (Ptr<'c>, u64),
+        count: Int<'c>,
+        sums: Ptr<'c>,
+    ) {
+        match self {
+            Loop::Float(f) if f.segment.coded => {
+                coded::add_exceptions(c, (f.segment, f.inputs), panel, rows, count, sums);
+            }
+            Loop::Int(_) | Loop::Float(_) => {}
         }
     }
 }

@@ -125,7 +125,7 @@ impl<'a> Quantised<'a> {
     ) -> Vec<[Vector<'c>; 2]> {
         let at = c.at(weights, c.times(unit, QUAD));
         if let Some(ahead) = ahead {
-            ahead.fetch(c, at);
+            ahead.fetch(c, at, 2);
         }
         let words = [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64));
         match self.bytes {

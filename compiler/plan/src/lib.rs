@@ -4,6 +4,7 @@
 //! lifetimes, kernels; and the packer that fills the segments. Invariant: backends accept only
 //! `&Checked<Plan>`, so offsets and widths need no second check there.
 
+mod coded;
 mod hidden;
 mod inputs;
 mod lower;
@@ -15,11 +16,12 @@ mod segment;
 mod text;
 mod verify;
 
+pub use coded::{Coded, CODED_UNIT};
 pub use hidden::Hidden;
 pub use inputs::{Activations, Inputs};
 pub use lower::{lower, LowerError, Options};
 pub use named::Named;
-pub use pack::{pack, PackError};
+pub use pack::{misfits, pack, PackError};
 pub use plan::{
     Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
     ATTENTION_PART,

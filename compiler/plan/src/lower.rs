@@ -3,7 +3,7 @@
 //! In: an optimised graph. Out: a plan whose offsets are all set. Invariant: only fused ops have
 //! kernels; an op that the optimiser should have removed is an error that names it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use qwenc_ir::{Checked, DType, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
 
@@ -17,12 +17,16 @@ use crate::segment::{Layout, Segment, SegmentId};
 use crate::verify::PlanError;
 
 /// Choices that are not the graph's.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Bytes left free at the start of the image, rounded up to a page.
     pub reserve: u64,
     /// Precision of the inputs of linears.
     pub activations: Activations,
+    /// Whether the backend reads coded panels, in which bf16 has 12 bits.
+    pub coded: bool,
+    /// Weights that cannot be coded: [`misfits`](crate::misfits()) of a plan that codes them.
+    pub plain: BTreeSet<WeightId>,
 }
 
 /// Why a graph has no plan.
@@ -78,7 +82,7 @@ pub enum LowerError {
 pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>, LowerError> {
     let plan = Plan::of_model(graph);
     let (rope, stream) = (BufferId(0), BufferId(0));
-    let mut l = Lowering { graph, plan, rope, stream, activations: options.activations };
+    let mut l = Lowering { graph, plan, rope, stream, options };
     l.stream = l.buffer("x", graph.dims.hidden);
     l.rope = l.buffer("rope", graph.dims.head_dim);
     for kind in [SectionKind::Prologue, SectionKind::Block, SectionKind::Head] {
@@ -101,7 +105,7 @@ struct Lowering<'a> {
     rope: BufferId,
     /// The residual stream.
     stream: BufferId,
-    activations: Activations,
+    options: &'a Options,
 }
 
 /// A weight operand taken apart.
@@ -271,7 +275,7 @@ impl Lowering<'_> {
         };
         let dtype = self.plan.segment(weight).dtype;
         let of_mlp = swiglu || reads_mlp(scope, node.args[0]);
-        let inputs = Inputs::choose(self.activations, dtype, of_mlp, out == Dest::Logits);
+        let inputs = Inputs::choose(self.options.activations, dtype, of_mlp, out == Dest::Logits);
         let prepared = memory::prepared_buffers(&mut self.plan, weight, inputs, norm);
         let input = scope.place(node.args[0])?;
         Ok(Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, prepared, out })
@@ -301,6 +305,8 @@ impl Lowering<'_> {
             false => first.shape[1],
         };
         let layout = if expr.diagonal { Layout::Diagonal } else { layout };
+        let plain = expr.parts.iter().any(|part| self.options.plain.contains(part));
+        let coded = self.options.coded && dtype == DType::Bf16 && layout != Layout::Diagonal && !plain;
         let segment = Segment {
             per_layer: first.per_layer(),
             parts: expr.parts,
@@ -309,6 +315,7 @@ impl Lowering<'_> {
             rows,
             cols,
             layout,
+            coded,
             offset: 0,
         };
         let loose_gain = loose_gain.map(|g| self.vector_segment(vec![g]));
@@ -335,6 +342,7 @@ impl Lowering<'_> {
             rows: 1,
             cols,
             layout,
+            coded: false,
             per_layer,
             offset: 0,
         })

@@ -3,10 +3,12 @@
 //! In: a checked plan and a source of tensors. Out: the packed image, written front to back exactly
 //! once. Invariant: exactly `weights_bytes` bytes are written, the same for the same input.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use qwenc_ir::{Checked, DType, Tensor, WeightError, WeightId, WeightSource};
 
+use crate::coded::Dictionary;
 use crate::plan::Plan;
 use crate::segment::{Layout, Segment, PANEL_ROWS};
 
@@ -16,6 +18,14 @@ pub enum PackError {
     /// A tensor could not be read.
     #[error(transparent)]
     Weight(#[from] WeightError),
+    /// A panel that is to be coded is not fit for it: the plan is not one for these weights.
+    #[error("tensor {name}: {exceptions} of a panel's elements need more than 12 bits; plan it as plain bf16")]
+    Misfit {
+        /// The tensor, or the first of those that are joined.
+        name: String,
+        /// Elements whose upper byte the panel's dictionary has not.
+        exceptions: u64,
+    },
     /// The image could not be written.
     #[error("writing the packed weights: {0}")]
     Io(#[from] io::Error),
@@ -115,21 +125,18 @@ fn pack_segment(
         }
     }
     let gain = s.gain.map(|g| load(plan, source, g, layer)).transpose()?.map(|g| g.to_f32());
-    let part_rows: Vec<u32> = parts.iter().map(|p| p.rows() as u32).collect();
     let mut panel_bytes = vec![0u8; s.panel_bytes() as usize];
     for panel in 0..s.panels() {
-        let sources: Vec<Option<(usize, u32)>> =
-            (0..PANEL_ROWS).map(|lane| s.source_row(panel, lane, &part_rows)).collect();
-        let rows: Vec<Option<(&Tensor, usize)>> =
-            sources.iter().map(|source| source.map(|(p, r)| (&parts[p], r as usize))).collect();
+        let sources = panel_sources(s, panel, &parts);
+        let rows: PanelRows = sources.map(|source| source.map(|(p, r)| (&parts[p], r)));
         match s.dtype {
             DType::F32 if s.layout == Layout::Diagonal => {
                 let before = |p: usize| parts[..p].iter().map(Tensor::cols).sum();
-                let first: Vec<usize> =
-                    sources.iter().map(|source| source.map_or(0, |(p, _)| before(p))).collect();
+                let first = sources.map(|source| source.map_or(0, |(p, _)| before(p)));
                 panel_f32(&rows, &first, None, &mut panel_bytes);
             }
             DType::F32 => panel_f32(&rows, &[0; LANES], gain.as_deref(), &mut panel_bytes),
+            DType::Bf16 if s.coded => panel_coded(plan, s, &rows, layer, &mut panel_bytes)?,
             DType::Bf16 | DType::F16 => panel_bf16(&rows, &mut panel_bytes),
             DType::I8 { group, .. } | DType::I4 { group, .. } => {
                 panel_of_groups(s, &rows, group as usize, &mut panel_bytes);
@@ -140,7 +147,34 @@ fn pack_segment(
     Ok(())
 }
 
-type PanelRows<'a> = [Option<(&'a Tensor<'a>, usize)>];
+/// Part and row within it of every lane of a panel.
+fn panel_sources(s: &Segment, panel: u32, parts: &[Tensor]) -> [Option<(usize, usize)>; LANES] {
+    let part_rows: Vec<u32> = parts.iter().map(|p| p.rows() as u32).collect();
+    std::array::from_fn(|lane| s.source_row(panel, lane as u32, &part_rows).map(|(p, r)| (p, r as usize)))
+}
+
+/// Weights of coded segments some panel of which has more exceptions than it has room for, in any layer.
+pub fn misfits(plan: &Checked<Plan>, source: &dyn WeightSource) -> Result<BTreeSet<WeightId>, PackError> {
+    let mut found = BTreeSet::new();
+    for s in plan.segments.iter().filter(|s| s.coded) {
+        for layer in 0..if s.per_layer { plan.dims.layers } else { 1 } {
+            let parts =
+                s.parts.iter().map(|&p| load(plan, source, p, layer)).collect::<Result<Vec<_>, _>>()?;
+            let fits = |panel| {
+                let sources = panel_sources(s, panel, &parts);
+                let rows = sources.iter().flatten().map(|&(p, r)| parts[p].row_bytes(r));
+                Dictionary::of(rows).exceptions() <= s.coded_exceptions()
+            };
+            if !(0..s.panels()).all(fits) {
+                found.extend(&s.parts);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+type PanelRows<'a> = [Option<(&'a Tensor<'a>, usize)>; LANES];
 
 /// A row's columns begin with column `first` of the panel.
 fn panel_f32(rows: &PanelRows, first: &[usize], gain: Option<&[f32]>, out: &mut [u8]) {
@@ -167,6 +201,23 @@ fn panel_bf16(rows: &PanelRows, out: &mut [u8]) {
             out[at..at + b.len()].copy_from_slice(b);
         }
     }
+}
+
+fn panel_coded(
+    plan: &Plan,
+    s: &Segment,
+    rows: &PanelRows,
+    layer: u32,
+    out: &mut [u8],
+) -> Result<(), PackError> {
+    let rows = rows.map(|row| row.map(|(tensor, r)| tensor.row_bytes(r)));
+    let dictionary = Dictionary::of(rows.iter().flatten().copied());
+    if dictionary.exceptions() > s.coded_exceptions() {
+        let name = plan.weights[s.parts[0].0 as usize].tensor_name(layer);
+        return Err(PackError::Misfit { name, exceptions: dictionary.exceptions() });
+    }
+    dictionary.write(&rows, out);
+    Ok(())
 }
 
 /// Scales and integers, group by group.

@@ -7,6 +7,7 @@
 //! Within a panel (`l` is the row within the panel, zero rows pad the last one):
 //! - f32: `[cols][32]`;
 //! - bf16: `[ceil(cols/2)][32][2]`, two neighbouring inputs of one row side by side;
+//! - bf16, coded: 12 bits an element and exceptions, as `coded.rs` says;
 //! - int8: per group `[32]` scales, then `[ceil(group/4)][32][4]` bytes `q + 128`: the unsigned
 //!   operand of a u8 x i8 dot product. Padding bytes are 128, that is 0.
 //! - int4: per group `[32]` scales, then `[ceil(group/8)][32][4]` bytes: byte `i` of row `l` in octet `j`
@@ -20,6 +21,7 @@ use std::fmt;
 
 use qwenc_ir::{DType, WeightId};
 
+use crate::coded;
 use crate::round_up;
 
 /// Rows of a panel: two vectors of [`LANES`].
@@ -84,6 +86,8 @@ pub struct Segment {
     pub cols: u32,
     /// Order of elements.
     pub layout: Layout,
+    /// Whether elements of bf16 are stored in 12 bits, from which they come back exactly.
+    pub coded: bool,
     /// Whether each layer has one.
     pub per_layer: bool,
     /// From the start of the image, or of the layer's record if `per_layer`.
@@ -105,6 +109,7 @@ impl Segment {
         let (rows, cols) = (u64::from(PANEL_ROWS), u64::from(self.cols));
         match self.dtype {
             DType::F32 => 4 * rows * cols,
+            DType::Bf16 if self.coded => coded::panel_bytes(self.cols),
             DType::F16 | DType::Bf16 => 2 * rows * round_up(cols, 2),
             DType::I8 { group, .. } | DType::I4 { group, .. } => {
                 let (full, rest) = (cols / u64::from(group), cols % u64::from(group));

@@ -62,6 +62,9 @@ fn write_segment(f: &mut Formatter<'_>, i: usize, s: &Segment) -> fmt::Result {
     if let Some(gain) = s.gain {
         write!(f, " gain={gain}")?;
     }
+    if s.coded {
+        f.write_str(" bits=12")?;
+    }
     let place = if s.per_layer { "layer" } else { "image" };
     write!(f, " rows={} cols={} in={place} offset={}", s.rows, s.cols, s.offset)?;
     writeln!(f, " bytes={}", s.bytes())
@@ -231,9 +234,19 @@ fn segment(f: &Fields) -> Parsed<Segment> {
         rows: f.get("rows")?,
         cols: f.get("cols")?,
         layout,
+        coded: coded(f)?,
         per_layer: f.one_of("in", ["image", "layer"])? == "layer",
         offset: f.get("offset")?,
     })
+}
+
+/// Elements stored in fewer bits than their type has.
+fn coded(f: &Fields) -> Parsed<bool> {
+    match f.values.get("bits") {
+        None => Ok(false),
+        Some(&"12") => Ok(true),
+        Some(other) => Err(format!("expected bits=12, found {other:?}")),
+    }
 }
 
 fn buffer(f: &Fields) -> Parsed<Buffer> {

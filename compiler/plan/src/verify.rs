@@ -165,6 +165,8 @@ fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
         law(takes, "takes in a gain only as a matrix of f32")?;
         law(shape(gain) == [s.cols], "has a gain as long as its rows")?;
     }
+    let can_be_coded = s.dtype == DType::Bf16 && matches!(s.layout, Layout::Panels | Layout::PairedPanels);
+    law(!s.coded || can_be_coded, "is coded only as panels of bf16")?;
     match s.layout {
         Layout::Vector => {
             law(sum(|shape| shape[0]) == u64::from(s.cols) && s.rows == 1, "is as long as its parts")?;

@@ -14,7 +14,7 @@ use qwenc_ir::{verify, Checked, Graph, SectionKind, WeightDecl};
 use qwenc_link::{Form, Product};
 use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits};
-use qwenc_plan::{lower, Activations, Options};
+use qwenc_plan::{lower, misfits, Activations, Options, Plan};
 
 use crate::args::{inputs, Compile, Emit, Target, WeightsPlace};
 #[cfg(feature = "llvm")]
@@ -123,8 +123,7 @@ fn work(args: &Compile, explained: &mut String) -> Result<(Made, Option<PathBuf>
         Emit::EgraphDot => return done(job.write_text(&dot(&source)?)?),
         _ => {}
     }
-    let activations = activations(args, &optimised.graph)?;
-    let plan = lower(&optimised.graph, &Options { activations, ..Options::default() })?;
+    let plan = planned(args, &optimised.graph, &model)?;
     let predicted = Prediction::of(&plan, &machine);
     if args.explain {
         *explained += &predicted.to_string();
@@ -151,6 +150,20 @@ fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
         note(&format!("adapter {name}: {deltas} deltas of {}", report.source.folder.display()));
     }
     Ok(model)
+}
+
+/// The plan, with weights of bf16 in 12 bits where the target's kernels read them so and they fit.
+fn planned(args: &Compile, graph: &Checked<Graph>, model: &ModelFile) -> Result<Checked<Plan>> {
+    let (activations, coded) = (activations(args, graph)?, target::reads_coded(args)?);
+    let options = Options { activations, coded, ..Options::default() };
+    let plan = lower(graph, &options)?;
+    let looking = progress::step("looking through the weights");
+    let plain = misfits(&plan, model)?;
+    looking.finish_and_clear();
+    match plain.is_empty() {
+        true => Ok(plan),
+        false => Ok(lower(graph, &Options { plain, ..options })?),
+    }
 }
 
 /// The precision asked for, if it fits the type of the block's matrices.

@@ -31,6 +31,11 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     Ok(Machine::of_cpu(cpu.name(), cpu.features(), cores))
 }
 
+/// Whether code for that CPU reads weights of bf16 in 12 bits.
+pub fn reads_coded(args: &Compile) -> Result<bool> {
+    Ok(chosen(args)?.reads_coded())
+}
+
 /// Of this machine, as far as this process may use them.
 fn physical_cores() -> u32 {
     let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());

@@ -31,6 +31,15 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     }
 }
 
+/// Whether its kernels read weights of bf16 in 12 bits.
+pub fn reads_coded(args: &Compile) -> Result<bool> {
+    match args.target {
+        #[cfg(feature = "llvm")]
+        Target::Cpu => crate::cpu::reads_coded(args),
+        _ => Ok(false),
+    }
+}
+
 /// That this build has no such backend.
 pub fn absent<T>(target: Target) -> Result<T> {
     let (name, what, feature) = match target {

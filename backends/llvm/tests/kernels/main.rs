@@ -13,7 +13,7 @@ use qwenc_abi::KvType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, DType, ScaleType};
 use qwenc_llvm::Cpu;
-use qwenc_plan::{lower, Activations, Options, Plan, ATTENTION_PART};
+use qwenc_plan::{lower, misfits, Activations, Options, Plan, ATTENTION_PART};
 
 /// Squared error over squared size.
 fn nmse(found: &[f32], expected: &[f64]) -> f64 {
@@ -61,12 +61,20 @@ struct Case {
     dtype: DType,
     activations: Activations,
     tolerance: f64,
+    coded: bool,
 }
 
 impl Case {
+    fn of((dtype, activations, coded): Kind, tolerance: f64) -> Case {
+        Case { dtype, activations, tolerance, coded }
+    }
+
     fn plan(self, shape: Shape) -> Checked<Plan> {
-        let options = Options { activations: self.activations, ..Options::default() };
-        lower(&graph(shape, self.dtype), &options).unwrap()
+        let Case { activations, coded, .. } = self;
+        let options = Options { activations, coded, ..Options::default() };
+        let plan = lower(&graph(shape, self.dtype), &options).unwrap();
+        assert!(misfits(&plan, &Random).unwrap().is_empty());
+        plan
     }
 
     /// Against the interpreter in f64 on every CPU, and the same over chunks and threads.
@@ -76,9 +84,10 @@ impl Case {
         let graph = graph(shape, self.dtype);
         let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
         let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
-        for cpu in cpus() {
+        for cpu in cpus().into_iter().filter(|&cpu| !self.coded || Cpu::named(cpu).unwrap().reads_coded()) {
             let loaded = Loaded::of(&plan, cpu, &Random);
-            let name = format!("{cpu} {} {:?}", self.dtype, self.activations);
+            let coded = if self.coded { " coded" } else { "" };
+            let name = format!("{cpu} {}{coded} {:?}", self.dtype, self.activations);
             let one_by_one = logits(&loaded, KvType::F32, &tokens, &[1; 37], 1);
             let error = nmse(&one_by_one, &expected);
             println!("{name}: NMSE {error:.2e}");
@@ -93,61 +102,68 @@ impl Case {
     }
 }
 
+/// Weights, inputs, and whether the weights are coded.
+type Kind = (DType, Activations, bool);
+
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
 const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 
 #[test]
 fn f32_weights() {
     for shape in [ODD, ODDER] {
-        Case { dtype: DType::F32, activations: Activations::Default, tolerance: 1e-11 }.check(shape);
+        Case::of((DType::F32, Activations::Default, false), 1e-11).check(shape);
     }
 }
 
 #[test]
 fn bf16_weights() {
     for shape in [ODD, ODDER] {
-        Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 1e-11 }.check(shape);
-        Case { dtype: DType::Bf16, activations: Activations::Bf16, tolerance: 1e-4 }.check(shape);
+        for coded in [false, true] {
+            Case::of((DType::Bf16, Activations::Default, coded), 1e-11).check(shape);
+            Case::of((DType::Bf16, Activations::Bf16, coded), 1e-4).check(shape);
+        }
     }
 }
 
 #[test]
 fn int8_weights() {
     for shape in [ODD, ODDER] {
-        Case { dtype: I8, activations: Activations::F32, tolerance: 1e-7 }.check(shape);
-        Case { dtype: I8, activations: Activations::Default, tolerance: 5e-4 }.check(shape);
-        Case { dtype: I8, activations: Activations::Int8, tolerance: 2e-3 }.check(shape);
+        Case::of((I8, Activations::F32, false), 1e-7).check(shape);
+        Case::of((I8, Activations::Default, false), 5e-4).check(shape);
+        Case::of((I8, Activations::Int8, false), 2e-3).check(shape);
     }
     let halves = DType::I8 { group: 32, scales: ScaleType::F16 };
-    Case { dtype: halves, activations: Activations::Default, tolerance: 5e-4 }.check(ODD);
+    Case::of((halves, Activations::Default, false), 5e-4).check(ODD);
     let sevens = DType::I8 { group: 7, scales: ScaleType::F32 };
-    Case { dtype: sevens, activations: Activations::F32, tolerance: 1e-7 }.check(ODDER);
+    Case::of((sevens, Activations::F32, false), 1e-7).check(ODDER);
 }
 
 #[test]
 fn int4_weights() {
     for shape in [ODD, ODDER] {
-        Case { dtype: I4, activations: Activations::Default, tolerance: 1e-3 }.check(shape);
+        Case::of((I4, Activations::Default, false), 1e-3).check(shape);
     }
     let twenties = DType::I4 { group: 20, scales: ScaleType::F32 };
-    Case { dtype: twenties, activations: Activations::Default, tolerance: 1e-3 }.check(ODDER);
+    Case::of((twenties, Activations::Default, false), 1e-3).check(ODDER);
 }
 
 /// Every type of weights and inputs that has kernels of its own.
-const KINDS: [(DType, Activations); 6] = [
-    (DType::F32, Activations::Default),
-    (DType::Bf16, Activations::Default),
-    (DType::Bf16, Activations::Bf16),
-    (I8, Activations::Default),
-    (I8, Activations::Int8),
-    (I4, Activations::Default),
+const KINDS: [Kind; 8] = [
+    (DType::F32, Activations::Default, false),
+    (DType::Bf16, Activations::Default, false),
+    (DType::Bf16, Activations::Default, true),
+    (DType::Bf16, Activations::Bf16, false),
+    (DType::Bf16, Activations::Bf16, true),
+    (I8, Activations::Default, false),
+    (I8, Activations::Int8, false),
+    (I4, Activations::Default, false),
 ];
 
 #[test]
 fn any_number_of_tokens_at_once() {
     let tokens = tokens(513, ODD.vocab);
-    for (dtype, activations) in KINDS {
-        let plan = Case { dtype, activations, tolerance: 0.0 }.plan(ODD);
+    for kind @ (dtype, activations, coded) in KINDS {
+        let plan = Case::of(kind, 0.0).plan(ODD);
         let loaded = Loaded::of(&plan, "native", &Random);
         for kv in KvType::ALL {
             let whole = logits(&loaded, kv, &tokens, &[513], 2);
@@ -155,7 +171,7 @@ fn any_number_of_tokens_at_once() {
                 let mut chunks = vec![n; 513 / n];
                 chunks.extend([513 % n].into_iter().filter(|&rest| rest > 0));
                 let other = logits(&loaded, kv, &tokens, &chunks, 1);
-                assert_same(&format!("{dtype} {activations:?} {kv:?}, {n} at once"), &whole, &other);
+                assert_same(&format!("{dtype} {activations:?} {coded} {kv:?}, {n} at once"), &whole, &other);
             }
         }
     }
@@ -164,7 +180,7 @@ fn any_number_of_tokens_at_once() {
 #[test]
 fn parts_join_to_what_the_interpreter_says() {
     let tokens = tokens(ATTENTION_PART as usize + 70, ODD.vocab);
-    let case = Case { dtype: DType::F32, activations: Activations::Default, tolerance: 1e-11 };
+    let case = Case::of((DType::F32, Activations::Default, false), 1e-11);
     let graph = graph(ODD, case.dtype);
     let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
     let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
@@ -179,7 +195,7 @@ fn parts_join_to_what_the_interpreter_says() {
 #[test]
 fn long_contexts_are_shared_out() {
     for shape in [ODD, ODDER] {
-        let plan = Case { dtype: I8, activations: Activations::Default, tolerance: 0.0 }.plan(shape);
+        let plan = Case::of((I8, Activations::Default, false), 0.0).plan(shape);
         let loaded = Loaded::of(&plan, "native", &Random);
         let tokens = tokens(2 * ATTENTION_PART as usize - 20, shape.vocab);
         let mut chunks = vec![ATTENTION_PART as usize - 2, 1, 1, 1, ATTENTION_PART as usize - 26];
@@ -200,8 +216,8 @@ fn in_any_company() {
     let lengths = [37, 5, 21, 16, 1, 30, 33, 2, 19];
     let sequences: Vec<Vec<u32>> =
         lengths.iter().enumerate().map(|(i, &n)| tokens(n + i, ODD.vocab)[i..].to_vec()).collect();
-    for (dtype, activations) in KINDS {
-        let plan = Case { dtype, activations, tolerance: 0.0 }.plan(ODD);
+    for kind @ (dtype, activations, coded) in KINDS {
+        let plan = Case::of(kind, 0.0).plan(ODD);
         let loaded = Loaded::of(&plan, "native", &Random);
         for kv in KvType::ALL {
             let mut runner = Runner::new(&loaded, lengths.len(), 2);
@@ -216,7 +232,7 @@ fn in_any_company() {
             }
             for (sequence, together) in sequences.iter().zip(&together) {
                 let alone = logits(&loaded, kv, sequence, &[sequence.len()], 1);
-                assert_same(&format!("{dtype} {activations:?} {kv:?}"), &alone, together);
+                assert_same(&format!("{dtype} {activations:?} {coded} {kv:?}"), &alone, together);
             }
         }
     }

@@ -222,7 +222,7 @@ fn random_scales(n: usize, ty: ScaleType, size: f32) -> Scales<'static> {
     }
 }
 
-/// Random non-zero weights from the tensor's name; one group of a quantised tensor is all zeros.
+/// Random weights from the tensor's name; one group of a quantised tensor is all zeros.
 pub struct Random;
 
 fn noise(seed: &mut u64) -> f32 {
@@ -239,7 +239,12 @@ impl WeightSource for Random {
             _ => (decl.shape[0] as usize, decl.shape[1] as usize),
         };
         let gain = if rows == 1 { 1.0 } else { 0.0 };
-        let values: Vec<f32> = (0..rows * cols).map(|_| gain + 0.25 * noise(&mut seed)).collect();
+        let mut values: Vec<f32> = (0..rows * cols).map(|_| gain + 0.25 * noise(&mut seed)).collect();
+        if decl.dtype == DType::Bf16 {
+            // Some of other sizes, and zeros.
+            let odd = [8.0, 2f32.powi(-22), 0.0, 2f32.powi(-31)];
+            values.iter_mut().skip(7).step_by(331).zip(odd.iter().cycle()).for_each(|(v, f)| *v *= f);
+        }
         let (data, scales) = match decl.dtype {
             DType::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), None),
             DType::Bf16 => {

@@ -1,0 +1,133 @@
+//! bf16 weights in 12 bits: back to 16.
+//!
+//! In: a coded panel (`compiler/plan/src/coded.rs` says where its bytes are). Out: what a plain panel would
+//! have given, bit for bit. Exceptions are 0 there; their products are added after all others.
+
+use qwenc_plan::{Coded, Inputs, Segment, CODED_UNIT, LANES, PANEL_ROWS};
+
+use crate::builder::{Code, Int, Ptr, Vector};
+use crate::tile::SUMS_BYTES;
+
+/// Bytes of a vector.
+const BYTES: u32 = 4 * LANES;
+
+/// A panel's dictionary, in every 16 bytes of a vector.
+fn dictionary<'c>(c: &Code<'c, '_>, panel: Ptr<'c>) -> Vector<'c> {
+    let once = c.load_vec(c.i8().vec_type(16), panel, 64);
+    let repeated: Vec<u32> = (0..BYTES).map(|i| i % 16).collect();
+    c.shuffle(once, once, &repeated)
+}
+
+/// Each byte of `codes`, below 16, replaced by the byte of that number of the same 16 bytes of `table`.
+fn look_up<'c>(c: &Code<'c, '_>, table: Vector<'c>, codes: Vector<'c>) -> Vector<'c> {
+    if c.cpu.has("avx512bw") {
+        let args = [table.into(), codes.into()];
+        return c.intrinsic("llvm.x86.avx512.pshuf.b.512", &[], &args).into_vector_value();
+    }
+    let (low, high): (Vec<u32>, Vec<u32>) = ((0..32).collect(), (32..64).collect());
+    let part = |lanes: &[u32]| {
+        let args = [table, codes].map(|v| c.shuffle(v, v, lanes).into());
+        c.intrinsic("llvm.x86.avx2.pshuf.b", &[], &args).into_vector_value()
+    };
+    let all: Vec<u32> = (0..BYTES).collect();
+    c.shuffle(part(&low), part(&high), &all)
+}
+
+/// Where a quad's unit is.
+pub(crate) fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
+    c.at(c.plus(panel, Coded::UNITS), c.times(quad, CODED_UNIT))
+}
+
+/// The weights of a quad, as two plain reads: of each, two vectors of pairs of bf16.
+pub(crate) fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
+    let table = dictionary(c, panel);
+    let bytes = c.i8().vec_type(BYTES);
+    let [first, second, codes] = [0, 64, 128].map(|at| c.load_vec(bytes, c.plus(unit, at), 64));
+    let low = c.and_vec(codes, c.ints(c.i8(), 15, BYTES));
+    let high = c.lshr_vec(codes, c.ints(c.i8(), 4, BYTES));
+    [(first, low), (second, high)].map(|(lower, codes)| {
+        let upper = look_up(c, table, codes);
+        [0, 8].map(|half| {
+            let lane = |i: u32| 16 * (i / 16) + half + i % 16 / 2;
+            let both: Vec<u32> = (0..BYTES).map(|i| lane(i) + BYTES * (i % 2)).collect();
+            c.bits(c.shuffle(lower, upper, &both), c.vec_i32(LANES))
+        })
+    })
+}
+
+/// `body(input, row, weight)` for every exception of a panel.
+fn each_exception<'c>(
+    c: &Code<'c, '_>,
+    s: &Segment,
+    panel: Ptr<'c>,
+    body: impl FnOnce(Int<'c>, Int<'c>, Vector<'c>),
+) {
+    let count = c.zext(c.load_int(c.i32(), c.plus(panel, Coded::COUNT)), c.i64());
+    let all = c.plus(panel, s.coded_exceptions_at());
+    c.for_each(c.int(0), c.times(count, 8), 8, |at| {
+        let exception = c.at(all, at);
+        let place = c.zext(c.load_int(c.i32(), exception), c.i64());
+        let rows = c.int(u64::from(PANEL_ROWS));
+        let weight = c.load_vec(c.vec_f32(1), c.plus(exception, 4), 4);
+        body(c.div(place, rows), c.rem(place, rows), weight);
+    });
+}
+
+/// Adds the products of exceptions to the sums of `count` tokens.
+pub(crate) fn add_exceptions<'c>(
+    c: &Code<'c, '_>,
+    (s, inputs): (&Segment, Inputs),
+    panel: Ptr<'c>,
+    (x, row_bytes): (Ptr<'c>, u64),
+    count: Int<'c>,
+    sums: Ptr<'c>,
+) {
+    each_exception(c, s, panel, |input, row, weight| {
+        c.for_each(c.int(0), count, 1, |token| {
+            let line = c.at(x, c.times(token, row_bytes));
+            let value = match inputs {
+                Inputs::Bf16 => {
+                    c.bf16_to_f32(c.load_vec(c.i16().vec_type(1), c.at(line, c.times(input, 2)), 2))
+                }
+                _ => c.load_vec(c.vec_f32(1), c.at(line, c.times(input, 4)), 4),
+            };
+            let sum = c.at(sums, c.add(c.times(token, SUMS_BYTES), c.times(row, 4)));
+            c.store(sum, c.fma(weight, value, c.load_vec(c.vec_f32(1), sum, 4)), 4);
+        });
+    });
+}
+
+/// One row of a panel, `cols` floats.
+pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
+    let sixteen = u64::from(LANES);
+    let (half, row) = (c.div(lane, c.int(sixteen)), c.rem(lane, c.int(sixteen)));
+    let four = c.times(c.div(row, c.int(4)), Coded::byte(4, 0).0);
+    let one = c.times(c.rem(row, c.int(4)), Coded::byte(1, 0).0);
+    let first = c.add(c.times(half, Coded::byte(LANES, 0).0), c.add(four, one));
+    let byte = |p: Ptr<'c>| c.load_int(c.i8(), p);
+    let upwards = |byte: Int<'c>, bits: u64| {
+        c.shl_vec(c.splat(c.zext(byte, c.i32()), 1), c.ints(c.i32(), bits, 1))
+    };
+    let element = |unit: Ptr<'c>, input: u32, to: Ptr<'c>| {
+        let (offset, part) = Coded::byte(0, input);
+        let at = c.add(first, c.int(offset));
+        let codes = c.zext(byte(c.at(c.plus(unit, 128), at)), c.i64());
+        let code = if part == 0 { c.rem(codes, c.int(16)) } else { c.div(codes, c.int(16)) };
+        let (upper, lower) = (byte(c.at(panel, code)), byte(c.at(c.plus(unit, 64 * part), at)));
+        c.store(to, c.add_vec(upwards(upper, 24), upwards(lower, 16)), 4);
+    };
+    let cols = u64::from(s.cols);
+    c.for_each(c.int(0), c.int(cols / 4), 1, |i| {
+        let to = c.at(out, c.times(i, 16));
+        (0..4).for_each(|input| element(unit(c, panel, i), input, c.plus(to, 4 * u64::from(input))));
+    });
+    let whole = cols / 4 * 4;
+    for input in whole..cols {
+        let unit = unit(c, panel, c.int(cols / 4));
+        element(unit, (input - whole) as u32, c.plus(out, 4 * input));
+    }
+    each_exception(c, s, panel, |input, row, weight| {
+        let own = c.cmp(inkwell::IntPredicate::EQ, row, lane);
+        c.when(own, || c.store(c.at(out, c.times(input, 4)), weight, 4));
+    });
+}

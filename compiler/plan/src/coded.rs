@@ -1,0 +1,145 @@
+//! bf16 in 12 bits, without loss.
+//!
+//! In: the rows of a panel. Out: the same, its upper bytes (sign and seven bits of exponent) replaced by
+//! numbers of 4 bits. Invariant: every element comes back bit for bit.
+//!
+//! A matrix's elements differ little in size: 15 upper bytes, which are sixteen powers of two of either
+//! sign or a few more of one, are nearly all of a panel's. Those are its dictionary; the others are exceptions,
+//! of which a panel has room for one in [`ELEMENTS_PER_EXCEPTION`].
+//!
+//! A coded panel, in bytes:
+//! - 0: the dictionary, 16 upper bytes; the first is 0. 16: the number of exceptions, u32. Zeros up to 64.
+//! - 64: a unit for each quad of inputs, of three times 64 bytes: lower bytes of its first two inputs, of the
+//!   other two, and codes, the first two inputs' in lower halves. Row `16h + r`, input `2p + j` of the
+//!   quad: byte `16·(r / 4) + 8h + 2·(r % 4) + j` of part `p`, and its code in the same byte of the third. So
+//!   interleaving a part with its upper bytes, in every 16 bytes, gives both halves of a plain read.
+//! - then exceptions, in ascending order: `32 · input + row`, u32, and the element as f32. Where they
+//!   stand a unit has 0.
+
+use crate::round_up;
+use crate::segment::{Segment, LANES, PANEL_ROWS};
+
+/// Bytes of a unit: four inputs of every row of a panel.
+pub const CODED_UNIT: u64 = 6 * PANEL_ROWS as u64;
+/// Elements of a panel for each exception that it has room for.
+const ELEMENTS_PER_EXCEPTION: u64 = 256;
+/// Room for exceptions in small panels.
+const FEWEST_EXCEPTIONS: u64 = 16;
+const HEAD_BYTES: u64 = 64;
+const EXCEPTION_BYTES: u64 = 8;
+
+/// Where the pieces of a coded panel are, in bytes.
+pub struct Coded;
+
+impl Coded {
+    /// Of the number of exceptions.
+    pub const COUNT: u64 = 16;
+    /// Of the first unit.
+    pub const UNITS: u64 = HEAD_BYTES;
+
+    /// Of a quad's unit: the byte of row `row`, input `input` (of four) within its part, and its part.
+    pub fn byte(row: u32, input: u32) -> (u64, u64) {
+        let (half, row) = (row / LANES, row % LANES);
+        let byte = 16 * (row / 4) + 8 * half + 2 * (row % 4) + input % 2;
+        (u64::from(byte), u64::from(input / 2))
+    }
+}
+
+fn units(cols: u32) -> u64 {
+    u64::from(cols.div_ceil(4))
+}
+
+fn room(cols: u32) -> u64 {
+    (u64::from(PANEL_ROWS) * u64::from(cols) / ELEMENTS_PER_EXCEPTION).max(FEWEST_EXCEPTIONS)
+}
+
+/// Bytes of a coded panel; a multiple of 64.
+pub(crate) fn panel_bytes(cols: u32) -> u64 {
+    HEAD_BYTES + units(cols) * CODED_UNIT + round_up(EXCEPTION_BYTES * room(cols), 64)
+}
+
+impl Segment {
+    /// Exceptions that a coded panel has room for.
+    pub fn coded_exceptions(&self) -> u64 {
+        room(self.cols)
+    }
+
+    /// Where they begin in it.
+    pub fn coded_exceptions_at(&self) -> u64 {
+        HEAD_BYTES + units(self.cols) * CODED_UNIT
+    }
+}
+
+/// The upper bytes of a panel.
+pub(crate) struct Dictionary {
+    upper: [u8; 16],
+    /// By upper byte.
+    codes: [Option<u8>; 256],
+    exceptions: u64,
+}
+
+impl Dictionary {
+    /// The commonest upper bytes of rows of bf16; of equally common ones the lower.
+    pub fn of<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Dictionary {
+        // Neighbours are often equal: counting them apart, one addition need not wait for the other.
+        let mut counts = [[0u64; 256]; 2];
+        for row in rows {
+            for four in row.chunks(4) {
+                counts[0][usize::from(four[1])] += 1;
+                if let Some(&upper) = four.get(3) {
+                    counts[1][usize::from(upper)] += 1;
+                }
+            }
+        }
+        let count = |upper: u8| counts[0][usize::from(upper)] + counts[1][usize::from(upper)];
+        let mut by_count: Vec<u8> = (1..=255).filter(|&upper| count(upper) > 0).collect();
+        by_count.sort_by_key(|&upper| std::cmp::Reverse(count(upper)));
+        let (mut upper, mut codes) = ([0; 16], [None; 256]);
+        codes[0] = Some(0);
+        for (code, &byte) in (1..16).zip(&by_count) {
+            upper[usize::from(code)] = byte;
+            codes[usize::from(byte)] = Some(code);
+        }
+        let exceptions = by_count.iter().skip(15).map(|&upper| count(upper)).sum();
+        Dictionary { upper, codes, exceptions }
+    }
+
+    /// Elements that are not in it.
+    pub fn exceptions(&self) -> u64 {
+        self.exceptions
+    }
+
+    /// A panel. `rows` are those that the dictionary is of, and there is room for its exceptions.
+    pub fn write(&self, rows: &[Option<&[u8]>; PANEL_ROWS as usize], out: &mut [u8]) {
+        out.fill(0);
+        out[..16].copy_from_slice(&self.upper);
+        out[16..20].copy_from_slice(&(self.exceptions as u32).to_le_bytes());
+        let cols = rows.iter().flatten().next().map_or(0, |row| row.len() / 2);
+        let unit = CODED_UNIT as usize;
+        let (panel, exceptions) = out.split_at_mut(HEAD_BYTES as usize + cols.div_ceil(4) * unit);
+        let mut places = exceptions.chunks_exact_mut(EXCEPTION_BYTES as usize);
+        let mut found = Vec::new();
+        for (lane, row) in (0..).zip(rows) {
+            let Some(row) = row else { continue };
+            let places: [(u64, u64); 4] = std::array::from_fn(|input| Coded::byte(lane, input as u32));
+            for (quad, inputs) in row.chunks(8).enumerate() {
+                let unit = &mut panel[HEAD_BYTES as usize + quad * unit..][..unit];
+                for ((element, (byte, part)), input) in inputs.chunks(2).zip(places).zip(4 * quad as u32..) {
+                    let (byte, part) = (byte as usize, part as usize);
+                    match self.codes[usize::from(element[1])] {
+                        Some(code) => {
+                            unit[64 * part + byte] = element[0];
+                            unit[128 + byte] |= code << (4 * part);
+                        }
+                        None => found.push((PANEL_ROWS * input + lane, [0, 0, element[0], element[1]])),
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        for ((at, value), place) in found.into_iter().zip(&mut places) {
+            place[..4].copy_from_slice(&at.to_le_bytes());
+            place[4..].copy_from_slice(&value);
+        }
+    }
+}
