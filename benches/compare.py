@@ -71,13 +71,18 @@ class Bench:
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
     def our_first_token(self, executable, kv):
-        """Milliseconds of the whole process."""
+        """Milliseconds from the start of the process until its token is out."""
         ids = ",".join(str(t) for t in verdict.prompt(self.rows)[:SHORT_PROMPT])
         command = [executable, "generate", "--tokens", ids, "--max-tokens", "1", "--ignore-eos"]
         command += ["--print-tokens", "--kv-type", kv, "--threads", str(self.args.threads)]
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return (time.perf_counter() - start) * 1e3
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.read(1)
+            passed = time.perf_counter() - start
+            process.stdout.read()
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(str(c) for c in command)}: exit status {process.returncode}")
+        return passed * 1e3
 
     def gguf(self, kind):
         path = self.folder / f"{kind}.gguf"

@@ -5,7 +5,7 @@
 
 use qwenc_abi::{CudaModel, Hidden, ABI_VERSION};
 use qwenc_ir::Checked;
-use qwenc_plan::{Kernel, Plan};
+use qwenc_plan::{Kernel, Plan, SegmentId};
 
 use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
 use crate::constants::{self, logits_stride, Counters};
@@ -32,6 +32,12 @@ pub enum EmitError {
         head_dim: u32,
         /// The largest.
         most: u32,
+    },
+    /// Kernels read plain panels only.
+    #[error("{segment} has bf16 in 12 bits: the CUDA target reads it in 16; plan it so")]
+    Coded {
+        /// The first of them.
+        segment: SegmentId,
     },
 }
 
@@ -76,6 +82,9 @@ fn library(plan: &Plan, linears: &[Linear]) -> Vec<&'static str> {
 pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
     if plan.dims.head_dim > LARGEST_HEAD {
         return Err(EmitError::HeadDim { head_dim: plan.dims.head_dim, most: LARGEST_HEAD });
+    }
+    if let Some(coded) = plan.segments.iter().position(|s| s.coded) {
+        return Err(EmitError::Coded { segment: SegmentId(coded as u32) });
     }
     let linears: Vec<Linear> = plan
         .kernels()

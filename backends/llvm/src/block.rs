@@ -8,12 +8,16 @@ use inkwell::IntPredicate;
 use qwenc_plan::LANES;
 
 use crate::builder::{Code, Int, Ptr};
+use crate::coded::Exceptions;
 use crate::tile::{Ahead, Loop, SUMS_BYTES};
+use crate::tile_float::{self, Floats, Place, STEP_INPUTS};
 
 /// Bytes of weights that stay in the first-level cache.
 const RANGE_BYTES: u64 = 18 << 10;
 /// Bytes of inputs that stay in the second-level cache.
 const INPUT_BYTES: u64 = 256 << 10;
+/// From here on coded weights are copied as plain ones first: fewer tokens are not worth the copy.
+const MANY_TOKENS: u64 = 24;
 /// Most tokens of a block: their sums pass through the first-level cache with every range.
 const MOST_TOKENS: u64 = 96;
 
@@ -50,29 +54,11 @@ impl Block {
         c.for_each(c.int(0), c.times(count, SUMS_BYTES), 64, |at| {
             c.store(c.at(sums, at), c.floats(0.0, LANES), 64);
         });
-        let rows = |first: Int<'c>, n: u64| {
-            let row = |i| c.add(first, c.int(i));
-            let x: Vec<Ptr> = (0..n).map(|i| c.at(x, c.times(row(i), row_bytes))).collect();
-            let sums: Vec<Ptr> = (0..n).map(|i| c.at(sums, c.times(row(i), SUMS_BYTES))).collect();
-            (x, sums)
-        };
-        let steps = c.int(inner.steps());
-        c.for_each(c.int(0), steps, self.range, |start| {
-            let end = c.min(c.add(start, c.int(self.range)), steps);
-            self.each_tile(c, count, |first, n| {
-                let is_first = c.cmp(IntPredicate::EQ, first, c.int(0));
-                let ahead = Ahead::of(c, n, is_first, self.panel_bytes);
-                let (x, sums) = rows(first, n);
-                inner.add(c, panel, &x, (start, end, ahead), &sums);
-            });
-        });
-        if inner.has_rest() {
-            self.each_tile(c, count, |first, n| {
-                let (x, sums) = rows(first, n);
-                inner.add_rest(c, panel, &x, &sums);
-            });
+        let work = Work { block: self, inner, panel, x, row_bytes, count, sums };
+        match inner.coded() {
+            None => work.plain(c),
+            Some(weights) => work.coded(c, weights),
         }
-        inner.add_exceptions(c, panel, (x, row_bytes), count, sums);
     }
 
     /// `body(first token, tokens)` for tiles that make up `count` tokens.
@@ -82,5 +68,93 @@ impl Block {
             c.for_each(first, whole, n, |first| body(first, n));
             whole
         });
+    }
+}
+
+/// A panel and a block of tokens.
+struct Work<'a, 'c> {
+    block: &'a Block,
+    inner: &'a Loop<'a>,
+    panel: Ptr<'c>,
+    x: Ptr<'c>,
+    row_bytes: u64,
+    count: Int<'c>,
+    sums: Ptr<'c>,
+}
+
+impl<'c> Work<'_, 'c> {
+    /// Range by range, then what is left.
+    fn plain(&self, c: &Code<'c, '_>) {
+        let steps = c.int(self.inner.steps());
+        c.for_each(c.int(0), steps, self.block.range, |start| {
+            let end = c.min(c.add(start, c.int(self.block.range)), steps);
+            self.steps(c, Place::Panel, (start, end));
+        });
+        self.rest(c, Place::Panel);
+    }
+
+    /// The same of coded weights. Many tokens meet a copy of a range that is plain. Few meet the panel itself, but
+    /// for steps that have exceptions: each of those is copied.
+    fn coded(&self, c: &Code<'c, '_>, weights: &Floats) {
+        let range = c.int(self.block.range);
+        let vectors = self.block.range * self.inner.step_bytes() / 64;
+        let copy = c.stack(c.vec_f32(LANES).array_type(vectors as u32).into());
+        let exceptions = Exceptions::of(c, weights.segment, self.panel);
+        let [step, exception] = [c.variable(), c.variable()];
+        let many = c.cmp(IntPredicate::UGE, self.count, c.int(MANY_TOKENS));
+        let steps = c.int(self.inner.steps());
+        let input = |step| c.times(step, STEP_INPUTS);
+        let next = || {
+            let start = step.get(c);
+            (start, c.cmp(IntPredicate::ULT, start, steps))
+        };
+        c.repeat(next, |start| {
+            let i = exception.get(c);
+            let odd = c.div(exceptions.input(c, i), c.int(STEP_INPUTS));
+            let is_odd = c.cmp(IntPredicate::EQ, odd, start);
+            let most = c.min(c.add(start, range), steps);
+            let few = c.select(is_odd, c.add(start, c.int(1)), c.min(odd, most));
+            let end = c.select(many, most, few);
+            let copied = || {
+                tile_float::copy(c, weights, self.panel, (start, end), copy);
+                exception.set(c, exceptions.put(c, i, (input(start), input(end)), copy));
+                self.steps(c, Place::Copy(copy), (start, end));
+            };
+            c.choose(c.select(many, many, is_odd), copied, || self.steps(c, Place::Panel, (start, end)));
+            step.set(c, end);
+        });
+        if self.inner.has_rest() {
+            tile_float::copy_rest(c, weights, self.panel, copy);
+            let last = c.int(u64::from(weights.segment.cols));
+            exceptions.put(c, exception.get(c), (input(steps), last), copy);
+            self.rest(c, Place::Copy(copy));
+        }
+    }
+
+    /// All tiles with steps `start .. end`.
+    fn steps(&self, c: &Code<'c, '_>, place: Place<'c>, (start, end): (Int<'c>, Int<'c>)) {
+        self.block.each_tile(c, self.count, |first, n| {
+            let is_first = c.cmp(IntPredicate::EQ, first, c.int(0));
+            let ahead = Ahead::of(c, n, is_first, self.block.panel_bytes);
+            let (x, sums) = self.rows(c, first, n);
+            self.inner.add(c, (self.panel, place), &x, (start, end, ahead), &sums);
+        });
+    }
+
+    /// All tiles with the shorter step, if there is one.
+    fn rest(&self, c: &Code<'c, '_>, place: Place<'c>) {
+        if self.inner.has_rest() {
+            self.block.each_tile(c, self.count, |first, n| {
+                let (x, sums) = self.rows(c, first, n);
+                self.inner.add_rest(c, (self.panel, place), &x, &sums);
+            });
+        }
+    }
+
+    /// Inputs and sums of a tile.
+    fn rows(&self, c: &Code<'c, '_>, first: Int<'c>, n: u64) -> (Vec<Ptr<'c>>, Vec<Ptr<'c>>) {
+        let row = |i| c.add(first, c.int(i));
+        let x = (0..n).map(|i| c.at(self.x, c.times(row(i), self.row_bytes))).collect();
+        (x, (0..n).map(|i| c.at(self.sums, c.times(row(i), SUMS_BYTES))).collect())
     }
 }

@@ -1,12 +1,12 @@
 //! bf16 weights in 12 bits: back to 16.
 //!
 //! In: a coded panel (`compiler/plan/src/coded.rs` says where its bytes are). Out: what a plain panel would
-//! have given, bit for bit. Exceptions are 0 there; their products are added after all others.
+//! have given, bit for bit.
 
-use qwenc_plan::{Coded, Inputs, Segment, CODED_UNIT, LANES, PANEL_ROWS};
+use inkwell::IntPredicate;
+use qwenc_plan::{Coded, Segment, CODED_UNIT, LANES, PANEL_ROWS};
 
 use crate::builder::{Code, Int, Ptr, Vector};
-use crate::tile::SUMS_BYTES;
 
 /// Bytes of a vector.
 const BYTES: u32 = 4 * LANES;
@@ -34,11 +34,11 @@ fn look_up<'c>(c: &Code<'c, '_>, table: Vector<'c>, codes: Vector<'c>) -> Vector
 }
 
 /// Where a quad's unit is.
-pub(crate) fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
+fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
     c.at(c.plus(panel, Coded::UNITS), c.times(quad, CODED_UNIT))
 }
 
-/// The weights of a quad, as two plain reads: of each, two vectors of pairs of bf16.
+/// The weights of a quad's unit, as two plain reads: of each, two vectors of pairs of bf16.
 pub(crate) fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
     let table = dictionary(c, panel);
     let bytes = c.i8().vec_type(BYTES);
@@ -55,46 +55,62 @@ pub(crate) fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vec
     })
 }
 
-/// `body(input, row, weight)` for every exception of a panel.
-fn each_exception<'c>(
-    c: &Code<'c, '_>,
-    s: &Segment,
-    panel: Ptr<'c>,
-    body: impl FnOnce(Int<'c>, Int<'c>, Vector<'c>),
-) {
-    let count = c.zext(c.load_int(c.i32(), c.plus(panel, Coded::COUNT)), c.i64());
-    let all = c.plus(panel, s.coded_exceptions_at());
-    c.for_each(c.int(0), c.times(count, 8), 8, |at| {
-        let exception = c.at(all, at);
-        let place = c.zext(c.load_int(c.i32(), exception), c.i64());
-        let rows = c.int(u64::from(PANEL_ROWS));
-        let weight = c.load_vec(c.vec_f32(1), c.plus(exception, 4), 4);
-        body(c.div(place, rows), c.rem(place, rows), weight);
-    });
+/// The exceptions of a panel, in the order of their inputs.
+pub(crate) struct Exceptions<'c> {
+    first: Ptr<'c>,
+    count: Int<'c>,
 }
 
-/// Adds the products of exceptions to the sums of `count` tokens.
-pub(crate) fn add_exceptions<'c>(
-    c: &Code<'c, '_>,
-    (s, inputs): (&Segment, Inputs),
-    panel: Ptr<'c>,
-    (x, row_bytes): (Ptr<'c>, u64),
-    count: Int<'c>,
-    sums: Ptr<'c>,
-) {
-    each_exception(c, s, panel, |input, row, weight| {
-        c.for_each(c.int(0), count, 1, |token| {
-            let line = c.at(x, c.times(token, row_bytes));
-            let value = match inputs {
-                Inputs::Bf16 => {
-                    c.bf16_to_f32(c.load_vec(c.i16().vec_type(1), c.at(line, c.times(input, 2)), 2))
-                }
-                _ => c.load_vec(c.vec_f32(1), c.at(line, c.times(input, 4)), 4),
-            };
-            let sum = c.at(sums, c.add(c.times(token, SUMS_BYTES), c.times(row, 4)));
-            c.store(sum, c.fma(weight, value, c.load_vec(c.vec_f32(1), sum, 4)), 4);
+impl<'c> Exceptions<'c> {
+    pub fn of(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>) -> Exceptions<'c> {
+        let count = c.zext(c.load_int(c.i32(), c.plus(panel, Coded::COUNT)), c.i64());
+        Exceptions { first: c.plus(panel, s.coded_exceptions_at()), count }
+    }
+
+    /// The input of exception `i`; one that no row has after the last.
+    pub fn input(&self, c: &Code<'c, '_>, i: Int<'c>) -> Int<'c> {
+        let exists = c.cmp(IntPredicate::ULT, i, self.count);
+        // The first is read where there is none: it is room for one at least.
+        let (input, _) = self.place(c, c.select(exists, i, c.int(0)));
+        c.select(exists, input, c.int(u64::from(u32::MAX)))
+    }
+
+    /// Input and row.
+    fn place(&self, c: &Code<'c, '_>, i: Int<'c>) -> (Int<'c>, Int<'c>) {
+        let place = c.zext(c.load_int(c.i32(), c.at(self.first, c.times(i, 8))), c.i64());
+        let rows = c.int(u64::from(PANEL_ROWS));
+        (c.div(place, rows), c.rem(place, rows))
+    }
+
+    /// Puts those from number `i` on, before input `end`, where they stand in a plain panel, of which `copy` begins
+    /// with input `start`, an even one. Returns the number of the next.
+    pub fn put(
+        &self,
+        c: &Code<'c, '_>,
+        i: Int<'c>,
+        (start, end): (Int<'c>, Int<'c>),
+        copy: Ptr<'c>,
+    ) -> Int<'c> {
+        c.count_while(
+            i,
+            |i| c.cmp(IntPredicate::ULT, self.input(c, i), end),
+            |i| {
+                let (input, row) = self.place(c, i);
+                let (input, odd) = (c.sub(input, start), c.rem(input, c.int(2)));
+                let pair = c.add(c.times(c.div(input, c.int(2)), 4 * u64::from(PANEL_ROWS)), c.times(row, 4));
+                let bits = c.load_int(c.i16(), c.at(self.first, c.add(c.times(i, 8), c.int(6))));
+                c.store(c.at(copy, c.add(pair, c.times(odd, 2))), bits, 2);
+            },
+        )
+    }
+
+    /// `body(input, row, where the element is)` for all.
+    fn each(&self, c: &Code<'c, '_>, body: impl FnOnce(Int<'c>, Int<'c>, Ptr<'c>)) {
+        c.for_each(c.int(0), self.count, 1, |i| {
+            let (input, row) = self.place(c, i);
+            body(input, row, c.at(self.first, c.add(c.times(i, 8), c.int(4))));
         });
-    });
+    }
 }
 
 /// One row of a panel, `cols` floats.
@@ -126,8 +142,8 @@ pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: In
         let unit = unit(c, panel, c.int(cols / 4));
         element(unit, (input - whole) as u32, c.plus(out, 4 * input));
     }
-    each_exception(c, s, panel, |input, row, weight| {
-        let own = c.cmp(inkwell::IntPredicate::EQ, row, lane);
-        c.when(own, || c.store(c.at(out, c.times(input, 4)), weight, 4));
+    Exceptions::of(c, s, panel).each(c, |input, row, element| {
+        let own = c.cmp(IntPredicate::EQ, row, lane);
+        c.when(own, || c.store(c.at(out, c.times(input, 4)), c.load_f32(element), 4));
     });
 }

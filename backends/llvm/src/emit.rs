@@ -15,7 +15,7 @@ use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, Functi
 use inkwell::{AddressSpace, OptimizationLevel};
 use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
 use qwenc_ir::Checked;
-use qwenc_plan::{Kernel as PlanKernel, Plan};
+use qwenc_plan::{Kernel as PlanKernel, Plan, SegmentId};
 use sha2::{Digest, Sha256};
 
 use crate::builder::Code;
@@ -43,6 +43,14 @@ pub enum EmitError {
         what: &'static str,
         /// LLVM's words.
         message: String,
+    },
+    /// Kernels for this CPU read plain panels only.
+    #[error("{segment} has bf16 in 12 bits: code for {cpu} reads it in 16; plan it so")]
+    Coded {
+        /// The first of them.
+        segment: SegmentId,
+        /// As it was asked for.
+        cpu: String,
     },
 }
 
@@ -164,6 +172,10 @@ fn compile(module: &Module, machine: &TargetMachine, file: FileType) -> Result<V
 
 /// The whole module, verified.
 fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<'c>, EmitError> {
+    if let Some(coded) = plan.segments.iter().position(|s| s.coded && !cpu.reads_coded()) {
+        let (segment, cpu) = (SegmentId(coded as u32), cpu.name().to_string());
+        return Err(EmitError::Coded { segment, cpu });
+    }
     let module = cx.create_module("model");
     set_target(&module, &machine(cpu)?);
     let unit = Unit { cx, module: &module, cpu, plan };

@@ -4,7 +4,7 @@ use inkwell::basic_block::BasicBlock;
 use inkwell::values::BasicValue;
 use inkwell::IntPredicate;
 
-use crate::builder::{Any, Code, Int};
+use crate::builder::{Any, Code, Int, Ptr};
 
 impl<'c> Code<'c, '_> {
     fn block(&self, name: &str) -> BasicBlock<'c> {
@@ -65,6 +65,33 @@ impl<'c> Code<'c, '_> {
         });
     }
 
+    /// `while goes_on(i) { body(i); i += 1 }`; returns the last `i`.
+    pub fn count_while(
+        &self,
+        start: Int<'c>,
+        goes_on: impl FnOnce(Int<'c>) -> Int<'c>,
+        body: impl FnOnce(Int<'c>),
+    ) -> Int<'c> {
+        let counter = self.variable();
+        counter.set(self, start);
+        let next = || {
+            let i = counter.get(self);
+            (i, goes_on(i))
+        };
+        self.repeat(next, |i| {
+            body(i);
+            counter.set(self, self.add(i, self.int(1)));
+        });
+        counter.get(self)
+    }
+
+    /// 0, until it is set.
+    pub fn variable(&self) -> Variable<'c> {
+        let variable = Variable(self.stack(self.i64().into()));
+        variable.set(self, self.int(0));
+        variable
+    }
+
     /// `while let (value, true) = next() { body(value) }`.
     pub fn repeat(&self, next: impl FnOnce() -> (Int<'c>, Int<'c>), body: impl FnOnce(Int<'c>)) {
         let (head, inside, after) = (self.block("take"), self.block("work"), self.block("done"));
@@ -102,16 +129,35 @@ impl<'c> Code<'c, '_> {
         phi.as_basic_value()
     }
 
+    /// `if condition { yes } else { no }`, for what they do.
+    pub fn choose(&self, condition: Int<'c>, yes: impl FnOnce(), no: impl FnOnce()) {
+        let nothing = || self.int(0).into();
+        let then = || {
+            yes();
+            nothing()
+        };
+        self.either(condition, then, || {
+            no();
+            nothing()
+        });
+    }
+
     /// `if condition { yes }`.
     pub fn when(&self, condition: Int<'c>, yes: impl FnOnce()) {
-        let nothing = || self.int(0).into();
-        self.either(
-            condition,
-            || {
-                yes();
-                nothing()
-            },
-            nothing,
-        );
+        self.choose(condition, yes, || ());
+    }
+}
+
+/// An integer that changes where no fold carries it.
+#[derive(Clone, Copy)]
+pub(crate) struct Variable<'c>(Ptr<'c>);
+
+impl<'c> Variable<'c> {
+    pub fn get(self, c: &Code<'c, '_>) -> Int<'c> {
+        c.load_int(c.i64(), self.0)
+    }
+
+    pub fn set(self, c: &Code<'c, '_>, to: Int<'c>) {
+        c.store(self.0, to, 8);
     }
 }

@@ -7,8 +7,7 @@
 use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
-use crate::coded;
-use crate::tile_float::{self, Floats};
+use crate::tile_float::{self, Floats, Place};
 use crate::tile_int::{self, Quantised};
 
 /// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
@@ -73,11 +72,11 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// Bytes of weights of a step.
+    /// Bytes of a step's weights where the inner loop reads them; coded ones take fewer in the panel.
     pub fn step_bytes(&self) -> u64 {
         match self {
             Loop::Int(q) => q.group_bytes(),
-            Loop::Float(f) => tile_float::step_bytes(f),
+            Loop::Float(_) => tile_float::STEP_BYTES,
         }
     }
 
@@ -91,11 +90,19 @@ impl<'a> Loop<'a> {
         }
     }
 
+    /// The weights, if they are coded.
+    pub fn coded(&self) -> Option<&Floats<'a>> {
+        match self {
+            Loop::Float(f) if f.segment.coded => Some(f),
+            Loop::Int(_) | Loop::Float(_) => None,
+        }
+    }
+
     /// Adds steps `start .. end` to the sums of a tile.
     pub fn add<'c>(
         &self,
         c: &Code<'c, '_>,
-        panel: Ptr<'c>,
+        (panel, place): (Ptr<'c>, Place<'c>),
         x: &[Ptr<'c>],
         (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
         sums: &[Ptr<'c>],
@@ -103,32 +110,23 @@ impl<'a> Loop<'a> {
         let range = (start, end, ahead);
         match self {
             Loop::Int(q) => tile_int::emit(c, q, panel, x, range, sums),
-            Loop::Float(f) => held(c, sums, |sums| tile_float::emit(c, f, panel, x, range, sums)),
+            Loop::Float(f) => {
+                held(c, sums, |sums| tile_float::emit(c, f, (panel, place), x, range, sums))
+            }
         }
     }
 
     /// Adds the shorter step after the whole ones.
-    pub fn add_rest<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>, x: &[Ptr<'c>], sums: &[Ptr<'c>]) {
-        match self {
-            Loop::Int(q) => tile_int::emit_rest(c, q, panel, x, sums),
-            Loop::Float(f) => held(c, sums, |sums| tile_float::emit_rest(c, f, panel, x, sums)),
-        }
-    }
-
-    /// Adds what stands outside of the steps, to the sums of all tokens of a block.
-    pub fn add_exceptions<'c>(
+    pub fn add_rest<'c>(
         &self,
         c: &Code<'c, '_>,
-        panel: Ptr<'c>,
-        rows: (Ptr<'c>, u64),
-        count: Int<'c>,
-        sums: Ptr<'c>,
+        (panel, place): (Ptr<'c>, Place<'c>),
+        x: &[Ptr<'c>],
+        sums: &[Ptr<'c>],
     ) {
         match self {
-            Loop::Float(f) if f.segment.coded => {
-                coded::add_exceptions(c, (f.segment, f.inputs), panel, rows, count, sums);
-            }
-            Loop::Int(_) | Loop::Float(_) => {}
+            Loop::Int(q) => tile_int::emit_rest(c, q, panel, x, sums),
+            Loop::Float(f) => held(c, sums, |sums| tile_float::emit_rest(c, f, (panel, place), x, sums)),
         }
     }
 }

@@ -4,8 +4,10 @@
 //! range of steps added, inputs in ascending order. With inputs in f32, bf16 becomes f32 by a shift, which
 //! is exact, and products and sums are f32 with fused multiply-add; with inputs in bf16 they are `dot2`'s.
 
+use std::ops::Range;
+
 use qwenc_ir::DType;
-use qwenc_plan::{Inputs, Segment, CODED_UNIT, LANES, PANEL_ROWS};
+use qwenc_plan::{Coded, Inputs, Segment, CODED_UNIT, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::coded;
@@ -24,6 +26,9 @@ pub(crate) struct Floats<'a> {
     pub inputs: Inputs,
 }
 
+/// Inputs of a step of bf16 weights.
+pub(crate) const STEP_INPUTS: u64 = 2 * READS;
+
 /// Inputs that meet the weights of one read.
 fn inputs_per_read(s: &Segment) -> u64 {
     if s.dtype == DType::F32 {
@@ -33,19 +38,8 @@ fn inputs_per_read(s: &Segment) -> u64 {
     }
 }
 
-/// Bytes of weights that are loaded together.
-fn loaded_bytes(f: &Floats) -> u64 {
-    if f.segment.coded {
-        CODED_UNIT
-    } else {
-        LOADED * READ_BYTES
-    }
-}
-
-/// Bytes of weights of a step.
-pub(crate) fn step_bytes(f: &Floats) -> u64 {
-    READS / LOADED * loaded_bytes(f)
-}
+/// Bytes of a step's weights where the inner loop reads them.
+pub(crate) const STEP_BYTES: u64 = READS * READ_BYTES;
 
 pub(crate) fn steps(f: &Floats) -> u64 {
     u64::from(f.segment.cols) / inputs_per_read(f.segment) / READS
@@ -55,62 +49,137 @@ pub(crate) fn has_rest(f: &Floats) -> bool {
     !u64::from(f.segment.cols).is_multiple_of(inputs_per_read(f.segment) * READS)
 }
 
+/// Loads before this step.
+fn loads(step: u64) -> u64 {
+    READS / LOADED * step
+}
+
+/// Loads of the shorter step.
+fn rest(f: &Floats) -> Range<u64> {
+    loads(steps(f))..u64::from(f.segment.cols).div_ceil(inputs_per_read(f.segment)).div_ceil(LOADED)
+}
+
+/// Where weights are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'c> {
+    /// In the panel.
+    Panel,
+    /// Here they stand as in a plain panel, from the first that are read.
+    Copy(Ptr<'c>),
+}
+
 pub(crate) fn emit<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    panel: Ptr<'c>,
+    (panel, place): (Ptr<'c>, Place<'c>),
     x: &[Ptr<'c>],
     (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     c.fold(start, end, 1, sums, |step, sums| {
-        let loads = c.times(step, READS / LOADED);
+        let [start, step] = [start, step].map(|step| c.times(step, loads(1)));
         let load = |sums: Vec<Any<'c>>, i| {
-            one_load(c, f, panel, x, (c.add(loads, c.int(i)), LOADED, Some(ahead)), &sums)
+            let number = c.add(step, c.int(i));
+            ahead.fetch(c, stored(c, f, panel, number), stored_bytes(f) / 64);
+            let weights = match place {
+                Place::Panel => load(c, f, panel, number),
+                Place::Copy(copy) => plain(c, copy, c.sub(number, start)),
+            };
+            products(c, f, &weights, x, number, &sums)
         };
-        (0..READS / LOADED).fold(sums.to_vec(), load)
+        (0..loads(1)).fold(sums.to_vec(), load)
     })
 }
 
 pub(crate) fn emit_rest<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    panel: Ptr<'c>,
+    (panel, place): (Ptr<'c>, Place<'c>),
     x: &[Ptr<'c>],
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let end = u64::from(f.segment.cols).div_ceil(inputs_per_read(f.segment));
-    let loads = READS / LOADED * steps(f)..end.div_ceil(LOADED);
-    loads.fold(sums.to_vec(), |sums, i| {
-        one_load(c, f, panel, x, (c.int(i), LOADED.min(end - LOADED * i), None), &sums)
+    let first = rest(f).start;
+    rest(f).fold(sums.to_vec(), |sums, number| {
+        let (base, first) = match place {
+            Place::Panel => (panel, 0),
+            Place::Copy(copy) => (copy, first),
+        };
+        let reads = LOADED * number..end.min(LOADED * (number + 1));
+        let weights: Vec<_> = reads.map(|read| plain_read(c, base, c.int(read - LOADED * first))).collect();
+        products(c, f, &weights, x, c.int(number), &sums)
     })
 }
 
-/// The products of some reads of those that are loaded together.
-fn one_load<'c>(
+/// Copies steps `start .. end` of a coded panel as they stand in a plain one.
+pub(crate) fn copy<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
     panel: Ptr<'c>,
+    (start, end): (Int<'c>, Int<'c>),
+    to: Ptr<'c>,
+) {
+    copy_loads(c, f, panel, [start, end].map(|step| c.times(step, loads(1))), to);
+}
+
+/// Copies the shorter step.
+pub(crate) fn copy_rest<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, to: Ptr<'c>) {
+    copy_loads(c, f, panel, [rest(f).start, rest(f).end].map(|number| c.int(number)), to);
+}
+
+fn copy_loads<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, [first, end]: [Int<'c>; 2], to: Ptr<'c>) {
+    c.for_each(first, end, 1, |number| {
+        let to = c.at(to, c.times(c.sub(number, first), LOADED * READ_BYTES));
+        for (i, half) in (0..).zip(load(c, f, panel, number).into_iter().flatten()) {
+            c.store(c.plus(to, 64 * i), half, 64);
+        }
+    });
+}
+
+/// Bytes of the panel that are loaded together.
+fn stored_bytes(f: &Floats) -> u64 {
+    if f.segment.coded {
+        CODED_UNIT
+    } else {
+        LOADED * READ_BYTES
+    }
+}
+
+/// Where they are.
+fn stored<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> Ptr<'c> {
+    let first = if f.segment.coded { Coded::UNITS } else { 0 };
+    c.at(c.plus(panel, first), c.times(number, stored_bytes(f)))
+}
+
+/// The weights of a load, read by read.
+fn load<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> Vec<[Vector<'c>; 2]> {
+    match f.segment.coded {
+        true => coded::quad(c, panel, stored(c, f, panel, number)).to_vec(),
+        false => plain(c, panel, number),
+    }
+}
+
+fn plain<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, number: Int<'c>) -> Vec<[Vector<'c>; 2]> {
+    let first = c.times(number, LOADED);
+    (0..LOADED).map(|read| plain_read(c, panel, c.add(first, c.int(read)))).collect()
+}
+
+fn plain_read<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, read: Int<'c>) -> [Vector<'c>; 2] {
+    let at = c.at(panel, c.times(read, READ_BYTES));
+    [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64))
+}
+
+/// The products of some reads of a load.
+fn products<'c>(
+    c: &Code<'c, '_>,
+    f: &Floats,
+    weights: &[[Vector<'c>; 2]],
     x: &[Ptr<'c>],
-    (number, reads, ahead): (Int<'c>, u64, Option<Ahead<'c>>),
+    number: Int<'c>,
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
-    let weights = if f.segment.coded {
-        coded::unit(c, panel, number)
-    } else {
-        c.at(panel, c.times(number, LOADED * READ_BYTES))
-    };
-    if let Some(ahead) = ahead {
-        ahead.fetch(c, weights, loaded_bytes(f) / 64);
-    }
-    let halves = |read: u64| [0, 64].map(|half| c.plus(weights, READ_BYTES * read + half));
-    let plain = |read: u64| halves(read).map(|at| c.load_vec(c.vec_i32(LANES), at, 64));
-    let all: Vec<[Vector; 2]> = match f.segment.coded {
-        true => coded::quad(c, panel, weights).to_vec(),
-        false => (0..reads).map(plain).collect(),
-    };
     let mut sums = vectors(sums);
-    for (weights, i) in all.into_iter().zip(0..reads) {
+    for (i, &weights) in (0..).zip(weights) {
         let read = c.add(c.times(number, LOADED), c.int(i));
         match f.inputs {
             Inputs::Bf16 => pairs(c, weights, x, read, &mut sums),

@@ -22,7 +22,7 @@ use crate::segment::{Segment, LANES, PANEL_ROWS};
 /// Bytes of a unit: four inputs of every row of a panel.
 pub const CODED_UNIT: u64 = 6 * PANEL_ROWS as u64;
 /// Elements of a panel for each exception that it has room for.
-const ELEMENTS_PER_EXCEPTION: u64 = 256;
+const ELEMENTS_PER_EXCEPTION: u64 = 512;
 /// Room for exceptions in small panels.
 const FEWEST_EXCEPTIONS: u64 = 16;
 const HEAD_BYTES: u64 = 64;

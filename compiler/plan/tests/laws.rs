@@ -97,6 +97,9 @@ fn segments_hold_their_parts() {
         let e = broken("bf16", &old, &format!("{old} gain=@1"));
         assert!(e.to_string().contains("takes in a gain only as a matrix of f32"), "{e}");
     }
+    let old = line("f32", "segment w0");
+    let e = broken("f32", &old, &format!("{old} bits=12"));
+    assert!(e.to_string().contains("is coded only as panels of bf16"), "{e}");
     let e = with("bf16", "k1 ", "gain", "w2");
     assert!(matches!(e, PlanError::Misfit { .. }), "{e}");
 }

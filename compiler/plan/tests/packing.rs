@@ -5,9 +5,9 @@
 
 mod model;
 
-use model::{plan, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
-use qwenc_ir::{Checked, DType, ScaleType, Tensor, WeightSource};
-use qwenc_plan::{pack, Layout, PackError, Plan, Segment};
+use model::{graph, plan, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
+use qwenc_ir::{Checked, DType, ScaleType, Tensor, WeightId, WeightSource};
+use qwenc_plan::{lower, misfits, pack, Layout, Options, PackError, Plan, Segment};
 
 fn packed(plan: &Checked<Plan>) -> Vec<u8> {
     let mut image = Vec::new();
@@ -82,6 +82,42 @@ fn panel_bytes(dtype: DType, cols: usize) -> usize {
     }
 }
 
+/// A coded panel as the plain one that it stands for, and how many exceptions it has.
+fn plain_panel(coded: &[u8], cols: usize) -> (Vec<u8>, usize) {
+    let mut plain = vec![0; panel_bytes(DType::Bf16, cols)];
+    let mut put = |l: usize, k: usize, element: [u8; 2]| {
+        plain[(k / 2) * 128 + l * 4 + (k % 2) * 2..][..2].copy_from_slice(&element);
+    };
+    for (l, k) in (0..32).flat_map(|l| (0..cols).map(move |k| (l, k))) {
+        let unit = &coded[64 + k / 4 * 192..][..192];
+        let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
+        let (lower, code) = match k % 4 {
+            0 | 1 => (unit[byte], unit[128 + byte] % 16),
+            _ => (unit[64 + byte], unit[128 + byte] / 16),
+        };
+        put(l, k, [lower, coded[usize::from(code)]]);
+    }
+    let count = u32::from_le_bytes(coded[16..20].try_into().expect("four bytes")) as usize;
+    let exceptions = coded[64 + cols.div_ceil(4) * 192..].chunks(8);
+    let mut last = None;
+    for exception in exceptions.take(count) {
+        let at = u32::from_le_bytes(exception[..4].try_into().expect("four bytes")) as usize;
+        assert!(last.replace(at) < Some(at), "exceptions are in order");
+        assert_eq!(plain_bytes(coded, at), [0, 0], "an exception is 0 in its unit");
+        assert_eq!(exception[4..6], [0, 0], "as f32");
+        put(at % 32, at / 32, [exception[6], exception[7]]);
+    }
+    (plain, count)
+}
+
+/// Lower byte and code of an exception's place.
+fn plain_bytes(coded: &[u8], at: usize) -> [u8; 2] {
+    let (l, k) = (at % 32, at / 32);
+    let unit = &coded[64 + k / 4 * 192..][..192];
+    let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
+    [unit[64 * (k % 4 / 2) + byte], unit[128 + byte] >> (4 * (k % 4 / 2)) & 15]
+}
+
 /// Panel and row within it of row `r` of part `part`.
 fn place(s: &Segment, parts: &[Tensor], part: usize, r: usize) -> (usize, usize) {
     let before: usize = parts[..part].iter().map(Tensor::rows).sum();
@@ -98,6 +134,14 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
     let parts: Vec<Tensor> = s.parts.iter().map(load).collect();
     let gain = s.gain.map(|g| load(&g).to_f32());
     let size = panel_bytes(s.dtype, s.cols as usize);
+    let decoded: Vec<u8> = match s.coded {
+        true => bytes
+            .chunks(s.panel_bytes() as usize)
+            .flat_map(|p| plain_panel(p, s.cols as usize).0)
+            .collect(),
+        false => bytes.to_vec(),
+    };
+    let bytes = decoded.as_slice();
     assert_eq!(bytes.len() % size, 0, "{s:?}");
     let mut used = vec![[false; 32]; bytes.len() / size];
     for (part, tensor) in parts.iter().enumerate() {
@@ -165,6 +209,60 @@ fn every_element_is_where_the_layout_says() {
             check(&plan(dtype, edits));
         }
     }
+}
+
+fn coded_plan(plain: &[&str]) -> Checked<Plan> {
+    let graph = graph("bf16", &[]);
+    let id = |name: &&str| graph.weights.iter().position(|w| w.name == **name).expect("a weight's name");
+    let plain = plain.iter().map(|name| WeightId(id(name) as u32)).collect();
+    lower(&graph, &Options { coded: true, plain, ..Options::default() }).expect("the graph can be planned")
+}
+
+#[test]
+fn every_coded_element_comes_back() {
+    for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED] {
+        let options = Options { coded: true, ..Options::default() };
+        let plan = lower(&graph("bf16", edits), &options).expect("the graph can be planned");
+        assert!(misfits(&plan, &Random).expect("weights are there").is_empty());
+        check(&plan);
+    }
+    let (plan, image) = (coded_plan(&[]), packed(&coded_plan(&[])));
+    let s = plan.segments.iter().find(|s| s.coded && !s.per_layer).expect("the embedding");
+    let first = &image[s.offset as usize..][..s.panel_bytes() as usize];
+    assert!(plain_panel(first, s.cols as usize).1 > 0, "there is something else than the commonest");
+}
+
+/// Random, but for one tensor all of whose upper bytes occur.
+struct Scattered(&'static str);
+
+impl WeightSource for Scattered {
+    fn tensor(&self, decl: &qwenc_ir::WeightDecl, layer: u32) -> Result<Tensor<'_>, qwenc_ir::WeightError> {
+        let tensor = Random.tensor(decl, layer)?;
+        if decl.tensor_name(layer) != self.0 {
+            return Ok(tensor);
+        }
+        // Exponents up to 2^126, so that all are numbers.
+        let bytes = (0..2 * tensor.rows() * tensor.cols()).map(|i| (i % 127) as u8).collect::<Vec<_>>();
+        Tensor::new(self.0, decl.dtype, (tensor.rows(), tensor.cols()), bytes.into(), None)
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_found_and_planned_plain() {
+    // A part of one segment, in one layer.
+    let source = Scattered("layers.1.k");
+    let plan = coded_plan(&[]);
+    let names = |found: std::collections::BTreeSet<WeightId>| -> Vec<String> {
+        found.iter().map(|id| plan.weights[id.0 as usize].name.clone()).collect()
+    };
+    let found = misfits(&plan, &source).expect("weights are there");
+    assert_eq!(names(found), ["layers.*.q", "layers.*.k", "layers.*.v"]);
+    let e = pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect_err("it does not fit");
+    assert!(e.to_string().starts_with("tensor layers.1.q: "), "{e}");
+    let plan = coded_plan(&["layers.*.q", "layers.*.k", "layers.*.v"]);
+    assert!(plan.segments.iter().any(|s| s.coded) && plan.segments.iter().any(|s| s.dtype == DType::Bf16 && !s.coded));
+    assert!(misfits(&plan, &source).expect("weights are there").is_empty());
+    pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect("everything fits");
 }
 
 /// Halves that no element has are 8, which stands for 0.

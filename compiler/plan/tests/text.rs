@@ -2,8 +2,9 @@
 
 mod model;
 
-use model::{plan, ADAPTED, I4, I8, NO_BIAS, TIED};
-use qwenc_plan::parse;
+use model::{graph, plan, ADAPTED, I4, I8, NO_BIAS, TIED};
+use qwenc_ir::DType;
+use qwenc_plan::{lower, parse, Options};
 
 #[test]
 fn plans_round_trip() {
@@ -30,6 +31,17 @@ fn refused(from: &str, to: &str) -> String {
     let line = text.lines().position(|l| l.contains(from.lines().next().unwrap_or_default()));
     assert_eq!(Some(e.line), line.map(|l| l + 1), "{e}");
     e.what
+}
+
+#[test]
+fn coded_plans_round_trip() {
+    let options = Options { coded: true, ..Options::default() };
+    let plan = lower(&graph("bf16", &[]), &options).expect("the graph can be planned");
+    let text = plan.to_string();
+    assert_eq!(text.matches(" bits=12 ").count(), plan.segments.iter().filter(|s| s.dtype == DType::Bf16).count());
+    assert_eq!(parse(&text).as_ref(), Ok(&*plan), "{text}");
+    let e = parse(&text.replacen("bits=12", "bits=13", 1)).expect_err("the text is wrong");
+    assert_eq!(e.what, "expected bits=12, found \"13\"");
 }
 
 #[test]

@@ -105,6 +105,14 @@ impl Case {
     }
 }
 
+#[test]
+fn bf16_in_12_bits_is_refused() {
+    let options = Options { coded: true, ..Options::default() };
+    let plan = lower(&graph(ODD, DType::Bf16), &options).unwrap();
+    let e = qwenc_cuda::emit(&plan).err().unwrap();
+    assert_eq!(e.to_string(), "w0 has bf16 in 12 bits: the CUDA target reads it in 16; plan it so");
+}
+
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
 const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 

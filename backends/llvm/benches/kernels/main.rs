@@ -38,14 +38,16 @@ const SHAPE: Shape = Shape {
     windows: false,
 };
 
-/// Weights and inputs.
-const KINDS: [(&str, DType, Activations); 6] = [
-    ("f32", DType::F32, Activations::Default),
-    ("bf16", DType::Bf16, Activations::Default),
-    ("bf16-bf16", DType::Bf16, Activations::Bf16),
-    ("int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Default),
-    ("int8-int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Int8),
-    ("int4", DType::I4 { group: 32, scales: ScaleType::F16 }, Activations::Default),
+/// Weights, inputs, and whether the weights are coded.
+const KINDS: [(&str, DType, Activations, bool); 8] = [
+    ("f32", DType::F32, Activations::Default, false),
+    ("bf16", DType::Bf16, Activations::Default, false),
+    ("bf16 coded", DType::Bf16, Activations::Default, true),
+    ("bf16-bf16", DType::Bf16, Activations::Bf16, false),
+    ("bf16-bf16 coded", DType::Bf16, Activations::Bf16, true),
+    ("int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Default, false),
+    ("int8-int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Int8, false),
+    ("int4", DType::I4 { group: 32, scales: ScaleType::F16 }, Activations::Default, false),
 ];
 
 /// Kernels of a step, by number, and what they are called in the plan.
@@ -93,8 +95,8 @@ fn cases(tokens: usize) -> Vec<Case> {
 fn made(kind: usize) -> &'static (Checked<Plan>, Loaded) {
     static MADE: [OnceLock<(Checked<Plan>, Loaded)>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
     MADE[kind].get_or_init(|| {
-        let (_, dtype, activations) = KINDS[kind];
-        let options = Options { activations, ..Options::default() };
+        let (_, dtype, activations, coded) = KINDS[kind];
+        let options = Options { activations, coded, ..Options::default() };
         let plan = lower(&graph(SHAPE, dtype), &options).expect("the model can be planned");
         let loaded = Loaded::of(&plan, "native", &Random);
         (plan, loaded)

@@ -12,7 +12,7 @@ use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, DType, ScaleType};
-use qwenc_llvm::Cpu;
+use qwenc_llvm::{emit, Cpu};
 use qwenc_plan::{lower, misfits, Activations, Options, Plan, ATTENTION_PART};
 
 /// Squared error over squared size.
@@ -145,6 +145,32 @@ fn int4_weights() {
     }
     let twenties = DType::I4 { group: 20, scales: ScaleType::F32 };
     Case::of((twenties, Activations::Default, false), 1e-3).check(ODDER);
+}
+
+/// In chunks below and above the number from which on weights are copied first.
+#[test]
+fn coded_weights_give_the_same_bits_as_plain_ones() {
+    let chunks = [1, 3, 16, 29, 64, 1];
+    for shape in [ODD, ODDER] {
+        let tokens = tokens(chunks.iter().sum(), shape.vocab);
+        for activations in [Activations::Default, Activations::Bf16] {
+            let of = |coded| Case::of((DType::Bf16, activations, coded), 0.0).plan(shape);
+            for cpu in cpus().into_iter().filter(|&cpu| Cpu::named(cpu).unwrap().reads_coded()) {
+                let [plain, coded] = [of(false), of(true)].map(|plan| {
+                    let loaded = Loaded::of(&plan, cpu, &Random);
+                    logits(&loaded, KvType::F32, &tokens, &chunks, 2)
+                });
+                assert_same(&format!("{cpu} {activations:?}"), &plain, &coded);
+            }
+        }
+    }
+}
+
+#[test]
+fn coded_weights_are_refused_where_nothing_reads_them() {
+    let plan = Case::of((DType::Bf16, Activations::Default, true), 0.0).plan(ODD);
+    let e = emit(&plan, &Cpu::named("x86-64-v2").unwrap()).unwrap_err();
+    assert_eq!(e.to_string(), "w0 has bf16 in 12 bits: code for x86-64-v2 reads it in 16; plan it so");
 }
 
 /// Every type of weights and inputs that has kernels of its own.

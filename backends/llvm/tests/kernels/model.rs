@@ -243,7 +243,7 @@ impl WeightSource for Random {
         if decl.dtype == DType::Bf16 {
             // Some of other sizes, and zeros.
             let odd = [8.0, 2f32.powi(-22), 0.0, 2f32.powi(-31)];
-            values.iter_mut().skip(7).step_by(331).zip(odd.iter().cycle()).for_each(|(v, f)| *v *= f);
+            values.iter_mut().skip(7).step_by(709).zip(odd.iter().cycle()).for_each(|(v, f)| *v *= f);
         }
         let (data, scales) = match decl.dtype {
             DType::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), None),

@@ -143,7 +143,12 @@ impl WeightSource for Random {
         let n = rows * cols;
         let (data, scales) = match decl.dtype {
             DType::F32 => (bytes(n), None),
-            DType::F16 | DType::Bf16 => (bytes(n).chunks(4).flat_map(|b| [b[2], b[3]]).collect(), None),
+            DType::F16 | DType::Bf16 => {
+                // Here and there an upper byte that no other element has.
+                let upper = |i: usize, b: u8| if i % 9 == 4 { 1 + (i / 9 * 7 % 62) as u8 } else { b };
+                let all = bytes(n);
+                (all.chunks(4).enumerate().flat_map(|(i, b)| [b[2], upper(i, b[3])]).collect(), None)
+            }
             DType::I8 { .. } => {
                 // Never 0.
                 let q = |b: &[u8]| if b[0] == 0 { 127 } else { b[0] };
