@@ -80,12 +80,11 @@ pub(crate) fn emit<'c>(
         let [start, step] = [start, step].map(|step| c.times(step, loads(1)));
         let load = |sums: Vec<Any<'c>>, i| {
             let number = c.add(step, c.int(i));
-            ahead.fetch(c, stored(c, f, panel, number), stored_bytes(f) / 64);
             let weights = match place {
                 Place::Panel => load(c, f, panel, number),
                 Place::Copy(copy) => plain(c, copy, c.sub(number, start)),
             };
-            products(c, f, &weights, x, number, &sums)
+            products(c, f, (weights, Some((ahead, panel))), x, number, &sums)
         };
         (0..loads(1)).fold(sums.to_vec(), load)
     })
@@ -106,8 +105,8 @@ pub(crate) fn emit_rest<'c>(
             Place::Copy(copy) => (copy, first),
         };
         let reads = LOADED * number..end.min(LOADED * (number + 1));
-        let weights: Vec<_> = reads.map(|read| plain_read(c, base, c.int(read - LOADED * first))).collect();
-        products(c, f, &weights, x, c.int(number), &sums)
+        let weights = reads.map(|read| plain_read(c, base, c.int(read - LOADED * first)));
+        products(c, f, (Box::new(weights), None), x, c.int(number), &sums)
     })
 }
 
@@ -130,7 +129,7 @@ pub(crate) fn copy_rest<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, to: Pt
 fn copy_loads<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, [first, end]: [Int<'c>; 2], to: Ptr<'c>) {
     c.for_each(first, end, 1, |number| {
         let to = c.at(to, c.times(c.sub(number, first), LOADED * READ_BYTES));
-        for (i, half) in (0..).zip(load(c, f, panel, number).into_iter().flatten()) {
+        for (i, half) in (0..).zip(load(c, f, panel, number).flatten()) {
             c.store(c.plus(to, 64 * i), half, 64);
         }
     });
@@ -151,17 +150,20 @@ fn stored<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> 
     c.at(c.plus(panel, first), c.times(number, stored_bytes(f)))
 }
 
-/// The weights of a load, read by read.
-fn load<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> Vec<[Vector<'c>; 2]> {
+/// Weights read by read: instructions stand where one is taken, so that registers hold no more than they must.
+type Reads<'c, 'a> = Box<dyn Iterator<Item = [Vector<'c>; 2]> + 'a>;
+
+/// The weights of a load.
+fn load<'c, 'a>(c: &'a Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> Reads<'c, 'a> {
     match f.segment.coded {
-        true => coded::quad(c, panel, stored(c, f, panel, number)).to_vec(),
+        true => Box::new(coded::quad(c, panel, stored(c, f, panel, number)).into_iter()),
         false => plain(c, panel, number),
     }
 }
 
-fn plain<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, number: Int<'c>) -> Vec<[Vector<'c>; 2]> {
+fn plain<'c, 'a>(c: &'a Code<'c, '_>, panel: Ptr<'c>, number: Int<'c>) -> Reads<'c, 'a> {
     let first = c.times(number, LOADED);
-    (0..LOADED).map(|read| plain_read(c, panel, c.add(first, c.int(read)))).collect()
+    Box::new((0..LOADED).map(move |read| plain_read(c, panel, c.add(first, c.int(read)))))
 }
 
 fn plain_read<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, read: Int<'c>) -> [Vector<'c>; 2] {
@@ -169,17 +171,23 @@ fn plain_read<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, read: Int<'c>) -> [Vector<'c
     [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64))
 }
 
-/// The products of some reads of a load.
+/// The products of some reads of a load, which asks for what lies ahead in the panel.
 fn products<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    weights: &[[Vector<'c>; 2]],
+    (weights, ahead): (Reads<'c, '_>, Option<(Ahead<'c>, Ptr<'c>)>),
     x: &[Ptr<'c>],
     number: Int<'c>,
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let mut sums = vectors(sums);
-    for (i, &weights) in (0..).zip(weights) {
+    let lines = stored_bytes(f) / 64;
+    for (i, weights) in (0..).zip(weights) {
+        if let Some((ahead, panel)) = ahead {
+            // Also keeps LLVM from loading the next read early, for which there are no registers.
+            let at = c.plus(stored(c, f, panel, number), 64 * 2 * i);
+            ahead.fetch(c, at, lines.saturating_sub(2 * i).min(2));
+        }
         let read = c.add(c.times(number, LOADED), c.int(i));
         match f.inputs {
             Inputs::Bf16 => pairs(c, weights, x, read, &mut sums),
