@@ -52,9 +52,16 @@ fn plan(quant: Option<Quant>) -> Checked<Plan> {
     lower(&optimised(quant).graph, &Options::default()).expect("the sample can be planned")
 }
 
+/// With bf16 in 12 bits.
+fn coded_plan() -> Checked<Plan> {
+    let options = Options { coded: true, ..Options::default() };
+    lower(&optimised(None).graph, &options).expect("the sample can be planned")
+}
+
 fn ir(quant: Option<Quant>, cpu: &str) -> String {
     let cpu = Cpu::named(cpu).expect("the CPU has a name");
-    emit_ir(&plan(quant), &cpu).expect("the sample can be compiled")
+    let plan = if quant.is_none() && cpu.reads_coded() { coded_plan() } else { plan(quant) };
+    emit_ir(&plan, &cpu).expect("the sample can be compiled")
 }
 
 /// Name and text of every function that the module defines.
@@ -109,6 +116,9 @@ fn plans() {
         assert_eq!(qwenc_plan::parse(&text).as_ref(), Ok(&*plan));
         check(folder(quant), "plan", &text);
     }
+    let plan = coded_plan();
+    assert_eq!(qwenc_plan::parse(&plan.to_string()).as_ref(), Ok(&*plan));
+    check("bf16", "plan_coded", &plan.to_string());
 }
 
 /// Every kernel and the step that calls them, for a CPU with 512-bit vectors.

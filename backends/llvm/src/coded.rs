@@ -121,9 +121,8 @@ pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: In
     let one = c.times(c.rem(row, c.int(4)), Coded::byte(1, 0).0);
     let first = c.add(c.times(half, Coded::byte(LANES, 0).0), c.add(four, one));
     let byte = |p: Ptr<'c>| c.load_int(c.i8(), p);
-    let upwards = |byte: Int<'c>, bits: u64| {
-        c.shl_vec(c.splat(c.zext(byte, c.i32()), 1), c.ints(c.i32(), bits, 1))
-    };
+    let upwards =
+        |byte: Int<'c>, bits: u64| c.shl_vec(c.splat(c.zext(byte, c.i32()), 1), c.ints(c.i32(), bits, 1));
     let element = |unit: Ptr<'c>, input: u32, to: Ptr<'c>| {
         let (offset, part) = Coded::byte(0, input);
         let at = c.add(first, c.int(offset));

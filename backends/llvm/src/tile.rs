@@ -110,9 +110,7 @@ impl<'a> Loop<'a> {
         let range = (start, end, ahead);
         match self {
             Loop::Int(q) => tile_int::emit(c, q, panel, x, range, sums),
-            Loop::Float(f) => {
-                held(c, sums, |sums| tile_float::emit(c, f, (panel, place), x, range, sums))
-            }
+            Loop::Float(f) => held(c, sums, |sums| tile_float::emit(c, f, (panel, place), x, range, sums)),
         }
     }
 

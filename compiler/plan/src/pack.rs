@@ -19,7 +19,9 @@ pub enum PackError {
     #[error(transparent)]
     Weight(#[from] WeightError),
     /// A panel that is to be coded is not fit for it: the plan is not one for these weights.
-    #[error("tensor {name}: {exceptions} of a panel's elements need more than 12 bits; plan it as plain bf16")]
+    #[error(
+        "tensor {name}: {exceptions} of a panel's elements need more than 12 bits; plan it as plain bf16"
+    )]
     Misfit {
         /// The tensor, or the first of those that are joined.
         name: String,

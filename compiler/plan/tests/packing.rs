@@ -135,10 +135,9 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
     let gain = s.gain.map(|g| load(&g).to_f32());
     let size = panel_bytes(s.dtype, s.cols as usize);
     let decoded: Vec<u8> = match s.coded {
-        true => bytes
-            .chunks(s.panel_bytes() as usize)
-            .flat_map(|p| plain_panel(p, s.cols as usize).0)
-            .collect(),
+        true => {
+            bytes.chunks(s.panel_bytes() as usize).flat_map(|p| plain_panel(p, s.cols as usize).0).collect()
+        }
         false => bytes.to_vec(),
     };
     let bytes = decoded.as_slice();
@@ -260,7 +259,10 @@ fn what_does_not_fit_is_found_and_planned_plain() {
     let e = pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect_err("it does not fit");
     assert!(e.to_string().starts_with("tensor layers.1.q: "), "{e}");
     let plan = coded_plan(&["layers.*.q", "layers.*.k", "layers.*.v"]);
-    assert!(plan.segments.iter().any(|s| s.coded) && plan.segments.iter().any(|s| s.dtype == DType::Bf16 && !s.coded));
+    assert!(
+        plan.segments.iter().any(|s| s.coded)
+            && plan.segments.iter().any(|s| s.dtype == DType::Bf16 && !s.coded)
+    );
     assert!(misfits(&plan, &source).expect("weights are there").is_empty());
     pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect("everything fits");
 }

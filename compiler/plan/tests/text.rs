@@ -38,7 +38,10 @@ fn coded_plans_round_trip() {
     let options = Options { coded: true, ..Options::default() };
     let plan = lower(&graph("bf16", &[]), &options).expect("the graph can be planned");
     let text = plan.to_string();
-    assert_eq!(text.matches(" bits=12 ").count(), plan.segments.iter().filter(|s| s.dtype == DType::Bf16).count());
+    assert_eq!(
+        text.matches(" bits=12 ").count(),
+        plan.segments.iter().filter(|s| s.dtype == DType::Bf16).count()
+    );
     assert_eq!(parse(&text).as_ref(), Ok(&*plan), "{text}");
     let e = parse(&text.replacen("bits=12", "bits=13", 1)).expect_err("the text is wrong");
     assert_eq!(e.what, "expected bits=12, found \"13\"");

@@ -14,6 +14,7 @@ mod alone;
 mod beyond_4_gib;
 mod c_api;
 mod chat;
+mod coded;
 mod compare;
 mod cpus;
 mod cuda;
