@@ -2,7 +2,8 @@
 //!
 //! In: a panel and rows of inputs: f32, or bf16 with neighbours side by side. Out: sums with the products of a
 //! range of steps added, inputs in ascending order. With inputs in f32, bf16 becomes f32 by a shift, which
-//! is exact, and products and sums are f32 with fused multiply-add; with inputs in bf16 they are `dot2`'s.
+//! is exact, and products and sums are f32 with fused multiply-add; with inputs in bf16 they are `dot2`'s. Coded weights
+//! are read from the panel, or from a copy that is made of them here: the sums are the same to the bit.
 
 use std::ops::Range;
 

@@ -3,8 +3,9 @@
 //! In: the rows of a panel. Out: the same, its upper bytes (sign and seven bits of exponent) replaced by
 //! numbers of 4 bits. Invariant: every element comes back bit for bit.
 //!
-//! A matrix's elements differ little in size: 15 upper bytes, which are sixteen powers of two of either
-//! sign or a few more of one, are nearly all of a panel's. Those are its dictionary; the others are exceptions,
+//! A matrix's elements differ little in size, which is why exponents of trained weights carry less than 3 bits (Zhang
+//! et al. 2025, "70% Size, 100% Accuracy: Lossless LLM Compression"). An upper byte stands for two powers of two of one
+//! sign, and 15 of them for nearly all elements of a panel. Those are its dictionary; the others are exceptions,
 //! of which a panel has room for one in [`ELEMENTS_PER_EXCEPTION`].
 //!
 //! A coded panel, in bytes:
