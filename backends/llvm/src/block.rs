@@ -135,7 +135,7 @@ impl<'c> Work<'_, 'c> {
     fn steps(&self, c: &Code<'c, '_>, place: Place<'c>, (start, end): (Int<'c>, Int<'c>)) {
         self.block.each_tile(c, self.count, |first, n| {
             let is_first = c.cmp(IntPredicate::EQ, first, c.int(0));
-            let ahead = Ahead::of(c, n, is_first, self.block.panel_bytes);
+            let ahead = Ahead::of(c, self.inner, n, is_first, self.block.panel_bytes);
             let (x, sums) = self.rows(c, first, n);
             self.inner.add(c, (self.panel, place), &x, (start, end, ahead), &sums);
         });

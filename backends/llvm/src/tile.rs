@@ -12,9 +12,11 @@ use crate::tile_int::{self, Quantised};
 
 /// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
 pub(crate) const STREAM_TILE: usize = 4;
-/// How far ahead of the inner loop a small tile fetches, in bytes: hardware prefetchers stop at the end of a
-/// 4 KiB page.
-const STREAM_AHEAD: u64 = 4096;
+/// How far ahead of the inner loop a small tile fetches, in bytes, and to where: hardware prefetchers stop at the end
+/// of a 4 KiB page.
+const STREAM_AHEAD: (u64, Near) = (4 << 10, Near::First);
+/// The same for coded weights, whose loop does more between two reads.
+const CODED_AHEAD: (u64, Near) = (16 << 10, Near::Second);
 /// Bytes of a token's sums: one of f32 per row of the panel.
 pub(crate) const SUMS_BYTES: u64 = 4 * PANEL_ROWS as u64;
 
@@ -28,9 +30,10 @@ pub(crate) struct Ahead<'c> {
 impl<'c> Ahead<'c> {
     /// For a tile of `tokens`, the first of its block or not. A large one asks for the same part of the next
     /// panel; all tiles after it would ask again, and fetch what they have.
-    pub fn of(c: &Code<'c, '_>, tokens: u64, is_first: Int<'c>, panel_bytes: u64) -> Ahead<'c> {
+    pub fn of(c: &Code<'c, '_>, inner: &Loop, tokens: u64, is_first: Int<'c>, panel_bytes: u64) -> Ahead<'c> {
         if tokens as usize <= STREAM_TILE {
-            return Ahead { bytes: c.int(STREAM_AHEAD), near: Near::First };
+            let (bytes, near) = if inner.coded().is_some() { CODED_AHEAD } else { STREAM_AHEAD };
+            return Ahead { bytes: c.int(bytes), near };
         }
         Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)), near: Near::Second }
     }
