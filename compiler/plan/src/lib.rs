@@ -15,6 +15,7 @@ mod plan;
 mod segment;
 mod text;
 mod verify;
+mod weight_expr;
 
 pub use coded::{Coded, CODED_UNIT};
 pub use hidden::Hidden;

@@ -15,6 +15,7 @@ use crate::plan::{
 };
 use crate::segment::{Layout, Segment, SegmentId};
 use crate::verify::PlanError;
+use crate::weight_expr;
 
 /// Choices that are not the graph's.
 #[derive(Clone, Debug, Default)]
@@ -108,14 +109,6 @@ struct Lowering<'a> {
     options: &'a Options,
 }
 
-/// A weight operand taken apart.
-struct WeightExpr {
-    parts: Vec<WeightId>,
-    gain: Option<WeightId>,
-    /// Whether parts stand on a diagonal, not below each other.
-    diagonal: bool,
-}
-
 /// The section being lowered and where its values live.
 struct Scope<'a> {
     kind: SectionKind,
@@ -173,7 +166,10 @@ impl Lowering<'_> {
         let section = self.graph.section(SectionKind::Head);
         let scope = Scope { kind: SectionKind::Head, section, places: HashMap::new() };
         let weight = section.root.and_then(|root| section.node(root).args.get(1));
-        let gain = weight.map(|&weight| take_apart(&scope, weight)).transpose()?.and_then(|w| w.gain);
+        let gain = weight
+            .map(|&weight| weight_expr::take_apart(scope.kind, scope.section, weight))
+            .transpose()?
+            .and_then(|w| w.gain);
         Ok(Hidden { state: self.stream, gain: gain.map(|gain| self.vector_segment(vec![gain])) })
     }
 
@@ -288,7 +284,7 @@ impl Lowering<'_> {
         id: NodeId,
         layout: Layout,
     ) -> Result<(SegmentId, Option<SegmentId>), LowerError> {
-        let expr = take_apart(scope, id)?;
+        let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
         let first = self.graph.weight(expr.parts[0]);
         let dtype = first.dtype;
         if dtype == DType::F16 {
@@ -327,7 +323,7 @@ impl Lowering<'_> {
         if scope.section.node(id).ty.is_absent() {
             return Ok(None);
         }
-        let expr = take_apart(scope, id)?;
+        let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
         Ok(Some(self.vector_segment(expr.parts)))
     }
 
@@ -375,34 +371,4 @@ fn select_adapter(
 /// Whether a value is what SwiGLU made, which the MLP's second linear reads.
 fn reads_mlp(scope: &Scope, value: NodeId) -> bool {
     matches!(scope.section.node(value).op, Op::NormSwiglu(_) | Op::Swiglu)
-}
-
-/// `scale_cols(concat_rows(..), gain)` to parts and gain.
-fn take_apart(scope: &Scope, id: NodeId) -> Result<WeightExpr, LowerError> {
-    let node = scope.section.node(id);
-    let refuse = LowerError::WeightExpression { section: scope.kind, node: id, op: node.op.name() };
-    match node.op {
-        Op::Weight(w) => Ok(WeightExpr { parts: vec![w], gain: None, diagonal: false }),
-        Op::ConcatRows | Op::Diagonal => {
-            let (a, b) = (take_apart(scope, node.args[0])?, take_apart(scope, node.args[1])?);
-            let diagonal = node.op == Op::Diagonal;
-            let joins = |e: &WeightExpr| e.parts.len() == 1 || e.diagonal == diagonal;
-            match (a.gain, b.gain) {
-                (None, None) if joins(&a) && joins(&b) => {
-                    Ok(WeightExpr { parts: [a.parts, b.parts].concat(), gain: None, diagonal })
-                }
-                _ => Err(refuse),
-            }
-        }
-        Op::ScaleCols => {
-            let inner = take_apart(scope, node.args[0])?;
-            match (inner.gain, scope.section.node(node.args[1]).op) {
-                (None, Op::Weight(g)) if !inner.diagonal => {
-                    Ok(WeightExpr { parts: inner.parts, gain: Some(g), diagonal: false })
-                }
-                _ => Err(refuse),
-            }
-        }
-        _ => Err(refuse),
-    }
 }
