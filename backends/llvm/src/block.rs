@@ -110,17 +110,18 @@ impl<'c> Work<'_, 'c> {
         };
         c.repeat(next, |start| {
             let i = exception.get(c);
-            let odd = c.div(exceptions.input(c, i), c.int(STEP_INPUTS));
-            let is_odd = c.cmp(IntPredicate::EQ, odd, start);
+            let excepted = c.div(exceptions.input(c, i), c.int(STEP_INPUTS));
+            // Before `start` only where the panel is damaged.
+            let here = c.cmp(IntPredicate::ULE, excepted, start);
             let most = c.min(c.add(start, range), steps);
-            let few = c.select(is_odd, c.add(start, c.int(1)), c.min(odd, most));
+            let few = c.select(here, c.add(start, c.int(1)), c.min(excepted, most));
             let end = c.select(many, most, few);
             let copied = || {
                 tile_float::copy(c, weights, self.panel, (start, end), copy);
                 exception.set(c, exceptions.put(c, i, (input(start), input(end)), copy));
                 self.steps(c, Place::Copy(copy), (start, end));
             };
-            c.choose(c.select(many, many, is_odd), copied, || self.steps(c, Place::Panel, (start, end)));
+            c.choose(c.select(many, many, here), copied, || self.steps(c, Place::Panel, (start, end)));
             step.set(c, end);
         });
         if self.inner.has_rest() {

@@ -1,7 +1,8 @@
 //! bf16 weights in 12 bits: back to 16.
 //!
 //! In: a coded panel (`compiler/plan/src/coded.rs` says where its bytes are). Out: what a plain panel would
-//! have given, bit for bit.
+//! have given, bit for bit. Invariant: whatever a damaged panel says, nothing is read beyond it and nothing written
+//! beyond the copy or the row: wrong weights give wrong numbers and no more.
 
 use inkwell::IntPredicate;
 use qwenc_plan::{Coded, Segment, CODED_UNIT, LANES, PANEL_ROWS};
@@ -59,12 +60,16 @@ pub(crate) fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vec
 pub(crate) struct Exceptions<'c> {
     first: Ptr<'c>,
     count: Int<'c>,
+    /// Inputs of a row.
+    cols: Int<'c>,
 }
 
 impl<'c> Exceptions<'c> {
     pub fn of(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>) -> Exceptions<'c> {
         let count = c.zext(c.load_int(c.i32(), c.plus(panel, Coded::COUNT)), c.i64());
-        Exceptions { first: c.plus(panel, s.coded_exceptions_at()), count }
+        let count = c.min(count, c.int(s.coded_exceptions()));
+        let cols = c.int(u64::from(s.cols));
+        Exceptions { first: c.plus(panel, s.coded_exceptions_at()), count, cols }
     }
 
     /// The input of exception `i`; one that no row has after the last.
@@ -75,11 +80,11 @@ impl<'c> Exceptions<'c> {
         c.select(exists, input, c.int(u64::from(u32::MAX)))
     }
 
-    /// Input and row.
+    /// Input and row, both of the panel.
     fn place(&self, c: &Code<'c, '_>, i: Int<'c>) -> (Int<'c>, Int<'c>) {
         let place = c.zext(c.load_int(c.i32(), c.at(self.first, c.times(i, 8))), c.i64());
         let rows = c.int(u64::from(PANEL_ROWS));
-        (c.div(place, rows), c.rem(place, rows))
+        (c.min(c.div(place, rows), c.sub(self.cols, c.int(1))), c.rem(place, rows))
     }
 
     /// Puts those from number `i` on, before input `end`, where they stand in a plain panel, of which `copy` begins
@@ -96,7 +101,9 @@ impl<'c> Exceptions<'c> {
             |i| c.cmp(IntPredicate::ULT, self.input(c, i), end),
             |i| {
                 let (input, row) = self.place(c, i);
-                let (input, odd) = (c.sub(input, start), c.rem(input, c.int(2)));
+                // One before `start`, which only a damaged panel has, would be far beyond the end.
+                let within = c.min(c.sub(input, start), c.sub(c.sub(end, start), c.int(1)));
+                let (input, odd) = (within, c.rem(within, c.int(2)));
                 let pair = c.add(c.times(c.div(input, c.int(2)), 4 * u64::from(PANEL_ROWS)), c.times(row, 4));
                 let bits = c.load_int(c.i16(), c.at(self.first, c.add(c.times(i, 8), c.int(6))));
                 c.store(c.at(copy, c.add(pair, c.times(odd, 2))), bits, 2);

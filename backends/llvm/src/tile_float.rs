@@ -151,7 +151,8 @@ fn stored<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> 
     c.at(c.plus(panel, first), c.times(number, stored_bytes(f)))
 }
 
-/// Weights read by read: instructions stand where one is taken, so that registers hold no more than they must.
+/// Weights read by read: of plain ones, instructions stand where one is taken, so that registers hold no more than
+/// they must.
 type Reads<'c, 'a> = Box<dyn Iterator<Item = [Vector<'c>; 2]> + 'a>;
 
 /// The weights of a load.

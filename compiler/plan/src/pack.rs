@@ -105,6 +105,25 @@ fn load<'a>(
     Ok(tensor)
 }
 
+/// A segment's tensors; those of a matrix have its type.
+fn load_parts<'a>(
+    plan: &Plan,
+    s: &Segment,
+    layer: u32,
+    source: &'a dyn WeightSource,
+) -> Result<Vec<Tensor<'a>>, WeightError> {
+    let part = |&id: &WeightId| {
+        let part = load(plan, source, id, layer)?;
+        if s.layout != Layout::Vector && part.dtype() != s.dtype {
+            let name = plan.weights[id.0 as usize].tensor_name(layer);
+            let (expected, found) = (s.dtype.to_string(), part.dtype().to_string());
+            return Err(WeightError::Mismatch { name, expected, found });
+        }
+        Ok(part)
+    };
+    s.parts.iter().map(part).collect()
+}
+
 fn pack_segment(
     plan: &Plan,
     s: &Segment,
@@ -112,19 +131,12 @@ fn pack_segment(
     source: &dyn WeightSource,
     image: &mut Image,
 ) -> Result<(), PackError> {
-    let parts = s.parts.iter().map(|&p| load(plan, source, p, layer)).collect::<Result<Vec<_>, _>>()?;
+    let parts = load_parts(plan, s, layer, source)?;
     if s.layout == Layout::Vector {
         let mut values: Vec<f32> = parts.iter().flat_map(Tensor::to_f32).collect();
         values.resize((s.bytes() / 4) as usize, 0.0);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         return Ok(image.write(&bytes)?);
-    }
-    for (&id, part) in s.parts.iter().zip(&parts) {
-        if part.dtype() != s.dtype {
-            let name = plan.weights[id.0 as usize].tensor_name(layer);
-            let (expected, found) = (s.dtype.to_string(), part.dtype().to_string());
-            return Err(WeightError::Mismatch { name, expected, found }.into());
-        }
     }
     let gain = s.gain.map(|g| load(plan, source, g, layer)).transpose()?.map(|g| g.to_f32());
     let mut panel_bytes = vec![0u8; s.panel_bytes() as usize];
@@ -160,8 +172,7 @@ pub fn misfits(plan: &Checked<Plan>, source: &dyn WeightSource) -> Result<BTreeS
     let mut found = BTreeSet::new();
     for s in plan.segments.iter().filter(|s| s.coded) {
         for layer in 0..if s.per_layer { plan.dims.layers } else { 1 } {
-            let parts =
-                s.parts.iter().map(|&p| load(plan, source, p, layer)).collect::<Result<Vec<_>, _>>()?;
+            let parts = load_parts(plan, s, layer, source)?;
             let fits = |panel| {
                 let sources = panel_sources(s, panel, &parts);
                 let rows = sources.iter().flatten().map(|&(p, r)| parts[p].row_bytes(r));

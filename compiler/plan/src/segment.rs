@@ -104,7 +104,7 @@ impl Segment {
         }
     }
 
-    /// Bytes of one panel; a multiple of 64: of 128 but where scales are f16.
+    /// Bytes of one panel; a multiple of 64: of 128 but where scales are f16, or bf16 coded.
     pub fn panel_bytes(&self) -> u64 {
         let (rows, cols) = (u64::from(PANEL_ROWS), u64::from(self.cols));
         match self.dtype {

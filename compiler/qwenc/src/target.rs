@@ -33,11 +33,7 @@ pub fn machine(args: &Compile) -> Result<Machine> {
 
 /// Whether its kernels read weights of bf16 in 12 bits.
 pub fn reads_coded(args: &Compile) -> Result<bool> {
-    match args.target {
-        #[cfg(feature = "llvm")]
-        Target::Cpu => crate::cpu::reads_coded(args),
-        _ => Ok(false),
-    }
+    Ok(args.target == Target::Cpu && cpu_reads_coded(args)?)
 }
 
 /// That this build has no such backend.
@@ -52,6 +48,17 @@ pub fn absent<T>(target: Target) -> Result<T> {
         _ => "",
     };
     bail!("--target {name}: this qwenc was built without {what}; build it with `--features {feature}`{other}")
+}
+
+#[cfg(feature = "llvm")]
+fn cpu_reads_coded(args: &Compile) -> Result<bool> {
+    crate::cpu::reads_coded(args)
+}
+
+/// There is no code that could.
+#[cfg(not(feature = "llvm"))]
+fn cpu_reads_coded(_: &Compile) -> Result<bool> {
+    Ok(false)
 }
 
 #[cfg(feature = "llvm")]

@@ -16,6 +16,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::Bencher;
 use qwenc_abi::KvType;
 use qwenc_ir::{Checked, DType, ScaleType};
+use qwenc_llvm::Cpu;
 use qwenc_plan::{lower, Activations, Kernel, Options, Plan};
 use stepper::loaded::Loaded;
 use stepper::model::{graph, Random, Shape};
@@ -50,6 +51,12 @@ const KINDS: [(&str, DType, Activations, bool); 8] = [
     ("int4", DType::I4 { group: 32, scales: ScaleType::F16 }, Activations::Default, false),
 ];
 
+/// Numbers of those that this machine runs.
+fn kinds() -> impl Iterator<Item = usize> {
+    let reads_coded = Cpu::named("native").expect("there is a CPU").reads_coded();
+    (0..KINDS.len()).filter(move |&kind| reads_coded || !KINDS[kind].3)
+}
+
 /// Kernels of a step, by number, and what they are called in the plan.
 const QKV: (usize, &str, &str) = (1, "qkv", "norm_linear");
 const ATTENTION: (usize, &str, &str) = (3, "attention", "attention");
@@ -83,8 +90,7 @@ fn cases(tokens: usize) -> Vec<Case> {
     let case = |kernel, kind| Case { kernel, kind, tokens, context: 512, kv: KvType::F32 };
     // The head runs for the last token of a prompt, or for one of each sequence.
     let linears = [QKV, O, GATE_UP, DOWN, LM_HEAD].into_iter().filter(|&k| k != LM_HEAD || tokens <= 8);
-    let mut all: Vec<Case> =
-        linears.flat_map(|kernel| (0..KINDS.len()).map(move |kind| case(kernel, kind))).collect();
+    let mut all: Vec<Case> = linears.flat_map(|kernel| kinds().map(move |kind| case(kernel, kind))).collect();
     for context in [512, 8192] {
         all.extend(KvType::ALL.map(|kv| Case { context, kv, ..case(ATTENTION, 1) }));
     }

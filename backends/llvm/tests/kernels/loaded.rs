@@ -50,6 +50,11 @@ impl Loaded {
         unsafe { &*self.info }
     }
 
+    /// The packed weights, to be damaged.
+    pub fn weights_mut(&mut self) -> &mut [u8] {
+        self.weights.bytes()
+    }
+
     /// Start of the packed weights.
     pub fn weights(&self) -> *const u8 {
         self.weights.start()

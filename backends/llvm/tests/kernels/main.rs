@@ -8,12 +8,12 @@ mod loaded;
 mod model;
 
 use loaded::{Caches, Loaded, Runner};
-use model::{graph, Random, Shape, ODD, ODDER};
+use model::{graph, Random, Shape, LONG, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, DType, ScaleType};
 use qwenc_llvm::{emit, Cpu};
-use qwenc_plan::{lower, misfits, Activations, Options, Plan, ATTENTION_PART};
+use qwenc_plan::{lower, misfits, Activations, Coded, Options, Plan, Segment, ATTENTION_PART};
 
 /// Squared error over squared size.
 fn nmse(found: &[f32], expected: &[f64]) -> f64 {
@@ -144,23 +144,86 @@ fn int4_weights() {
     Case::of((twenties, Activations::Default, false), 1e-3).check(ODDER);
 }
 
-/// In chunks below and above the number from which on weights are copied first.
+/// CPUs that this machine runs and whose kernels read coded weights.
+fn coding_cpus() -> Vec<&'static str> {
+    let all = cpus().into_iter().filter(|&cpu| cpu == "x86-64-v3").chain(["native"]);
+    all.filter(|cpu| Cpu::named(cpu).unwrap().reads_coded()).collect()
+}
+
+/// The panels of a plan's coded segments in the image: where they begin, and what they are of.
+fn coded_panels(plan: &Checked<Plan>) -> Vec<(usize, Segment)> {
+    let mut all = Vec::new();
+    for s in plan.segments.iter().filter(|s| s.coded) {
+        for layer in 0..if s.per_layer { plan.dims.layers } else { 1 } {
+            let base = if s.per_layer { plan.layers_offset + u64::from(layer) * plan.layer_bytes } else { 0 };
+            let panel = |i: u32| (base + s.offset + u64::from(i) * s.panel_bytes()) as usize;
+            all.extend((0..s.panels()).map(|i| (panel(i), s.clone())));
+        }
+    }
+    all
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// In chunks below and above the number from which on weights are copied first; rows of several ranges, and exceptions
+/// in the shorter last step too.
 #[test]
 fn coded_weights_give_the_same_bits_as_plain_ones() {
-    let chunks = [1, 3, 16, 29, 64, 1];
-    for shape in [ODD, ODDER] {
+    let chunks = [1, 3, 16, 29, 1];
+    for shape in [ODD, ODDER, LONG] {
         let tokens = tokens(chunks.iter().sum(), shape.vocab);
         for activations in [Activations::Default, Activations::Bf16] {
             let of = |coded| Case::of((DType::Bf16, activations, coded), 0.0).plan(shape);
-            for cpu in
-                cpus().into_iter().chain(["native"]).filter(|&cpu| ["x86-64-v3", "native"].contains(&cpu))
-            {
-                let [plain, coded] = [of(false), of(true)].map(|plan| {
-                    let loaded = Loaded::of(&plan, cpu, &Random);
-                    logits(&loaded, KvType::F32, &tokens, &chunks, 2)
-                });
-                assert_same(&format!("{cpu} {activations:?}"), &plain, &coded);
+            for cpu in coding_cpus() {
+                let (plain, coded) = (Loaded::of(&of(false), cpu, &Random), of(true));
+                let mut loaded = Loaded::of(&coded, cpu, &Random);
+                let [plain, found] = [&plain, &loaded].map(|l| logits(l, KvType::F32, &tokens, &chunks, 2));
+                assert_same(&format!("{cpu} {activations:?}"), &plain, &found);
+
+                let image = loaded.weights_mut();
+                let (mut some, mut last) = (0, 0);
+                for (start, s) in coded_panels(&coded) {
+                    let count = u32_at(image, start + Coded::COUNT as usize);
+                    let place =
+                        |i: u32| u32_at(image, start + (s.coded_exceptions_at() + 8 * u64::from(i)) as usize);
+                    some += count;
+                    last += (0..count).filter(|&i| place(i) / 32 >= s.cols / 8 * 8).count();
+                }
+                assert!(
+                    some > 0 && (last > 0 || shape.hidden % 8 == 0),
+                    "{some} exceptions, {last} in last steps"
+                );
             }
+        }
+    }
+}
+
+/// Exceptions that say anything at all: answers are wrong, and that is all.
+#[test]
+fn damaged_exceptions_are_kept_within_their_panels() {
+    for shape in [ODDER, LONG] {
+        let plan = Case::of((DType::Bf16, Activations::Default, true), 0.0).plan(shape);
+        for cpu in coding_cpus() {
+            let mut loaded = Loaded::of(&plan, cpu, &Random);
+            let image = loaded.weights_mut();
+            let mut noise = 88172645463325252u64;
+            for (start, s) in coded_panels(&plan) {
+                image[start + Coded::COUNT as usize..][..4].fill(0xFF);
+                let exceptions = start + s.coded_exceptions_at() as usize;
+                for place in image[exceptions..start + s.panel_bytes() as usize].chunks_exact_mut(8) {
+                    noise ^= noise << 13;
+                    noise ^= noise >> 7;
+                    noise ^= noise << 17;
+                    // Elements stay small.
+                    place[..4].copy_from_slice(&(noise as u32 >> (noise >> 59)).to_le_bytes());
+                    place[4..].fill(0);
+                }
+            }
+            let tokens = tokens(50, shape.vocab);
+            let found = logits(&loaded, KvType::F32, &tokens, &[1, 3, 16, 29, 1], 2);
+            assert!(found.iter().all(|logit| logit.is_finite()), "{cpu}");
         }
     }
 }
@@ -184,10 +247,16 @@ const KINDS: [Kind; 8] = [
     (I4, Activations::Default, false),
 ];
 
+/// Those that this machine runs.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let reads_coded = Cpu::named("native").unwrap().reads_coded();
+    KINDS.into_iter().filter(move |&(_, _, coded)| reads_coded || !coded)
+}
+
 #[test]
 fn any_number_of_tokens_at_once() {
     let tokens = tokens(513, ODD.vocab);
-    for kind @ (dtype, activations, coded) in KINDS {
+    for kind @ (dtype, activations, coded) in kinds() {
         let plan = Case::of(kind, 0.0).plan(ODD);
         let loaded = Loaded::of(&plan, "native", &Random);
         for kv in KvType::ALL {
@@ -241,7 +310,7 @@ fn in_any_company() {
     let lengths = [37, 5, 21, 16, 1, 30, 33, 2, 19];
     let sequences: Vec<Vec<u32>> =
         lengths.iter().enumerate().map(|(i, &n)| tokens(n + i, ODD.vocab)[i..].to_vec()).collect();
-    for kind @ (dtype, activations, coded) in KINDS {
+    for kind @ (dtype, activations, coded) in kinds() {
         let plan = Case::of(kind, 0.0).plan(ODD);
         let loaded = Loaded::of(&plan, "native", &Random);
         for kv in KvType::ALL {

@@ -47,6 +47,19 @@ pub const ODDER: Shape = Shape {
     windows: true,
 };
 
+/// Rows of several ranges and a short last step.
+pub const LONG: Shape = Shape {
+    layers: 1,
+    hidden: 332,
+    intermediate: 605,
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 48,
+    vocab: 70,
+    tied: false,
+    windows: false,
+};
+
 /// The optimised form of a Qwen3 block, as text.
 pub fn graph(s: Shape, dtype: DType) -> Checked<Graph> {
     let Shape { layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, tied, windows } = s;
@@ -244,6 +257,8 @@ impl WeightSource for Random {
             // Some of other sizes, and zeros.
             let odd = [8.0, 2f32.powi(-22), 0.0, 2f32.powi(-31)];
             values.iter_mut().skip(7).step_by(709).zip(odd.iter().cycle()).for_each(|(v, f)| *v *= f);
+            // In the last column too.
+            values.chunks_mut(cols).step_by(11).for_each(|row| row[cols - 1] *= odd[1]);
         }
         let (data, scales) = match decl.dtype {
             DType::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), None),
