@@ -47,19 +47,6 @@ pub const ODDER: Shape = Shape {
     windows: true,
 };
 
-/// Rows of several ranges and a short last step.
-pub const LONG: Shape = Shape {
-    layers: 1,
-    hidden: 332,
-    intermediate: 605,
-    heads: 2,
-    kv_heads: 1,
-    head_dim: 48,
-    vocab: 70,
-    tied: false,
-    windows: false,
-};
-
 /// The optimised form of a Qwen3 block, as text.
 pub fn graph(s: Shape, dtype: DType) -> Checked<Graph> {
     let Shape { layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, tied, windows } = s;
