@@ -82,6 +82,16 @@ fn panel_bytes(dtype: DType, cols: usize) -> usize {
     }
 }
 
+/// Lower byte and code of row `l`, column `k` of a coded panel.
+fn coded_element(coded: &[u8], l: usize, k: usize) -> [u8; 2] {
+    let unit = &coded[64 + k / 4 * 192..][..192];
+    let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
+    match k % 4 {
+        0 | 1 => [unit[byte], unit[128 + byte] % 16],
+        _ => [unit[64 + byte], unit[128 + byte] / 16],
+    }
+}
+
 /// A coded panel as the plain one that it stands for, and how many exceptions it has.
 fn plain_panel(coded: &[u8], cols: usize) -> (Vec<u8>, usize) {
     let mut plain = vec![0; panel_bytes(DType::Bf16, cols)];
@@ -89,12 +99,7 @@ fn plain_panel(coded: &[u8], cols: usize) -> (Vec<u8>, usize) {
         plain[(k / 2) * 128 + l * 4 + (k % 2) * 2..][..2].copy_from_slice(&element);
     };
     for (l, k) in (0..32).flat_map(|l| (0..cols).map(move |k| (l, k))) {
-        let unit = &coded[64 + k / 4 * 192..][..192];
-        let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
-        let (lower, code) = match k % 4 {
-            0 | 1 => (unit[byte], unit[128 + byte] % 16),
-            _ => (unit[64 + byte], unit[128 + byte] / 16),
-        };
+        let [lower, code] = coded_element(coded, l, k);
         put(l, k, [lower, coded[usize::from(code)]]);
     }
     let count = u32::from_le_bytes(coded[16..20].try_into().expect("four bytes")) as usize;
@@ -103,19 +108,12 @@ fn plain_panel(coded: &[u8], cols: usize) -> (Vec<u8>, usize) {
     for exception in exceptions.take(count) {
         let at = u32::from_le_bytes(exception[..4].try_into().expect("four bytes")) as usize;
         assert!(last.replace(at) < Some(at), "exceptions are in order");
-        assert_eq!(plain_bytes(coded, at), [0, 0], "an exception is 0 in its unit");
+        let (l, k) = (at % 32, at / 32);
+        assert_eq!(coded_element(coded, l, k), [0, 0], "an exception is 0 in its unit");
         assert_eq!(exception[4..6], [0, 0], "as f32");
-        put(at % 32, at / 32, [exception[6], exception[7]]);
+        put(l, k, [exception[6], exception[7]]);
     }
     (plain, count)
-}
-
-/// Lower byte and code of an exception's place.
-fn plain_bytes(coded: &[u8], at: usize) -> [u8; 2] {
-    let (l, k) = (at % 32, at / 32);
-    let unit = &coded[64 + k / 4 * 192..][..192];
-    let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
-    [unit[64 * (k % 4 / 2) + byte], unit[128 + byte] >> (4 * (k % 4 / 2)) & 15]
 }
 
 /// Panel and row within it of row `r` of part `part`.
