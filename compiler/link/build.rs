@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let crate_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = crate_dir.join("../..").canonicalize()?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for watched in ["runtime/rt", "runtime/abi", "Cargo.lock", "Cargo.toml"] {
+    for watched in ["runtime/rt", "runtime/abi", "runtime/bpe", "Cargo.lock", "Cargo.toml"] {
         watch(&root.join(watched))?;
     }
     let target = out.join("runtime-target");

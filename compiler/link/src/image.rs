@@ -17,7 +17,7 @@ use crate::error::LinkError;
 /// What the image holds beside weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Assets<'a> {
-    /// tokenizer.json, or empty.
+    /// tokenizer.json, or what `qwenc-bpe` makes of it; may be empty.
     pub tokenizer: &'a [u8],
     /// JSON object about the model.
     pub metadata: &'a [u8],

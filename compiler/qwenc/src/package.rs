@@ -2,6 +2,8 @@
 //!
 //! In: code's hash, a model and its plan. Out: the image to link. Invariant: the same for every target.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use qwenc_ir::Checked;
 use qwenc_link::{Assets, Image, Product, Weights};
@@ -31,11 +33,16 @@ pub fn image(
     code_id: [u8; 32],
 ) -> Result<Image> {
     let about = about.to_string();
-    let tokenizer = model.tokenizer_json().unwrap_or_default();
-    let assets = Assets { tokenizer: tokenizer.as_bytes(), metadata: about.as_bytes() };
+    let tokenizer = model.tokenizer_json().map(tokenizer).unwrap_or_default();
+    let assets = Assets { tokenizer: &tokenizer, metadata: about.as_bytes() };
     let bar = progress::bytes("packing", plan.weights_bytes);
     let mut advance = |done| bar.set_position(done);
     let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance)?;
     bar.finish_and_clear();
     Ok(image)
+}
+
+/// In tables where it has a plain vocabulary, else as it is.
+fn tokenizer(json: &str) -> Cow<'_, [u8]> {
+    qwenc_bpe::prepare(json.as_bytes()).map_or(Cow::Borrowed(json.as_bytes()), Cow::Owned)
 }

@@ -1,6 +1,6 @@
 //! The last [`FOOTER_BYTES`] bytes of a file that carries a weights image.
 //!
-//! A weights image is `[weights][tokenizer.json][metadata JSON][footer]`, starting at a multiple of
+//! A weights image is `[weights][tokenizer][metadata JSON][footer]`, starting at a multiple of
 //! the page size. It stands at the end of an executable (`--weights embed`) or is a file of its own
 //! (`--weights external`); offsets are relative to the image's start, which is the file's length
 //! minus `image_bytes`. All integers little-endian.
@@ -28,7 +28,7 @@ pub struct Footer {
     pub image_bytes: u64,
     /// The packed weights.
     pub weights: Section,
-    /// tokenizer.json, or empty.
+    /// tokenizer.json, or what `qwenc-bpe` makes of it; may be empty.
     pub tokenizer: Section,
     /// JSON object: see `docs/model-bin.md`.
     pub metadata: Section,

@@ -4,7 +4,7 @@
 
 mod mock;
 
-use mock::{chain, data, free, metadata, model, tiny, Executable, END_OF_TEXT, IM_END, KNOWN, ROWS};
+use mock::{chain, free, metadata, model, tiny, tokenizer, Executable, END_OF_TEXT, IM_END, KNOWN, ROWS};
 use qwenc_rt::text::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -37,7 +37,7 @@ fn generate_prints_only_the_continuation() {
 
 #[test]
 fn generate_flushes_a_character_cut_by_the_limit() {
-    let tokenizer = Tokenizer::from_bytes(&data("nano-tokenizer.json.gz")).unwrap();
+    let tokenizer = Tokenizer::open(&tokenizer("nano").into()).unwrap();
     let byte = |b: u8| (0..ROWS as u32).find(|&id| tokenizer.bytes(id) == [b]).unwrap();
     let mut ids = vec![277];
     ids.extend("你".bytes().map(byte));
@@ -111,7 +111,7 @@ fn chat_answers_in_turns() {
     let fed: Vec<&str> = stats.err.lines().filter(|l| l.starts_with("prefill")).collect();
     // The first turn feeds all of its prompt; the second keeps what is still true of it, up to where
     // the template drops the thinking, and feeds the rest.
-    let tokenizer = Tokenizer::from_bytes(&data("nano-tokenizer.json.gz")).unwrap();
+    let tokenizer = Tokenizer::open(&tokenizer("nano").into()).unwrap();
     let count = |text| tokenizer.encode_prompt(text).unwrap().len();
     let first = count("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
     let second = count("Hello!<|im_end|>\n<|im_start|>user\nand then?<|im_end|>\n<|im_start|>assistant\n");
@@ -166,7 +166,7 @@ fn chat_without_thinking_prefills_the_empty_thought() {
 fn chat_needs_a_template() {
     let mut m = metadata();
     m["chat_template"] = json!(null);
-    let e = Executable::new(model(), &free(ROWS), &data("nano-tokenizer.json.gz"), &m);
+    let e = Executable::new(model(), &free(ROWS), &tokenizer("nano"), &m);
     assert!(e.run(&["chat", "--prompt", "hi"]).refused(1).contains("no chat template"));
 }
 

@@ -6,17 +6,15 @@ mod mock;
 
 use std::sync::LazyLock;
 
-use mock::data;
+use mock::{data, tokenizer};
 use qwenc_rt::text::prompt;
 use qwenc_rt::text::stream::TextStream;
 use qwenc_rt::text::template::{ChatTemplate, Conversation};
 use qwenc_rt::text::tokenizer::{Controls, Tokenizer};
 use serde_json::{json, Value};
 
-static QWEN3: LazyLock<Tokenizer> =
-    LazyLock::new(|| Tokenizer::from_bytes(&data("qwen3-tokenizer.json.gz")).unwrap());
-static NANO: LazyLock<Tokenizer> =
-    LazyLock::new(|| Tokenizer::from_bytes(&data("nano-tokenizer.json.gz")).unwrap());
+static QWEN3: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::open(&tokenizer("qwen3").into()).unwrap());
+static NANO: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::open(&tokenizer("nano").into()).unwrap());
 
 fn golden(name: &str) -> Value {
     serde_json::from_slice(&data(name)).unwrap()
@@ -176,7 +174,7 @@ fn the_space_before_a_text_is_not_its_own() {
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "ignore_merges": false,
                 "vocab": {{"\u2581a": 0, "b": 1}}, "merges": []}}}}"#
         );
-        Tokenizer::from_bytes(json.as_bytes()).unwrap()
+        Tokenizer::open(&json.into()).unwrap()
     };
     let said = |mut stream: TextStream| [0, 1, 0].map(|id| stream.push(id)).concat();
     let strip = r#"{"type": "Strip", "content": " ", "start": 1, "stop": 0}"#;

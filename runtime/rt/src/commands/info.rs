@@ -39,10 +39,8 @@ pub fn run(program: &Program, weights: Option<&Path>, args: &Info, console: &mut
 fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
     let (sizes, about) = (program.code.sizes(), image.metadata());
     let context = check_context(args.machine.context, sizes.max_context as usize)?;
-    let tokens = match image.tokenizer() {
-        [] => None,
-        json => Some(Tokenizer::from_bytes(json)?.size()),
-    };
+    let tokenizer = Some(image.tokenizer()).filter(|bytes| !bytes.is_empty());
+    let tokens = tokenizer.as_ref().map(Tokenizer::open).transpose()?.map(|t| t.size());
     let m = &about.model;
     let kv = kv::chosen(args.machine.kv(), about)?;
     let mut facts = json!({

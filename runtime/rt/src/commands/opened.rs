@@ -74,8 +74,8 @@ impl Opened {
     }
 
     fn of(image: Option<Image>, synthetic: bool) -> Result<Opened> {
-        let json = image.as_ref().map(Image::tokenizer).filter(|json| !json.is_empty());
-        let tokenizer = json.map(Tokenizer::from_bytes).transpose()?.map(Arc::new);
+        let bytes = image.as_ref().map(Image::tokenizer).filter(|bytes| !bytes.is_empty());
+        let tokenizer = bytes.as_ref().map(Tokenizer::open).transpose()?.map(Arc::new);
         Ok(Opened { image, tokenizer, unknown: Metadata::default(), synthetic })
     }
 

@@ -10,7 +10,9 @@ pub mod warm;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use qwenc_abi::{Footer, FooterError, Identity, Section, FOOTER_BYTES, PAGE};
 
@@ -23,7 +25,7 @@ pub struct Image {
     /// Before the map, which it uses: fields are dropped in this order.
     warming: Option<Warming>,
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
     footer: Footer,
     metadata: Metadata,
 }
@@ -50,7 +52,7 @@ impl Image {
         }
         let map = map(&path, &file, &footer)?;
         let metadata = Metadata::parse(slice(&map, footer.metadata))?;
-        Ok(Image { warming: None, path, map, footer, metadata })
+        Ok(Image { warming: None, path, map: Arc::new(map), footer, metadata })
     }
 
     /// Starts to map the weights' pages, on a thread of its own; not those of an embedding of its own, which
@@ -81,9 +83,10 @@ impl Image {
         slice(&self.map, self.footer.weights)
     }
 
-    /// tokenizer.json; may be empty.
-    pub fn tokenizer(&self) -> &[u8] {
-        slice(&self.map, self.footer.tokenizer)
+    /// What the compiler made of tokenizer.json; may be empty. It keeps the file mapped.
+    pub fn tokenizer(&self) -> Bytes {
+        let Section { offset, bytes } = self.footer.tokenizer;
+        Bytes::from_owner(Mapped(Arc::clone(&self.map))).slice(offset as usize..(offset + bytes) as usize)
     }
 
     /// The metadata as it stands in the file.
@@ -94,6 +97,15 @@ impl Image {
     /// The metadata, read.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+}
+
+/// One of the owners of a map.
+struct Mapped(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

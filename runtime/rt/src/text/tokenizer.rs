@@ -2,24 +2,19 @@
 //!
 //! In: text, or ids. Out: ids, or the exact bytes of an id. Invariant: the bytes of ids put
 //! together are the bytes of the text that they spell; control tokens (special=true) have none. Any number of threads
-//! may use it at a time: nothing in it changes. This file and `vocabulary` alone know the tokenizers crate.
+//! may use it at a time: nothing in it changes. This file, `around` and `vocabulary` alone know the tokenizers crate.
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+use qwenc_bpe::Prepared;
 use tokenizers::decoders::DecoderWrapper;
-use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::processors::PostProcessorWrapper;
-use tokenizers::{Model, ModelWrapper, TokenizerImpl};
+use tokenizers::Model;
 
 use crate::error::{Error, Result};
-use crate::text::bpe::Bpe;
-use crate::text::vocabulary::Shared;
-
-/// The crate's tokenizer around a vocabulary: what stands before and after it in tokenizer.json is always its own.
-type Around<M> =
-    TokenizerImpl<Shared<M>, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+use crate::text::around::{self, Around};
+use crate::text::vocabulary::{Plain, Shared};
 
 /// Bytes of a text that are encoded without a thought.
 const BEGINNING: usize = 64 << 10;
@@ -37,10 +32,10 @@ pub struct Tokenizer {
 
 /// Who keeps the vocabulary.
 enum Inner {
-    /// This crate, where it is a plain one: that is quick to read.
-    Plain(Box<Both<Bpe>>),
+    /// The image, in tables, where it is a plain one: nothing is read before it is looked for.
+    Plain(Box<Both<Plain>>),
     /// The library, which knows all kinds.
-    Any(Box<Both<ModelWrapper>>),
+    Any(Box<Both<Shared>>),
 }
 
 /// Two tokenizers around one vocabulary, as whether control tokens are recognised is a setting of the library's.
@@ -73,22 +68,16 @@ pub enum Controls {
 }
 
 impl Tokenizer {
-    /// Reads a tokenizer.json.
-    pub fn from_bytes(json: &[u8]) -> Result<Tokenizer> {
-        match serde_json::from_slice(json) {
-            Ok(plain) => Ok(Tokenizer::around(plain, Inner::Plain)),
-            Err(_) => Tokenizer::by_the_library(json),
+    /// Opens what the compiler made of a tokenizer.json: that file itself where its vocabulary is not a plain one.
+    pub fn open(bytes: &Bytes) -> Result<Tokenizer> {
+        match Prepared::open(bytes) {
+            Some(Ok(prepared)) => Ok(Tokenizer::around(around::prepared(prepared)?, Inner::Plain)),
+            Some(Err(damaged)) => Err(Error::Tokenizer(damaged.to_string())),
+            None => Ok(Tokenizer::around(around::by_the_library(bytes)?, Inner::Any)),
         }
     }
 
-    /// Reads a tokenizer.json of any kind.
-    fn by_the_library(json: &[u8]) -> Result<Tokenizer> {
-        let any: Around<ModelWrapper> =
-            serde_json::from_slice(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
-        Ok(Tokenizer::around(any, Inner::Any))
-    }
-
-    fn around<M: Model>(inner: Around<M>, kind: impl Fn(Box<Both<M>>) -> Inner) -> Tokenizer {
+    fn around<M: Model + Clone>(inner: Around<M>, kind: impl Fn(Box<Both<M>>) -> Inner) -> Tokenizer {
         let mut added = HashMap::new();
         let mut controls = Vec::new();
         for (id, token) in inner.get_added_tokens_decoder() {
@@ -173,7 +162,7 @@ impl Tokenizer {
     /// For each id below `rows`: whether it is a token.
     pub fn known(&self, rows: usize) -> Vec<bool> {
         let in_model = |id| match &self.inner {
-            Inner::Plain(both) => both.parsed.get_model().0.tokens.get(id).is_some(),
+            Inner::Plain(both) => (id as usize) < both.parsed.get_model().0.tokens(),
             Inner::Any(both) => both.parsed.get_model().id_to_token(id).is_some(),
         };
         (0..rows as u32).map(|id| self.added.contains_key(&id) || in_model(id)).collect()
@@ -212,7 +201,7 @@ fn strips(decoder: &DecoderWrapper) -> bool {
     }
 }
 
-impl<M: Model> Both<M> {
+impl<M: Model + Clone> Both<M> {
     fn new(parsed: Around<M>) -> Both<M> {
         let mut literal = parsed.clone();
         literal.set_encode_special_tokens(true);
@@ -286,9 +275,10 @@ mod tests {
             let mut json = Vec::new();
             let file = std::fs::File::open(folder.join(name)).unwrap();
             flate2::read::GzDecoder::new(file).read_to_end(&mut json).unwrap();
+            let prepared = qwenc_bpe::prepare(&json).expect(name);
             let (plain, any) =
-                (Tokenizer::from_bytes(&json).unwrap(), Tokenizer::by_the_library(&json).unwrap());
-            assert!(matches!(plain.inner, Inner::Plain(_)), "{name} was read by the library");
+                (Tokenizer::open(&prepared.into()).unwrap(), Tokenizer::open(&json.into()).unwrap());
+            assert!(matches!((&plain.inner, &any.inner), (Inner::Plain(_), Inner::Any(_))));
             assert!(
                 (plain.size(), plain.controls(), plain.known(160_000))
                     == (any.size(), any.controls(), any.known(160_000))
@@ -326,8 +316,8 @@ mod tests {
                 r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
                     "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": {model}}}"#
             );
-            let tokenizer = Tokenizer::from_bytes(json.as_bytes()).unwrap();
-            assert!(matches!(tokenizer.inner, Inner::Any(_)), "{model}");
+            assert!(qwenc_bpe::prepare(json.as_bytes()).is_none(), "{model}");
+            let tokenizer = Tokenizer::open(&json.clone().into()).unwrap();
             assert_eq!(tokenizer.encode_prompt("ab").unwrap(), expected, "{model}");
         }
     }

@@ -6,29 +6,28 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use qwenc_bpe::{Bpe, Piece};
 use serde::{Deserialize, Deserializer};
 use tokenizers::models::bpe::BpeTrainer;
-use tokenizers::{Model, Token};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::{Model, ModelWrapper, Token};
 
-use crate::text::bpe::{Bpe, Piece};
+/// The library's vocabulary, of several tokenizers.
+#[derive(Clone)]
+pub struct Shared(Arc<ModelWrapper>);
 
-/// A vocabulary of several tokenizers.
-pub struct Shared<M>(pub Arc<M>);
-
-impl<M> Clone for Shared<M> {
-    fn clone(&self) -> Shared<M> {
-        Shared(Arc::clone(&self.0))
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Shared, D::Error> {
+        ModelWrapper::deserialize(json).map(|model| Shared(Arc::new(model)))
     }
 }
 
-impl<'de, M: Deserialize<'de>> Deserialize<'de> for Shared<M> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Shared<M>, D::Error> {
-        M::deserialize(json).map(|model| Shared(Arc::new(model)))
-    }
-}
+/// A vocabulary in tables.
+#[derive(Clone)]
+pub struct Plain(pub Bpe);
 
-impl<M: Model> Model for Shared<M> {
-    type Trainer = M::Trainer;
+impl Model for Shared {
+    type Trainer = TrainerWrapper;
 
     fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
         self.0.tokenize(word)
@@ -54,12 +53,12 @@ impl<M: Model> Model for Shared<M> {
         self.0.save(folder, prefix)
     }
 
-    fn get_trainer(&self) -> M::Trainer {
+    fn get_trainer(&self) -> TrainerWrapper {
         self.0.get_trainer()
     }
 }
 
-impl Model for Bpe {
+impl Model for Plain {
     type Trainer = BpeTrainer;
 
     fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
@@ -67,25 +66,25 @@ impl Model for Bpe {
         let token = |Piece { id, bytes }| {
             let start = end;
             end += bytes;
-            Token::new(id, self.tokens.get(id).unwrap_or_default().to_owned(), (start, end))
+            Token::new(id, self.0.text(id).unwrap_or_default().to_owned(), (start, end))
         };
-        Ok(self.encode(word).into_iter().map(token).collect())
+        Ok(self.0.encode(word).into_iter().map(token).collect())
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.tokens.id(token.as_bytes())
+        self.0.id(token.as_bytes())
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        self.tokens.get(id).map(str::to_owned)
+        self.0.text(id).map(str::to_owned)
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
-        (0..self.tokens.len() as u32).filter_map(|id| Some((self.id_to_token(id)?, id))).collect()
+        (0..self.0.tokens() as u32).filter_map(|id| Some((self.id_to_token(id)?, id))).collect()
     }
 
     fn get_vocab_size(&self) -> usize {
-        self.tokens.len()
+        self.0.tokens()
     }
 
     fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {

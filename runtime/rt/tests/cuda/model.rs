@@ -7,7 +7,7 @@ use qwenc_rt::inference::cuda::bundle::Bundle;
 use qwenc_rt::program::Code;
 use sha2::{Digest, Sha256};
 
-use crate::mock::{data, metadata, model, Executable, Outcome, CONTEXT, KV_BYTES, ROWS};
+use crate::mock::{metadata, model, tokenizer, Executable, Outcome, CONTEXT, KV_BYTES, ROWS};
 
 const PTX: &str = ".version 8.0\n.target sm_90\n.address_size 64\n";
 
@@ -93,7 +93,7 @@ impl Both {
     }
 
     pub fn of(table: &[u32], bundle: Vec<u8>) -> Both {
-        let (id, tokenizer) = (Sha256::digest(&bundle).into(), data("nano-tokenizer.json.gz"));
+        let (id, tokenizer) = (Sha256::digest(&bundle).into(), tokenizer("nano"));
         Both { executable: Executable::of_code(id, model(), table, &tokenizer, &metadata()), bundle }
     }
 
@@ -107,7 +107,7 @@ impl Both {
         }
         let bytes = 4 * words.len() as u64;
         let bundle = bundle(CudaModel { weights_bytes: bytes, ..with_head("far_head") });
-        let (id, tokenizer) = (Sha256::digest(&bundle).into(), data("nano-tokenizer.json.gz"));
+        let (id, tokenizer) = (Sha256::digest(&bundle).into(), tokenizer("nano"));
         let model = ModelInfo { weights_bytes: bytes, ..model() };
         Both { executable: Executable::of_code(id, model, &words, &tokenizer, &metadata()), bundle }
     }

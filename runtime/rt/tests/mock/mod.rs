@@ -167,6 +167,11 @@ pub fn data(name: &str) -> Vec<u8> {
     out
 }
 
+/// What the compiler makes of a tokenizer.json among the data.
+pub fn tokenizer(name: &str) -> Vec<u8> {
+    qwenc_bpe::prepare(&data(&format!("{name}-tokenizer.json.gz"))).unwrap()
+}
+
 pub fn metadata() -> serde_json::Value {
     serde_json::json!({
         "model": {"name": "mock", "architecture": "Mock", "layers": 1, "weight_type": "f32"},
@@ -229,7 +234,7 @@ impl Executable {
 
     /// With the small tokenizer; `table` says what follows what.
     pub fn talking(table: &[u32]) -> Executable {
-        Executable::new(model(), table, &data("nano-tokenizer.json.gz"), &metadata())
+        Executable::new(model(), table, &tokenizer("nano"), &metadata())
     }
 
     /// One whose steps take this long, in which nothing follows anything.
@@ -240,7 +245,7 @@ impl Executable {
         model.weights_bytes += 4;
         let mut table = free(ROWS);
         table.push(step.as_micros() as u32);
-        Executable::new(model, &table, &data("nano-tokenizer.json.gz"), &metadata())
+        Executable::new(model, &table, &tokenizer("nano"), &metadata())
     }
 
     /// Writes the executable with the image at its end.

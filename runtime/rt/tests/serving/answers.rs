@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use serde_json::{json, Value};
 
-use crate::mock::{chain, data, Executable, IM_END};
+use crate::mock::{self, chain, Executable, IM_END};
 use crate::site::Site;
 use qwenc_rt::text::tokenizer::{Controls, Tokenizer};
 
 pub fn tokenizer() -> Tokenizer {
-    Tokenizer::from_bytes(&data("nano-tokenizer.json.gz")).unwrap()
+    Tokenizer::open(&mock::tokenizer("nano").into()).unwrap()
 }
 
 /// A model that says this to everything that ends as a prompt without thinking does, and then ends.

@@ -3,14 +3,14 @@
 use serde_json::{json, Value};
 
 use crate::answers::{question, with};
-use crate::mock::{data, free, metadata, model, Executable, ROWS};
+use crate::mock::{free, metadata, model, tokenizer, Executable, ROWS};
 use crate::site::Site;
 
 /// A model with room for tools, in which nothing follows anything.
 fn roomy() -> Site {
     let mut model = model();
     model.max_context = 4096;
-    Site::new(Executable::new(model, &free(ROWS), &data("nano-tokenizer.json.gz"), &metadata()), &[])
+    Site::new(Executable::new(model, &free(ROWS), &tokenizer("nano"), &metadata()), &[])
 }
 
 /// Formats are kept to whatever the model would rather say.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use crate::answers::{question, with};
-use crate::mock::{data, free, metadata, model, Executable, ROWS};
+use crate::mock::{free, metadata, model, tokenizer, Executable, ROWS};
 use crate::site::Site;
 
 fn said(text: &str) -> Value {
@@ -40,7 +40,7 @@ fn what_can_never_fit_is_refused_at_once() {
 fn others_are_served_meanwhile() {
     let mut model = model();
     model.max_context = 1 << 17;
-    let executable = Executable::new(model, &free(ROWS), &data("nano-tokenizer.json.gz"), &metadata());
+    let executable = Executable::new(model, &free(ROWS), &tokenizer("nano"), &metadata());
     let site = Site::new(executable, &["--parallel", "2"]);
     // A word of many letters takes longest; the last has a few too many.
     let mut words = vec!["x".repeat((1 << 17) - 9); 15];
