@@ -17,7 +17,7 @@ const RANGE_BYTES: u64 = 18 << 10;
 /// Bytes of inputs that stay in the second-level cache.
 const INPUT_BYTES: u64 = 256 << 10;
 /// From here on coded weights are copied as plain ones first: fewer tokens are not worth the copy.
-const MANY_TOKENS: u64 = 24;
+const MANY_TOKENS: u64 = 12;
 /// Most tokens of a block: their sums pass through the first-level cache with every range.
 const MOST_TOKENS: u64 = 96;
 
@@ -59,15 +59,6 @@ impl Block {
             None => work.plain(c),
             Some(weights) => work.coded(c, weights),
         }
-    }
-
-    /// `body(first token, tokens)` for tiles that make up `count` tokens.
-    fn each_tile<'c>(&self, c: &Code<'c, '_>, count: Int<'c>, body: impl Fn(Int<'c>, u64)) {
-        self.tiles.iter().fold(c.int(0), |first, &n| {
-            let whole = c.add(first, c.times(c.div(c.sub(count, first), c.int(n)), n));
-            c.for_each(first, whole, n, |first| body(first, n));
-            whole
-        });
     }
 }
 
@@ -132,9 +123,20 @@ impl<'c> Work<'_, 'c> {
         }
     }
 
+    /// `body(first token, tokens)` for tiles that make up all tokens, which over a coded panel are few.
+    fn each_tile(&self, c: &Code<'c, '_>, place: Place<'c>, body: impl Fn(Int<'c>, u64)) {
+        let few = self.inner.coded().is_some() && matches!(place, Place::Panel);
+        let tiles = self.block.tiles.iter().filter(|&&n| !few || n < MANY_TOKENS);
+        tiles.fold(c.int(0), |first, &n| {
+            let whole = c.add(first, c.times(c.div(c.sub(self.count, first), c.int(n)), n));
+            c.for_each(first, whole, n, |first| body(first, n));
+            whole
+        });
+    }
+
     /// All tiles with steps `start .. end`.
     fn steps(&self, c: &Code<'c, '_>, place: Place<'c>, (start, end): (Int<'c>, Int<'c>)) {
-        self.block.each_tile(c, self.count, |first, n| {
+        self.each_tile(c, place, |first, n| {
             let is_first = c.cmp(IntPredicate::EQ, first, c.int(0));
             let ahead = Ahead::of(c, self.inner, n, is_first, self.block.panel_bytes);
             let (x, sums) = self.rows(c, first, n);
@@ -145,7 +147,7 @@ impl<'c> Work<'_, 'c> {
     /// All tiles with the shorter step, if there is one.
     fn rest(&self, c: &Code<'c, '_>, place: Place<'c>) {
         if self.inner.has_rest() {
-            self.block.each_tile(c, self.count, |first, n| {
+            self.each_tile(c, place, |first, n| {
                 let (x, sums) = self.rows(c, first, n);
                 self.inner.add_rest(c, (self.panel, place), &x, &sums);
             });
@@ -154,8 +156,10 @@ impl<'c> Work<'_, 'c> {
 
     /// Inputs and sums of a tile.
     fn rows(&self, c: &Code<'c, '_>, first: Int<'c>, n: u64) -> (Vec<Ptr<'c>>, Vec<Ptr<'c>>) {
-        let row = |i| c.add(first, c.int(i));
-        let x = (0..n).map(|i| c.at(self.x, c.times(row(i), self.row_bytes))).collect();
-        (x, (0..n).map(|i| c.at(self.sums, c.times(row(i), SUMS_BYTES))).collect())
+        // As one value: LLVM would look for other ways to add it up, in every loop, for as long as all else takes.
+        let x = c.opaque(c.at(self.x, c.times(first, self.row_bytes)));
+        let sums = c.at(self.sums, c.times(first, SUMS_BYTES));
+        let rows = |first, bytes| (0..n).map(|i| c.plus(first, i * bytes)).collect();
+        (rows(x, self.row_bytes), rows(sums, SUMS_BYTES))
     }
 }
