@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz target of models/fuzz, or those named, for a bounded time each: scripts/fuzz.sh [SECONDS] [TARGET...]
-# (60 seconds, all targets). Seeds come from the tests. Fails on a finding, and says where its input is. Any toolchain
+# (60 seconds, all targets), some at a time. Seeds come from the tests. Fails on a finding, and says where its input is. Any toolchain
 # does: libFuzzer is compiled with the targets, and the flags are those that cargo-fuzz would give.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,17 +25,30 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="$flags" CARGO_TARGET_DIR="$work/build" \
     cargo build --quiet --manifest-path models/fuzz/Cargo.toml --target "$host"
 
+fuzz() {
+    mkdir -p "$work/corpus/$1"
+    echo "fuzz: $1, $seconds seconds" >&2
+    "$work/build/$host/debug/$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=65536 \
+        -artifact_prefix="$work/findings/$1-" "$work/corpus/$1" "$work/seeds/$1" >"$work/$1.log" 2>&1 ||
+        touch "$work/$1.failed"
+}
+
+# As many at a time as there are processors.
+rm -f "$work"/*.failed
+for target in "${targets[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    fuzz "$target" &
+done
+wait
+
 failed=()
 for target in "${targets[@]}"; do
-    mkdir -p "$work/corpus/$target"
-    echo "fuzz: $target, $seconds seconds" >&2
-    if "$work/build/$host/debug/$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=65536 \
-        -artifact_prefix="$work/findings/$target-" "$work/corpus/$target" "$work/seeds/$target" \
-        >"$work/$target.log" 2>&1; then
-        tail -n 1 "$work/$target.log"
-    else
+    if [ -e "$work/$target.failed" ]; then
         failed+=("$target")
+        echo "fuzz: $target" >&2
         tail -n 30 "$work/$target.log" >&2
+    else
+        echo "fuzz: $target: $(tail -n 1 "$work/$target.log")"
     fi
 done
 if [ ${#failed[@]} -gt 0 ]; then

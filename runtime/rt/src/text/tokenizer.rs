@@ -255,6 +255,8 @@ fn metaspace(token: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{json, Value};
+
     use super::*;
 
     #[test]
@@ -266,40 +268,96 @@ mod tests {
         assert_eq!(seen, (0..=255).collect::<Vec<u8>>());
     }
 
-    /// The two ways to read a file agree on everything that is asked of them.
+    fn file(name: &str) -> Vec<u8> {
+        use std::io::Read;
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+        let mut json = Vec::new();
+        flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut json).unwrap();
+        json
+    }
+
+    /// Whether both ways to read a file agree on everything that is asked of them.
+    fn assert_agreed(what: &str, json: Vec<u8>, words: usize) {
+        let prepared = qwenc_bpe::prepare(&json).expect(what);
+        let (plain, any) =
+            (Tokenizer::open(&prepared.into()).unwrap(), Tokenizer::open(&json.into()).unwrap());
+        assert!(matches!((&plain.inner, &any.inner), (Inner::Plain(_), Inner::Any(_))));
+        let facts = |t: &Tokenizer| (t.size(), t.strips, t.controls().to_vec(), t.known(160_000));
+        assert!(facts(&plain) == facts(&any), "{what}");
+        assert!((0..160_000).all(|id| plain.bytes(id) == any.bytes(id)), "{what}");
+        let mut state = 1u64;
+        let mut text = String::new();
+        for _ in 0..words {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            let id = (state >> 33) as u32 % any.size() as u32;
+            text += &String::from_utf8_lossy(&any.bytes(id));
+            text += ["", "<think>", " ", "\n", "\u{301}", "0", "语", "<|im_end|>"][state as usize >> 61];
+        }
+        text += &"长的没有空格的词".repeat(words / 10);
+        for controls in [Controls::Parsed, Controls::Literal] {
+            let [plain, any] = [&plain, &any].map(|t| t.encode(&text, controls).unwrap());
+            assert!(plain == any, "{what}, {controls:?}");
+        }
+        assert!(plain.encode_prompt(&text).unwrap() == any.encode_prompt(&text).unwrap(), "{what}");
+    }
+
     #[test]
     fn the_library_reads_the_same() {
-        use std::io::Read;
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
         for name in ["qwen3-tokenizer.json.gz", "nano-tokenizer.json.gz"] {
-            let mut json = Vec::new();
-            let file = std::fs::File::open(folder.join(name)).unwrap();
-            flate2::read::GzDecoder::new(file).read_to_end(&mut json).unwrap();
-            let prepared = qwenc_bpe::prepare(&json).expect(name);
-            let (plain, any) =
-                (Tokenizer::open(&prepared.into()).unwrap(), Tokenizer::open(&json.into()).unwrap());
-            assert!(matches!((&plain.inner, &any.inner), (Inner::Plain(_), Inner::Any(_))));
-            assert!(
-                (plain.size(), plain.controls(), plain.known(160_000))
-                    == (any.size(), any.controls(), any.known(160_000))
-            );
-            assert!((0..160_000).all(|id| plain.bytes(id) == any.bytes(id)));
-            let mut state = 1u64;
-            let mut text = String::new();
-            for _ in 0..20_000 {
-                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-                let id = (state >> 33) as u32 % any.size() as u32;
-                text += &String::from_utf8_lossy(&any.bytes(id));
-                text += ["", "", " ", "\n", "\u{301}", "0", "语", "<|im_end|>"][state as usize >> 61];
-            }
-            text += &"长的没有空格的词".repeat(2000);
-            for controls in [Controls::Parsed, Controls::Literal] {
-                assert!(
-                    plain.encode(&text, controls).unwrap() == any.encode(&text, controls).unwrap(),
-                    "{name}"
-                );
-            }
+            assert_agreed(name, file(name), 20_000);
         }
+    }
+
+    #[test]
+    fn the_library_reads_the_same_of_everything_around_a_vocabulary() {
+        let nano: Value = serde_json::from_slice(&file("nano-tokenizer.json.gz")).unwrap();
+        let lines: Value = nano["model"]["merges"].as_array().unwrap().iter().map(line).collect();
+        let flags = ["single_word", "lstrip", "rstrip", "normalized", "special"];
+        let mut edits = vec![
+            ("/model/ignore_merges".to_owned(), json!(true)),
+            ("/model/merges".to_owned(), lines),
+            ("/added_tokens/7/content".to_owned(), json!("e")),
+            ("/added_tokens/7/id".to_owned(), json!(70_000)),
+            ("/normalizer".to_owned(), json!({"type": "Lowercase"})),
+            ("/normalizer".to_owned(), Value::Null),
+            ("/pre_tokenizer".to_owned(), Value::Null),
+            (
+                "/pre_tokenizer".to_owned(),
+                json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": false}),
+            ),
+            ("/decoder".to_owned(), json!({"type": "Strip", "content": " ", "start": 1, "stop": 0})),
+            ("/post_processor".to_owned(), template()),
+            (
+                "/truncation".to_owned(),
+                json!({"direction": "Right", "max_length": 100, "strategy": "LongestFirst", "stride": 0}),
+            ),
+            ("/version".to_owned(), json!("1.0")),
+        ];
+        edits.extend(flags.map(|flag| (format!("/added_tokens/7/{flag}"), json!(true))));
+        edits.extend(flags.map(|flag| (format!("/added_tokens/2/{flag}"), json!(flag != "special"))));
+        for (place, value) in edits {
+            let mut json = nano.clone();
+            *json.pointer_mut(&place).unwrap() = value;
+            assert_agreed(&place, json.to_string().into_bytes(), 500);
+        }
+        let mut bare = nano;
+        bare.as_object_mut().unwrap().retain(|key, _| ["model", "added_tokens"].contains(&key.as_str()));
+        assert_agreed("nothing around it", bare.to_string().into_bytes(), 500);
+    }
+
+    /// A merge in the older spelling.
+    fn line(pair: &Value) -> Value {
+        json!(format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()))
+    }
+
+    /// One that puts a token before every prompt.
+    fn template() -> Value {
+        json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [2037], "tokens": ["<|endoftext|>"]}}
+        })
     }
 
     #[test]
