@@ -101,7 +101,9 @@ pub enum Error {
         found: String,
     },
     /// The tokenizer cannot be loaded.
-    #[error("the image's tokenizer.json cannot be loaded: {0}; export the checkpoint again")]
+    #[error(
+        "the image's tokenizer cannot be loaded: {0}; compile the model again, from a whole tokenizer.json"
+    )]
     Tokenizer(String),
     /// The image has no tokenizer, so text has no meaning.
     #[error(
