@@ -35,6 +35,8 @@ fuzz() {
 
 # As many at a time as there are processors.
 rm -f "$work"/*.failed
+# What runs in the background does not hear an interrupt.
+trap 'trap - TERM; kill 0' INT TERM
 for target in "${targets[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
     fuzz "$target" &

@@ -331,7 +331,11 @@ mod tests {
                 "/truncation".to_owned(),
                 json!({"direction": "Right", "max_length": 100, "strategy": "LongestFirst", "stride": 0}),
             ),
-            ("/version".to_owned(), json!("1.0")),
+            (
+                "/padding".to_owned(),
+                json!({"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 7, "pad_id": 1,
+                    "pad_type_id": 0, "pad_token": "\""}),
+            ),
         ];
         edits.extend(flags.map(|flag| (format!("/added_tokens/7/{flag}"), json!(true))));
         edits.extend(flags.map(|flag| (format!("/added_tokens/2/{flag}"), json!(flag != "special"))));
