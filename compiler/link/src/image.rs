@@ -1,10 +1,10 @@
 //! The weights image: packed weights, tokenizer, metadata, footer.
 //!
 //! In: a plan, tensors, texts. Out: a file, written once from front to back while being hashed.
-//! Invariant: runs of zeros become holes where the file system has them.
+//! Invariant: the hash is of exactly the bytes that the image has.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use qwenc_abi::{Footer, Identity, Section, FOOTER_BYTES, PAGE};
@@ -12,6 +12,7 @@ use qwenc_ir::{Checked, WeightSource};
 use qwenc_plan::{pack, Plan};
 use sha2::{Digest, Sha256};
 
+use crate::blocks::{BlockWriter, BLOCK};
 use crate::error::LinkError;
 
 /// What the image holds beside weights.
@@ -47,7 +48,7 @@ impl Image {
     ) -> Result<Image, LinkError> {
         let failed = LinkError::io(path, "creating the weights image");
         let file = File::create(path).map_err(failed)?;
-        let mut out = Hashed { to: SparseWriter::new(file, 0), hash: Sha256::new() };
+        let mut out = Hashed { to: BlockWriter::new(file, 0), hash: Sha256::new() };
         pack(plan, source, &mut out, progress)
             .map_err(|source| LinkError::Pack { path: path.to_path_buf(), source })?;
         let failed = || LinkError::io(path, "writing the weights image");
@@ -75,17 +76,16 @@ impl Image {
         let failed = || LinkError::io(executable, "appending the weights");
         let mut image =
             File::open(&self.path).map_err(LinkError::io(&self.path, "reading the weights image"))?;
-        let mut file = File::options().write(true).open(executable).map_err(failed())?;
-        let start = file.seek(SeekFrom::End(0)).map_err(failed())?.next_multiple_of(PAGE);
-        file.seek(SeekFrom::Start(start)).map_err(failed())?;
-        let mut out = SparseWriter::new(file, start);
+        let file = File::options().write(true).open(executable).map_err(failed())?;
+        let start = file.metadata().map_err(failed())?.len().next_multiple_of(PAGE);
+        let mut out = BlockWriter::new(file, start);
         copy(&mut image, &mut out).map_err(failed())?;
         out.finish().map_err(failed())
     }
 }
 
-fn copy(from: &mut File, to: &mut SparseWriter) -> io::Result<()> {
-    let mut block = vec![0u8; SparseWriter::BLOCK];
+fn copy(from: &mut File, to: &mut BlockWriter) -> io::Result<()> {
+    let mut block = vec![0u8; BLOCK];
     loop {
         match io::Read::read(from, &mut block)? {
             0 => return Ok(()),
@@ -96,7 +96,7 @@ fn copy(from: &mut File, to: &mut SparseWriter) -> io::Result<()> {
 
 /// Writes through to a file and hashes what it wrote.
 struct Hashed {
-    to: SparseWriter,
+    to: BlockWriter,
     hash: Sha256,
 }
 
@@ -109,42 +109,5 @@ impl Write for Hashed {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
-    }
-}
-
-/// Seeks over long runs of zeros instead of writing them.
-struct SparseWriter {
-    file: BufWriter<File>,
-    at: u64,
-}
-
-impl SparseWriter {
-    const BLOCK: usize = 1 << 16;
-
-    fn new(file: File, at: u64) -> SparseWriter {
-        SparseWriter { file: BufWriter::with_capacity(1 << 20, file), at }
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.file.flush()?;
-        // A file that ends in a hole needs its length set.
-        self.file.get_ref().set_len(self.at)
-    }
-}
-
-impl Write for SparseWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = bytes.len().min(Self::BLOCK);
-        if n == Self::BLOCK && bytes[..n].iter().all(|&b| b == 0) {
-            self.file.seek(SeekFrom::Current(n as i64))?;
-        } else {
-            self.file.write_all(&bytes[..n])?;
-        }
-        self.at += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

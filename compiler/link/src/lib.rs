@@ -3,6 +3,7 @@
 //! In: object files or a bundle of CUDA kernels, a plan, tensors. Out: an executable or a library that carries its
 //! weights, or has them in a file beside it. Invariant: nothing stands at the output path until it is complete.
 
+mod blocks;
 mod entry;
 mod error;
 mod image;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use qwenc_abi::{Footer, FooterError, Identity, Section, FOOTER_BYTES, PAGE};
 
 use crate::error::{Error, Result};
@@ -193,13 +193,35 @@ fn map(path: &Path, file: &File, footer: &Footer) -> Result<Mmap> {
     let start = file_bytes.saturating_sub(footer.image_bytes);
     // SAFETY: the map is private and read-only. That nobody truncates or rewrites a program's file
     // while it runs is what every mapped executable relies on.
-    unsafe { MmapOptions::new().offset(start).len(footer.image_bytes as usize).map(file) }
-        .map_err(Error::file("map", path))
+    let map = unsafe { MmapOptions::new().offset(start).len(footer.image_bytes as usize).map(file) }
+        .map_err(Error::file("map", path))?;
+    // What has to be read from the file comes in huge pages, as what the compiler has just written is kept in
+    // memory. A system without them is slower, not wrong.
+    let _ = map.advise(Advice::HugePage);
+    Ok(map)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_mapped_with_huge_pages_where_the_system_has_them() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3 * PAGE).unwrap();
+        let none = Section { offset: 0, bytes: 0 };
+        let identity = Identity { code_id: [0; 32], weights_id: [0; 32] };
+        let (weights, tokenizer, metadata) = (none, none, none);
+        let footer = Footer { image_bytes: 2 * PAGE, weights, tokenizer, metadata, identity };
+        let map = map(Path::new("test"), &file, &footer).unwrap();
+        assert_eq!(map.len(), 2 * PAGE as usize);
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let start = format!("{:x}-", map.as_ptr() as usize);
+        let mut ours = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = ours.find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
+        let huge = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        assert_eq!(flags.split_whitespace().any(|flag| flag == "hg"), huge, "{flags}");
+    }
 
     #[test]
     fn hexadecimal() {
