@@ -11,7 +11,7 @@ use qwenc_abi::StepArgs;
 use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
 
 use crate::block::Block;
-use crate::builder::{Int, Ptr, Vector};
+use crate::builder::{Code, Int, Near, Ptr, Vector};
 use crate::kernel::Kernel;
 use crate::prepare;
 use crate::tile::{Loop, SUMS_BYTES};
@@ -48,6 +48,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
             let x = c.at(inputs.base, c.times(start, inputs.row_bytes));
             c.for_each(first_panel, last_panel, 1, |panel| {
                 let weights = c.at(image, c.times(panel, weight.panel_bytes()));
+                c.for_each(c.int(0), count, 1, |t| out.fetch(k, l, panel, c.add(start, t)));
                 block.multiply(c, &inner, weights, (x, inputs.row_bytes), count, sums);
                 c.for_each(c.int(0), count, 1, |t| {
                     let sums = c.at(sums, c.times(t, SUMS_BYTES));
@@ -132,6 +133,19 @@ impl<'c> Output<'c> {
                 Output { base, row_bytes: 4 * logits_stride(plan.dims.vocab_rows), bias }
             }
         }
+    }
+
+    /// Where the panel's outputs of a token start.
+    fn place(&self, c: &Code<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>) -> Ptr<'c> {
+        let outputs = u64::from(if l.swiglu { LANES } else { PANEL_ROWS });
+        c.at(c.at(self.base, c.times(row, self.row_bytes)), c.times(panel, 4 * outputs))
+    }
+
+    /// Asks for the lines that the epilogue of this token and panel writes.
+    fn fetch(&self, k: &Kernel<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>) {
+        let (c, lines) = (&k.code, if l.swiglu { 1 } else { 2 });
+        let at = self.place(c, l, panel, row);
+        (0..lines).for_each(|line| c.prefetch(c.plus(at, 64 * line), Near::Second));
     }
 
     /// The epilogue of one token and panel: bias, SwiGLU or residual, store.

@@ -8,7 +8,7 @@
 use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
-use crate::builder::{Any, Code, Float, Int, Ptr, Vector};
+use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::dot::{dot4, keeps_bias, Bytes};
 use crate::tile::{self, vectors, Ahead, STREAM_TILE};
 
@@ -196,7 +196,7 @@ fn add_group<'c>(
     let layout = RowLayout::of(q);
     let weights = c.at(panel, c.times(g, q.segment.group_bytes(q.group)));
     let row = |&row: &Ptr<'c>| Row {
-        scale: c.load_f32(c.at(row, c.times(g, 4))),
+        scale: c.at(row, c.times(g, 4)),
         correction: c.load_int(c.i32(), c.at(row, c.add(c.int(layout.corrections()), c.times(g, 4)))),
         inputs: c.at(row, layout.inputs(c, g)),
         plane_bytes: layout.plane_bytes(width),
@@ -206,16 +206,18 @@ fn add_group<'c>(
     let dots = group_dots(c, q, c.plus(weights, q.scale_bytes()), (units, ahead), &rows);
     let of_weights = q.scales(c, weights);
     for (t, row) in rows.iter().enumerate() {
+        let of_inputs = c.splat(c.load_f32(row.scale), LANES);
         for (half, of_weights) in of_weights.into_iter().enumerate() {
             let dot = c.to_float(dots[2 * t + half], c.vec_f32(LANES));
-            add(2 * t + half, dot, c.vmul(of_weights, c.splat(row.scale, LANES)));
+            add(2 * t + half, dot, c.vmul(of_weights, of_inputs));
         }
     }
 }
 
 /// A token's share of a group.
 struct Row<'c> {
-    scale: Float<'c>,
+    /// Where it is: loaded after the dot products, which need all registers.
+    scale: Ptr<'c>,
     correction: Int<'c>,
     /// Plane after plane.
     inputs: Ptr<'c>,
