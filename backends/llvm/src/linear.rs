@@ -48,12 +48,12 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
             let x = c.at(inputs.base, c.times(start, inputs.row_bytes));
             c.for_each(first_panel, last_panel, 1, |panel| {
                 let weights = c.at(image, c.times(panel, weight.panel_bytes()));
-                c.for_each(c.int(0), count, 1, |t| out.fetch(k, l, panel, c.add(start, t)));
+                c.for_each(c.int(0), count, 1, |t| out.fetch(c, l, (panel, c.add(start, t))));
                 block.multiply(c, &inner, weights, (x, inputs.row_bytes), count, sums);
                 c.for_each(c.int(0), count, 1, |t| {
                     let sums = c.at(sums, c.times(t, SUMS_BYTES));
                     let both = [0, 64].map(|at| c.load_vec(c.vec_f32(LANES), c.plus(sums, at), 64));
-                    out.write(k, l, panel, c.add(start, t), both);
+                    out.write(k, l, (panel, c.add(start, t)), both);
                 });
             });
         });
@@ -135,38 +135,37 @@ impl<'c> Output<'c> {
         }
     }
 
-    /// Where the panel's outputs of a token start.
-    fn place(&self, c: &Code<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>) -> Ptr<'c> {
+    /// Where the outputs of one token and panel go, and how many lines they take.
+    fn place(&self, c: &Code<'c, '_>, l: &Linear, (panel, row): (Int<'c>, Int<'c>)) -> (Ptr<'c>, u64) {
         let outputs = u64::from(if l.swiglu { LANES } else { PANEL_ROWS });
-        c.at(c.at(self.base, c.times(row, self.row_bytes)), c.times(panel, 4 * outputs))
+        let row = c.at(self.base, c.times(row, self.row_bytes));
+        (c.at(row, c.times(panel, 4 * outputs)), 4 * outputs / 64)
     }
 
-    /// Asks for the lines that the epilogue of this token and panel writes.
-    fn fetch(&self, k: &Kernel<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>) {
-        let (c, lines) = (&k.code, if l.swiglu { 1 } else { 2 });
-        let at = self.place(c, l, panel, row);
-        (0..lines).for_each(|line| c.prefetch(c.plus(at, 64 * line), Near::Second));
+    /// Asks for the lines that the epilogue writes, which most likely were pushed out of the caches since.
+    fn fetch(&self, c: &Code<'c, '_>, l: &Linear, at: (Int<'c>, Int<'c>)) {
+        let (out, lines) = self.place(c, l, at);
+        (0..lines).for_each(|line| c.prefetch(c.plus(out, 64 * line), Near::Second));
     }
 
     /// The epilogue of one token and panel: bias, SwiGLU or residual, store.
-    fn write(&self, k: &Kernel<'c, '_>, l: &Linear, panel: Int<'c>, row: Int<'c>, sums: [Vector<'c>; 2]) {
+    fn write(&self, k: &Kernel<'c, '_>, l: &Linear, at: (Int<'c>, Int<'c>), sums: [Vector<'c>; 2]) {
         let c = &k.code;
-        let out = c.at(self.base, c.times(row, self.row_bytes));
+        let (out, _) = self.place(c, l, at);
         if l.swiglu {
-            let y = c.vmul(c.silu(sums[0]), sums[1]);
-            c.store(c.at(out, c.times(panel, 4 * u64::from(LANES))), y, 64);
+            c.store(out, c.vmul(c.silu(sums[0]), sums[1]), 64);
             return;
         }
-        let columns = c.times(panel, 4 * u64::from(PANEL_ROWS));
-        for (i, mut y) in sums.into_iter().enumerate() {
-            let at = c.add(columns, c.int(64 * i as u64));
+        for (i, mut y) in (0..).zip(sums) {
+            let here = c.plus(out, 64 * i);
             if let Some(bias) = self.bias {
-                y = c.vadd(y, c.load_vec(c.vec_f32(LANES), c.at(bias, at), 64));
+                let bias = c.at(bias, c.add(c.times(at.0, 4 * u64::from(PANEL_ROWS)), c.int(64 * i)));
+                y = c.vadd(y, c.load_vec(c.vec_f32(LANES), bias, 64));
             }
             if l.residual.is_some() {
-                y = c.vadd(c.load_vec(c.vec_f32(LANES), c.at(out, at), 64), y);
+                y = c.vadd(c.load_vec(c.vec_f32(LANES), here, 64), y);
             }
-            c.store(c.at(out, at), y, 64);
+            c.store(here, y, 64);
         }
     }
 }
