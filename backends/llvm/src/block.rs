@@ -9,15 +9,15 @@ use qwenc_plan::LANES;
 
 use crate::builder::{Code, Int, Ptr};
 use crate::coded::Exceptions;
-use crate::tile::{Ahead, Loop, SUMS_BYTES};
+use crate::tile::{largest_tile, Ahead, Loop, SUMS_BYTES};
 use crate::tile_float::{self, Floats, Place, STEP_INPUTS};
 
 /// Bytes of weights that stay in the first-level cache.
 const RANGE_BYTES: u64 = 18 << 10;
 /// Bytes of inputs that stay in the second-level cache.
 const INPUT_BYTES: u64 = 256 << 10;
-/// From here on coded weights are copied as plain ones first: fewer tokens are not worth the copy.
-const MANY_TOKENS: u64 = 12;
+/// From so many of the largest tiles on, coded weights are copied as plain ones first: fewer are not worth the copy.
+const COPY_TILES: u64 = 3;
 /// Most tokens of a block: their sums pass through the first-level cache with every range.
 const MOST_TOKENS: u64 = 96;
 
@@ -34,7 +34,7 @@ pub(crate) struct Block {
 
 impl Block {
     pub fn of(c: &Code, inner: &Loop, row_bytes: u64, panel_bytes: u64) -> Block {
-        let largest = inner.most_tokens(c.cpu.registers());
+        let largest = largest_tile(c.cpu.registers());
         let smaller = [4, 2, 1].into_iter().filter(|&n| n < largest);
         let tokens = (INPUT_BYTES / row_bytes).clamp(largest, MOST_TOKENS) / largest * largest;
         let range = (RANGE_BYTES / inner.step_bytes()).max(1);
@@ -92,7 +92,7 @@ impl<'c> Work<'_, 'c> {
         let copy = c.stack(c.vec_f32(LANES).array_type(vectors as u32).into());
         let exceptions = Exceptions::of(c, weights.segment, self.panel);
         let [step, exception] = [c.variable(), c.variable()];
-        let many = c.cmp(IntPredicate::UGE, self.count, c.int(MANY_TOKENS));
+        let many = c.cmp(IntPredicate::UGE, self.count, c.int(COPY_TILES * self.block.tiles[0]));
         let steps = c.int(self.inner.steps());
         let input = |step| c.times(step, STEP_INPUTS);
         let next = || {
@@ -123,11 +123,9 @@ impl<'c> Work<'_, 'c> {
         }
     }
 
-    /// `body(first token, tokens)` for tiles that make up all tokens, which over a coded panel are few.
-    fn each_tile(&self, c: &Code<'c, '_>, place: Place<'c>, body: impl Fn(Int<'c>, u64)) {
-        let few = self.inner.coded().is_some() && matches!(place, Place::Panel);
-        let tiles = self.block.tiles.iter().filter(|&&n| !few || n < MANY_TOKENS);
-        tiles.fold(c.int(0), |first, &n| {
+    /// `body(first token, tokens)` for tiles that make up all tokens.
+    fn each_tile(&self, c: &Code<'c, '_>, body: impl Fn(Int<'c>, u64)) {
+        self.block.tiles.iter().fold(c.int(0), |first, &n| {
             let whole = c.add(first, c.times(c.div(c.sub(self.count, first), c.int(n)), n));
             c.for_each(first, whole, n, |first| body(first, n));
             whole
@@ -136,7 +134,7 @@ impl<'c> Work<'_, 'c> {
 
     /// All tiles with steps `start .. end`.
     fn steps(&self, c: &Code<'c, '_>, place: Place<'c>, (start, end): (Int<'c>, Int<'c>)) {
-        self.each_tile(c, place, |first, n| {
+        self.each_tile(c, |first, n| {
             let is_first = c.cmp(IntPredicate::EQ, first, c.int(0));
             let ahead = Ahead::of(c, self.inner, n, is_first, self.block.panel_bytes);
             let (x, sums) = self.rows(c, first, n);
@@ -147,7 +145,7 @@ impl<'c> Work<'_, 'c> {
     /// All tiles with the shorter step, if there is one.
     fn rest(&self, c: &Code<'c, '_>, place: Place<'c>) {
         if self.inner.has_rest() {
-            self.each_tile(c, place, |first, n| {
+            self.each_tile(c, |first, n| {
                 let (x, sums) = self.rows(c, first, n);
                 self.inner.add_rest(c, (self.panel, place), &x, &sums);
             });

@@ -12,6 +12,16 @@ use crate::tile_int::{self, Quantised};
 
 /// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
 pub(crate) const STREAM_TILE: usize = 4;
+/// Tokens of the largest tile, whose sums leave registers for weights and a broadcast. Floats have room for 12, but a
+/// prompt is as fast with 8, and few tokens are faster.
+pub(crate) fn largest_tile(registers: usize) -> u64 {
+    match registers {
+        32.. => 8,
+        8.. => 2,
+        _ => 1,
+    }
+}
+
 /// How far ahead of the inner loop a small tile fetches, in bytes, and to where: hardware prefetchers stop at the end
 /// of a 4 KiB page.
 const STREAM_AHEAD: (u64, Near) = (4 << 10, Near::First);
@@ -80,16 +90,6 @@ impl<'a> Loop<'a> {
         match self {
             Loop::Int(q) => q.group_bytes(),
             Loop::Float(_) => tile_float::STEP_BYTES,
-        }
-    }
-
-    /// Tokens of the largest tile: accumulators fill the registers that weights and a broadcast leave.
-    pub fn most_tokens(&self, registers: usize) -> u64 {
-        match (self, registers) {
-            (Loop::Int(_), 32..) => 8,
-            (_, 32..) => 12,
-            (_, 8..) => 2,
-            _ => 1,
         }
     }
 
