@@ -12,6 +12,14 @@ use crate::tile_int::{self, Quantised};
 
 /// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
 pub(crate) const STREAM_TILE: usize = 4;
+/// How far ahead of the inner loop a small tile fetches, in bytes, and to where: hardware prefetchers stop at the end
+/// of a 4 KiB page.
+const STREAM_AHEAD: (u64, Near) = (4 << 10, Near::First);
+/// The same for coded weights, whose loop does more between two reads.
+const CODED_AHEAD: (u64, Near) = (16 << 10, Near::Second);
+/// Bytes of a token's sums: one of f32 per row of the panel.
+pub(crate) const SUMS_BYTES: u64 = 4 * PANEL_ROWS as u64;
+
 /// Tokens of the largest tile, whose sums leave registers for weights and a broadcast. Floats have room for 12, but a
 /// prompt is as fast with 8, and few tokens are faster.
 pub(crate) fn largest_tile(registers: usize) -> u64 {
@@ -21,14 +29,6 @@ pub(crate) fn largest_tile(registers: usize) -> u64 {
         _ => 1,
     }
 }
-
-/// How far ahead of the inner loop a small tile fetches, in bytes, and to where: hardware prefetchers stop at the end
-/// of a 4 KiB page.
-const STREAM_AHEAD: (u64, Near) = (4 << 10, Near::First);
-/// The same for coded weights, whose loop does more between two reads.
-const CODED_AHEAD: (u64, Near) = (16 << 10, Near::Second);
-/// Bytes of a token's sums: one of f32 per row of the panel.
-pub(crate) const SUMS_BYTES: u64 = 4 * PANEL_ROWS as u64;
 
 /// Which weights a tile asks for while it multiplies others: those so many bytes further on.
 #[derive(Clone, Copy)]
