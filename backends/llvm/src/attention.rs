@@ -8,10 +8,11 @@
 //! threads take which parts.
 
 use std::mem::offset_of;
+use std::ops::Range;
 
 use inkwell::IntPredicate;
 use qwenc_abi::{KvType, Row};
-use qwenc_plan::{round_up, Attention, ATTENTION_PART, LANES};
+use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES, LANES};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cache::{per_step, Cache};
@@ -21,6 +22,8 @@ use crate::softmax::{Part, Query, TILE, TILE_VECTORS};
 
 /// Most queries that go together.
 const MOST_QUERIES: u64 = 8;
+/// Shares of the work for each thread, at least, so that threads end together.
+const SHARES: u64 = 8;
 /// Sums of weighted values that stay in registers.
 const VALUE_SUMS: u64 = 16;
 /// Positions fetched ahead where a single token streams through its cache.
@@ -41,17 +44,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, a: &Attention) {
     for ty in KvType::ALL {
         let s = Shared { a, ty, queries: k.buffer(a.q), results: k.buffer(a.out), windows };
         c.when(k.kv_is(ty), || {
-            c.either(
-                splits(k),
-                || {
-                    by_parts(k, &s);
-                    c.int(0).into()
-                },
-                || {
-                    by_heads(k, &s);
-                    c.int(0).into()
-                },
-            );
+            c.choose(splits(k), || by_parts(k, &s), || by_heads(k, &s));
         });
     }
     c.ret();
@@ -67,44 +60,83 @@ fn splits<'c>(k: &Kernel<'c, '_>) -> Int<'c> {
     c.and(c.and(alone, long), c.cmp(IntPredicate::NE, left, c.int(0)))
 }
 
-/// A thread takes a kv head of some rows, and all their positions.
+/// A thread takes a kv head of some rows, and all their positions: part after part, and each for all of the rows, so
+/// that it comes into the caches once.
 fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let c = &k.code;
     let d = c.plan.dims;
     let (kv_heads, group) = (u64::from(d.kv_heads), u64::from(d.heads / d.kv_heads));
     let (heads_at_once, rows_at_once) = together(c.cpu.registers(), group);
     let rows = k.n_rows();
-    let blocks = c.div(c.add(rows, c.int(rows_at_once - 1)), c.int(rows_at_once));
-    k.take(c.times(blocks, kv_heads), c.int(1), |unit, _| {
-        let (block, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)));
-        let first = c.times(block, rows_at_once);
-        let end = c.min(c.add(first, c.int(rows_at_once)), rows);
-        let by_rows = |rows: &[Int<'c>]| {
-            for head in (0..group).step_by(heads_at_once as usize) {
-                let heads: Vec<u64> = (head..group.min(head + heads_at_once)).collect();
-                let unit = Unit::new(k, s, rows, kv_head, &heads);
-                unit.all_parts(c);
-            }
-            rows.iter().for_each(|&row| zero_padding(k, s, row));
-        };
-        let one_by_one = || c.for_each(first, end, 1, |row| by_rows(&[row]));
-        if rows_at_once == 1 {
-            return one_by_one();
+    let rows_taken = rows_taken(k, (heads_at_once, rows_at_once));
+    let shares = c.div(c.sub(c.add(rows, rows_taken), c.int(1)), rows_taken);
+    let kept = k.buffer(s.a.parts);
+    k.take(c.times(shares, kv_heads), c.int(1), |unit, _| {
+        let (kv_head, first) = (c.div(unit, shares), c.mul(c.rem(unit, shares), rows_taken));
+        let end = c.min(c.add(first, rows_taken), rows);
+        for head in (0..group).step_by(heads_at_once as usize) {
+            let heads = Heads::of(k, kv_head, head..group.min(head + heads_at_once));
+            let total = |row: Int<'c>, i: usize| {
+                let before = c.add(c.times(c.sub(row, first), heads.count()), c.int(i as u64));
+                Part(c.at(kept, c.times(before, Part::bytes(c))))
+            };
+            let each = |then: &dyn Fn(Int<'c>, usize)| {
+                c.for_each(first, end, 1, |row| (0..heads.numbers.len()).for_each(|i| then(row, i)));
+            };
+            each(&|row, i| total(row, i).clear(c));
+            let (from, to) = parts_seen(k, s, (first, end));
+            c.for_each(from, to, 1, |part| {
+                let by_rows = |rows: &[Int<'c>]| {
+                    let unit = Unit::new(k, s, rows, &heads, |_| Part::on_stack(c));
+                    c.when(unit.sees(c, part), || {
+                        unit.one_part(c, part);
+                        for (n, query) in unit.queries.iter().enumerate() {
+                            let (row, i) = (rows[n / heads.numbers.len()], n % heads.numbers.len());
+                            total(row, i).join(c, query.part);
+                        }
+                    });
+                };
+                c.for_each(first, end, rows_at_once, |row| {
+                    let stop = c.min(c.add(row, c.int(rows_at_once)), end);
+                    let one_by_one = || c.for_each(row, stop, 1, |row| by_rows(&[row]));
+                    if rows_at_once == 1 {
+                        return one_by_one();
+                    }
+                    let all: Vec<Int> = (0..rows_at_once).map(|i| c.add(row, c.int(i))).collect();
+                    c.choose(one_sequence(k, row, stop, rows_at_once), || by_rows(&all), one_by_one);
+                });
+            });
+            each(&|row, i| total(row, i).finish(c, heads.result(k, s, row, i)));
         }
-        let nothing = || c.int(0).into();
-        let all: Vec<Int> = (0..rows_at_once).map(|i| c.add(first, c.int(i))).collect();
-        c.either(
-            one_sequence(k, first, end, rows_at_once),
-            || {
-                by_rows(&all);
-                nothing()
-            },
-            || {
-                one_by_one();
-                nothing()
-            },
-        );
+        c.for_each(first, end, 1, |row| zero_padding(k, s, row));
     });
+}
+
+/// Rows that a thread takes: many, so that a part serves many queries, but enough shares for all threads.
+fn rows_taken<'c>(k: &Kernel<'c, '_>, (heads_at_once, rows_at_once): (u64, u64)) -> Int<'c> {
+    let c = &k.code;
+    let most = ATTENTION_QUERIES / (heads_at_once * rows_at_once);
+    let blocks = c.div(c.add(k.n_rows(), c.int(rows_at_once - 1)), c.int(rows_at_once));
+    let units = c.times(blocks, u64::from(c.plan.dims.kv_heads));
+    let share = c.div(units, c.times(k.threads(), SHARES));
+    c.times(c.max(c.min(share, c.int(most)), c.int(1)), rows_at_once)
+}
+
+/// The parts that any of the rows `first .. end` sees, from the first to behind the last.
+fn parts_seen<'c>(
+    k: &Kernel<'c, '_>,
+    s: &Shared<'_, 'c>,
+    (first, end): (Int<'c>, Int<'c>),
+) -> (Int<'c>, Int<'c>) {
+    let c = &k.code;
+    let none = [c.int(u64::from(u32::MAX)).into(), c.int(0).into()];
+    let seen = c.fold(first, end, 1, &none, |row, carried| {
+        let position = k.position(row);
+        let lowest = c.min(carried[0].into_int_value(), first_visible(k, s.windows, position));
+        vec![lowest.into(), c.max(carried[1].into_int_value(), position).into()]
+    });
+    let of = |position: Any<'c>| c.div(position.into_int_value(), c.int(ATTENTION_PART));
+    (of(seen[0]), c.add(of(seen[1]), c.int(1)))
 }
 
 /// A thread takes a part of a kv head's positions; when all are done, a head's parts are joined.
@@ -114,9 +146,7 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let (kv_heads, group) = (u64::from(d.kv_heads), u64::from(d.heads / d.kv_heads));
     let (heads_at_once, _) = together(c.cpu.registers(), group);
     let row = c.int(0);
-    let position = k.position(row);
-    let first = c.div(first_visible(k, s.windows, position), c.int(ATTENTION_PART));
-    let end = c.add(c.div(position, c.int(ATTENTION_PART)), c.int(1));
+    let (first, end) = parts_seen(k, s, (row, c.int(1)));
     let most = u64::from(d.context).div_ceil(ATTENTION_PART);
     let kept = k.buffer_of(s.a.parts, c.int(0));
     let place = |head: Int<'c>, part: Int<'c>| {
@@ -126,12 +156,8 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
         let (part, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)));
         let part = c.add(first, part);
         for head in (0..group).step_by(heads_at_once as usize) {
-            let heads: Vec<u64> = (head..group.min(head + heads_at_once)).collect();
-            let mut unit = Unit::new(k, s, &[row], kv_head, &heads);
-            for (query, &head) in unit.queries.iter_mut().zip(&heads) {
-                query.part = place(c.add(c.times(kv_head, group), c.int(head)), part);
-            }
-            unit.one_part(c, part);
+            let heads = Heads::of(k, kv_head, head..group.min(head + heads_at_once));
+            Unit::new(k, s, &[row], &heads, |head| place(head, part)).one_part(c, part);
         }
     });
     k.barrier();
@@ -196,7 +222,33 @@ fn zero_padding<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>, row: Int<'c>) {
     }
 }
 
-/// Queries that go over a cache together.
+/// Heads of one kv head.
+struct Heads<'c> {
+    kv_head: Int<'c>,
+    numbers: Vec<Int<'c>>,
+}
+
+impl<'c> Heads<'c> {
+    /// Those numbers among the heads of `kv_head`.
+    fn of(k: &Kernel<'c, '_>, kv_head: Int<'c>, among: Range<u64>) -> Heads<'c> {
+        let c = &k.code;
+        let first = c.times(kv_head, u64::from(c.plan.dims.heads / c.plan.dims.kv_heads));
+        Heads { kv_head, numbers: among.map(|head| c.add(first, c.int(head))).collect() }
+    }
+
+    fn count(&self) -> u64 {
+        self.numbers.len() as u64
+    }
+
+    /// Where the result of the `i`th goes.
+    fn result(&self, k: &Kernel<'c, '_>, s: &Shared<'_, 'c>, row: Int<'c>, i: usize) -> Ptr<'c> {
+        let c = &k.code;
+        let column = c.times(self.numbers[i], 4 * u64::from(c.plan.dims.head_dim));
+        c.at(k.row_of(s.results, s.a.out, row), column)
+    }
+}
+
+/// Queries that go over a cache together: row by row the same heads.
 struct Unit<'c> {
     queries: Vec<Query<'c>>,
     cache: Cache<'c>,
@@ -206,53 +258,43 @@ struct Unit<'c> {
 }
 
 impl<'c> Unit<'c> {
+    /// `part` says where a head's results over a part go.
     fn new(
         k: &Kernel<'c, '_>,
         s: &Shared<'_, 'c>,
         rows: &[Int<'c>],
-        kv_head: Int<'c>,
-        heads: &[u64],
+        heads: &Heads<'c>,
+        part: impl Fn(Int<'c>) -> Part<'c>,
     ) -> Unit<'c> {
         let c = &k.code;
-        let d = c.plan.dims;
         let mut queries = Vec::new();
         for &row in rows {
             let position = k.position(row);
             let first = first_visible(k, s.windows, position);
-            let (line, to) = (k.row_of(s.queries, s.a.q, row), k.row_of(s.results, s.a.out, row));
-            for &head in heads {
-                let head = c.add(c.times(kv_head, u64::from(d.heads / d.kv_heads)), c.int(head));
-                let column = c.times(head, 4 * u64::from(d.head_dim));
-                let q = operand(c, s.ty, c.at(line, column));
-                let floats = |n: u32| c.stack(c.vec_f32(n).into());
+            let line = k.row_of(s.queries, s.a.q, row);
+            for &head in &heads.numbers {
+                let column = c.times(head, 4 * u64::from(c.plan.dims.head_dim));
                 queries.push(Query {
-                    q,
-                    out: c.at(to, column),
+                    q: operand(c, s.ty, c.at(line, column)),
                     first,
                     position,
-                    part: Part::on_stack(c),
-                    total: Part::on_stack(c),
-                    probabilities: floats(TILE as u32),
+                    part: part(head),
+                    probabilities: c.stack(c.vec_f32(TILE as u32).into()),
                     keep: c.stack(c.f32().into()),
                 });
             }
         }
         // Positions of a sequence ascend, so the first row sees the earliest and the last the latest.
         let (first, last) = (queries[0].first, queries[queries.len() - 1].position);
-        let cache = Cache::of(k, s.ty, rows[0], kv_head);
+        let cache = Cache::of(k, s.ty, rows[0], heads.kv_head);
         Unit { queries, cache, first, end: c.add(last, c.int(1)) }
     }
 
-    /// All positions, part after part; then the results.
-    fn all_parts(&self, c: &Code<'c, '_>) {
-        self.queries.iter().for_each(|query| query.total.clear(c));
-        let of = |position: Int<'c>| c.div(position, c.int(ATTENTION_PART));
-        let end = c.add(of(c.sub(self.end, c.int(1))), c.int(1));
-        c.for_each(of(self.first), end, 1, |part| {
-            self.one_part(c, part);
-            self.queries.iter().for_each(|query| query.total.join(c, query.part));
-        });
-        self.queries.iter().for_each(|query| query.total.finish(c, query.out));
+    /// Whether any query sees any position of a part.
+    fn sees(&self, c: &Code<'c, '_>, part: Int<'c>) -> Int<'c> {
+        let start = c.times(part, ATTENTION_PART);
+        let begun = c.cmp(IntPredicate::ULT, start, self.end);
+        c.and(begun, c.cmp(IntPredicate::UGT, c.add(start, c.int(ATTENTION_PART)), self.first))
     }
 
     /// One part of the positions into every query's [`Query::part`].

@@ -77,13 +77,10 @@ impl<'c> Part<'c> {
 pub(crate) struct Query<'c> {
     /// As the cache's keys want it.
     pub q: Ptr<'c>,
-    pub out: Ptr<'c>,
     /// Sees positions `first ..= position`.
     pub first: Int<'c>,
     pub position: Int<'c>,
     pub part: Part<'c>,
-    /// Of all parts so far.
-    pub total: Part<'c>,
     /// The tile's probabilities, as the cache's values want them.
     pub probabilities: Ptr<'c>,
     /// The factor that the tile's maximum puts on what was before.

@@ -25,7 +25,7 @@ pub use named::Named;
 pub use pack::{misfits, pack, PackError};
 pub use plan::{
     Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
-    ATTENTION_PART,
+    ATTENTION_PART, ATTENTION_QUERIES,
 };
 pub use segment::{Layout, Segment, SegmentId, LANES, PANEL_ROWS};
 pub use text::parse;

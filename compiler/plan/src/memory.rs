@@ -56,7 +56,7 @@ pub(crate) fn prepared_buffers(
     ])
 }
 
-/// The buffer for results over parts of the positions.
+/// The buffer for attention's records.
 pub(crate) fn parts_buffer(plan: &mut Plan) -> BufferId {
     let bytes = round_up(Attention::parts_bytes(&plan.dims), ALIGN);
     add(plan, "parts", plan.dims.heads, bytes, Rows::Thread)

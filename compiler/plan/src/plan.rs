@@ -121,13 +121,16 @@ pub struct Attention {
     pub q: BufferId,
     /// `[T, H·h]`.
     pub out: BufferId,
-    /// Results over parts of the positions, `[H][parts of the context]` records of [`Attention::part_bytes`],
-    /// where threads share out one token's positions; only the first thread's row is used.
+    /// Records of [`Attention::part_bytes`]. Where threads share out one token's positions, results over parts of
+    /// them, `[H][parts of the context]`, in the first thread's row; otherwise what the queries that a thread takes
+    /// together have so far, `[ATTENTION_QUERIES]`.
     pub parts: BufferId,
 }
 
 /// Positions of a part; a sequence's attention is cut at its multiples.
 pub const ATTENTION_PART: u64 = 1024;
+/// Most queries that a thread takes over one part before it goes on to the next.
+pub const ATTENTION_QUERIES: u64 = 128;
 
 impl Attention {
     /// Bytes of a part's record: a maximum, sums, and weighted values.
@@ -135,10 +138,10 @@ impl Attention {
         128 + 4 * round_up(u64::from(dims.head_dim), u64::from(LANES))
     }
 
-    /// Bytes of all parts.
+    /// Bytes of a thread's records.
     pub(crate) fn parts_bytes(dims: &Dims) -> u64 {
-        let parts = u64::from(dims.context).div_ceil(ATTENTION_PART);
-        u64::from(dims.heads) * parts * Attention::part_bytes(dims)
+        let parts = u64::from(dims.heads) * u64::from(dims.context).div_ceil(ATTENTION_PART);
+        parts.max(ATTENTION_QUERIES) * Attention::part_bytes(dims)
     }
 }
 

@@ -344,3 +344,41 @@ fn in_any_company() {
         }
     }
 }
+
+/// Rows of several sequences, of which some see one part and others two, taken by the same thread.
+#[test]
+fn long_beside_short() {
+    const LAST: usize = 3;
+    let lengths = [ATTENTION_PART as usize + 30, 9, ATTENTION_PART as usize + 5, 6];
+    for shape in [ODD, ODDER] {
+        let plan = Case::of((I8, Activations::Default, false), 0.0).plan(shape);
+        let loaded = Loaded::of(&plan, "native", &Random);
+        let sequences = lengths.map(|n| tokens(n, shape.vocab));
+        for kv in KvType::ALL {
+            let mut runner = Runner::new(&loaded, lengths.iter().sum(), 2);
+            let mut caches = Caches::new(&loaded, kv, lengths.len(), lengths[0]);
+            let mut together = vec![Vec::new(); lengths.len()];
+            // All prompts in one step, then the last tokens of each in another.
+            for begins in [true, false] {
+                let cut = |tokens: &[u32]| {
+                    if begins {
+                        0..tokens.len() - LAST
+                    } else {
+                        tokens.len() - LAST..tokens.len()
+                    }
+                };
+                let of = |(s, tokens): (usize, &Vec<u32>)| {
+                    cut(tokens).map(|i| (tokens[i], i, s)).collect::<Vec<_>>()
+                };
+                let rows: Vec<_> = sequences.iter().enumerate().flat_map(of).collect();
+                for (row, line) in rows.iter().zip(runner.step(&rows, &mut caches)) {
+                    together[row.2].extend(line);
+                }
+            }
+            for (sequence, together) in sequences.iter().zip(&together) {
+                let alone = logits(&loaded, kv, sequence, &[sequence.len()], 1);
+                assert_same(&format!("{kv:?}, {} tokens", sequence.len()), &alone, together);
+            }
+        }
+    }
+}
