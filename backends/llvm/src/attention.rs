@@ -18,10 +18,8 @@ use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cache::{per_step, Cache};
 use crate::kernel::Kernel;
 use crate::prepare::pieces;
-use crate::softmax::{Part, Query, TILE, TILE_VECTORS};
+use crate::softmax::{self, Maxima, Part, Query, MOST_QUERIES, TILE, TILE_VECTORS};
 
-/// Most queries that go together.
-const MOST_QUERIES: u64 = 8;
 /// Shares of the work for each thread, at least, so that threads end together.
 const SHARES: u64 = 8;
 /// Sums of weighted values that stay in registers.
@@ -174,7 +172,7 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
 
 /// Heads and rows whose scores fit in registers together.
 fn together(registers: usize, group: u64) -> (u64, u64) {
-    let queries = (registers as u64 / (2 * TILE_VECTORS)).clamp(1, MOST_QUERIES);
+    let queries = (registers as u64 / (2 * TILE_VECTORS)).clamp(1, MOST_QUERIES as u64);
     let heads = group.min(queries);
     (heads, queries / heads)
 }
@@ -251,6 +249,7 @@ impl<'c> Heads<'c> {
 /// Queries that go over a cache together: row by row the same heads.
 struct Unit<'c> {
     queries: Vec<Query<'c>>,
+    maxima: Maxima<'c>,
     cache: Cache<'c>,
     /// The positions that any query sees.
     first: Int<'c>,
@@ -280,14 +279,13 @@ impl<'c> Unit<'c> {
                     position,
                     part: part(head),
                     probabilities: c.stack(c.vec_f32(TILE as u32).into()),
-                    keep: c.stack(c.f32().into()),
                 });
             }
         }
         // Positions of a sequence ascend, so the first row sees the earliest and the last the latest.
         let (first, last) = (queries[0].first, queries[queries.len() - 1].position);
         let cache = Cache::of(k, s.ty, rows[0], heads.kv_head);
-        Unit { queries, cache, first, end: c.add(last, c.int(1)) }
+        Unit { queries, maxima: Maxima::on_stack(c), cache, first, end: c.add(last, c.int(1)) }
     }
 
     /// Whether any query sees any position of a part.
@@ -300,21 +298,23 @@ impl<'c> Unit<'c> {
     /// One part of the positions into every query's [`Query::part`].
     fn one_part(&self, c: &Code<'c, '_>, part: Int<'c>) {
         self.queries.iter().for_each(|query| query.part.clear(c));
+        self.maxima.clear(c);
         let part_start = c.times(part, ATTENTION_PART);
         let first_tile = c.times(c.div(self.first, c.int(TILE)), TILE);
         let start = c.max(part_start, first_tile);
         let end = c.min(c.add(part_start, c.int(ATTENTION_PART)), self.end);
         c.for_each(start, end, TILE, |tile| {
-            if self.queries.len() < MOST_QUERIES as usize {
+            if self.queries.len() < MOST_QUERIES {
                 self.cache.prefetch(c, tile, AHEAD);
                 self.cache.prefetch(c, tile, AHEAD + u64::from(LANES));
             }
             let scores = self.scores(c, tile);
-            for (query, scores) in self.queries.iter().zip(scores) {
-                query.update(c, &self.cache, &scores, tile);
-            }
+            softmax::update(c, &self.cache, (&self.queries, &self.maxima), &scores, tile);
             self.add_values(c, tile, c.min(c.int(TILE), c.sub(end, tile)));
         });
+        for (n, query) in self.queries.iter().enumerate() {
+            query.part.set_max(c, self.maxima.of(c, n));
+        }
     }
 
     /// `q · k / sqrt(h)` of each query for the positions of a tile.
@@ -366,8 +366,8 @@ impl<'c> Unit<'c> {
         let ty = c.vec_f32(lanes);
         let place = |query: &Query<'c>, column: Int<'c>| query.part.values(c, c.times(column, 4));
         let mut init: Vec<Any> = Vec::new();
-        for query in &self.queries {
-            let keep = c.splat(c.load_f32(query.keep), lanes);
+        for (n, query) in self.queries.iter().enumerate() {
+            let keep = c.splat(self.maxima.keep(c, n), lanes);
             init.extend(
                 columns
                     .iter()

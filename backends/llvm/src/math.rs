@@ -24,10 +24,20 @@ impl<'c> Code<'c, '_> {
         for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = self.fma(p, r, c(coefficient));
         }
-        let y = self.vadd(self.fma(p, self.vmul(r, r), r), c(1.0));
+        self.times_power(self.vadd(self.fma(p, self.vmul(r, r), r), c(1.0)), k)
+    }
+
+    /// `x · 2^k` for whole numbers k from -126 to 127.
+    fn times_power(&self, x: Vector<'c>, k: Vector<'c>) -> Vector<'c> {
+        let n = x.get_type().get_size();
+        if self.cpu.has("avx512f") && n == 16 {
+            let (all, as_it_is) = (self.i16().const_all_ones(), self.i32().const_int(4, false));
+            let args = [x.into(), k.into(), x.into(), all.into(), as_it_is.into()];
+            return self.intrinsic("llvm.x86.avx512.mask.scalef.ps.512", &[], &args).into_vector_value();
+        }
         let exponent = self.add_vec(self.to_int(k, self.vec_i32(n)), self.ints(self.i32(), 127, n));
         let power = self.shl_vec(exponent, self.ints(self.i32(), 23, n));
-        self.vmul(y, self.bits(power, self.vec_f32(n)))
+        self.vmul(x, self.bits(power, self.vec_f32(n)))
     }
 
     /// `x / (1 + exp(-x))`.
@@ -133,6 +143,26 @@ impl<'c> Code<'c, '_> {
             n = half;
         }
         self.lane(x, 0).into_float_value()
+    }
+
+    /// The largest lane of each of some vectors, a power of two of them and at most as many as lanes, in a lane each:
+    /// vectors join in pairs, and what is left of each halves.
+    pub fn largest_of_each<const N: usize>(&self, vectors: [Vector<'c>; N]) -> Vector<'c> {
+        let mut all = vectors.to_vec();
+        let mut left = all[0].get_type().get_size();
+        while left > 1 {
+            left /= 2;
+            let join = |pair: &[Vector<'c>]| {
+                let lanes = pair.len() as u32 * pair[0].get_type().get_size();
+                let half = |upper: u32| {
+                    let kept: Vec<u32> = (0..lanes).filter(|lane| lane / left % 2 == upper).collect();
+                    self.shuffle(pair[0], pair[pair.len() - 1], &kept)
+                };
+                self.larger(half(0), half(1))
+            };
+            all = all.chunks(2).map(join).collect();
+        }
+        all[0]
     }
 
     /// The largest magnitude of `width` values that `load(first, lanes)` gives in pieces.

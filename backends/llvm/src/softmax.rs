@@ -43,6 +43,10 @@ impl<'c> Part<'c> {
         c.plus(self.0, 64)
     }
 
+    pub fn set_max(self, c: &Code<'c, '_>, max: Float<'c>) {
+        c.store(self.0, max, 4);
+    }
+
     /// Weighted values from byte `at` on.
     pub fn values(self, c: &Code<'c, '_>, at: Int<'c>) -> Ptr<'c> {
         c.at(c.plus(self.0, 128), at)
@@ -73,6 +77,52 @@ impl<'c> Part<'c> {
     }
 }
 
+/// Queries that share their tiles, at most.
+pub(crate) const MOST_QUERIES: usize = 8;
+
+/// The maxima of queries that share their tiles, a lane for each, so that one `exp` does for all.
+pub(crate) struct Maxima<'c> {
+    now: Ptr<'c>,
+    keep: Ptr<'c>,
+}
+
+impl<'c> Maxima<'c> {
+    const LANES: u32 = MOST_QUERIES as u32;
+
+    /// On the stack, of nothing when [`Maxima::clear`]ed.
+    pub fn on_stack(c: &Code<'c, '_>) -> Maxima<'c> {
+        let [now, keep] = [(); 2].map(|()| c.stack(c.vec_f32(Self::LANES).into()));
+        Maxima { now, keep }
+    }
+
+    pub fn clear(&self, c: &Code<'c, '_>) {
+        c.store(self.now, c.floats(f32::NEG_INFINITY, Self::LANES), 32);
+    }
+
+    /// Takes in scores, a vector for each query.
+    fn update(&self, c: &Code<'c, '_>, scores: &[Vector<'c>]) {
+        let old = c.load_vec(c.vec_f32(Self::LANES), self.now, 32);
+        // Lanes without a query repeat the others.
+        let highest =
+            c.largest_of_each(std::array::from_fn::<_, MOST_QUERIES, _>(|n| scores[n % scores.len()]));
+        let max = c.larger(highest, old);
+        c.store(self.now, max, 32);
+        // Before the first visible position both are -inf; `exp` takes their difference, which is no
+        // number, as its smallest argument, and everything it scales is still zero.
+        c.store(self.keep, c.exp(c.vsub(old, max)), 32);
+    }
+
+    /// The maximum of query `n`.
+    pub fn of(&self, c: &Code<'c, '_>, n: usize) -> Float<'c> {
+        c.load_f32(c.plus(self.now, 4 * n as u64))
+    }
+
+    /// The factor that the last tile puts on what query `n` had before.
+    pub fn keep(&self, c: &Code<'c, '_>, n: usize) -> Float<'c> {
+        c.load_f32(c.plus(self.keep, 4 * n as u64))
+    }
+}
+
 /// Where a query stands, and what a tile leaves for its values.
 pub(crate) struct Query<'c> {
     /// As the cache's keys want it.
@@ -80,36 +130,62 @@ pub(crate) struct Query<'c> {
     /// Sees positions `first ..= position`.
     pub first: Int<'c>,
     pub position: Int<'c>,
+    /// Has its maximum when all tiles are through.
     pub part: Part<'c>,
     /// The tile's probabilities, as the cache's values want them.
     pub probabilities: Ptr<'c>,
-    /// The factor that the tile's maximum puts on what was before.
-    pub keep: Ptr<'c>,
+}
+
+/// Takes a tile's scores, a row for each query, into maxima and sums; leaves probabilities.
+pub(crate) fn update<'c>(
+    c: &Code<'c, '_>,
+    cache: &Cache<'c>,
+    (queries, maxima): (&[Query<'c>], &Maxima<'c>),
+    scores: &[Vec<Vector<'c>>],
+    tile: Int<'c>,
+) {
+    let low = c.floats(f32::NEG_INFINITY, LANES);
+    let seen: Vec<Vec<Vector>> = queries.iter().map(|query| query.visible(c, tile)).collect();
+    let visible = |(scores, seen): (&Vec<Vector<'c>>, &Vec<Vector<'c>>)| -> Vec<Vector<'c>> {
+        scores.iter().zip(seen).map(|(&s, &v)| c.vselect(v, s, low)).collect()
+    };
+    let scores: Vec<Vec<Vector>> = scores.iter().zip(&seen).map(visible).collect();
+    let highest = |scores: &Vec<Vector<'c>>| scores.iter().skip(1).fold(scores[0], |a, &b| c.larger(a, b));
+    maxima.update(c, &scores.iter().map(highest).collect::<Vec<_>>());
+    for (n, ((query, scores), seen)) in queries.iter().zip(&scores).zip(&seen).enumerate() {
+        query.weigh(c, cache, (maxima.of(c, n), maxima.keep(c, n)), (scores, seen), tile);
+    }
+}
+
+/// Positions of a tile's vector `v`.
+fn start<'c>(c: &Code<'c, '_>, tile: Int<'c>, v: usize) -> Int<'c> {
+    c.add(tile, c.int(v as u64 * u64::from(LANES)))
 }
 
 impl<'c> Query<'c> {
-    /// Takes a tile's scores into maximum and sum; leaves probabilities and `keep`.
-    pub fn update(&self, c: &Code<'c, '_>, cache: &Cache<'c>, scores: &[Vector<'c>], tile: Int<'c>) {
+    /// Which positions of a tile it sees.
+    fn visible(&self, c: &Code<'c, '_>, tile: Int<'c>) -> Vec<Vector<'c>> {
         let wide = |n: Int<'c>| c.splat(c.trunc(n, c.i32()), LANES);
-        let start = |v: usize| c.add(tile, c.int(v as u64 * u64::from(LANES)));
-        let visible = |v: usize| {
-            let positions = c.add_vec(wide(start(v)), c.lane_numbers(LANES));
+        let visible = |v: u64| {
+            let positions = c.add_vec(wide(start(c, tile, v as usize)), c.lane_numbers(LANES));
             let past = c.cmp_vec(IntPredicate::ULE, positions, wide(self.position));
             c.and_vec(past, c.cmp_vec(IntPredicate::UGE, positions, wide(self.first)))
         };
-        let (zero, low) = (c.floats(0.0, LANES), c.floats(f32::NEG_INFINITY, LANES));
-        let seen: Vec<Vector> = (0..scores.len()).map(visible).collect();
-        let scores: Vec<Vector> = scores.iter().zip(&seen).map(|(&s, &v)| c.vselect(v, s, low)).collect();
-        let highest = scores.iter().skip(1).fold(scores[0], |a, &b| c.larger(a, b));
-        let (old, highest) = (c.load_f32(self.part.0), c.max_lanes(highest));
-        let max = c.fselect(c.fgreater(highest, old), highest, old);
-        c.store(self.part.0, max, 4);
-        // Before the first visible position both are -inf; `exp` takes their difference, which is no
-        // number, as its smallest argument, and everything it scales is still zero.
-        let keep = c.exp(c.vsub(c.splat(old, LANES), c.splat(max, LANES)));
-        c.store(self.keep, c.lane(keep, 0).into_float_value(), 4);
-        let mut sum = c.vmul(c.load_vec(c.vec_f32(LANES), self.part.sum(c), 64), keep);
-        for (v, (&scores, &seen)) in scores.iter().zip(&seen).enumerate() {
+        (0..TILE_VECTORS).map(visible).collect()
+    }
+
+    /// Adds a tile's probabilities, and leaves them for the values.
+    fn weigh(
+        &self,
+        c: &Code<'c, '_>,
+        cache: &Cache<'c>,
+        (max, keep): (Float<'c>, Float<'c>),
+        (scores, seen): (&[Vector<'c>], &[Vector<'c>]),
+        tile: Int<'c>,
+    ) {
+        let zero = c.floats(0.0, LANES);
+        let mut sum = c.vmul(c.load_vec(c.vec_f32(LANES), self.part.sum(c), 64), c.splat(keep, LANES));
+        for (v, (&scores, &seen)) in scores.iter().zip(seen).enumerate() {
             let p = c.vselect(seen, c.exp(c.vsub(scores, c.splat(max, LANES))), zero);
             let (p, stored) = match cache.ty {
                 KvType::F32 => (p, p),
@@ -119,7 +195,7 @@ impl<'c> Query<'c> {
                     (c.bf16_to_f32(halves), halves)
                 }
                 KvType::I8 => {
-                    let scales = cache.value_scales(c, start(v)).unwrap_or(zero);
+                    let scales = cache.value_scales(c, start(c, tile, v)).unwrap_or(zero);
                     (p, c.vselect(seen, c.vmul(p, scales), zero))
                 }
             };
