@@ -8,6 +8,7 @@
 
 mod adapters;
 mod attention;
+mod attention_unit;
 mod block;
 mod builder;
 mod cache;
@@ -28,6 +29,7 @@ mod swiglu;
 mod tile;
 mod tile_float;
 mod tile_int;
+
 mod vectors;
 
 pub use cpu::{Cpu, CpuError, Vnni};
