@@ -29,7 +29,6 @@ mod swiglu;
 mod tile;
 mod tile_float;
 mod tile_int;
-
 mod vectors;
 
 pub use cpu::{Cpu, CpuError, Vnni};
