@@ -27,7 +27,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Builds the runtime with a cargo of its own, in a target folder of its own: this build's is locked.
 fn build_runtime(root: &Path, out: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
-    for watched in ["runtime/rt/src", "runtime/rt/include", "runtime/rt/Cargo.toml", "runtime/abi", "runtime/bpe", "Cargo.lock", "Cargo.toml"] {
+    for watched in [
+        "runtime/rt/src",
+        "runtime/rt/include",
+        "runtime/rt/Cargo.toml",
+        "runtime/abi",
+        "runtime/bpe",
+        "Cargo.lock",
+        "Cargo.toml",
+    ] {
         watch(&root.join(watched))?;
     }
     let target = out.join("runtime-target");
