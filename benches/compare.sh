@@ -21,6 +21,8 @@ if ! "$python" -c "import $needs" 2>/dev/null; then
     venv=target/compare/venv
     python=$venv/bin/python
     if ! "$python" -c "import $needs" 2>/dev/null; then
+        # Debian's python3 makes no virtual environments without this package.
+        python3 -c "import ensurepip" 2>/dev/null || scripts/install.sh python3-venv
         echo "compare: installing ${packages[*]} into $venv (llama.cpp is compiled for this machine)" >&2
         python3 -m venv "$venv"
         "$python" -m pip install --quiet "${packages[@]}"

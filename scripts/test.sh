@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
+scripts/setup-tests.sh
 command -v cargo >/dev/null || export PATH="$HOME/.cargo/bin:$PATH"
 cargo fmt --all --check
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 folder=${1:-target/wheels}
 python=target/python/bin/python
 if [ ! -x "$python" ]; then
-    echo "wheel: no $python; run scripts/setup.sh" >&2
+    echo "wheel: no $python; run scripts/setup-tests.sh" >&2
     exit 1
 fi
 # setuptools writes beside its sources, so it gets a copy of them.

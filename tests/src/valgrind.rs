@@ -17,8 +17,8 @@ pub fn is_installed() -> bool {
         return true;
     }
     let whole = std::env::var_os("QWENC_TESTS_SKIP_NOTHING").is_some();
-    assert!(!whole, "valgrind is not installed; run scripts/setup.sh");
-    println!("SKIPPED: valgrind is not installed (scripts/setup.sh installs it)");
+    assert!(!whole, "valgrind is not installed; run scripts/setup-tests.sh");
+    println!("SKIPPED: valgrind is not installed (scripts/setup-tests.sh installs it)");
     false
 }
 

@@ -16,7 +16,7 @@ use qwenc_tests::variants::folder;
 
 const MODEL: &str = "qwen3-tied";
 
-/// The script, with the NVRTC that scripts/setup.sh installs.
+/// The script, with the NVRTC that scripts/setup-tests.sh installs.
 fn check() -> Command {
     let mut command = Command::new(root().join("scripts/gpu-check.sh"));
     let nvidia = root().join("target/nvidia/bin");

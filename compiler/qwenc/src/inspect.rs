@@ -10,7 +10,7 @@ use crate::args::Inspect;
 use crate::input;
 
 pub fn run(args: &Inspect) -> Result<()> {
-    let inspection = match args.model == Path::new(input::SAMPLE) {
+    let inspection = match *args.model == *Path::new(input::SAMPLE) {
         true => of_sample()?,
         false => Inspection::of_with(&args.model, args.stated.hints()?)?,
     };

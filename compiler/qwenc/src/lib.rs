@@ -68,17 +68,22 @@ mod verify;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 use error::{message, Misuse};
 
 pub use args::{
-    ActivationsName, Changes, Compile as Options, Emit, KvName, QuantName, Stated, Target, Weights,
-    WeightsPlace,
+    ActivationsName, Changes, Compile as Options, Emit, KvName, ModelPath, QuantName, Stated, Target,
+    Weights, WeightsPlace,
 };
 pub use compile::{compile, Made, Report};
 pub use error::Error;
+
+/// The command line's definition, from which the reference in docs/cli.md is generated.
+pub fn definition() -> clap::Command {
+    Args::command()
+}
 
 /// Runs the command: arguments and streams are those of the process.
 pub fn command_line() -> ExitCode {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::FromArgMatches;
 use qwenc_abi::ABI_VERSION;
 
-use crate::cli::{self, Cli, Command, EXAMPLES};
+use crate::cli::{self, Cli, Command};
 use crate::commands;
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -48,8 +48,7 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
 fn parse(args: &[OsString], code: Code) -> std::result::Result<Cli, clap::Error> {
     let name = args.first().map(PathBuf::from);
     let name = name.as_deref().and_then(|p| p.file_name()).and_then(|n| n.to_str()).unwrap_or("model");
-    let command = cli::command(code).bin_name(name.to_owned()).after_help(EXAMPLES.replace("NAME", name));
-    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+    Cli::from_arg_matches(&cli::command(code, name).try_get_matches_from(args)?)
 }
 
 unsafe fn dispatch(program: &Program, cli: &Cli, console: &mut Console) -> Result<()> {
@@ -58,7 +57,7 @@ unsafe fn dispatch(program: &Program, cli: &Cli, console: &mut Console) -> Resul
             return Err(Error::AbiVersion { expected: ABI_VERSION, found: model.abi_version });
         }
     }
-    cli.command.suits(program.code)?;
+    cli.suits(program.code)?;
     let weights = cli.weights.as_deref();
     // SAFETY (all): by the caller's promise.
     match &cli.command {

@@ -7,14 +7,14 @@ use qwenc_tests::golden;
 use qwenc_tests::program::{binary, qwenc, run};
 use qwenc_tests::variants::{folder, listing};
 
-/// The folder of the NVRTC that scripts/setup.sh installs.
+/// The folder of the NVRTC that scripts/setup-tests.sh installs.
 pub fn nvrtc() -> PathBuf {
     let root = golden::root().join("target/nvidia/lib");
     let pythons = std::fs::read_dir(&root).into_iter().flatten().flatten();
     let mut found = pythons.map(|python| python.path().join("site-packages/nvidia/cu13/lib"));
     found
         .find(|lib| lib.is_dir())
-        .unwrap_or_else(|| panic!("no NVRTC in {}: run scripts/setup.sh", root.display()))
+        .unwrap_or_else(|| panic!("no NVRTC in {}: run scripts/setup-tests.sh", root.display()))
 }
 
 /// `qwenc compile sample --target cuda` with these arguments and that NVRTC.

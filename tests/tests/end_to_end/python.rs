@@ -9,7 +9,7 @@ use qwenc_tests::variants::{executable, folder};
 
 use crate::c_api::library;
 
-/// The Python that scripts/setup.sh made; none where it was not run, which is said aloud, and refused where nothing may
+/// The Python that scripts/setup-tests.sh made; none where it was not run, which is said aloud, and refused where nothing may
 /// be skipped.
 fn python() -> Option<PathBuf> {
     let python = root().join("target/python/bin/python");
@@ -17,8 +17,8 @@ fn python() -> Option<PathBuf> {
         return Some(python);
     }
     let whole = std::env::var_os("QWENC_TESTS_SKIP_NOTHING").is_some();
-    assert!(!whole, "no {}; run scripts/setup.sh", python.display());
-    println!("SKIPPED: no {} (scripts/setup.sh makes it)", python.display());
+    assert!(!whole, "no {}; run scripts/setup-tests.sh", python.display());
+    println!("SKIPPED: no {} (scripts/setup-tests.sh makes it)", python.display());
     None
 }
 

@@ -1,5 +1,5 @@
 //! The server and its page by clients that others wrote: OpenAI's and LangChain's, schemathesis, Chromium; and by
-//! clients that misbehave. What they need is made by scripts/setup.sh; nothing is skipped where it is missing.
+//! clients that misbehave. What they need is made by scripts/setup-tests.sh; nothing is skipped where it is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,10 @@ use qwenc_tests::variants::{executable, folder};
 
 use crate::served::Served;
 
-/// What scripts/setup.sh installs.
+/// What scripts/setup-tests.sh installs.
 fn installed(path: impl AsRef<Path>) -> PathBuf {
     let path = root().join(path);
-    assert!(path.exists(), "no {}: run scripts/setup.sh", path.display());
+    assert!(path.exists(), "no {}: run scripts/setup-tests.sh", path.display());
     path
 }
 

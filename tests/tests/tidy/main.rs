@@ -7,6 +7,7 @@
 mod arrows;
 mod commands;
 mod recipe;
+mod reference;
 mod source;
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! NVIDIA's tools, where scripts/setup.sh puts them, and what ptxas says of kernels.
+//! NVIDIA's tools, where scripts/setup-tests.sh puts them, and what ptxas says of kernels.
 //!
 //! In: CUDA C++. Out: what every kernel uses, by its name. Invariant: a missing tool fails the test with the way
 //! out, it skips nothing.
@@ -16,7 +16,7 @@ fn tool(name: &str) -> PathBuf {
     let pythons = std::fs::read_dir(&root).into_iter().flatten().flatten();
     let mut files = pythons.map(|python| python.path().join("site-packages/nvidia/cu13").join(name));
     let found = files.find(|file| file.exists());
-    found.unwrap_or_else(|| panic!("no {name} below {}: run scripts/setup.sh", root.display()))
+    found.unwrap_or_else(|| panic!("no {name} below {}: run scripts/setup-tests.sh", root.display()))
 }
 
 /// Where NVRTC is.

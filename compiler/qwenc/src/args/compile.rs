@@ -7,23 +7,23 @@ use clap::{Args as ClapArgs, FromArgMatches, ValueEnum};
 use qwenc_models::AdapterSource;
 use qwenc_plan::Activations;
 
-use super::{Changes, Stated, Weights};
+use super::{Changes, ModelPath, Stated, Weights};
 
-/// What the result runs on.
+/// Processors that the result runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
     /// Native x86-64 code
     Cpu,
-    /// Kernels for NVIDIA GPUs
+    /// Kernels for NVIDIA GPUs of compute capability 8.0 and later
     Cuda,
 }
 
-/// What is written.
+/// Output of `compile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Emit {
-    /// The executable
+    /// An executable
     Exe,
-    /// A shared library, and qwen.h beside it
+    /// A shared library, with its C header qwen.h beside it
     Lib,
     /// The optimised graph, as text
     Graph,
@@ -31,42 +31,42 @@ pub enum Emit {
     EgraphDot,
     /// Kernels and memory, as text
     Plan,
-    /// LLVM IR of all kernels
+    /// CPU: LLVM IR of all kernels
     LlvmIr,
-    /// Assembly
+    /// CPU: assembly of all kernels
     Asm,
-    /// The relocatable object file
+    /// CPU: the relocatable object file
     Obj,
-    /// CUDA C++ of all kernels
+    /// GPU: CUDA C++ of all kernels
     Cuda,
-    /// PTX of all kernels, for the newest of --sm
+    /// GPU: PTX of all kernels for the newest architecture of --sm
     Ptx,
-    /// Machine code of all kernels for the newest of --sm
+    /// GPU: machine code of all kernels for the newest architecture of --sm
     Cubin,
 }
 
-/// Where weights are.
+/// Place of the weights image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WeightsPlace {
     /// Inside the executable
     Embed,
-    /// In OUTPUT.weights beside it
+    /// In the file OUTPUT.weights beside the executable
     External,
 }
 
-/// What a KV cache stores.
+/// Element type of the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KvName {
     /// 4 bytes an element, exact
     F32,
     /// 2 bytes an element
     Bf16,
-    /// 1 byte an element, and a scale for each head's key and value
+    /// 1 byte an element, and one scale for each key and each value
     Int8,
 }
 
 impl KvName {
-    /// As the metadata spells it.
+    /// Name of the type in the image's metadata.
     pub fn name(self) -> &'static str {
         match self {
             KvName::F32 => "f32",
@@ -79,16 +79,16 @@ impl KvName {
 /// Precision of the inputs of matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ActivationsName {
-    /// The most exact: as computed, or 16 bits where int8 weights ask for integers
+    /// The most exact: f32, or 16-bit integers for integer weights
     F32,
-    /// With bf16 weights: faster prompts, an error of bf16
+    /// For bf16 weights: prompts 1.7 times as fast, inputs rounded to bf16
     Bf16,
-    /// With int8 weights: faster prompts, twice the error of the weights; with int4 weights: in the LM head too
+    /// For int8 and int4 weights: prompts 1.3 times as fast, inputs rounded to 8 bits
     Int8,
 }
 
 impl ActivationsName {
-    /// As the plan calls it.
+    /// The plan's value of this choice.
     pub fn choice(self) -> Activations {
         match self {
             ActivationsName::F32 => Activations::F32,
@@ -98,58 +98,58 @@ impl ActivationsName {
     }
 }
 
-/// 90 for 9.0.
+/// Parses a compute capability: `90` for 9.0.
 fn compute_capability(text: &str) -> Result<u32, String> {
     let expected = "expected a compute capability without its point, such as 90 for 9.0";
     text.parse().map_err(|_| expected.to_string())
 }
 
-/// What to compile, and how; [`Options::new`](crate::Options::new) has the defaults.
+/// Flags of `compile`, which are the library's options; [`Options::new`](crate::Options::new) has the defaults.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Compile {
-    /// A model.bin, a checkpoint folder, or `sample` for the built-in model
-    pub model: PathBuf,
-    /// What the executable runs on
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// The model to compile.
+    #[command(flatten)]
+    pub model: ModelPath,
+    /// Processors to compile for (default: cpu)
+    #[arg(long, value_enum, default_value = "cpu", hide_default_value = true)]
     pub target: Target,
-    /// The file to write; text goes to standard output without it [default: qwen, or libqwen.so]
-    #[arg(short, long)]
+    /// File to write (default: qwen; libqwen.so with --emit lib; levels that are text go to standard output)
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// CPU to generate code for: native (this machine), x86-64, x86-64-v2, x86-64-v3, x86-64-v4, or a
-    /// model such as haswell, icelake-server, znver4 [default: native]
+    /// CPU to generate code for: native is this machine; x86-64-v3 runs on nearly every PC since 2013; also x86-64,
+    /// x86-64-v2, x86-64-v4, or a CPU's name such as haswell, icelake-server, znver4 (default: native)
     #[arg(long, value_name = "NAME")]
     pub cpu: Option<String>,
-    /// Compute capabilities to generate CUDA code for, without their points; later ones run the code of the
-    /// newest [default: 80,86,89,90,100,120]
+    /// With --target cuda: compute capabilities to generate machine code for, such as 80,90. Later GPUs compile the
+    /// PTX of the newest one (default: 80,86,89,90,100,120)
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = compute_capability)]
     pub sm: Option<Vec<u32>>,
-    /// Where the weights go
-    #[arg(long = "weights", value_enum, default_value = "embed")]
+    /// Place of the weights (default: embed)
+    #[arg(long = "weights", value_enum, default_value = "embed", hide_default_value = true)]
     pub place: WeightsPlace,
-    /// What the executable's KV cache stores unless it is told otherwise [default: bf16 for int8 and int4
-    /// weights, else f32]
+    /// Default type of the executable's KV cache (default: bf16 for int8 and int4 weights, else f32)
     #[arg(long, value_name = "TYPE", value_enum)]
     pub kv_type: Option<KvName>,
-    /// Precision of the inputs of matrix products [default: f32; with int8 weights 16 bits, but int8 in the MLP;
-    /// with int4 weights int8]
+    /// Precision of the inputs of matrix products (default: f32 for f32 and bf16 weights; 16 bits, in the MLP 8 bits,
+    /// for int8 weights; 8 bits for int4 weights)
     #[arg(long, value_name = "TYPE", value_enum)]
     pub activations: Option<ActivationsName>,
-    /// What to write
-    #[arg(long, value_enum, default_value = "exe")]
+    /// Kind of output (default: exe)
+    #[arg(long, value_enum, default_value = "exe", hide_default_value = true)]
     pub emit: Emit,
-    /// Keep a LoRA adapter beside the weights, to be chosen by NAME while the model runs; may be given several times
-    #[arg(long, value_name = "NAME=FOLDER[:SCALE]")]
-    pub lora_runtime: Vec<String>,
-    /// Print which rewrites fired, the costs, the graph before and after, and how fast the plan should run
+    /// Print the rewrites that fired, their costs, the graph before and after, and the predicted speed
     #[arg(long)]
     pub explain: bool,
-    /// How to store the weights
+    /// Include a runtime LoRA adapter, selected by NAME when the executable runs. May be given several times
+    #[arg(long, value_name = "NAME=FOLDER[:SCALE]")]
+    pub lora_runtime: Vec<String>,
+    /// Storage type of the weights.
     #[command(flatten)]
     pub weights: Weights,
-    /// What is changed of the model.
+    /// Changes to the model.
     #[command(flatten)]
     pub changes: Changes,
-    /// What is known of the model.
+    /// Facts that the model's file lacks.
     #[command(flatten)]
     pub stated: Stated,
 }
@@ -166,7 +166,7 @@ impl Compile {
         self.lora_runtime.iter().map(one).collect()
     }
 
-    /// Everything as the command does it when nobody says otherwise, for this machine's CPU.
+    /// The defaults of the command line: an executable for this machine's CPU.
     pub fn new(model: impl Into<PathBuf>) -> Compile {
         let words = [OsString::from("compile"), "--".into(), model.into().into()];
         let command = Compile::augment_args(clap::Command::new("compile"));

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::{Stated, Weights};
+use super::{ModelPath, Stated, Weights};
 
 #[derive(Debug, ClapArgs)]
 pub struct Verify {
-    /// A model.bin, a checkpoint folder, a file of another program, or `sample`
-    pub model: PathBuf,
-    /// The checkpoint that it was made of: every tensor is compared
-    #[arg(long, value_name = "CHECKPOINT_DIR")]
+    #[command(flatten)]
+    pub model: ModelPath,
+    /// Checkpoint that the model was made from: every tensor is compared with it
+    #[arg(long, value_name = "CHECKPOINT")]
     pub against: Option<PathBuf>,
-    /// Largest relative error of a tensor that is let pass [default: what rounding to its type costs]
+    /// Largest relative error of a tensor that passes (default: the rounding error of its type)
     #[arg(long, value_name = "X", requires = "against", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     #[command(flatten)]
@@ -22,17 +22,18 @@ pub struct Verify {
 
 #[derive(Debug, ClapArgs)]
 pub struct Compare {
-    /// The reference: a model file, a checkpoint folder, `sample`, a compiled executable, or a safetensors file of activations
+    /// Reference: a model, a compiled executable, or a safetensors file of activations
     pub a: PathBuf,
-    /// What is compared with it: any of these
+    /// Model, executable or file of activations to compare with the reference
     pub b: PathBuf,
-    /// The input as token ids; a file of activations brings its own
+    /// Input as token ids, such as 1,2,3. A file of activations has its own input
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub tokens: Vec<u32>,
-    /// The input as text
-    #[arg(long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
+    /// Input as text
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// Relative error from which an activation may be out of line [default: 1e-4, or what the weights' types cost]
+    /// Relative error above which an activation counts as different (default: 1e-4, or the rounding error of the weights'
+    /// types if that is more)
     #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     #[command(flatten)]
@@ -41,12 +42,12 @@ pub struct Compare {
 
 #[derive(Debug, ClapArgs)]
 pub struct Perplexity {
-    /// A compiled executable, or a model to be compiled for this CPU first
+    /// Compiled executable, or a model, which is compiled for this CPU first
     pub model: PathBuf,
-    /// The text; `-` reads it from standard input
+    /// Text file; `-` reads standard input
     pub text: PathBuf,
-    /// Tokens that are read together [default: the model's longest context]
-    #[arg(long, value_name = "N")]
+    /// Tokens in one window of the text (default: the model's context)
+    #[arg(short, long, alias = "ctx-size", value_name = "N")]
     pub context: Option<u32>,
     /// Print JSON instead of a table
     #[arg(long)]

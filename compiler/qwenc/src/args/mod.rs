@@ -1,7 +1,7 @@
 //! The command line, and the options of the library: they are one.
 //!
-//! In: arguments. Out: what they say: here what several commands take, the rest in `compile` and `faults`. Invariant:
-//! what a flag means is told here and nowhere else in the code.
+//! In: arguments. Out: their values: flags of several commands here, the rest in `compile` and `faults`. Invariant: a
+//! flag's meaning is documented here and nowhere else in the code; docs/cli.md is generated from these definitions.
 
 use std::path::PathBuf;
 
@@ -10,21 +10,22 @@ use qwenc_models::{AdapterSource, Hints, Quant, RopeChoice};
 
 mod compile;
 mod faults;
+mod model;
 
 pub use compile::{ActivationsName, Compile, Emit, KvName, Target, WeightsPlace};
 pub use faults::{Compare, Perplexity, Verify};
+pub use model::ModelPath;
 
-/// Compiles a language model to one native executable that loads its weights and talks.
+/// Compiles a language model (GGUF file or Hugging Face folder) to one native executable.
 #[derive(Debug, Parser)]
 #[command(
     name = "qwenc",
     version,
     after_help = "Examples:
-  qwenc compile --target cpu sample -o qwen     the built-in sample model: nothing to download
+  qwenc compile sample -o qwen                   the built-in sample model: nothing to download
   ./qwen generate \"The capital of Brazil is\"
-
-  qwenc export Qwen3-0.6B/ -o model.bin --quant int8
-  qwenc compile --target cpu model.bin -o qwen
+  qwenc compile Qwen3-0.6B-Q8_0.gguf -o qwen     a GGUF file
+  qwenc compile Qwen3-0.6B/ --quant int8 -o qwen a folder of Hugging Face
   ./qwen chat"
 )]
 pub struct Args {
@@ -34,52 +35,80 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Turn a Hugging Face checkpoint folder into one self-contained model.bin
-    Export(Export),
-    /// Show what a model.bin or checkpoint holds, and what is missing or odd
-    Inspect(Inspect),
-    /// Turn a file of an older program into a model.bin, or back, without rounding anything
-    Migrate(Migrate),
-    /// Compile a model to a native executable
+    /// Compile a model to a native executable or a shared library
+    #[command(after_help = "Examples:
+  qwenc compile Qwen3-0.6B-Q8_0.gguf -o qwen
+  qwenc compile Qwen3-0.6B/ --quant int8 -o qwen
+  qwenc compile Qwen3-0.6B/ --quant int4 --cpu x86-64-v3 -o qwen    a file to give away
+  qwenc compile Qwen3-0.6B/ --target cuda --sm 90 -o qwen           for an H100
+  qwenc compile sample --emit plan                                  a level of the compiler, as text")]
     Compile(Compile),
-    /// Check what a model holds, alone or against the checkpoint that it was made of
+    /// Convert a model to one self-contained model.bin
+    #[command(after_help = "Examples:
+  qwenc export Qwen3-0.6B/ --quant int8 -o model.bin
+  qwenc export Qwen3-0.6B-Q4_0.gguf -o model.bin
+  qwenc export Qwen3-0.6B/ --lora my-adapter:0.5 -o merged.bin")]
+    Export(Export),
+    /// Show a model's configuration and tensors, and report problems
+    #[command(after_help = "Examples:
+  qwenc inspect Qwen3-0.6B-Q8_0.gguf
+  qwenc inspect Qwen3-0.6B/ --json")]
+    Inspect(Inspect),
+    /// Convert a file of an older program to a model.bin, or back, without rounding
+    #[command(after_help = "Examples:
+  qwenc migrate old.bin --state tokenizer=tokenizer.json -o model.bin
+  qwenc migrate model.bin --to ajc1 -o old.bin")]
+    Migrate(Migrate),
+    /// Check a model's tensors, optionally against the checkpoint that it was made from
+    #[command(after_help = "Examples:
+  qwenc verify model.bin
+  qwenc verify model.bin --against Qwen3-0.6B/")]
     Verify(Verify),
-    /// Run two models on the same tokens and find the first activation that differs
+    /// Run two models on the same tokens and name the first activation that differs
+    #[command(after_help = "Examples:
+  qwenc compare Qwen3-0.6B/ ./qwen --prompt \"The capital of Brazil is\"
+  qwenc compare activations.safetensors model.bin")]
     Compare(Compare),
-    /// Measure how well a model predicts a text
+    /// Measure the perplexity of a model on a text
+    #[command(after_help = "Examples:
+  qwenc perplexity Qwen3-0.6B/ text.txt --quant int8
+  qwenc perplexity ./qwen text.txt --context 1024")]
     Perplexity(Perplexity),
 }
 
-/// How to store the weights.
+/// Storage type of the weights.
 #[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Weight types")]
 pub struct Weights {
-    /// Type of the weight matrices; by default the checkpoint's own
-    #[arg(long, value_enum)]
+    /// Type of the weight matrices (default: the checkpoint's own; float16 is stored as f32)
+    #[arg(short, long, value_name = "TYPE", value_enum)]
     pub quant: Option<QuantName>,
-    /// Inputs that share a scale, up to 65536; for int4 a multiple of 8 [default: 64 for int8, 32 for int4]
+    /// Weights of a row that share one scale, at most 65536; for int4 32 or a multiple of 8 (default: 64 for int8, 32 for
+    /// int4)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(qwenc_models::MAX_GROUP)))]
     pub group_size: Option<u32>,
-    /// Store embedding and LM head in 4 bits too, instead of 8 (int4 only)
+    /// With --quant int4: store embedding and LM head as int4 too, instead of int8
     #[arg(long)]
     pub quant_embeddings: bool,
 }
 
-/// What is changed of the model before it is stored or compiled.
+/// Changes to the model before it is stored or compiled.
 #[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Changes to the model")]
 pub struct Changes {
-    /// Merge a LoRA adapter, a folder of PEFT's, times a scale; may be given several times
+    /// Merge a LoRA adapter (a PEFT folder), multiplied by SCALE. May be given several times
     #[arg(long, value_name = "FOLDER[:SCALE]")]
     pub lora: Vec<String>,
-    /// Scale RoPE in another way than config.json says: none, linear:FACTOR, dynamic:FACTOR, ntk:FACTOR,
+    /// RoPE scaling instead of the checkpoint's: none, linear:FACTOR, dynamic:FACTOR, ntk:FACTOR,
     /// yarn:FACTOR[:ORIGINAL_CONTEXT] or llama3:FACTOR[:ORIGINAL_CONTEXT]
     #[arg(long, value_name = "RULE")]
     pub rope_scaling: Option<String>,
-    /// Longest context of the model in tokens, instead of config.json's
-    #[arg(long, value_name = "N")]
+    /// Longest context of the model in tokens (default: the checkpoint's)
+    #[arg(short, long, alias = "ctx-size", value_name = "N")]
     pub context: Option<u32>,
 }
 
-/// All that is read: the model, the adapters, a vocabulary that was named.
+/// Paths of all files that are read: the model, the adapters, a vocabulary from --state.
 pub(crate) fn inputs(
     model: &std::path::Path,
     adapters: impl IntoIterator<Item = AdapterSource>,
@@ -104,16 +133,17 @@ impl Changes {
     }
 }
 
-/// What is known of the model.
+/// Facts that the model's file lacks.
 #[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Old files")]
 pub struct Stated {
-    /// What an old file does not say: tokenizer=FILE, head_dim=N, group_size=N, tied=true, body=260
+    /// A fact that an old file lacks: tokenizer=FILE, head_dim=N, group_size=N, tied=true or body=260
     #[arg(long, value_name = "KEY=VALUE")]
     pub state: Vec<String>,
 }
 
 impl Stated {
-    /// What was stated of the file.
+    /// The facts, parsed.
     pub(crate) fn hints(&self) -> Result<Hints, crate::Misuse> {
         Hints::of_words(self.state.iter().map(String::as_str)).map_err(|e| crate::Misuse(e.to_string()))
     }
@@ -122,13 +152,13 @@ impl Stated {
 /// The type of weight matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum QuantName {
-    /// 4 bytes a weight, exact
+    /// 4 bytes a weight
     F32,
-    /// 2 bytes a weight
+    /// 2 bytes a weight; 1.5 in executables for CPUs with AVX2, without loss
     Bf16,
-    /// 1 byte a weight, and a scale per group
+    /// 1 byte a weight and a scale of 4 bytes a group
     Int8,
-    /// Half a byte a weight, and a scale per group
+    /// Half a byte a weight and a scale of 2 bytes a group
     Int4,
 }
 
@@ -158,10 +188,10 @@ impl Weights {
 
 #[derive(Debug, ClapArgs)]
 pub struct Export {
-    /// Folder with config.json, *.safetensors and tokenizer.json; or `sample`
-    pub checkpoint: PathBuf,
-    /// The file to write
-    #[arg(short, long, default_value = "model.bin")]
+    #[command(flatten)]
+    pub checkpoint: ModelPath,
+    /// File to write (default: model.bin)
+    #[arg(short, long, value_name = "FILE", default_value = "model.bin", hide_default_value = true)]
     pub output: PathBuf,
     #[command(flatten)]
     pub weights: Weights,
@@ -173,21 +203,21 @@ pub struct Export {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// What `compile` reads
+    /// qwenc's own file
     ModelBin,
-    /// Qwen3 in int8, with a .tokenizer and templates beside it
+    /// An older int8 format for Qwen3, with files for tokenizer and templates beside it
     Ajc1,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct Migrate {
-    /// A file of an older program; with --to ajc1 a model.bin too
-    pub model: PathBuf,
-    /// What to turn it into
-    #[arg(long, value_enum, default_value = "model-bin")]
+    #[command(flatten)]
+    pub model: ModelPath,
+    /// Format of the output (default: model-bin)
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "model-bin", hide_default_value = true)]
     pub to: Format,
-    /// The file to write [default: model.bin; none with --to ajc1]
-    #[arg(short, long)]
+    /// File to write, required with --to ajc1 (default: model.bin)
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub stated: Stated,
@@ -195,8 +225,8 @@ pub struct Migrate {
 
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// A model.bin, a checkpoint folder, or `sample`
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: ModelPath,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

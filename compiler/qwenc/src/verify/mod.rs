@@ -20,7 +20,7 @@ use crate::{input, say};
 const TOLD: usize = 20;
 
 pub fn run(args: &Verify) -> Result<()> {
-    let inspection = match args.model == Path::new(input::SAMPLE) {
+    let inspection = match *args.model == *Path::new(input::SAMPLE) {
         true => of_sample()?,
         false => Inspection::of_with(&args.model, args.stated.hints()?)?,
     };

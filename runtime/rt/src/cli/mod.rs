@@ -1,8 +1,8 @@
 //! The command line of an executable.
 //!
-//! In: arguments. Out: `Cli`, whose values are in range as far as that does not depend on the
-//! model. Invariant: every flag is documented here and nowhere else in the code; README.md shows each one,
-//! which a test checks. Flags are only read here, what they do is in `commands/`; those of several commands are in `shared`.
+//! In: arguments. Out: `Cli`, whose values are in range as far as that does not depend on the model. Invariant: every
+//! flag is documented here and nowhere else in the code; docs/cli.md is generated from these definitions. Flags are only
+//! read here and acted on in `commands/`; those of several commands are in `shared`.
 
 use std::path::PathBuf;
 
@@ -15,79 +15,106 @@ mod shared;
 
 pub use shared::{Adapter, DecodeName, KvName, Machine, SamplingArgs};
 
-/// Shown after the help; NAME stands for the executable's own name.
-pub(crate) const EXAMPLES: &str = "\
-Examples:
-  NAME generate \"The capital of Brazil is\"        continue a text, greedily
-  NAME generate - < prompt.txt                    the prompt from standard input
-  NAME generate \"Once\" --temperature 0.8 --top-p 0.95 --seed 7
-  NAME chat                                       talk; Ctrl-C stops an answer, Ctrl-D ends
-  NAME chat --no-think --prompt \"What is 7 + 5?\"  one answer, then exit
-  NAME serve --port 8080 --parallel 8              OpenAI's HTTP interface
-  NAME embed \"The capital of Brazil\"              a vector, to compare texts by
-  NAME logits --tokens 1,2,3 --out logits.safetensors
-  NAME perplexity text.txt                        how well the model predicts a text
-  NAME bench --prompt 256                         how fast it is here, and how fast it could be
-  NAME info --context 8192                        what this is and how much memory it needs
-  NAME verify                                     whether the weights are intact";
-
-/// A language model, compiled: code and weights in one program, nothing to install.
+/// A language model compiled to a program: code, weights and tokenizer in one file.
 #[derive(Debug, Parser)]
 #[command(name = "model", subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  NAME chat                                        talk with the model
+  NAME generate \"The capital of Brazil is\"         continue a text
+  NAME serve --port 8080                           an OpenAI-compatible server and a chat page
+  NAME info                                        the model, and the memory that it needs
+NAME COMMAND --help shows the flags and examples of a command.")]
 pub struct Cli {
     /// Weights image to use instead of the one in or beside this executable
     #[arg(long, global = true, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// What to do.
+    /// Refused, since the model is in the executable; so that the message can say so
+    #[arg(short, long, global = true, hide = true, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What an executable can do.
+/// Commands of an executable.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Continue a text
+    #[command(after_help = "Examples:
+  NAME generate \"The capital of Brazil is\"
+  NAME generate - < prompt.txt                       the prompt from standard input
+  NAME generate \"Once upon a time\" -n 200 --temperature 0.8 --top-p 0.95 --seed 7")]
     Generate(Generate),
-    /// Talk with the model, using its chat template
+    /// Chat with the model in the terminal, using its chat template
+    #[command(after_help = "Examples:
+  NAME chat                                          Ctrl-C stops an answer, Ctrl-D ends
+  NAME chat --no-think --prompt \"What is 7 + 5?\"     one answer, then exit
+  NAME chat --system \"Answer in French.\" --temperature 0.6")]
     Chat(Chat),
-    /// Answer over HTTP, as OpenAI's interface has it, many clients at a time
+    /// Serve an OpenAI-compatible HTTP API, and a chat page for browsers
+    #[command(after_help = "Examples:
+  NAME serve                                         http://127.0.0.1:8080
+  NAME serve --host 0.0.0.0 --api-key SECRET --parallel 8")]
     Serve(Serve),
-    /// Print a text as a vector of length 1: its last token's last hidden state
+    /// Print the embedding of each text: the last token's last hidden state, normalised to length 1
+    #[command(after_help = "Examples:
+  NAME embed \"The capital of Brazil\" \"Brasília\"
+  NAME embed - < text.txt")]
     Embed(Embed),
     /// Write the logits of every position to a safetensors file
+    #[command(after_help = "Examples:
+  NAME logits --tokens 1,2,3 --out logits.safetensors
+  NAME logits --prompt \"The capital of Brazil is\" --out logits.safetensors")]
     Logits(Logits),
-    /// How well the model predicts a text
+    /// Measure the model's perplexity on a text
+    #[command(after_help = "Examples:
+  NAME perplexity text.txt
+  NAME perplexity - --context 1024 < text.txt")]
     Perplexity(Perplexity),
-    /// Measure speed, beside what this machine can do at most
+    /// Measure the speed of prefill and decode, and the limits of this machine
+    #[command(after_help = "Examples:
+  NAME bench
+  NAME bench --prompt 256 --new 64 --threads 4
+  NAME bench --batch 8 --json")]
     Bench(Bench),
-    /// Show what this executable is and needs
+    /// Show the model, the processor that it was compiled for, and the memory that it needs
+    #[command(after_help = "Examples:
+  NAME info
+  NAME info --context 8192                          the memory at this context")]
     Info(Info),
-    /// Recompute the hash of the weights and compare
+    /// Check the SHA-256 of the weights
+    #[command(after_help = "Examples:
+  NAME verify")]
     Verify,
 }
 
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// The text to continue; `-` reads it from standard input (one final line break is dropped)
+    /// Text to continue; `-` reads standard input (one final line break is dropped)
     #[arg(conflicts_with = "tokens")]
     pub prompt: Option<String>,
-    /// The prompt as token ids
+    /// The same as PROMPT
+    #[arg(short = 'p', long = "prompt", hide = true, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(conflicts_with_all = ["prompt", "tokens"])]
+    pub named_prompt: Option<String>,
+    /// Prompt as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub tokens: Vec<u32>,
-    /// Print the sampled token ids, comma-separated, instead of text
+    /// Print token ids, separated by commas, instead of text
     #[arg(long)]
     pub print_tokens: bool,
-    /// Guess up to N tokens ahead where the text repeats itself, and check them in one step: the same tokens, sooner
+    /// Prompt-lookup speculation: guess up to N tokens from earlier text and check them in one step. The tokens stay the
+    /// same (default: off)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub speculate: Option<u8>,
-    /// How to sample.
+    /// Sampling.
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Which adapter.
+    /// Runtime LoRA adapter.
     #[command(flatten)]
     pub adapter: Adapter,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -95,25 +122,25 @@ pub struct Generate {
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
 pub struct Chat {
-    /// System message that begins the conversation
+    /// System message at the start of the conversation
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
-    /// Ask the template for thinking before the answer
+    /// Thinking before each answer, if the chat template has such a switch
     #[arg(long, conflicts_with = "no_think")]
     pub think: bool,
-    /// Ask the template for an answer without thinking
+    /// Answers without thinking, if the chat template has such a switch
     #[arg(long)]
     pub no_think: bool,
-    /// Answer this and exit
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    /// Answer this one message and exit
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// How to sample; defaults come from the checkpoint's generation_config.json.
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Which adapter.
+    /// Runtime LoRA adapter.
     #[command(flatten)]
     pub adapter: Adapter,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -121,22 +148,23 @@ pub struct Chat {
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address to listen on; 0.0.0.0 for every network, which deserves an --api-key
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    /// Address to listen on; 0.0.0.0 listens on every network, which should have an --api-key (default: 127.0.0.1)
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1", hide_default_value = true)]
     pub host: std::net::IpAddr,
-    /// Port to listen on; 0: any free one
-    #[arg(long, value_name = "N", default_value_t = 8080)]
+    /// Port to listen on; 0 takes any free port (default: 8080)
+    #[arg(long, value_name = "N", default_value_t = 8080, hide_default_value = true)]
     pub port: u16,
-    /// Most answers under way at a time, each with a KV cache of its own
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
+    /// Most requests that are answered at the same time, each with its own KV cache (default: 4)
+    #[arg(long, value_name = "N", default_value_t = 4, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
     pub parallel: u16,
-    /// What clients must send as `Authorization: Bearer KEY`
+    /// Key that clients must send as `Authorization: Bearer KEY`
     #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub api_key: Option<String>,
-    /// Most answers that wait for their turn; more are refused with status 429
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    /// Most requests in the queue; further ones are refused with status 429 (default: 64)
+    #[arg(long, value_name = "N", default_value_t = 64, hide_default_value = true)]
     pub max_queue: u16,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -144,16 +172,16 @@ pub struct Serve {
 /// Arguments of `embed`.
 #[derive(Debug, Args)]
 pub struct Embed {
-    /// The texts, each of which gets a line; `-` reads one from standard input
+    /// Texts, each printed as one line; `-` reads one text from standard input
     #[arg(required_unless_present = "tokens", conflicts_with = "tokens")]
     pub texts: Vec<String>,
-    /// One text as token ids
+    /// One text as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub tokens: Vec<u32>,
-    /// Which adapter.
+    /// Runtime LoRA adapter.
     #[command(flatten)]
     pub adapter: Adapter,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -161,22 +189,22 @@ pub struct Embed {
 /// Arguments of `logits`.
 #[derive(Debug, Args)]
 pub struct Logits {
-    /// The input as token ids
+    /// Input as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',', required_unless_present = "prompt")]
     pub tokens: Vec<u32>,
-    /// The input as text
-    #[arg(long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
+    /// Input as text
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// File to write: "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
+    /// File to write: tensors "logits" F32 `[T, vocabulary rows]` and "tokens" I32 `[T]`
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Write the activations too that the code leaves in memory: "embed", "layer.0.q_proj", ..., F32 `[T, width]`
+    /// CPU: also write the activations that stay in memory: "embed", "layer.0.q_proj", ..., F32 `[T, width]`
     #[arg(long)]
     pub activations: bool,
-    /// Which adapter.
+    /// Runtime LoRA adapter.
     #[command(flatten)]
     pub adapter: Adapter,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -184,15 +212,15 @@ pub struct Logits {
 /// Arguments of `perplexity`.
 #[derive(Debug, Args)]
 pub struct Perplexity {
-    /// The text; `-` reads it from standard input
+    /// Text file; `-` reads standard input
     pub text: PathBuf,
-    /// Print a JSON object
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Which adapter.
+    /// Runtime LoRA adapter.
     #[command(flatten)]
     pub adapter: Adapter,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -200,26 +228,27 @@ pub struct Perplexity {
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Tokens of the prompt that prefill is measured with [default: 512, or the context if it is shorter]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Prompt length in tokens, for prefill (default: 512, or the context if it is shorter)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub prompt: Option<u32>,
-    /// Tokens to decode: after a single one, or with --context the last ones of that context [default: 128,
-    /// or as many as fit]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Tokens to decode. They follow a single token, or with --context end at that position (default: 128, or as many as
+    /// fit)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub new: Option<u32>,
-    /// Sequences, 2 to 16, to decode together as well, each with a cache of its own
+    /// Also decode N sequences (2 to 16) in batched steps, each with its own KV cache (default: off)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
     pub batch: Option<u8>,
-    /// Rounds to measure, after one to warm up
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Measured rounds, after one that warms up (default: 5)
+    #[arg(long, value_name = "N", default_value_t = 5, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub runs: u16,
-    /// Measure with made-up weights instead of the image, which need not be there: real speed, answers without sense
+    /// GPU: measure with made-up weights; the weights image may be missing. The speed is real, the answers are not
     #[arg(long)]
     pub synthetic_weights: bool,
-    /// Print a JSON object
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// What to use of this machine.
+    /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -227,10 +256,10 @@ pub struct Bench {
 /// Arguments of `info`.
 #[derive(Debug, Args)]
 pub struct Info {
-    /// Print a JSON object
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// What memory is computed for.
+    /// Resources that the memory is computed for.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -240,8 +269,18 @@ const CPU_ONLY: [&str; 3] = ["threads", "pin", "activations"];
 /// Ids of the flags that only an executable for GPUs has.
 const GPU_ONLY: [&str; 3] = ["device", "decode", "synthetic_weights"];
 
+/// The definition of the command line, with examples for an executable of this name. The reference in docs/cli.md is
+/// generated from it.
+pub fn definition(name: &str) -> clap::Command {
+    let named = |command: clap::Command| match command.get_after_help().map(|text| text.to_string()) {
+        Some(text) => command.after_help(text.replace("NAME", name)),
+        None => command,
+    };
+    named(Cli::command()).mut_subcommands(named).bin_name(name.to_owned())
+}
+
 /// The command line of an executable with this code: its help shows only flags that it has.
-pub(crate) fn command(code: Code) -> clap::Command {
+pub(crate) fn command(code: Code, name: &str) -> clap::Command {
     let foreign: &'static [&str] = match code {
         Code::Cpu(_) => &GPU_ONLY,
         Code::Cuda(_) => &CPU_ONLY,
@@ -254,12 +293,26 @@ pub(crate) fn command(code: Code) -> clap::Command {
             arg
         }
     };
-    Cli::command().mut_subcommands(|command| command.mut_args(hide))
+    definition(name).mut_subcommands(|command| command.mut_args(hide))
+}
+
+impl Cli {
+    /// Refuses flags that an executable with this code does not have, and `-m`.
+    pub(crate) fn suits(&self, code: Code) -> Result<()> {
+        if let Some(model) = &self.model {
+            return Err(Error::Usage(format!(
+                "--model {}: the model is in this executable already; leave the flag out, or compile the other model \
+                 with `qwenc compile`",
+                model.display()
+            )));
+        }
+        self.command.suits(code)
+    }
 }
 
 impl Command {
     /// Refuses flags that an executable with this code does not have.
-    pub(crate) fn suits(&self, code: Code) -> Result<()> {
+    fn suits(&self, code: Code) -> Result<()> {
         let (machine, synthetic, activations) = match self {
             Command::Generate(args) => (&args.machine, false, false),
             Command::Chat(args) => (&args.machine, false, false),

@@ -7,29 +7,30 @@ use qwenc_abi::KvType;
 
 use crate::inference::cuda::Decode;
 
-/// Arguments that say how to choose tokens.
+/// Flags of sampling.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// Most tokens to generate [default: generate 512, chat 4096]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// Most tokens to generate (default: 512 for generate, 4096 for chat)
+    #[arg(short = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<usize>,
-    /// 0 always takes the likeliest token, which is reproducible; higher is more varied [default:
-    /// generate 0, chat as the checkpoint says]
-    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
+    /// Temperature: 0 always takes the likeliest token, higher values give more varied answers (default: 0 for generate,
+    /// the checkpoint's for chat)
+    #[arg(long, alias = "temp", value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
-    /// Sample from the K likeliest tokens only; 0: from all
+    /// Sample only from the K likeliest tokens; 0 turns this off
     #[arg(long, value_name = "K")]
     pub top_k: Option<u32>,
-    /// Sample from the likeliest tokens that together have probability P
+    /// Sample only from the likeliest tokens whose probabilities add up to P; 1 turns this off
     #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Sample from tokens at least P times as likely as the likeliest
+    /// Sample only from tokens that are at least P times as likely as the likeliest; 0 turns this off
     #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// Makes sampling repeatable [default: another one in every run; --stats shows it]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    /// Seed of the random numbers: the same seed gives the same answer (default: random; --stats shows it)
+    #[arg(short, long, value_name = "S", allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// Go on after a stop token
+    /// Continue after a stop token
     #[arg(long)]
     pub ignore_eos: bool,
     /// Print tokens per second and the seed to standard error
@@ -37,28 +38,29 @@ pub struct SamplingArgs {
     pub stats: bool,
 }
 
-/// Arguments that say what to use of the machine.
+/// Flags of the machine's resources.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Machine")]
 pub struct Machine {
-    /// Threads to use [default: this machine's physical cores that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// CPU: number of threads (default: the physical cores that the process may use)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Keep each thread on a CPU of its own, on different cores as far as they go
+    /// CPU: bind each thread to one core
     #[arg(long)]
     pub pin: bool,
-    /// GPU to use, by the number that `info` shows [default: 0]
+    /// GPU: number of the device; `info` lists them (default: 0)
     #[arg(long, value_name = "N")]
     pub device: Option<usize>,
-    /// How the steps of decode are launched on a GPU [default: graph]
+    /// GPU: how decode steps are launched (default: graph)
     #[arg(long, value_name = "HOW", value_enum)]
     pub decode: Option<DecodeName>,
-    /// Longest sequence in tokens [default: the model's longest]
-    #[arg(long, value_name = "N")]
+    /// Longest sequence in tokens; the KV cache grows with it (default: the model's context)
+    #[arg(short, long, alias = "ctx-size", value_name = "N")]
     pub context: Option<usize>,
-    /// Most prompt tokens to run in one step [default: 512]
+    /// Most prompt tokens in one step (default: 512)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub chunk: Option<u32>,
-    /// What the KV cache stores [default: logits f32, others as compiled]
+    /// Type of the KV cache (default: f32 for logits; for the other commands the type chosen when compiling)
     #[arg(long, value_name = "TYPE", value_enum)]
     pub kv_type: Option<KvName>,
 }
@@ -70,25 +72,26 @@ pub enum KvName {
     F32,
     /// 2 bytes an element
     Bf16,
-    /// 1 byte an element, and a scale for each head's key and value
+    /// 1 byte an element, and one scale for each key and each value
     Int8,
 }
 
 /// Values of `--decode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DecodeName {
-    /// Recorded once, then launched as a whole
+    /// A CUDA graph, recorded once and launched as a whole
     Graph,
-    /// Kernel by kernel
+    /// Each kernel is launched by itself
     Launches,
-    /// One token at a time by one kernel that stays on the device
+    /// One kernel stays on the device and computes one token at a time
     Persistent,
 }
 
-/// Which adapter.
+/// Flag of the runtime LoRA adapter.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Adapter")]
 pub struct Adapter {
-    /// Adapter to use, one of those that `info` shows [default: none]
+    /// Runtime LoRA adapter to use; `info` lists them (default: none)
     #[arg(long, value_name = "NAME")]
     pub lora: Option<String>,
 }

@@ -76,11 +76,11 @@ fn sampling(args: &SamplingArgs) -> Sampling {
 }
 
 fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result<Vec<u32>> {
-    let ids = match args.prompt.as_deref() {
+    let ids = match args.prompt.as_ref().or(args.named_prompt.as_ref()) {
         None => args.tokens.clone(),
         Some(text) => {
             let tokenizer = opened.text("read a text prompt")?;
-            let text = if text == "-" { console.read_text()? } else { text.to_owned() };
+            let text = if text == "-" { console.read_text()? } else { text.clone() };
             tokenizer.encode_prompt(&text)?
         }
     };
