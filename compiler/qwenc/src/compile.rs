@@ -27,7 +27,7 @@ use crate::inspect::print;
 use crate::interrupt;
 use crate::output::Output;
 use crate::predict::Prediction;
-use crate::{note, progress, say, target};
+use crate::{note, progress, target};
 
 /// What was compiled.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ pub fn run(args: &Compile) -> Result<()> {
             let place = if args.place == WeightsPlace::Embed { "embedded" } else { "beside it" };
             let (megabytes, seconds) = (*weights_bytes as f64 / 1e6, report.time.as_secs_f64());
             let output = output.display();
-            say(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
+            note(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
             Ok(())
         }
         (Made::Binary { .. }, None) => Ok(()),

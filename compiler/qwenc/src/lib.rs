@@ -61,6 +61,8 @@ mod package;
 mod perplexity;
 mod predict;
 mod progress;
+mod run;
+mod shell;
 mod target;
 mod text;
 mod verify;
@@ -68,9 +70,9 @@ mod verify;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
-use args::{Args, Command};
+use args::{Args, Command, Run};
 use error::{message, Misuse};
 
 pub use args::{
@@ -82,14 +84,19 @@ pub use error::Error;
 
 /// The command line's definition, from which the reference in docs/cli.md is generated.
 pub fn definition() -> clap::Command {
-    Args::command()
+    Args::command().mut_subcommand("run", Run::hide_decided)
 }
 
 /// Runs the command: arguments and streams are those of the process.
 pub fn command_line() -> ExitCode {
-    let args = Args::parse();
-    progress::show();
-    match interrupt::install().and_then(|()| run(&args.command)) {
+    let args = match Args::from_arg_matches(&definition().get_matches()) {
+        Ok(args) => args,
+        Err(e) => e.exit(),
+    };
+    if !args.quiet {
+        progress::show(args.verbose);
+    }
+    match interrupt::install().and_then(|()| dispatch(&args.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             say(&format!("error: {}", message(&e)));
@@ -98,7 +105,7 @@ pub fn command_line() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<()> {
+fn dispatch(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Export(a) => export::run(a),
         Command::Inspect(a) => inspect::run(a),
@@ -107,10 +114,14 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Verify(a) => verify::run(a),
         Command::Compare(a) => compare::run(a),
         Command::Perplexity(a) => perplexity::run(a),
+        Command::Run(a) => run::run(a),
+        Command::Cache(a) => run::cache(a),
+        Command::Completions { shell } => shell::completions(*shell),
+        Command::Man { folder } => shell::man(folder.as_deref()),
     }
 }
 
-/// What a person at the command should know while it works; nothing where a program uses the library.
+/// Prints a note for a user of the command, unless `--quiet`; nothing where a program uses the library.
 fn note(line: &str) {
     if progress::is_shown() {
         say(line);

@@ -7,7 +7,7 @@ use std::io::{BufRead, Write};
 
 use crate::error::{Error, Result};
 
-/// Its streams.
+/// The streams of a program.
 pub struct Console<'a> {
     /// Standard input.
     pub input: &'a mut dyn BufRead,
@@ -19,6 +19,10 @@ pub struct Console<'a> {
     pub input_is_terminal: bool,
     /// Whether a person is reading.
     pub output_is_terminal: bool,
+    /// Whether standard error is a terminal, on which progress is shown.
+    pub errors_is_terminal: bool,
+    /// Whether notes are left out.
+    pub quiet: bool,
 }
 
 impl Console<'_> {
@@ -36,8 +40,19 @@ impl Console<'_> {
         self.output.write_all(text.as_bytes()).and_then(|()| self.output.flush()).map_err(Error::output)
     }
 
-    /// Writes a line to standard error.
+    /// Writes a line to standard error; with `--quiet` not those that say what goes on by themselves.
     pub fn note(&mut self, text: &str) -> Result<()> {
+        if self.quiet && ["note: ", "ready: "].iter().any(|start| text.starts_with(start)) {
+            return Ok(());
+        }
         writeln!(self.errors, "{text}").map_err(Error::output)
+    }
+
+    /// Replaces the line of progress on a terminal; an empty one removes it. Nothing elsewhere, and with `--quiet`.
+    pub fn progress(&mut self, line: &str) -> Result<()> {
+        if self.quiet || !self.errors_is_terminal {
+            return Ok(());
+        }
+        write!(self.errors, "\r\x1b[K{line}").and_then(|()| self.errors.flush()).map_err(Error::output)
     }
 }

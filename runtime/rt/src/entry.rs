@@ -95,6 +95,8 @@ unsafe fn start(args: &[OsString], code: Code, identity: &Identity) -> c_int {
         errors: &mut stderr(),
         input_is_terminal: stdin().is_terminal(),
         output_is_terminal: stdout().is_terminal(),
+        errors_is_terminal: stderr().is_terminal(),
+        quiet: false,
     };
     // SAFETY: by the caller's promise.
     unsafe { run(&program, args, &mut console) }

@@ -13,6 +13,7 @@ pub mod commands;
 pub mod console;
 pub mod entry;
 pub mod interrupt;
+pub mod phases;
 pub mod program;
 pub mod run;
 

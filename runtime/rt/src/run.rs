@@ -4,9 +4,10 @@
 //! usage, 1 anything else. Invariant: the only place that prints errors and that chooses a command;
 //! everything goes through the given streams, so that tests run commands in-process.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
+use clap::error::ErrorKind;
 use clap::FromArgMatches;
 use qwenc_abi::ABI_VERSION;
 
@@ -14,6 +15,8 @@ use crate::cli::{self, Cli, Command};
 use crate::commands;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::phases;
 use crate::program::{Code, Program};
 
 /// Runs the command that `args` (the program's name first) ask for.
@@ -24,6 +27,11 @@ use crate::program::{Code, Program};
 pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -> i32 {
     let cli = match parse(args, program.code) {
         Ok(cli) => cli,
+        Err(e) if e.kind() == ErrorKind::DisplayVersion => {
+            // Nobody is left to tell if this fails.
+            let _ = console.print(&version(program, args));
+            return 0;
+        }
         Err(e) => {
             let stream = if e.use_stderr() { &mut *console.errors } else { &mut *console.output };
             // Nobody is left to tell if this fails.
@@ -31,6 +39,10 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
             return e.exit_code();
         }
     };
+    console.quiet = cli.quiet;
+    if cli.verbose {
+        phases::show();
+    }
     // SAFETY: by the caller's promise.
     let done = unsafe { dispatch(program, &cli, console) }
         .and_then(|()| console.output.flush().map_err(Error::output));
@@ -45,9 +57,32 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
     }
 }
 
+/// The executable's own name.
+fn own_name(args: &[OsString]) -> &str {
+    let path = args.first().map(Path::new);
+    path.and_then(Path::file_name).and_then(OsStr::to_str).unwrap_or("model")
+}
+
+/// The line of `--version`: the model is left out where its image cannot be read.
+fn version(program: &Program, args: &[OsString]) -> String {
+    let made_by = concat!("qwenc ", env!("CARGO_PKG_VERSION"));
+    let bytes = program.code.sizes().weights_bytes;
+    let image = Image::find(None, &program.executable, bytes, program.identity).ok();
+    let about = image.as_ref().map(Image::metadata);
+    let target = match (program.code, about) {
+        (Code::Cuda(_), _) => "NVIDIA GPUs".to_owned(),
+        (Code::Cpu(_), Some(about)) => format!("CPU {}", about.target.cpu),
+        (Code::Cpu(_), None) => "CPUs".to_owned(),
+    };
+    let model = about.map_or_else(
+        || "model unknown: its weights image cannot be read".to_owned(),
+        |about| format!("model {}, {}", about.model.name, about.model.weight_type),
+    );
+    format!("{} ({made_by}), for {target}, {model}\n", own_name(args))
+}
+
 fn parse(args: &[OsString], code: Code) -> std::result::Result<Cli, clap::Error> {
-    let name = args.first().map(PathBuf::from);
-    let name = name.as_deref().and_then(|p| p.file_name()).and_then(|n| n.to_str()).unwrap_or("model");
+    let name = own_name(args);
     Cli::from_arg_matches(&cli::command(code, name).try_get_matches_from(args)?)
 }
 

@@ -87,7 +87,7 @@ fn flags_that_make_no_sense() {
         refused(2, "export sample -o out --quant q4_0"),
         refused(2, "compile model.bin -o out --quant int8"),
         refused(2, "compile"),
-        refused(2, "run sample"),
+        refused(2, "talk sample"),
     ]
     .concat();
     insta::assert_snapshot!(refusals);

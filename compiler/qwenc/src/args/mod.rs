@@ -11,10 +11,12 @@ use qwenc_models::{AdapterSource, Hints, Quant, RopeChoice};
 mod compile;
 mod faults;
 mod model;
+mod run;
 
 pub use compile::{ActivationsName, Compile, Emit, KvName, Target, WeightsPlace};
 pub use faults::{Compare, Perplexity, Verify};
 pub use model::ModelPath;
+pub use run::{Cache, CacheCommand, Run};
 
 /// Compiles a language model (GGUF file or Hugging Face folder) to one native executable.
 #[derive(Debug, Parser)]
@@ -24,11 +26,18 @@ pub use model::ModelPath;
     after_help = "Examples:
   qwenc compile sample -o qwen                   the built-in sample model: nothing to download
   ./qwen generate \"The capital of Brazil is\"
+  qwenc run Qwen3-0.6B-Q8_0.gguf                 compile into a cache, and chat
   qwenc compile Qwen3-0.6B-Q8_0.gguf -o qwen     a GGUF file
   qwenc compile Qwen3-0.6B/ --quant int8 -o qwen a folder of Hugging Face
   ./qwen chat"
 )]
 pub struct Args {
+    /// Print each phase and its time to standard error
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Messages")]
+    pub verbose: bool,
+    /// Print only results and errors: no notes, no warnings, no progress
+    #[arg(short, long, global = true, help_heading = "Messages")]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -43,6 +52,16 @@ pub enum Command {
   qwenc compile Qwen3-0.6B/ --target cuda --sm 90 -o qwen           for an H100
   qwenc compile sample --emit plan                                  a level of the compiler, as text")]
     Compile(Compile),
+    /// Compile a model into a cache of executables and run it: chat, or answer PROMPT
+    #[command(after_help = "Examples:
+  qwenc run Qwen3-0.6B-Q8_0.gguf                             chat
+  qwenc run Qwen3-0.6B/ \"What is 7 + 5?\" --quant int8      one answer
+  qwenc run sample -- --temperature 0.7 --seed 1             flags of the executable's chat
+  qwenc run sample -- serve --port 8000                      another of its commands
+The cache is QWENC_CACHE, or qwenc/executables in XDG_CACHE_HOME or ~/.cache.")]
+    Run(Box<Run>),
+    /// List or remove the executables that `run` keeps
+    Cache(Cache),
     /// Convert a model to one self-contained model.bin
     #[command(after_help = "Examples:
   qwenc export Qwen3-0.6B/ --quant int8 -o model.bin
@@ -74,6 +93,25 @@ pub enum Command {
   qwenc perplexity Qwen3-0.6B/ text.txt --quant int8
   qwenc perplexity ./qwen text.txt --context 1024")]
     Perplexity(Perplexity),
+    /// Print the completion script of a shell
+    #[command(after_help = "Examples:
+  qwenc completions bash > ~/.local/share/bash-completion/completions/qwenc
+  qwenc completions zsh > ~/.zfunc/_qwenc
+  qwenc completions fish > ~/.config/fish/completions/qwenc.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages of qwenc and of each command to a folder, or print that of qwenc
+    #[command(after_help = "Examples:
+  qwenc man | man -l -
+  qwenc man ~/.local/share/man/man1")]
+    Man {
+        /// Folder to write to; it is made if it is missing
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
 /// Storage type of the weights.
@@ -81,7 +119,7 @@ pub enum Command {
 #[command(next_help_heading = "Weight types")]
 pub struct Weights {
     /// Type of the weight matrices (default: the checkpoint's own; float16 is stored as f32)
-    #[arg(short, long, value_name = "TYPE", value_enum)]
+    #[arg(long, value_name = "TYPE", value_enum)]
     pub quant: Option<QuantName>,
     /// Weights of a row that share one scale, at most 65536; for int4 32 or a multiple of 8 (default: 64 for int8, 32 for
     /// int4)

@@ -55,7 +55,8 @@ impl Args for ModelPath {
             .hide(true)
             .help("The same as MODEL");
         // Without this MODEL would look optional.
-        let usage = format!("qwenc {} [OPTIONS] <MODEL>", command.get_name());
+        let more = if command.get_name() == "run" { " [PROMPT] [-- FLAGS]" } else { "" };
+        let usage = format!("qwenc {} [OPTIONS] <MODEL>{more}", command.get_name());
         command.override_usage(usage).arg(model).arg(named)
     }
 

@@ -17,7 +17,7 @@ pub use shared::{Adapter, DecodeName, KvName, Machine, SamplingArgs};
 
 /// A language model compiled to a program: code, weights and tokenizer in one file.
 #[derive(Debug, Parser)]
-#[command(name = "model", subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "model", version = "", subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   NAME chat                                        talk with the model
   NAME generate \"The capital of Brazil is\"         continue a text
@@ -28,6 +28,12 @@ pub struct Cli {
     /// Weights image to use instead of the one in or beside this executable
     #[arg(long, global = true, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Print each phase of the start and its time to standard error
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Messages")]
+    pub verbose: bool,
+    /// Print only results and errors: no notes
+    #[arg(short, long, global = true, help_heading = "Messages")]
+    pub quiet: bool,
     /// Refused, since the model is in the executable; so that the message can say so
     #[arg(short, long, global = true, hide = true, value_name = "MODEL")]
     pub model: Option<PathBuf>,

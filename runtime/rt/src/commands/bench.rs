@@ -47,18 +47,26 @@ pub unsafe fn run(
     };
     // SAFETY: by the caller's promise.
     let mut model = unsafe { measured(program, &opened, args, lengths)? };
+    console.progress("warming up: prefill")?;
     model.prefill()?;
     model.first_token()?;
+    console.progress("warming up: decode")?;
     model.decode()?;
     // Before the batch and the probe's own buffer count.
     let peak_memory = system::peak_memory_bytes().unwrap_or_default();
     model.decode_together()?;
     let probe = Probe::new(&model.engine)?;
     probe.measure()?;
-    let rounds: Result<Vec<Round>> = (0..args.runs).map(|_| model.round(&probe)).collect();
+    let mut rounds: Vec<Round> = Vec::new();
+    for number in 1..=args.runs {
+        let last = rounds.last().map(Round::words).unwrap_or_default();
+        console.progress(&format!("round {number} of {}{last}", args.runs))?;
+        rounds.push(model.round(&probe)?);
+    }
+    console.progress("")?;
     let about = opened.metadata();
     let report = Report {
-        rounds: rounds?,
+        rounds,
         lengths,
         place: Place::of(program, &model.engine),
         batch: args.batch.map(usize::from),
@@ -166,6 +174,16 @@ struct Round {
     /// Of all sequences of the batch together.
     batch_tok_s: Option<f64>,
     limits: Limits,
+}
+
+impl Round {
+    /// What the line of progress says of the round before.
+    fn words(&self) -> String {
+        format!(
+            "; the last one: prefill {:.0} tok/s, decode {:.1} tok/s",
+            self.prefill_tok_s, self.decode_tok_s
+        )
+    }
 }
 
 /// Never zero, so that rates are finite.

@@ -21,6 +21,7 @@ use crate::inference::engine::{Engine, DEFAULT_CHUNK};
 use crate::inference::kv;
 use crate::inference::session::{check_context, Session};
 use crate::machine::system;
+use crate::phases::timed;
 use crate::program::{Code, Program, Sizes};
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
@@ -55,7 +56,8 @@ impl Opened {
             cpu::require(model)?;
         }
         let bytes = program.code.sizes().weights_bytes;
-        let mut image = Image::find(weights, &program.executable, bytes, program.identity)?;
+        let find = || Image::find(weights, &program.executable, bytes, program.identity);
+        let mut image = timed("opening the weights image", find)?;
         // A GPU's driver takes a while to start, in which the file can be read; not what would not stay in memory.
         if bytes < system::available_bytes().unwrap_or(u64::MAX) / 2 || matches!(program.code, Code::Cpu(_)) {
             image.warm();
@@ -75,7 +77,8 @@ impl Opened {
 
     fn of(image: Option<Image>, synthetic: bool) -> Result<Opened> {
         let bytes = image.as_ref().map(Image::tokenizer).filter(|bytes| !bytes.is_empty());
-        let tokenizer = bytes.as_ref().map(Tokenizer::open).transpose()?.map(Arc::new);
+        let open = || bytes.as_ref().map(Tokenizer::open).transpose();
+        let tokenizer = timed("opening the tokenizer", open)?.map(Arc::new);
         Ok(Opened { image, tokenizer, unknown: Metadata::default(), synthetic })
     }
 
@@ -99,15 +102,19 @@ impl Opened {
         let rows = max_rows(machine, sizes.max_context as usize)?;
         let weights = self.image.as_ref().map_or(&[][..], Image::weights);
         let mut engine = match program.code {
-            // SAFETY: the image belongs to the code and `new` checked the processor.
-            Code::Cpu(model) => unsafe { Engine::new(model, weights, placement(machine)?, rows)? },
+            Code::Cpu(model) => {
+                let placement = placement(machine)?;
+                // SAFETY: the image belongs to the code and `new` checked the processor.
+                timed("starting the threads", || unsafe { Engine::new(model, weights, placement, rows) })?
+            }
             Code::Cuda(bundle) => {
                 verify::code(program, bundle)?;
                 let room = room(&sizes, machine, wanted)?;
                 let from = if self.synthetic { Weights::Synthetic } else { Weights::Packed(weights) };
                 let number = machine.device.unwrap_or(0);
                 // SAFETY: the image belongs to the code.
-                Engine::cuda(unsafe { Cuda::new(bundle, from, number, room, machine.launching())? })
+                let start = || unsafe { Cuda::new(bundle, from, number, room, machine.launching()) };
+                Engine::cuda(timed("starting the GPU", start)?)
             }
         };
         if engine.gpu().is_some() {

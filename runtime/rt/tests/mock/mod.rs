@@ -295,6 +295,8 @@ impl Executable {
             errors,
             input_is_terminal: false,
             output_is_terminal: false,
+            errors_is_terminal: false,
+            quiet: false,
         };
         // SAFETY: the mock keeps to the contract.
         unsafe { run(&program, &args, &mut console) }
