@@ -119,7 +119,7 @@ def served(executable: str) -> Iterator[Server]:
 
 
 def head(body: bytes, path: str = "/v1/chat/completions") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: here", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -256,15 +256,15 @@ def malformed(server: Server, _: int) -> str:
         b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\0 HTTP/1.1\r\n\r\n", b"\xff" * 100 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost here\r\n\r\n", b"GET /" + long + b" HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + many + b"\r\n", b"GET / HTTP/1.1\r\nX: " + long + b"\r\n\r\n",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\n",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n{}",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
-        b"POST /tokenize HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\nzz\r\n",
-        b"GET //../../etc/passwd HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-        b"GET /v1/models/%ff%00 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n{}",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\nzz\r\n",
+        b"GET //../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /v1/models/%ff%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ]  # fmt: skip
     for saying in sayings:
         with server.connect() as one:

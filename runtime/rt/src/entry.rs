@@ -12,7 +12,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use qwenc_abi::{Identity, ModelInfo};
 
-use crate::console::Console;
+use crate::console::{open_standard_streams, Console};
 use crate::inference::cuda::bundle::Bundle;
 use crate::interrupt;
 use crate::program::{Code, Program};
@@ -65,6 +65,7 @@ pub unsafe extern "C" fn qwenc_main_cuda(
 
 /// Turns a panic into a message and an exit code.
 fn guarded(run: impl FnOnce() -> c_int) -> c_int {
+    open_standard_streams();
     interrupt::ignore_broken_pipes();
     std::panic::set_hook(Box::new(|panic| {
         // Nobody is left to tell if this fails.

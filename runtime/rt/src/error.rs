@@ -198,6 +198,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// More is asked at a time than the server does.
+    #[error("{what}, as many as this server takes at a time; try again later")]
+    Busy {
+        /// What it is short of.
+        what: String,
+    },
     /// An answer that must keep to a format cannot go on.
     #[error("the answer came to where its format allows nothing: {why}; ask again, or loosen the format")]
     DeadEnd {

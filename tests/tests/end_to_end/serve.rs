@@ -2,6 +2,8 @@
 //! server.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -237,4 +239,37 @@ fn what_cannot_start_says_so() {
     for flags in [["--parallel", "0"], ["--port", "70000"], ["--host", "here"], ["--api-key", ""]] {
         say(&program, &[&["serve"][..], &flags].concat()).refused(2);
     }
+}
+
+/// Standard streams that are closed are no place for the server's own files.
+#[test]
+fn closed_streams_do_no_harm_and_few_files_are_said() {
+    let program = executable("sample", "bf16");
+    let shell = |line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).arg(&program);
+        command
+    };
+    let few = shell("ulimit -n 8; exec \"$0\" serve --port 0").output().unwrap();
+    let said = String::from_utf8_lossy(&few.stderr);
+    assert!(few.status.code() == Some(2) && said.contains("8 files") && said.contains("ulimit -n"), "{said}");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut closed = shell("exec \"$0\" serve --port \"$1\" <&- >&- 2>&-");
+    let mut child = closed.arg(&port).env("QWEN_API_KEY", "secret").spawn().unwrap();
+    let ask = |key: &str| {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let request = agent.get(format!("http://127.0.0.1:{port}/v1/models"));
+        request
+            .header("authorization", format!("bearer {key}"))
+            .call()
+            .map_or(0, |answer| answer.status().as_u16())
+    };
+    let begun = Instant::now();
+    while ask("secret") != 200 {
+        assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(ask("other"), 401, "the key of the environment is asked for");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

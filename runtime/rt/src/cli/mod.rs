@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::program::Code;
+use crate::serve::hosts::name_of;
 
 mod shared;
 
@@ -167,6 +168,15 @@ pub struct Serve {
     /// Key that clients must send as `Authorization: Bearer KEY`
     #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub api_key: Option<String>,
+    /// File that holds the API key (default: the environment variable QWEN_API_KEY, if set)
+    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    pub api_key_file: Option<PathBuf>,
+    /// Host name that requests may be for, beside localhost; can be repeated
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub allow_host: Vec<String>,
+    /// Write a line to standard error for each request: time, method, path, status, bytes, duration
+    #[arg(long)]
+    pub log_requests: bool,
     /// Most requests in the queue; further ones are refused with status 429 (default: 64)
     #[arg(long, value_name = "N", default_value_t = 64, hide_default_value = true)]
     pub max_queue: u16,
@@ -268,6 +278,11 @@ pub struct Info {
     /// Resources that the memory is computed for.
     #[command(flatten)]
     pub machine: Machine,
+}
+
+fn host_name(text: &str) -> std::result::Result<String, String> {
+    name_of(text)
+        .ok_or_else(|| "expected a host name such as box.example, without a scheme or path".to_owned())
 }
 
 /// Ids of the flags that only an executable for CPUs has.

@@ -6,7 +6,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::mpsc::{channel, Receiver};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::cli::Serve;
 use crate::commands::opened::{Opened, Use};
@@ -14,9 +14,14 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::inference::session::Session;
 use crate::program::Program;
+use crate::serve::constrain::Constraints;
+use crate::serve::files::Files;
+use crate::serve::hosts::Hosts;
+use crate::serve::key::{ApiKey, VARIABLE};
 use crate::serve::metrics::Metrics;
+use crate::serve::sandbox::Sandbox;
 use crate::serve::schedule::{Order, Scheduler};
-use crate::serve::state::{seconds, Model, Server};
+use crate::serve::state::{seconds, Access, Model, Server};
 use crate::serve::Web;
 use crate::text::template::ChatTemplate;
 
@@ -30,6 +35,11 @@ pub unsafe fn run(
     args: &Serve,
     console: &mut Console,
 ) -> Result<()> {
+    let parallel_and_waiting = u64::from(args.parallel) + u64::from(args.max_queue);
+    let connections = Files::reserve(parallel_and_waiting)?;
+    let access = access(args)?;
+    // Before there are threads, and files that a fork would copy.
+    let sandbox = Constraints::sandbox()?;
     let address = SocketAddr::new(args.host, args.port);
     let refused = |source| Error::Listen { address: address.to_string(), source };
     let socket = TcpListener::bind(address).map_err(refused)?;
@@ -37,14 +47,22 @@ pub unsafe fn run(
     let metrics = Metrics::new().map_err(|e| Error::Server { reason: e.to_string() })?;
     let (orders, inbox) = channel();
     let (parallel, max_queue) = (usize::from(args.parallel), usize::from(args.max_queue));
-    let server = Arc::new(Server::new(metrics, args.api_key.clone(), parallel, max_queue, orders));
-    let web = Web::start(socket, Arc::clone(&server))?;
+    let server = Arc::new(Server::new(metrics, access, parallel, max_queue, orders));
+    let web = Web::start(socket, Arc::clone(&server), connections)?;
     console.print(&format!("listening on http://{address}\n"))?;
     // SAFETY: by the caller's promise.
-    let done = unsafe { answer(program, weights, args, &server, inbox, console) };
+    let done = unsafe { answer(program, weights, args, (&server, &sandbox), inbox, console) };
     server.drain();
     web.end();
     done
+}
+
+/// Which requests are answered.
+fn access(args: &Serve) -> Result<Access> {
+    let environment = std::env::var_os(VARIABLE);
+    let environment = environment.as_deref().map(|key| key.to_str().unwrap_or("\u{fffd}"));
+    let key = ApiKey::find(args.api_key.as_deref(), args.api_key_file.as_deref(), environment)?;
+    Ok(Access { hosts: Hosts::new(args.host, &args.allow_host), key, log: args.log_requests })
 }
 
 /// Loads the model and runs it until the server is told to end.
@@ -52,7 +70,7 @@ unsafe fn answer(
     program: &Program,
     weights: Option<&Path>,
     args: &Serve,
-    server: &Arc<Server>,
+    (server, sandbox): (&Arc<Server>, &Arc<Sandbox>),
     inbox: Receiver<Order>,
     console: &mut Console,
 ) -> Result<()> {
@@ -72,13 +90,13 @@ unsafe fn answer(
     let context = sessions.first().map_or(0, Session::limit);
     server.metrics.slots.set(parallel as i64);
     server.metrics.kv_capacity.set((parallel * context) as i64);
-    server.loaded(model(program, &opened, context)?);
+    server.loaded(model(program, &opened, sandbox, context)?);
     console.note(&format!("ready: {parallel} at a time, {context} tokens each; {}", engine.place()))?;
     Scheduler::new(engine, sessions, inbox, &server.metrics).run()
 }
 
 /// What requests need to know of the model.
-fn model(program: &Program, opened: &Opened, context: usize) -> Result<Model> {
+fn model(program: &Program, opened: &Opened, sandbox: &Arc<Sandbox>, context: usize) -> Result<Model> {
     let tokenizer = Arc::clone(opened.text("serve")?);
     let metadata = opened.metadata().clone();
     let template = metadata.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
@@ -87,15 +105,17 @@ fn model(program: &Program, opened: &Opened, context: usize) -> Result<Model> {
     let name = if metadata.model.name.is_empty() { "model" } else { &metadata.model.name };
     let hex = |bytes: &[u8]| bytes.iter().take(5).map(|b| format!("{b:02x}")).collect::<String>();
     let identity = program.identity;
+    let allowed: Arc<[bool]> = opened.allowed(program).into();
+    let constraints = Constraints::new(sandbox, &tokenizer, allowed.len(), &metadata.stop_tokens);
     Ok(Model {
         name: name.to_owned(),
         tokenizer,
         template,
-        allowed: opened.allowed(program).into(),
+        allowed,
         context,
         fingerprint: format!("fp_{}{}", hex(&identity.code_id), hex(&identity.weights_id)),
         created: seconds(),
-        constraints: OnceLock::new(),
+        constraints,
         metadata,
     })
 }

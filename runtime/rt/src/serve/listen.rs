@@ -7,11 +7,13 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{service_fn, Service as _};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -26,18 +28,21 @@ use crate::serve::state::Server;
 const HEADERS: Duration = Duration::from_secs(30);
 /// To read the next bytes of an answer.
 const WRITE: Duration = Duration::from_secs(60);
+/// For a client that sends nothing more to be found gone, rather than waiting for its answer.
+const HALF_CLOSED: Duration = Duration::from_millis(500);
 /// For answers under way when the server ends.
 const LAST: Duration = Duration::from_secs(10);
 /// Bytes of a head, and of what is read ahead.
 const LARGEST_HEAD: usize = 64 << 10;
-/// Files for everything but connections.
-const OTHER_FILES: u64 = 64;
-/// Most connections, however many files there may be.
-const MOST: u64 = 4096;
-
-/// Serves until `end`, then lets connections finish.
-pub async fn serve(socket: TcpListener, router: Router, server: Arc<Server>, mut end: oneshot::Receiver<()>) {
-    let room = Arc::new(Semaphore::new(most_connections()));
+/// Serves at most `most` connections at a time until `end`, then lets them finish.
+pub async fn serve(
+    socket: TcpListener,
+    router: Router,
+    server: Arc<Server>,
+    most: usize,
+    mut end: oneshot::Receiver<()>,
+) {
+    let room = Arc::new(Semaphore::new(most));
     let connections = GracefulShutdown::new();
     loop {
         let place = tokio::select! {
@@ -59,8 +64,17 @@ pub async fn serve(socket: TcpListener, router: Router, server: Arc<Server>, mut
         let _ = stream.set_nodelay(true);
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(LARGEST_HEAD);
-        let io = TokioIo::new(Impatient { stream, since: Box::pin(sleep(WRITE)), waits: false });
-        let connection = http.serve_connection(io, TowerToHyperService::new(router.clone()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let io = TokioIo::new(Impatient::new(stream, Arc::clone(&asked)));
+        let paths = TowerToHyperService::new(router.clone());
+        let counted = service_fn(move |request| {
+            let (asked, answer) = (Asked::new(&asked), paths.call(request));
+            async move {
+                let _asked = asked;
+                answer.await
+            }
+        });
+        let connection = http.serve_connection(io, counted);
         let connection = connections.watch(connection);
         let server = Arc::clone(&server);
         tokio::spawn(async move {
@@ -78,33 +92,68 @@ pub async fn serve(socket: TcpListener, router: Router, server: Arc<Server>, mut
     }
 }
 
-/// As many as the process may have files, which is raised as far as it may be.
-fn most_connections() -> usize {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointers are to a live local.
-    let files = unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
-            return 256;
-        }
-        let raised =
-            libc::rlimit { rlim_cur: limit.rlim_max.min(MOST + OTHER_FILES).max(limit.rlim_cur), ..limit };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
-            raised.rlim_cur
-        } else {
-            limit.rlim_cur
-        }
-    };
-    files.saturating_sub(OTHER_FILES).clamp(1, MOST) as usize
+/// Counts a request as long as it is being answered.
+struct Asked(Arc<AtomicUsize>);
+
+impl Asked {
+    fn new(count: &Arc<AtomicUsize>) -> Asked {
+        count.fetch_add(1, Ordering::Relaxed);
+        Asked(Arc::clone(count))
+    }
 }
 
-/// A stream that ends if nobody reads what is written.
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream that ends if nothing reads what is written. A client that sends nothing more may still read: while it is
+/// answered, the end of what it sends is told only after [`HALF_CLOSED`] in which nothing was written.
 struct Impatient {
     stream: TcpStream,
     since: Pin<Box<Sleep>>,
     waits: bool,
+    /// Requests that are being answered.
+    asked: Arc<AtomicUsize>,
+    /// Writes since the last byte was read, and when the last was.
+    writes: usize,
+    written: Instant,
+    /// The client has sent its last byte; when that is told.
+    ended: Option<Pin<Box<Sleep>>>,
 }
 
 impl Impatient {
+    fn new(stream: TcpStream, asked: Arc<AtomicUsize>) -> Impatient {
+        let written = Instant::now() - HALF_CLOSED;
+        Impatient {
+            stream,
+            since: Box::pin(sleep(WRITE)),
+            waits: false,
+            asked,
+            writes: 0,
+            written,
+            ended: None,
+        }
+    }
+
+    /// Whether an answer is under way: it is being made, or comes in pieces, of which the first is no more than its head.
+    fn is_answered(&self) -> bool {
+        let streams = self.writes > 1 && self.written.elapsed() < HALF_CLOSED;
+        streams || self.asked.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it is time to tell of the end.
+    fn tells_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let until = || Box::pin(sleep(HALF_CLOSED));
+        let ended = self.ended.get_or_insert_with(until);
+        let last = self.written + HALF_CLOSED;
+        if last > ended.deadline() {
+            ended.as_mut().reset(last);
+        }
+        ended.as_mut().poll(context).map(Ok)
+    }
+
     fn watched<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waits = false;
@@ -126,7 +175,19 @@ impl AsyncRead for Impatient {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.ended.is_some() {
+            return self.tells_end(context);
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let ended = matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before;
+        if ended && buffer.remaining() > 0 && self.is_answered() {
+            return self.tells_end(context);
+        }
+        if buffer.filled().len() > before {
+            self.writes = 0;
+        }
+        read
     }
 }
 
@@ -137,6 +198,9 @@ impl AsyncWrite for Impatient {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if written.is_ready() {
+            (self.writes, self.written) = (self.writes + 1, Instant::now());
+        }
         self.watched(written, context)
     }
 

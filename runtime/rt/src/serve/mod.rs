@@ -4,17 +4,24 @@
 //! HTTP; the others know no engine. They meet in `schedule::job`. Nothing a client does ends the program.
 //!
 //! A request goes `listen` -> `routes` -> one of `api`, which reads it by `wire`, and has `schedule` answer it; tokens
-//! come back through `words`, as `wire` writes them. `constrain` keeps answers to a format, `body` bodies to limits. `page`
+//! come back through `words`, as `wire` writes them. `constrain` keeps answers to a format, in
+//! processes of `sandbox`, `body` bodies to limits, `hosts` and `key` say
+//! which requests are answered, `log` writes a line for each. `page`
 //! is what a browser shows, `state` what all share.
 
 pub mod api;
 pub mod body;
 pub mod constrain;
+pub mod files;
+pub mod hosts;
+pub mod key;
 mod listen;
+mod log;
 pub mod metrics;
 mod page;
 pub mod refusal;
 pub mod routes;
+pub mod sandbox;
 pub mod schedule;
 pub mod state;
 pub mod wire;
@@ -45,7 +52,8 @@ pub struct Web {
 
 impl Web {
     /// Begins to serve. SIGTERM and SIGINT have the server drain from now on; a second one ends the program.
-    pub fn start(socket: TcpListener, server: Arc<Server>) -> Result<Web> {
+    /// At most `connections` are open at a time.
+    pub fn start(socket: TcpListener, server: Arc<Server>, connections: usize) -> Result<Web> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .max_blocking_threads(PREPARING)
@@ -61,7 +69,7 @@ impl Web {
             (socket, [terminate, interrupt])
         };
         let (end, ended) = oneshot::channel();
-        let serve = move || run(runtime, socket, signals, server, ended);
+        let serve = move || run(runtime, socket, signals, server, connections, ended);
         let thread = std::thread::Builder::new().name("server".into()).spawn(serve).map_err(refused)?;
         Ok(Web { end, thread })
     }
@@ -79,6 +87,7 @@ fn run(
     socket: tokio::net::TcpListener,
     signals: [Signal; 2],
     server: Arc<Server>,
+    connections: usize,
     ended: oneshot::Receiver<()>,
 ) {
     let router = routes::router(Arc::clone(&server));
@@ -96,7 +105,7 @@ fn run(
             watched.drain();
         }
     });
-    runtime.block_on(listen::serve(socket, router, server, ended));
+    runtime.block_on(listen::serve(socket, router, server, connections, ended));
     // What still reads a prompt is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
 }

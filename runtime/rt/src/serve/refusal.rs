@@ -51,6 +51,7 @@ impl Refusal {
     fn kind(&self) -> &'static str {
         match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::FORBIDDEN => "permission_error",
             StatusCode::NOT_FOUND => "not_found_error",
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             status if status.is_server_error() => "server_error",
@@ -80,6 +81,9 @@ impl From<Error> for Refusal {
     fn from(e: Error) -> Refusal {
         match e {
             Error::Constraint { .. } => Refusal::bad("response_format", e.to_string()),
+            Error::Busy { .. } => {
+                Refusal::later(StatusCode::TOO_MANY_REQUESTS, 5, e.to_string()).code("overloaded")
+            }
             Error::Template(_) => Refusal::bad("messages", e.to_string()),
             Error::TokenRange { .. } => Refusal::bad("prompt", e.to_string()),
             Error::Usage(_) => Refusal::bad("", e.to_string()),

@@ -1,18 +1,20 @@
 //! Which path is answered by what, and what every request has to pass before.
 //!
-//! In: the server. Out: a router. Invariant: without the key only `/health` and the page's own files are given, which
+//! In: the server. Out: a router. Invariant: hosts and origins are checked on every path; without the key only `/health` and the page's own files are given, which
 //! say nothing of the model; every refusal has OpenAI's shape.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{header, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::Router;
 
 use crate::serve::api::{chat, completions, embeddings, tokens, whatis};
+use crate::serve::log;
 use crate::serve::page;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
@@ -56,28 +58,35 @@ async fn no_such_method(method: Method, request: Request) -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_supported")
 }
 
-/// Asks for the key, and counts.
+/// Checks host, origin and key, and counts.
 async fn entrance(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("other", |p| p.as_str()).to_owned();
-    let response = if OPEN.contains(&path.as_str()) || is_allowed(&server, &request) {
-        next.run(request).await
-    } else {
-        let message = "this server wants its API key: send 'Authorization: Bearer KEY'";
-        Refusal::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key").into_response()
+    let method = request.method().clone();
+    let begun = Instant::now();
+    let response = match admitted(&server, &path, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     };
     let status = response.status();
     server.metrics.requests.with_label_values(&[path.as_str(), status.as_str()]).inc();
     if status == StatusCode::TOO_MANY_REQUESTS {
         server.metrics.refused.inc();
     }
+    if server.access().log {
+        return log::logged(response, &method, &path, begun);
+    }
     response
 }
 
-fn is_allowed(server: &Server, request: &Request) -> bool {
-    let Some(key) = &server.api_key else { return true };
-    let said = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let said = said.strip_prefix("Bearer ").unwrap_or_default().as_bytes();
-    // As long for a key that is nearly right as for any other.
-    let differ = said.iter().zip(key.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b));
-    said.len() == key.len() && differ == 0
+/// Refuses a request for another host, of another host's page, or without the key.
+fn admitted(server: &Server, path: &str, request: &Request) -> Result<(), Refusal> {
+    let access = server.access();
+    access.hosts.check(request.version(), request.uri(), request.headers())?;
+    match &access.key {
+        Some(key) if !OPEN.contains(&path) && !key.is_shown(request.headers()) => {
+            let message = "this server wants its API key: send 'Authorization: Bearer KEY'";
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+        }
+        _ => Ok(()),
+    }
 }

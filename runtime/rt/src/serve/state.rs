@@ -17,6 +17,8 @@ use crate::error::Error;
 use crate::image::metadata::Metadata;
 use crate::serve::body::Bodies;
 use crate::serve::constrain::{Constraint, Constraints, Shape};
+use crate::serve::hosts::Hosts;
+use crate::serve::key::ApiKey;
 use crate::serve::metrics::Metrics;
 use crate::serve::refusal::Refusal;
 use crate::serve::schedule::job::Job;
@@ -32,8 +34,6 @@ const BYTES_PER_TOKEN: usize = 64;
 pub struct Server {
     /// What it counts.
     pub metrics: Metrics,
-    /// What clients must show, if anything.
-    pub api_key: Option<String>,
     /// Answers under way at a time.
     pub parallel: usize,
     model: OnceLock<Model>,
@@ -43,6 +43,18 @@ pub struct Server {
     permits: Arc<Semaphore>,
     most: usize,
     bodies: Bodies,
+    access: Access,
+}
+
+/// Which requests are answered, and whether they are logged.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Host names that requests may have.
+    pub hosts: Hosts,
+    /// The key that clients must show, if any.
+    pub key: Option<ApiKey>,
+    /// One line on standard error for each request.
+    pub log: bool,
 }
 
 /// The model as far as it is no numbers.
@@ -63,15 +75,15 @@ pub struct Model {
     pub fingerprint: String,
     /// When it was loaded, in seconds since 1970.
     pub created: u64,
-    /// Made when first asked for: it takes a moment.
-    pub constraints: OnceLock<Result<Constraints, String>>,
+    /// Keeps answers to formats.
+    pub constraints: Constraints,
 }
 
 impl Server {
     /// A server that has no model yet. At most `max_queue` answers wait.
     pub fn new(
         metrics: Metrics,
-        api_key: Option<String>,
+        access: Access,
         parallel: usize,
         max_queue: usize,
         orders: Sender<Order>,
@@ -80,7 +92,12 @@ impl Server {
         let permits = Arc::new(Semaphore::new(most));
         let (model, draining) = (OnceLock::new(), AtomicBool::new(false));
         let bodies = Bodies::default();
-        Server { metrics, api_key, parallel, model, draining, orders, permits, most, bodies }
+        Server { metrics, access, parallel, model, draining, orders, permits, most, bodies }
+    }
+
+    /// Which requests are answered.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// What bodies of requests share.
@@ -145,13 +162,8 @@ fn ending() -> Refusal {
 
 impl Model {
     /// Bounds for an answer, as [`Constraints::start`].
-    pub fn constrain(&self, shape: &Shape, opened: Option<bool>) -> Result<Constraint, Refusal> {
-        let (rows, stop) = (self.allowed.len(), &self.metadata.stop_tokens);
-        let make = || Constraints::new(&self.tokenizer, rows, stop).map_err(|e| e.to_string());
-        match self.constraints.get_or_init(make) {
-            Ok(constraints) => Ok(constraints.start(shape, opened).map_err(|e| refused(shape, e))?),
-            Err(why) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)),
-        }
+    pub async fn constrain(&self, shape: &Shape, opened: Option<bool>) -> Result<Constraint, Refusal> {
+        self.constraints.start(shape, opened).await.map_err(|e| refused(shape, e))
     }
 
     /// Refuses ids of `field` that are no tokens: those out of range, and rows that only fill the vocabulary up.

@@ -137,6 +137,17 @@ fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 29)
 }
 
+/// A model whose steps take this long, and its table.
+pub fn slow_model(step: std::time::Duration) -> (ModelInfo, Vec<u32>) {
+    // Pauses are the model's: the table is one word longer than the vocabulary.
+    let mut model = model();
+    model.step = slow_step;
+    model.weights_bytes += 4;
+    let mut table = free(ROWS);
+    table.push(step.as_micros() as u32);
+    (model, table)
+}
+
 /// A table in which nothing follows anything: then the history alone decides.
 pub fn free(rows: usize) -> Vec<u32> {
     vec![u32::MAX; rows]
@@ -239,12 +250,7 @@ impl Executable {
 
     /// One whose steps take this long, in which nothing follows anything.
     pub fn slow(step: std::time::Duration) -> Executable {
-        // Pauses are the model's: the table is one word longer than the vocabulary.
-        let mut model = model();
-        model.step = slow_step;
-        model.weights_bytes += 4;
-        let mut table = free(ROWS);
-        table.push(step.as_micros() as u32);
+        let (model, table) = slow_model(step);
         Executable::new(model, &table, &tokenizer("nano"), &metadata())
     }
 

@@ -1,21 +1,41 @@
 //! What can be enforced, what is refused, and that masks mean what they say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::answers::tokenizer;
 use qwenc_rt::error::Error;
-use qwenc_rt::serve::constrain::{Constraints, Shape};
+use qwenc_rt::serve::constrain::{Constraint, Constraints, Shape};
 use qwenc_rt::text::tokenizer::Controls;
 
 const ROWS: usize = 2048;
 const END: u32 = 2039;
 
+/// Formats of the small vocabulary, and what runs their tasks.
+fn formats() -> (Constraints, Runtime) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    (Constraints::new(&Constraints::sandbox().unwrap(), &Arc::new(tokenizer()), ROWS, &[END]), runtime)
+}
+
+/// Waits until it is known what may follow.
+fn ready(constraint: &mut Constraint) {
+    while !constraint.is_ready() {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
 /// Whether the answer may be exactly this text; with `<think>` before it where `opened` allows it.
-fn may_be(constraints: &Constraints, shape: &Shape, opened: Option<bool>, text: &str) -> bool {
+fn may_be(
+    (constraints, runtime): &(Constraints, Runtime),
+    shape: &Shape,
+    opened: Option<bool>,
+    text: &str,
+) -> bool {
     let tokenizer = tokenizer();
-    let mut constraint = constraints.start(shape, opened).unwrap();
+    let mut constraint = runtime.block_on(constraints.start(shape, opened)).unwrap();
     let ids = tokenizer.encode(text, Controls::Parsed).unwrap();
     for (i, &id) in ids.iter().enumerate() {
         let allowed = constraint.allowed().unwrap();
@@ -23,7 +43,9 @@ fn may_be(constraints: &Constraints, shape: &Shape, opened: Option<bool>, text: 
         if !may {
             return false;
         }
-        if constraint.push(id).unwrap() {
+        constraint.push(id);
+        ready(&mut constraint);
+        if constraint.is_over().unwrap() {
             return i + 1 == ids.len();
         }
     }
@@ -33,7 +55,7 @@ fn may_be(constraints: &Constraints, shape: &Shape, opened: Option<bool>, text: 
 
 #[test]
 fn masks_mean_what_they_say() {
-    let all = Constraints::new(&Arc::new(tokenizer()), ROWS, &[END]).unwrap();
+    let all = formats();
     let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}, "s": {"type": "string"}},
         "required": ["a"], "additionalProperties": false});
     let json = Shape::Json(schema);
@@ -71,7 +93,7 @@ fn masks_mean_what_they_say() {
 /// As pydantic, and people, write them.
 #[test]
 fn usual_schemas_are_enforced() {
-    let all = Constraints::new(&Arc::new(tokenizer()), ROWS, &[END]).unwrap();
+    let all = formats();
     for schema in [
         json!({"title": "T", "type": "object", "properties": {"n": {"title": "N", "type": "string", "description": "d",
             "default": "x", "examples": ["y"]}}, "required": ["n"]}),
@@ -86,14 +108,17 @@ fn usual_schemas_are_enforced() {
         json!(true),
         json!({}),
     ] {
-        all.start(&Shape::Json(schema.clone()), None).map_err(|e| format!("{schema}: {e}")).unwrap();
+        all.1
+            .block_on(all.0.start(&Shape::Json(schema.clone()), None))
+            .map_err(|e| format!("{schema}: {e}"))
+            .unwrap();
     }
 }
 
 /// What a schema says of itself means the same wherever it stands.
 #[test]
 fn references_keep_their_meaning() {
-    let all = Constraints::new(&Arc::new(tokenizer()), ROWS, &[END]).unwrap();
+    let all = formats();
     let tree = json!({"$id": "https://example.com/tree", "type": "object", "properties": {"enum": {"$ref": "#"}, "n": {"type": "integer"}},
         "required": ["n"], "additionalProperties": false});
     let list = json!({"$defs": {"item": {"const": {"$ref": "#"}}}, "type": "object", "properties": {"l": {"type": "array",
@@ -121,7 +146,7 @@ fn references_keep_their_meaning() {
 
 #[test]
 fn what_cannot_be_enforced_is_refused() {
-    let all = Constraints::new(&Arc::new(tokenizer()), ROWS, &[END]).unwrap();
+    let all = formats();
     for shape in [
         Shape::Json(json!({"type": "odd"})),
         Shape::Json(json!(false)),
@@ -137,11 +162,13 @@ fn what_cannot_be_enforced_is_refused() {
         Shape::Lark("start: other".into()),
         Shape::Lark("start: start".into()),
     ] {
-        match all.start(&shape, None) {
+        match all.1.block_on(all.0.start(&shape, None)) {
             Ok(_) => panic!("{shape:?} was taken"),
             Err(e) => assert!(matches!(e, Error::Constraint { .. }), "{shape:?}: {e}"),
         }
     }
-    let none = Constraints::new(&Arc::new(tokenizer()), ROWS, &[]).err().unwrap().to_string();
-    assert!(none.contains("stop token"), "{none}");
+    let sandbox = Constraints::sandbox().unwrap();
+    let none = Constraints::new(&sandbox, &Arc::new(tokenizer()), ROWS, &[]);
+    let said = all.1.block_on(none.start(&Shape::Regex("a".into()), None)).err().unwrap().to_string();
+    assert!(said.contains("stop token"), "{said}");
 }

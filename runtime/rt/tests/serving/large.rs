@@ -50,7 +50,7 @@ fn others_are_served_meanwhile() {
         let large: Vec<_> = (0..6)
             .map(|_| {
                 scope.spawn(|| {
-                    let head = "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+                    let head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n";
                     let length = letters.len();
                     site.raw(format!("{head}content-length: {length}\r\n\r\n{letters}").as_bytes())
                 })

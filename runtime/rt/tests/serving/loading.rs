@@ -2,27 +2,31 @@
 
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::answers::{question, tokenizer};
 use crate::site::Site;
+use qwenc_rt::serve::constrain::Constraints;
+use qwenc_rt::serve::hosts::Hosts;
+use qwenc_rt::serve::key::ApiKey;
 use qwenc_rt::serve::metrics::Metrics;
-use qwenc_rt::serve::state::{Model, Server};
+use qwenc_rt::serve::state::{Access, Model, Server};
 use qwenc_rt::serve::Web;
 
 fn model() -> Model {
+    let tokenizer = Arc::new(tokenizer());
     Model {
         name: "late".into(),
-        tokenizer: Arc::new(tokenizer()),
+        tokenizer: Arc::clone(&tokenizer),
         template: None,
         metadata: qwenc_rt::image::metadata::Metadata::default(),
         allowed: vec![true; 2046].into(),
         context: 100,
         fingerprint: "fp".into(),
         created: 1,
-        constraints: OnceLock::new(),
+        constraints: Constraints::new(&Constraints::sandbox().unwrap(), &tokenizer, 2046, &[2039]),
     }
 }
 
@@ -31,11 +35,13 @@ fn nothing_but_the_page_is_there_before_the_model() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let (orders, _inbox) = channel();
-    let server = Arc::new(Server::new(Metrics::new().unwrap(), Some("secret".into()), 1, 1, orders));
-    let web = Web::start(socket, Arc::clone(&server)).unwrap();
+    let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]);
+    let access = Access { hosts, key: Some(ApiKey::new("secret", "the test").unwrap()), log: false };
+    let server = Arc::new(Server::new(Metrics::new().unwrap(), access, 1, 1, orders));
+    let web = Web::start(socket, Arc::clone(&server), 100).unwrap();
     let site = Site::at(&address);
     let ask = |line: &str, key: &str| {
-        site.raw(format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{key}\r\n").as_bytes())
+        site.raw(format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{key}\r\n").as_bytes())
     };
     let key = "authorization: Bearer secret\r\n";
     assert_eq!(site.get("/health"), (503, json!({"status": "loading"})));
@@ -50,7 +56,8 @@ fn nothing_but_the_page_is_there_before_the_model() {
     for path in ["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"] {
         let rest = format!("{key}content-type: application/json\r\ncontent-length: {}\r\n", body.len());
         let answer = site.raw(
-            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{rest}\r\n{body}").as_bytes(),
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{rest}\r\n{body}")
+                .as_bytes(),
         );
         let refused = answer.starts_with("HTTP/1.1 503") || answer.starts_with("HTTP/1.1 400");
         assert!(refused, "{path}: {answer}");

@@ -5,6 +5,7 @@
 #[path = "../mock/mod.rs"]
 mod mock;
 
+mod access;
 mod answers;
 mod constrain;
 mod crowd;

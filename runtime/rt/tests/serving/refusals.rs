@@ -178,7 +178,7 @@ fn what_is_no_request() {
     let post = |kind: &str, body: &str| {
         SITE.raw(
             format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\n\
                  content-length: {}\r\n\r\n{body}",
                 body.len()
             )
@@ -198,7 +198,7 @@ fn what_is_no_request() {
     let nested = "[".repeat(100_000);
     assert!(post("application/json", &nested).contains("not valid JSON"));
     let long = SITE.raw(
-        b"POST /tokenize HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        b"POST /tokenize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
           content-length: 99999999\r\n\r\n",
     );
     assert!(long.starts_with("HTTP/1.1 413") && long.contains("longer than"), "{long}");
@@ -215,7 +215,10 @@ fn what_is_no_request() {
 fn keys_are_asked_for() {
     let site = Site::new(Executable::talking(&free(ROWS)), &["--api-key", "secret"]);
     let with = |key: &str| {
-        site.raw(format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{key}\r\n").as_bytes())
+        site.raw(
+            format!("GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{key}\r\n")
+                .as_bytes(),
+        )
     };
     for wrong in [
         "",

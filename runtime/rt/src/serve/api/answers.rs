@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::inference::adjust::Adjust;
 use crate::inference::sampler::Sampler;
-use crate::serve::constrain::Shape;
+use crate::serve::constrain::{Constraint, Shape};
 use crate::serve::refusal::Refusal;
 use crate::serve::schedule::job::{Chooser, Chosen, Ended, Event, Job};
 use crate::serve::state::{Model, Server};
@@ -47,6 +47,8 @@ pub struct Answers {
     server: Arc<Server>,
     choices: Vec<Choice>,
     usage: Usage,
+    /// Answers to each prompt.
+    per_prompt: usize,
     started: Instant,
     begun: bool,
     _permit: OwnedSemaphorePermit,
@@ -77,8 +79,8 @@ pub struct Delta {
 }
 
 impl Answers {
-    /// Has the answers begun, for which there is room by `permit`. Takes a moment where they must keep to a shape.
-    pub fn begin(
+    /// Has the answers begun, for which there is room by `permit`. Takes a while where they must keep to a shape.
+    pub async fn begin(
         server: &Arc<Server>,
         question: Question,
         permit: OwnedSemaphorePermit,
@@ -93,7 +95,11 @@ impl Answers {
         let mut jobs = Vec::new();
         for prompt in &question.prompts {
             for index in 0..question.options.n {
-                let (job, choice) = choice(model, &question, prompt, index)?;
+                let bounds = match &question.shape {
+                    Some(shape) => Some(model.constrain(shape, question.opened).await?),
+                    None => None,
+                };
+                let (job, choice) = choice(model, &question, prompt, index, bounds);
                 jobs.push(job);
                 choices.push(choice);
             }
@@ -104,7 +110,8 @@ impl Answers {
         server.metrics.prompt.inc_by(prompt as u64);
         let usage = Usage { prompt, ..Usage::default() };
         let (server, started) = (Arc::clone(server), Instant::now());
-        Ok(Answers { server, choices, usage, started, begun: false, _permit: permit })
+        let per_prompt = question.options.n.max(1);
+        Ok(Answers { server, choices, usage, per_prompt, started, begun: false, _permit: permit })
     }
 
     /// How many there are.
@@ -147,8 +154,11 @@ impl Answers {
         let gone = || Ended::Failed("the server ended before the answer did".into());
         match event.unwrap_or_else(|| Event::Ended(gone())) {
             Event::Begun { cached } => {
-                self.usage.cached += cached;
-                self.server.metrics.cached.inc_by(cached as u64);
+                // Answers to one prompt read it once: what the first found is a part of the prompt's tokens.
+                if index.is_multiple_of(self.per_prompt) {
+                    self.usage.cached += cached;
+                    self.server.metrics.cached.inc_by(cached as u64);
+                }
                 Ok(Some(Delta { index, begun: true, pieces: Vec::new(), told: Vec::new(), finish: None }))
             }
             Event::Token(chosen) => Ok(self.token(index, chosen)),
@@ -247,12 +257,12 @@ fn choice(
     question: &Question,
     prompt: &[u32],
     index: usize,
-) -> Result<(Job, Choice), Refusal> {
+    bounds: Option<Constraint>,
+) -> (Job, Choice) {
     let options = &question.options;
     let room = model.context + 1 - prompt.len();
     let max_tokens = question.max_tokens.unwrap_or(room).min(room);
     let seed = options.seed.map(|seed| seed.wrapping_add(index as u64));
-    let bounds = question.shape.as_ref().map(|shape| model.constrain(shape, question.opened)).transpose()?;
     let stop_tokens = if options.ignore_eos { Vec::new() } else { model.metadata.stop_tokens.clone() };
     let chooser = Chooser {
         sampler: Sampler::new(options.sampling, Arc::clone(&model.allowed), seed),
@@ -264,5 +274,5 @@ fn choice(
     let (prompt, adapter) = (prompt.to_vec(), options.adapter);
     let job = Job { prompt, adapter, max_tokens, stop_tokens, chooser: Some(chooser), events };
     let words = Words::new(&model.tokenizer, question.reading, options.stop.clone());
-    Ok((job, Choice { events: receiver, words, told: Vec::new(), certain: 0, over: false }))
+    (job, Choice { events: receiver, words, told: Vec::new(), certain: 0, over: false })
 }

@@ -29,12 +29,13 @@ pub async fn chat(State(server): State<Arc<Server>>, asked: Asked) -> Result<Res
     let head = server.model()?.head("chatcmpl");
     // Before anything is done that takes a while.
     let permit = server.admit(request.options.n)?;
-    let answers = super::aside(move || {
-        let question = question(server.model()?, request)?;
-        drop(load);
-        Answers::begin(&server, question, permit)
+    let shared = Arc::clone(&server);
+    let question = super::aside(move || {
+        let _load = load;
+        question(shared.model()?, request)
     })
     .await?;
+    let answers = Answers::begin(&server, question, permit).await?;
     if streams {
         return Ok(stream::respond(answers, Chunks { head, usage }));
     }

@@ -27,17 +27,19 @@ pub async fn completions(State(server): State<Arc<Server>>, asked: Asked) -> Res
     let head = server.model()?.head("cmpl");
     // Before anything is done that takes a while.
     let permit = server.admit(request.prompts.len() * n)?;
-    let (answers, echoes) = super::aside(move || {
+    let shared = Arc::clone(&server);
+    let (question, echoes) = super::aside(move || {
+        let _load = load;
         let echo = request.echo;
-        let model = server.model()?;
+        let model = shared.model()?;
         let question = question(model, request)?;
-        drop(load);
         let tokenizer = &model.tokenizer;
         let echo = |ids: &Vec<u32>| if echo { tokenizer.decode(ids) } else { String::new() };
         let echoes: Vec<String> = question.prompts.iter().map(echo).collect();
-        Ok((Answers::begin(&server, question, permit)?, echoes))
+        Ok((question, echoes))
     })
     .await?;
+    let answers = Answers::begin(&server, question, permit).await?;
     let mut writer = Texts { head, usage, told, said: Vec::new() };
     writer.said = (0..answers.count()).map(|i| (echoes[i / n].clone(), 0)).collect();
     if streams {

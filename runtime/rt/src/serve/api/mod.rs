@@ -36,6 +36,7 @@ impl FromRequest<Arc<Server>> for Asked {
         let (parts, body) = request.into_parts();
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
         let (bytes, load) = server.bodies().read(body, length.and_then(|l| l.parse().ok())).await?;
+        is_plain(&parts.headers)?;
         is_json(&parts.headers)?;
         let large = load.is_large();
         let read = move || {
@@ -48,6 +49,24 @@ impl FromRequest<Arc<Server>> for Asked {
             read()
         }
     }
+}
+
+/// Refuses bodies that are compressed, or encoded otherwise.
+fn is_plain(headers: &HeaderMap) -> Result<(), Refusal> {
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let text = value.to_str().unwrap_or("unreadable");
+        let other =
+            text.split(',').map(str::trim).find(|c| !c.is_empty() && !c.eq_ignore_ascii_case("identity"));
+        if let Some(coding) = other {
+            let message = format!(
+                "bodies are taken as they are, found 'Content-Encoding: {coding}'; send it unencoded"
+            );
+            return Err(
+                Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_encoding")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A browser's form of some page cannot pass for a request.

@@ -3,6 +3,8 @@
 //! In: a prompt as ids and how to choose what follows. Out: events, one for each token. Invariant: a channel has room
 //! for every event that its job can have, so that a reader who is slow, or stands still, holds up nobody.
 
+use std::os::fd::RawFd;
+
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::error::Result;
@@ -104,7 +106,17 @@ impl Chooser {
         Results::Logits
     }
 
-    /// The next token.
+    /// Whether it is not known yet what may come next.
+    pub fn waits(&mut self) -> bool {
+        self.constraint.as_mut().is_some_and(|constraint| !constraint.is_ready())
+    }
+
+    /// What becomes readable when it is known.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.constraint.as_ref().map(Constraint::descriptor)
+    }
+
+    /// The next token; it must not [wait](Chooser::waits).
     pub fn choose(&mut self, output: Output) -> Result<Chosen> {
         if let Output::Pick(token) = output {
             return Ok(Chosen { token, logprobs: None });
@@ -119,8 +131,13 @@ impl Chooser {
         Ok(Chosen { token, logprobs: told })
     }
 
-    /// Whether nothing may follow `token`, which was chosen.
-    pub fn is_complete_after(&mut self, token: u32) -> Result<bool> {
-        self.constraint.as_mut().map_or(Ok(false), |constraint| constraint.push(token))
+    /// The answer goes on with `token`, which was chosen.
+    pub fn push(&mut self, token: u32) {
+        self.constraint.iter_mut().for_each(|constraint| constraint.push(token));
+    }
+
+    /// Whether nothing may follow, as far as is known.
+    pub fn is_complete(&self) -> Result<bool> {
+        self.constraint.as_ref().map_or(Ok(false), Constraint::is_over)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In: jobs, in the order in which they came. Out: their events. Invariant: the sequences of a step know nothing of
 //! each other, so a job's tokens are those that it would get alone; a job whose reader is gone is dropped before the
-//! next step; nothing waits but for jobs.
+//! next step; a job whose format is not
+//! ready sits out of steps while others go on.
 //!
 //! `job` is what is asked, `slot` where it runs, `admit` says which slot, `share` how much of a step.
 
@@ -22,6 +23,9 @@ use crate::inference::together::{self, Part};
 use crate::serve::metrics::Metrics;
 use crate::serve::schedule::job::{Ended, Job};
 use crate::serve::schedule::slot::{Slot, Work};
+
+/// Longest wait for a format, in milliseconds: new jobs are looked for as often.
+const REST_MS: i32 = 2;
 
 /// What the scheduler is told.
 pub enum Order {
@@ -64,6 +68,7 @@ impl<'e, 'm> Scheduler<'e, 'm> {
             self.drop_abandoned();
             self.admit()?;
             self.follow()?;
+            self.resume();
             if let Err(e) = self.step() {
                 self.fail_all(&e.to_string());
                 return Err(e);
@@ -185,16 +190,17 @@ impl<'e, 'm> Scheduler<'e, 'm> {
         together::feed(&mut self.engine, &mut parts, results, |index, _, output: Output| {
             if let (Some(work), room) = &mut works[index] {
                 // What fails one job is no matter of the others.
+                let before = work.chosen;
                 ends[index] = work.take(output, *room).unwrap_or_else(|e| Some(Ended::Failed(e.to_string())));
-                if !matches!(output, Output::Embedding(_)) {
-                    metrics.generated.inc();
-                }
+                metrics.generated.inc_by(work.chosen - before);
             }
             Ok(())
         })?;
         let fed: usize = plan.iter().sum();
         if fed > 0 {
             metrics.step(fed, started.elapsed());
+        } else {
+            self.rest();
         }
         for (slot, end) in self.slots.iter_mut().zip(ends) {
             if let Some(end) = end {
@@ -202,6 +208,30 @@ impl<'e, 'm> Scheduler<'e, 'm> {
             }
         }
         Ok(())
+    }
+
+    /// Has those go on that waited for their formats.
+    fn resume(&mut self) {
+        for slot in &mut self.slots {
+            let Some(work) = &mut slot.work else { continue };
+            let before = work.chosen;
+            let end = work.resume().unwrap_or_else(|e| Some(Ended::Failed(e.to_string())));
+            self.metrics.generated.inc_by(work.chosen - before);
+            if let Some(end) = end {
+                slot.work.take().into_iter().for_each(|work| work.end(end.clone()));
+            }
+        }
+    }
+
+    /// Waits a moment for formats, where nothing can be run meanwhile.
+    fn rest(&self) {
+        let awaited = self.slots.iter().filter_map(|s| s.work.as_ref()?.awaited());
+        let mut awaited: Vec<libc::pollfd> =
+            awaited.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+        if !awaited.is_empty() {
+            // SAFETY: the pointer is to a live local of that length.
+            unsafe { libc::poll(awaited.as_mut_ptr(), awaited.len() as _, REST_MS) };
+        }
     }
 
     fn fail_all(&mut self, why: &str) {

@@ -3,10 +3,12 @@
 //! In: jobs, one after the other. Out: which tokens to feed next. Invariant: what is in the cache is a beginning of
 //! prompt and answer, also after the job is over: later jobs may begin alike.
 
+use std::os::fd::RawFd;
+
 use crate::error::{Error, Result};
 use crate::inference::engine::Output;
 use crate::inference::session::{Session, Wanted};
-use crate::serve::schedule::job::{Ended, Event, Job};
+use crate::serve::schedule::job::{Chooser, Ended, Event, Job};
 
 /// A place.
 pub struct Slot {
@@ -27,13 +29,25 @@ pub struct Work {
     pub follows: Option<(usize, usize)>,
     /// When it was begun.
     pub order: u64,
+    /// What it waits for out of the steps, until its format says what may come next.
+    held: Option<Held>,
+    /// Tokens that were chosen.
+    pub chosen: u64,
+}
+
+/// A job that sits out of steps.
+enum Held {
+    /// Its next token, of these logits; `room` is how many more tokens can be fed.
+    Choice { logits: Vec<f32>, room: usize },
+    /// Why it ends: its last token has been chosen.
+    End,
 }
 
 impl Work {
     /// Begins a job.
     pub fn new(job: Job, order: u64) -> Work {
         let tokens = job.prompt.clone();
-        Work { job, tokens, follows: None, order }
+        Work { job, tokens, follows: None, order, held: None, chosen: 0 }
     }
 
     /// Everything that the sequence will hold as far as it is known.
@@ -72,28 +86,67 @@ impl Work {
     /// Takes what the model computed after the last token. Gives why the job is over, if it is; `room` is how many
     /// more tokens can be fed.
     pub fn take(&mut self, output: Output, room: usize) -> Result<Option<Ended>> {
-        let chooser = match (output, &mut self.job.chooser) {
-            (Output::Embedding(values), _) => {
-                self.tell(Event::Embedding(values.to_vec()));
-                return Ok(Some(Ended::Stop));
-            }
-            (_, None) => return Err(Error::Internal("logits where an embedding was asked for".into())),
-            (_, Some(chooser)) => chooser,
-        };
+        if let Output::Embedding(values) = output {
+            self.tell(Event::Embedding(values.to_vec()));
+            return Ok(Some(Ended::Stop));
+        }
+        if self.chooser()?.waits() {
+            self.held = Some(Held::Choice { logits: output.logits()?.to_vec(), room });
+            return Ok(None);
+        }
+        self.choose(output, room)
+    }
+
+    /// Goes on where it was held, if its format has answered. Gives why the job is over, if it is.
+    pub fn resume(&mut self) -> Result<Option<Ended>> {
+        if self.held.is_none() || self.chooser()?.waits() {
+            return Ok(None);
+        }
+        match self.held.take() {
+            None => Ok(None),
+            Some(Held::Choice { logits, room }) => self.choose(Output::Logits(&logits), room),
+            Some(Held::End) => self.last().map(Some),
+        }
+    }
+
+    /// What becomes readable when it can go on, if it is held.
+    pub fn awaited(&self) -> Option<RawFd> {
+        self.held.as_ref().and(self.job.chooser.as_ref()).and_then(Chooser::descriptor)
+    }
+
+    fn choose(&mut self, output: Output, room: usize) -> Result<Option<Ended>> {
+        let chooser = self.chooser()?;
+        if chooser.is_complete()? {
+            return Ok(Some(Ended::Stop));
+        }
         let chosen = chooser.choose(output)?;
         let token = chosen.token;
+        self.chosen += 1;
         if self.job.stop_tokens.contains(&token) {
             return Ok(Some(Ended::Stop));
         }
-        let complete = chooser.is_complete_after(token)?;
+        self.chooser()?.push(token);
         self.tokens.push(token);
         self.tell(Event::Token(chosen));
         let answered = self.tokens.len() - self.job.prompt.len();
-        Ok(match () {
-            () if complete => Some(Ended::Stop),
-            () if answered >= self.job.max_tokens || room == 0 => Some(Ended::Length),
-            () => None,
-        })
+        if answered < self.job.max_tokens && room > 0 {
+            return Ok(None);
+        }
+        if self.chooser()?.waits() {
+            self.held = Some(Held::End);
+            return Ok(None);
+        }
+        self.last().map(Some)
+    }
+
+    /// Why it is over after its last token.
+    fn last(&mut self) -> Result<Ended> {
+        Ok(if self.chooser()?.is_complete()? { Ended::Stop } else { Ended::Length })
+    }
+
+    fn chooser(&mut self) -> Result<&mut Chooser> {
+        let none = || Error::Internal("logits where an embedding was asked for".into());
+        self.job.chooser.as_mut().ok_or_else(none)
     }
 
     /// Tells of the end.
@@ -113,9 +166,10 @@ impl Slot {
         Slot { session, work: None, used: 0 }
     }
 
-    /// Tokens that the job has yet to feed before it gets its next; 0 without a job, or while it waits for another's.
+    /// Tokens that the job has yet to feed before it gets its next; 0 without a job, while it waits for another's, or while
+    /// its format is not ready.
     pub fn pending(&self) -> usize {
-        let waits = |work: &Work| work.follows.is_some();
+        let waits = |work: &Work| work.follows.is_some() || work.held.is_some();
         self.work.as_ref().filter(|w| !waits(w)).map_or(0, |w| w.tokens.len() - self.session.tokens().len())
     }
 

@@ -52,6 +52,15 @@ pub fn read(body: Value, about: &Metadata) -> Result<ChatRequest, Refusal> {
         enable_thinking: thinking(&mut fields)?,
         options,
     };
+    modalities(&mut fields)?;
+    fields.unsupported(&[
+        "functions",
+        "function_call",
+        "prediction",
+        "audio",
+        "verbosity",
+        "web_search_options",
+    ])?;
     fields.finish()?;
     Ok(request)
 }
@@ -68,13 +77,36 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, Refusal> {
     Ok(wanted.then(|| top.unwrap_or(0) as usize))
 }
 
+/// Texts are all that this model answers with.
+fn modalities(fields: &mut Fields) -> Result<(), Refusal> {
+    match fields.any("modalities") {
+        None => Ok(()),
+        Some(Value::Array(list)) if list.iter().all(|kind| kind == "text") => Ok(()),
+        Some(_) => Err(Refusal::bad(
+            "modalities",
+            "'modalities' must be [\"text\"]: this model answers with texts only",
+        )),
+    }
+}
+
+/// What the template is told of thinking: `chat_template_kwargs` says it, else `reasoning_effort`.
 fn thinking(fields: &mut Fields) -> Result<Option<bool>, Refusal> {
-    let Some(mut arguments) = fields.object("chat_template_kwargs")? else { return Ok(None) };
+    let effort = match fields.text("reasoning_effort")?.as_deref() {
+        None => None,
+        Some("none" | "minimal") => Some(false),
+        Some("low" | "medium" | "high" | "xhigh" | "max") => Some(true),
+        Some(other) => {
+            let known = "none, minimal, low, medium, high, xhigh or max";
+            let message = format!("'reasoning_effort' must be {known}, found {other:?}");
+            return Err(Refusal::bad("reasoning_effort", message));
+        }
+    };
+    let Some(mut arguments) = fields.object("chat_template_kwargs")? else { return Ok(effort) };
     let wanted = match arguments.any("enable_thinking") {
         None => None,
         Some(Value::Bool(wanted)) => Some(wanted),
         Some(other) => return Err(wrong("chat_template_kwargs.enable_thinking", "a boolean", &other)),
     };
     arguments.finish()?;
-    Ok(wanted)
+    Ok(wanted.or(effort))
 }

@@ -122,6 +122,19 @@ impl Fields {
         names.iter().for_each(|name| drop(self.any(name)));
     }
 
+    /// Fields of OpenAI's that this server has no use for: null, or refused by name.
+    pub fn unsupported(&mut self, names: &[&'static str]) -> Result<(), Refusal> {
+        for &name in names {
+            if self.any(name).is_some() {
+                let path = self.path(name);
+                let message =
+                    format!("'{path}' is not supported by this server; leave it away, or send null");
+                return Err(Refusal::bad(path, message).code("unsupported_parameter"));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses what nobody asked for.
     pub fn finish(self) -> Result<(), Refusal> {
         let Some((name, _)) = self.map.iter().next() else { return Ok(()) };

@@ -76,6 +76,7 @@ pub fn read(fields: &mut Fields, about: &Metadata) -> Result<Options, Refusal> {
         "service_tier",
         "safety_identifier",
         "prompt_cache_key",
+        "prompt_cache_retention",
     ]);
     Ok(options)
 }
