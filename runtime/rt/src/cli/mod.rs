@@ -10,10 +10,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::program::Code;
-use crate::serve::hosts::name_of;
 
+mod serve;
 mod shared;
 
+pub use serve::Serve;
 pub use shared::{Adapter, DecodeName, KvName, Machine, SamplingArgs};
 
 /// A language model compiled to a program: code, weights and tokenizer in one file.
@@ -152,39 +153,6 @@ pub struct Chat {
     pub machine: Machine,
 }
 
-/// Arguments of `serve`.
-#[derive(Debug, Args)]
-pub struct Serve {
-    /// Address to listen on; 0.0.0.0 listens on every network, which should have an --api-key (default: 127.0.0.1)
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1", hide_default_value = true)]
-    pub host: std::net::IpAddr,
-    /// Port to listen on; 0 takes any free port (default: 8080)
-    #[arg(long, value_name = "N", default_value_t = 8080, hide_default_value = true)]
-    pub port: u16,
-    /// Most requests that are answered at the same time, each with its own KV cache (default: 4)
-    #[arg(long, value_name = "N", default_value_t = 4, hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
-    pub parallel: u16,
-    /// Key that clients must send as `Authorization: Bearer KEY`
-    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub api_key: Option<String>,
-    /// File that holds the API key (default: the environment variable QWEN_API_KEY, if set)
-    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
-    pub api_key_file: Option<PathBuf>,
-    /// Host name that requests may be for, beside localhost; can be repeated
-    #[arg(long, value_name = "NAME", value_parser = host_name)]
-    pub allow_host: Vec<String>,
-    /// Write a line to standard error for each request: time, method, path, status, bytes, duration
-    #[arg(long)]
-    pub log_requests: bool,
-    /// Most requests in the queue; further ones are refused with status 429 (default: 64)
-    #[arg(long, value_name = "N", default_value_t = 64, hide_default_value = true)]
-    pub max_queue: u16,
-    /// Resources of the machine.
-    #[command(flatten)]
-    pub machine: Machine,
-}
-
 /// Arguments of `embed`.
 #[derive(Debug, Args)]
 pub struct Embed {
@@ -278,11 +246,6 @@ pub struct Info {
     /// Resources that the memory is computed for.
     #[command(flatten)]
     pub machine: Machine,
-}
-
-fn host_name(text: &str) -> std::result::Result<String, String> {
-    name_of(text)
-        .ok_or_else(|| "expected a host name such as box.example, without a scheme or path".to_owned())
 }
 
 /// Ids of the flags that only an executable for CPUs has.
