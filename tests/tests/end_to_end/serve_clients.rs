@@ -45,7 +45,10 @@ fn the_page_passes_its_tests_in_a_browser() {
     let browser = installed(std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into()));
     let served = Served::new("bf16", &[]);
     let mut tests = Command::new("node");
-    tests.args(["--test", "--test-reporter", "tap"]).arg(root().join("tests/page/page.test.mjs"));
+    tests.args(["--test", "--test-reporter", "tap"]);
+    for name in ["page", "conversations", "markdown"] {
+        tests.arg(root().join(format!("tests/page/{name}.test.mjs")));
+    }
     tests.env("PAGE_URL", format!("{}/", served.url)).env("CHROMIUM", browser);
     let place = modules.parent().and_then(Path::parent).unwrap();
     let said = run(tests.env("PAGE_MODULES", place)).ok();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,14 +20,13 @@ use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
 
 /// What is given without a key.
-const OPEN: [&str; 4] = ["/health", "/", "/page.css", "/page.js"];
+const OPEN: [&str; 3] = ["/health", "/", "/page/{name}"];
 
 /// All paths.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/", get(page::html))
-        .route("/page.css", get(page::css))
-        .route("/page.js", get(page::js))
+        .route("/page/{name}", get(page::part))
         .route("/v1/chat/completions", post(chat::chat))
         .route("/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
@@ -48,8 +47,9 @@ pub fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-async fn no_such_path(request: Request) -> Refusal {
-    let message = format!("there is nothing at {}; /openapi.json says what there is", request.uri().path());
+/// The refusal of a path that the server does not have.
+pub(super) async fn no_such_path(uri: Uri) -> Refusal {
+    let message = format!("there is nothing at {}; /openapi.json says what there is", uri.path());
     Refusal::new(StatusCode::NOT_FOUND, message).code("unknown_url")
 }
 

@@ -62,7 +62,13 @@ fn nothing_but_the_page_is_there_before_the_model() {
         let refused = answer.starts_with("HTTP/1.1 503") || answer.starts_with("HTTP/1.1 400");
         assert!(refused, "{path}: {answer}");
     }
-    for (path, kind) in [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")] {
+    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/page")).unwrap();
+    let names = scripts.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let scripts: Vec<String> =
+        names.filter(|name| name.ends_with(".js")).map(|name| format!("/page/{name}")).collect();
+    assert!(scripts.contains(&"/page/main.js".into()), "{scripts:?}");
+    let scripts = scripts.iter().map(|path| (path.as_str(), "text/javascript"));
+    for (path, kind) in [("/", "text/html"), ("/page/page.css", "text/css")].into_iter().chain(scripts) {
         let answer = ask(&format!("GET {path}"), "");
         let (head, file) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200") && file.len() > 1000, "{path}: {head}");
@@ -79,6 +85,7 @@ fn nothing_but_the_page_is_there_before_the_model() {
         }
     }
     assert!(ask("GET /page", "").starts_with("HTTP/1.1 401"), "other paths want the key");
+    assert!(ask("GET /page/none.js", "").starts_with("HTTP/1.1 404"));
     assert!(ask("POST /", "").starts_with("HTTP/1.1 405"));
     server.loaded(model());
     assert_eq!(site.get("/health"), (200, json!({"status": "ok"})));
