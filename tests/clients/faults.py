@@ -28,7 +28,8 @@ from functools import partial
 PARALLEL, QUEUE = 4, 8
 CITY = {"messages": [{"role": "user", "content": "What is the capital of Japan?"}], "temperature": 0}
 CITY["chat_template_kwargs"] = {"enable_thinking": False}
-LONG = {**CITY, "max_tokens": 2000, "ignore_eos": True, "stream": True}
+LONG_TOKENS = 2000
+LONG = {**CITY, "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": True}
 # A client in a process of its own, to be killed while it reads: it says so when tokens come.
 READER = """
 import socket, sys
@@ -181,7 +182,7 @@ def slow_readers(server: Server, _: int) -> str:
             one.sendall(posted(LONG))
             slow.append(one)
         # All is generated, and little of it read.
-        server.reaches("generated_tokens_total", before + PARALLEL * LONG["max_tokens"], seconds=120)
+        server.reaches("generated_tokens_total", before + PARALLEL * LONG_TOKENS, seconds=120)
         server.becomes("running", 0)
         start = time.monotonic()
         for _ in range(5):

@@ -51,8 +51,11 @@ fn the_wheel_passes_its_tests() {
 }
 
 #[test]
-fn the_package_is_typed() {
+fn the_package_and_the_program_of_clients_are_typed() {
     let Some(python) = python() else { return };
+    let mut faults = Command::new(&python);
+    faults.args(["-m", "mypy", "--cache-dir", "/dev/null", "--strict"]);
+    run(faults.arg(root().join("tests/clients/faults.py"))).ok();
     let mut check = Command::new(python);
     check.args(["-m", "mypy", "--cache-dir", "/dev/null", "--config-file", "pyproject.toml"]);
     run(check.current_dir(root().join("runtime/python")).env("MYPYPATH", "src")).ok();
