@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{channel, Receiver};
@@ -26,7 +26,12 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a program at a terminal of 24 lines of 80 columns.
     pub fn start(command: &mut Command) -> Terminal {
-        let (ours, theirs) = pair();
+        Terminal::of_columns(80, command)
+    }
+
+    /// Starts a program at a terminal of 24 lines.
+    pub fn of_columns(columns: u16, command: &mut Command) -> Terminal {
+        let (ours, theirs) = pair(columns);
         let end = || theirs.try_clone().unwrap();
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm");
         // SAFETY: both calls are async-signal-safe.
@@ -89,8 +94,20 @@ impl Terminal {
         self.shows(text)
     }
 
+    /// Whether the terminal shows typed characters and hands them over line by line, as it does at the start.
+    pub fn echoes(&self) -> bool {
+        let mut state = std::mem::MaybeUninit::uninit();
+        // SAFETY: the descriptor is open, and the call fills the local if it succeeds.
+        let state: libc::termios = unsafe {
+            assert_eq!(libc::tcgetattr(self.keys.as_raw_fd(), state.as_mut_ptr()), 0);
+            state.assume_init()
+        };
+        let both = libc::ECHO | libc::ICANON;
+        state.c_lflag & both == both
+    }
+
     /// Waits for the end.
-    pub fn ends(mut self) -> ExitStatus {
+    pub fn ends(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -110,9 +127,9 @@ impl Drop for Terminal {
     }
 }
 
-fn pair() -> (OwnedFd, OwnedFd) {
+fn pair(columns: u16) -> (OwnedFd, OwnedFd) {
     let (mut ours, mut theirs) = (-1, -1);
-    let mut size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let (none, size) = (std::ptr::null_mut(), &raw mut size);
     // SAFETY: pointers are to locals, and both descriptors are ours.
     unsafe {

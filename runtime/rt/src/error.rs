@@ -130,8 +130,7 @@ pub enum Error {
     },
     /// The sequence does not fit.
     #[error(
-        "the context is full: {needed} tokens are needed and it holds {limit}; shorten the input or \
-         raise --context (this model handles at most {most})"
+        "the context is full: {needed} tokens are needed and it holds {limit}; {}", more_context(*limit, *most)
     )]
     ContextFull {
         /// Tokens that the sequence would have.
@@ -327,6 +326,15 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+}
+
+/// How to get a longer context, for a message that says what else helps before it.
+pub fn more_context(limit: usize, most: usize) -> String {
+    if limit < most {
+        format!("shorten the input, or start with --context up to {most}")
+    } else {
+        "shorten the input: this model handles no more".into()
+    }
 }
 
 impl Error {

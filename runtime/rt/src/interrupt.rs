@@ -4,12 +4,15 @@
 //! sets atomics, which loops ask, or ends the program. All of the program's signal dispositions are set here,
 //! but for those of the server, which tokio sets (`serve/mod.rs`).
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 const IDLE: u8 = 0;
 const ANSWERING: u8 = 1;
 const INTERRUPTED: u8 = 2;
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
+/// The state of the terminal at standard input to leave behind; null if it was not changed.
+static TERMINAL: AtomicPtr<libc::termios> = AtomicPtr::new(null_mut());
 
 /// Takes over SIGINT for this process.
 pub fn install() {
@@ -33,10 +36,24 @@ pub fn interrupted() -> bool {
     STATE.load(Ordering::SeqCst) == INTERRUPTED
 }
 
+/// Sets the state that the terminal gets back where Ctrl-C ends the program.
+pub fn restore_at_end(terminal: Option<libc::termios>) {
+    let new = terminal.map_or(null_mut(), |state| Box::into_raw(Box::new(state)));
+    // The old value is never freed: the handler may be reading it.
+    TERMINAL.store(new, Ordering::SeqCst);
+}
+
 extern "C" fn on_signal(_: libc::c_int) {
     if STATE.compare_exchange(ANSWERING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-        // SAFETY: _exit is async-signal-safe. 130 is how shells report an end by SIGINT.
-        unsafe { libc::_exit(130) };
+        let terminal = TERMINAL.load(Ordering::SeqCst);
+        // SAFETY: both functions are async-signal-safe, and the pointer is to a value that is never freed. 130 is how
+        // shells report an end by SIGINT.
+        unsafe {
+            if !terminal.is_null() {
+                libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, terminal);
+            }
+            libc::_exit(130)
+        };
     }
 }
 

@@ -151,9 +151,45 @@ fn chat_takes_orders_and_lines_that_go_on() {
     assert_eq!(done.ok(), "\n\nHello!\n");
     let quit = e.run_with(&["chat"], "/quit\nhi\n");
     assert_eq!((quit.code, quit.out.as_str()), (0, ""));
+    // The chat page exports the same shape, with a title and the thinking apart.
+    let exported = json!({"title": "t", "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "Hello!", "reasoning_content": "Hm."},
+    ]});
+    std::fs::write(&file, exported.to_string()).unwrap();
+    let done = e.run_with(&["chat"], &format!("{}hi\n", order("/load")));
+    assert!(done.err.contains("3 messages came"), "{}", done.err);
+    assert_eq!(done.ok(), "\n\nHello!\n");
     // A file that is something else stays.
     let said = e.run_with(&["chat"], &format!("/save {}\n", e.path.display()));
     assert!(said.err.contains("is no saved conversation; give another name"), "{}", said.err);
+}
+
+#[test]
+fn chat_leaves_out_the_oldest_turns_where_the_context_is_full() {
+    let e = answering(&[363, 576, 0, IM_END]);
+    let done = e.run_with(&["chat", "--context", "40"], &"hi\n".repeat(6));
+    assert!(
+        done.err.contains("context of 40 tokens is full, so the model no longer gets the"),
+        "{}",
+        done.err
+    );
+    assert_eq!(done.ok(), "\n\nHello!\n".repeat(6));
+    // What does not fit alone is refused, and changes nothing; the advice is one that can be followed.
+    let long = "word ".repeat(100);
+    let done = e.run_with(&["chat", "--context", "40"], &format!("hi\n{long}\nhi\n/stats\n"));
+    assert!(done.err.contains("start with --context up to 300"), "{}", done.err);
+    assert_eq!(done.ok(), "\n\nHello!\n".repeat(2));
+    let long = "word ".repeat(400);
+    let done = e.run_with(&["chat"], &format!("{long}\nhi\n"));
+    assert!(
+        done.err.contains("this model handles no more") && !done.err.contains("--context"),
+        "{}",
+        done.err
+    );
+    // Words that end the program at a terminal are questions in a pipe.
+    assert_eq!(e.run_with(&["chat"], "exit\nhi\n/bye\nhi\n").ok(), "\n\nHello!\n".repeat(2));
 }
 
 #[test]

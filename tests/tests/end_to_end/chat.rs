@@ -16,10 +16,15 @@ const ENTER: &str = "\r";
 
 /// A conversation at its first prompt.
 fn chat(flags: &[&str]) -> Terminal {
+    chat_at(80, flags)
+}
+
+/// A conversation at a terminal of so many columns.
+fn chat_at(columns: u16, flags: &[&str]) -> Terminal {
     let mut command = Command::new(executable("sample", "bf16"));
     command.args(["chat", "--temperature", "0"]).args(flags);
-    let mut terminal = Terminal::start(&mut command);
-    terminal.shows("> ");
+    let mut terminal = Terminal::of_columns(columns, &mut command);
+    terminal.shows("you> ");
     terminal
 }
 
@@ -55,7 +60,7 @@ fn questions_of_several_lines() {
     let file = folder().join("saved.json");
     let save = format!("/save {}\r", file.display());
     let mut t = chat(&["--no-think", "--max-tokens", "2"]);
-    t.press_for("one\\\r", ". ");
+    t.press_for("one\\\r", "...> ");
     t.press_for("two\r", "tok/s]");
     t.shows("> ");
     t.press_for("\x1b[200~if a:\n    b \\\nc\x1b[201~", "c");
@@ -98,15 +103,16 @@ fn thinking_is_dimmed() {
     let mut t = chat(&["--think"]);
     let question = "What is the capital of Brazil?\r";
     let shown = t.press_for(question, "tok/s]");
-    let (thought, said) = shown.split_once("</think>").unwrap_or_else(|| panic!("{shown:?}"));
-    assert!(thought.contains("\x1b[2m<think>\x1b[0m\x1b[2m"), "{shown:?}");
-    assert!(said.contains("\x1b[0m\r\n\r\nThe capital of Brazil is Brasília.\r\n"), "{shown:?}");
+    let (thought, said) = shown.split_once("\r\n\x1b[0m\r\n").unwrap_or_else(|| panic!("{shown:?}"));
+    assert!(thought.contains("\x1b[2mThinking:\r\n"), "{shown:?}");
+    assert!(said.starts_with("The capital of Brazil is Brasília.\r\n"), "{shown:?}");
+    assert!(!shown.contains("think>"), "{shown:?}");
     t.shows("> ");
     t.press_for("/no_think\r", "thinking is off");
     t.shows("> ");
     let shown = t.press_for(question, "tok/s]");
     assert!(shown.contains("\r\nThe capital of Brazil is Brasília.\r\n"), "{shown:?}");
-    assert!(!shown.contains("<think>"), "{shown:?}");
+    assert!(!shown.contains("hinking") && !shown.contains("think>"), "{shown:?}");
 }
 
 #[test]
@@ -120,4 +126,75 @@ fn ctrl_c_stops_the_answer_and_not_the_program() {
     }
     t.press(CTRL_D);
     assert_eq!(t.ends().code(), Some(0));
+}
+
+#[test]
+fn a_greeting_says_what_this_is_and_how_it_ends() {
+    let mut command = Command::new(executable("sample", "bf16"));
+    let mut t = Terminal::start(command.args(["chat", "--context", "100"]));
+    let shown = t.shows("you> ");
+    assert!(shown.contains("context of 100 tokens. /help shows"), "{shown:?}");
+    t.press_for("/?\r", "/no_think ");
+    t.press_for("/hepl\r", "did you mean /help?");
+    t.press("exit\r");
+    assert_eq!(t.ends().code(), Some(0));
+    for word in ["/bye\r", "/exit\r", ":q\r", "quit\r"] {
+        let mut t = chat(&[]);
+        t.press(word);
+        assert_eq!(t.ends().code(), Some(0), "{word}");
+    }
+}
+
+#[test]
+fn words_wrap_at_the_margin() {
+    let mut t = chat_at(20, &["--no-think"]);
+    t.press_for("/system Be brief.\r", "is set");
+    t.shows("> ");
+    t.press_for("What is the capital of Brazil?\r", "The capital of\r\nBrazil is Brasília.\r\n");
+}
+
+#[test]
+fn what_is_typed_during_an_answer_waits_for_the_next_prompt() {
+    let mut t = chat(&["--no-think", "--ignore-eos", "--max-tokens", "1500"]);
+    t.press_for("What is the capital of Japan?\r", "Tokyo");
+    t.press("xyzzy");
+    let shown = t.shows("tok/s]");
+    assert!(!shown.contains("xyzzy"), "{shown:?}");
+    let shown = t.shows("xyzzy");
+    assert!(shown.contains("you> "), "{shown:?}");
+    // It can be edited as if it had been typed now.
+    t.press("\x15/quit\r");
+    assert_eq!(t.ends().code(), Some(0));
+    assert!(t.echoes());
+}
+
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    let mut t = chat(&["--no-think", "--ignore-eos", "--max-tokens", "1000000"]);
+    assert!(!t.echoes());
+    t.press_for("What is the capital of Japan?\r", "Tokyo");
+    // The first Ctrl-C ends the answer; what ends the program is any that comes before the next prompt, or Ctrl-D.
+    t.press(&CTRL_C.repeat(2));
+    t.press(CTRL_D);
+    let code = t.ends().code();
+    assert!(code == Some(0) || code == Some(130), "{code:?}");
+    assert!(t.echoes());
+}
+
+#[test]
+fn a_full_context_is_no_dead_end() {
+    let mut t = chat(&["--no-think", "--context", "100"]);
+    let mut notes = 0;
+    for _ in 0..8 {
+        let shown = t.press_for("What is the capital of Japan?\r", "tok/s]");
+        assert!(shown.contains("The capital of Japan is Tokyo.\r\n"), "{shown:?}");
+        notes += usize::from(shown.contains("the model no longer gets the"));
+        t.shows("> ");
+    }
+    assert!((1..8).contains(&notes), "{notes}");
+    t.press_for(&format!("{}\r", "word ".repeat(200)), "note: the context is full");
+    t.shows("start with --context up to 2048");
+    t.press_for("/drop\r", "the model no longer gets the oldest turn");
+    t.press_for("/drop 99\r", "the conversation begins anew");
+    t.press_for("What is the capital of Japan?\r", "Tokyo.\r\n");
 }

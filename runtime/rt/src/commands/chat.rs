@@ -1,12 +1,16 @@
 //! `chat`: a conversation in turns.
 //!
-//! In: lines. Out: streamed answers; what `orders` say goes to standard error. Invariant: every turn renders the whole history and feeds what
-//! the KV cache does not hold yet, so positions, closing tokens and dropped thinking are always the
-//! template's; what a user writes never becomes a control token.
+//! In: lines. Out: streamed answers; what `orders` say goes to standard error. Invariant: every turn renders the
+//! history and feeds what the KV cache does not hold yet, so positions, closing tokens and dropped thinking are always
+//! the template's; what a user writes never becomes a control token. Where the context is full the oldest turns are
+//! left out, with a note; a program that reads standard output gets the answers as they are.
 
 mod answer;
+mod history;
 mod lines;
 mod orders;
+mod terminal;
+mod wrap;
 
 use std::path::Path;
 
@@ -24,15 +28,21 @@ use crate::inference::sampler::{Sampler, Sampling};
 use crate::inference::session::Session;
 use crate::interrupt;
 use crate::program::Program;
-use crate::text::prompt;
+use crate::text::prompt::{self, Prompt};
 use crate::text::template::{ChatTemplate, Conversation};
 use crate::text::tokenizer::Tokenizer;
 
 use answer::{dimmed, Answer};
+use history::History;
 use lines::Lines;
 use orders::Order;
+use terminal::Quiet;
 
 const DEFAULT_MAX_TOKENS: usize = 4096;
+/// An answer gets at least this part of the context, unless `--max-tokens` wants less: else turns are left out.
+const LEAST_ROOM: usize = 8;
+/// The part of the context that is made free then, so that it does not happen again at every turn.
+const MADE_ROOM: usize = 4;
 
 /// Runs the command.
 ///
@@ -44,6 +54,13 @@ pub unsafe fn run(
     args: &Chat,
     console: &mut Console,
 ) -> Result<()> {
+    // From now on, so that what is typed while the model is loaded waits for the first prompt.
+    let talks = args.prompt.is_none() && console.input_is_terminal && console.output_is_terminal;
+    let quiet = talks.then(Quiet::begin).flatten();
+    if quiet.is_some() {
+        // Ctrl-C while the model is loaded leaves the terminal as it was.
+        interrupt::install();
+    }
     let opened = Opened::new(program, weights)?;
     let tokenizer = opened.text("chat")?;
     let metadata = opened.metadata();
@@ -70,20 +87,24 @@ pub unsafe fn run(
         engine,
         session,
         sampler,
-        conversation,
+        history: History::new(conversation),
         stop_tokens,
         max_tokens,
         stats,
+        goes_on: args.prompt.is_none(),
         last,
     };
     if let Some(text) = &args.prompt {
         interrupt::install();
         return talk.turn(text, console);
     }
-    let mut lines = Lines::new(console);
+    let mut lines = Lines::new(console, quiet);
     // After the editor, which sets dispositions of its own.
     interrupt::install();
-    talk.all(&mut lines, console)
+    if talks {
+        console.note(&greeting(&metadata.model.name, talk.session.limit()))?;
+    }
+    talk.all(&mut lines, talks, console)
 }
 
 /// Flags first, then the checkpoint's word; without `do_sample` an answer is greedy, as in
@@ -100,26 +121,34 @@ fn sampling(args: &SamplingArgs, config: Option<GenerationConfig>) -> Sampling {
     }
 }
 
+/// The first line at a terminal.
+fn greeting(name: &str, context: usize) -> String {
+    let name = if name.is_empty() { "model" } else { name };
+    format!("{name}, context of {context} tokens. /help shows what you can type, Ctrl-D or /quit ends.")
+}
+
 struct Talk<'a> {
     tokenizer: &'a Tokenizer,
     template: ChatTemplate,
     engine: Engine<'a>,
     session: Session,
     sampler: Sampler,
-    conversation: Conversation,
+    history: History,
     stop_tokens: Vec<u32>,
     max_tokens: usize,
     stats: bool,
-    /// What happened in the last turn.
+    /// Whether more questions may follow.
+    goes_on: bool,
+    /// Times and counts of the last turn.
     last: Option<Report>,
 }
 
 impl Talk<'_> {
-    /// Questions and orders until there are no more.
-    fn all(&mut self, lines: &mut Lines, console: &mut Console) -> Result<()> {
+    /// Questions and orders until there are no more. `typed`: a person types them.
+    fn all(&mut self, lines: &mut Lines, typed: bool, console: &mut Console) -> Result<()> {
         while let Some(line) = lines.next(console)? {
-            let turns = self.conversation.messages.len();
-            let done = match orders::read(&line) {
+            let before = self.history.mark();
+            let done = match orders::read(&line, typed) {
                 Some(Ok(Order::Quit)) => return Ok(()),
                 Some(Ok(order)) => self.obey(order, console),
                 Some(Err(wrong)) => Err(Error::Usage(wrong)),
@@ -128,7 +157,7 @@ impl Talk<'_> {
             match done {
                 // Another line may fare better, so the conversation goes on as if this one was not there.
                 Err(e) if e.is_about_a_line() => {
-                    self.conversation.messages.truncate(turns);
+                    self.history.return_to(before);
                     console.note(&format!("note: {e}"))?;
                 }
                 other => other?,
@@ -138,12 +167,13 @@ impl Talk<'_> {
     }
 
     fn obey(&mut self, order: Order, console: &mut Console) -> Result<()> {
-        let conversation = &mut self.conversation;
+        let conversation = &mut self.history.all;
         let said = match order {
             Order::Reset => {
-                orders::reset(conversation);
+                self.history.reset();
                 "the conversation begins anew".into()
             }
+            Order::Drop(count) => self.drop_turns(count),
             Order::System(text) => {
                 orders::set_system(conversation, text.as_deref());
                 text.map_or("no system message", |_| "the system message is set").into()
@@ -157,8 +187,8 @@ impl Talk<'_> {
                 format!("{} messages are in {}", conversation.messages.len(), path.display())
             }
             Order::Load(path) => {
-                *conversation = orders::load(&path)?;
-                format!("{} messages came from {}", conversation.messages.len(), path.display())
+                self.history = History::new(orders::load(&path)?);
+                format!("{} messages came from {}", self.history.all.messages.len(), path.display())
             }
             Order::Stats => self.statistics(),
             Order::Help => orders::help(),
@@ -166,6 +196,20 @@ impl Talk<'_> {
             Order::Quit => String::new(),
         };
         console.note(&said)
+    }
+
+    fn drop_turns(&mut self, count: usize) -> String {
+        let turns = self.history.turns();
+        if count >= turns {
+            self.history.reset();
+            return format!("all {turns} turns are forgotten: the conversation begins anew");
+        }
+        let dropped = (0..count).take_while(|_| self.history.leave_out_oldest()).count();
+        format!(
+            "the model no longer gets the {}; {} left",
+            turns_text(dropped, "oldest "),
+            turns_text(turns - dropped, "")
+        )
     }
 
     fn statistics(&self) -> String {
@@ -186,12 +230,43 @@ impl Talk<'_> {
         console.print(&dimmed(&format!("[{} tokens, {rate:.1} tok/s]\n", report.decode_tokens)))
     }
 
+    /// The prompt for the last question, without the oldest turns where they leave too little room for an answer.
+    fn prompt(&mut self, console: &mut Console) -> Result<Prompt> {
+        let limit = self.session.limit();
+        let fits = |prompt: &Prompt, part| prompt.ids.len() + self.max_tokens.min(limit / part) <= limit;
+        let encode = |history: &History| prompt::encode(&self.template, self.tokenizer, &history.sent());
+        let mut prompt = encode(&self.history)?;
+        if fits(&prompt, LEAST_ROOM) {
+            return Ok(prompt);
+        }
+        let turns = self.history.turns();
+        while !fits(&prompt, MADE_ROOM) {
+            // Half of the turns that hold what is too much, if all are as long: so few steps are enough for any number.
+            let excess = prompt.ids.len() + self.max_tokens.min(limit / MADE_ROOM) - limit;
+            let count = (self.history.turns() * excess / prompt.ids.len() / 2).max(1);
+            if (0..count).take_while(|_| self.history.leave_out_oldest()).count() == 0 {
+                break;
+            }
+            prompt = encode(&self.history)?;
+        }
+        let dropped = turns - self.history.turns();
+        // What does not even fit alone is refused when it is fed.
+        if dropped > 0 && prompt.ids.len() <= limit {
+            let which = turns_text(dropped, "oldest ");
+            console.note(&format!(
+                "note: the context of {limit} tokens is full, so the model no longer gets the {which}; /reset begins anew"
+            ))?;
+        }
+        Ok(prompt)
+    }
+
     /// One question and its answer, which both go into the history.
     fn turn(&mut self, text: &str, console: &mut Console) -> Result<()> {
-        self.conversation.messages.push(json!({"role": "user", "content": text}));
-        let prompt = prompt::encode(&self.template, self.tokenizer, &self.conversation)?;
+        self.history.all.messages.push(json!({"role": "user", "content": text}));
+        let prompt = self.prompt(console)?;
         let rest = self.session.reuse(&prompt.ids);
-        let mut answer = Answer::new(self.tokenizer, &prompt.text, console.output_is_terminal);
+        let width = console.output_is_terminal.then(terminal::width);
+        let mut answer = Answer::new(self.tokenizer, &prompt.text, width);
         let limits = Limits {
             max_tokens: self.max_tokens,
             stop_tokens: &self.stop_tokens,
@@ -208,7 +283,12 @@ impl Talk<'_> {
         let report = report?;
         console.print("\n")?;
         match report.ending {
-            Ending::ContextFull => console.note(&full_note(self.session.limit()))?,
+            Ending::ContextFull if self.goes_on => console.note(&format!(
+                "note: the answer ends here because the context of {} tokens is full; the next question makes room by \
+                 leaving out the oldest turns, /reset begins anew",
+                self.session.limit()
+            ))?,
+            Ending::ContextFull => console.note(&full_note(self.session.limit(), self.session.most()))?,
             Ending::MaxTokens => {
                 console
                     .note(&format!("note: stopped after {} tokens (see --max-tokens)", self.max_tokens))?;
@@ -220,7 +300,14 @@ impl Talk<'_> {
         }
         self.last = Some(report);
         // The template itself drops the thinking of earlier turns.
-        self.conversation.messages.push(json!({"role": "assistant", "content": answer.text}));
+        self.history.all.messages.push(json!({"role": "assistant", "content": answer.text}));
         Ok(())
+    }
+}
+
+fn turns_text(count: usize, which: &str) -> String {
+    match count {
+        1 => format!("{which}turn"),
+        n => format!("{n} {which}turns"),
     }
 }

@@ -48,7 +48,7 @@ pub unsafe fn run(
     console.print(&printer.finish())?;
     console.print("\n")?;
     if report.ending == Ending::ContextFull {
-        console.note(&full_note(session.limit()))?;
+        console.note(&full_note(session.limit(), session.most()))?;
     }
     if args.sampling.stats {
         console.note(&statistics(&report, &sampler, &engine))?;
@@ -56,9 +56,13 @@ pub unsafe fn run(
     Ok(())
 }
 
-/// What is said when an answer ended for lack of room.
-pub fn full_note(limit: usize) -> String {
-    format!("note: stopped because the context of {limit} tokens is full (see --context)")
+/// The note on an answer that ended for lack of room.
+pub fn full_note(limit: usize, most: usize) -> String {
+    let more = match limit < most {
+        true => format!("; --context can be up to {most}"),
+        false => ", and this model handles no more".into(),
+    };
+    format!("note: stopped because the context of {limit} tokens is full{more}")
 }
 
 /// The lines of `--stats`.

@@ -76,6 +76,11 @@ impl Session {
         self.limit
     }
 
+    /// Most tokens that a sequence of this model may have, whatever this one's limit.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Forgets everything from position `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.tokens.truncate(len);

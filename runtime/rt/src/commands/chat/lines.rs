@@ -12,17 +12,25 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 
 use super::orders;
+use super::terminal::Quiet;
 use crate::console::Console;
 use crate::error::{Error, Result};
 
-const PROMPT: &str = "> ";
+const PROMPT: &str = "you> ";
 /// Where a line goes on.
-const AND: &str = ". ";
+const AND: &str = "...> ";
 
 /// A source of texts.
-pub(super) enum Lines {
+pub(super) struct Lines {
+    source: Source,
+    /// Hides what is typed while nothing is asked; none without a terminal.
+    quiet: Option<Quiet>,
+}
+
+enum Source {
     /// A person with a terminal that can move its cursor.
-    Terminal(Box<Editor<Orders, MemHistory>>),
+    Editor(Box<Editor<Orders, MemHistory>>),
+    /// Lines as they come, from another terminal or from a program.
     Plain,
 }
 
@@ -36,27 +44,13 @@ enum Line {
 
 impl Lines {
     /// The best that this console allows.
-    pub(super) fn new(console: &Console) -> Lines {
-        let moves =
-            std::env::var("TERM").is_ok_and(|term| !["", "dumb", "cons25", "emacs"].contains(&&*term));
-        if !(moves && console.input_is_terminal && console.output_is_terminal) {
-            return Lines::Plain;
-        }
-        let config = Config::builder().auto_add_history(false).build();
-        let history = MemHistory::with_config(&config);
-        match Editor::with_history(config, history) {
-            Ok(mut editor) => {
-                editor.set_helper(Some(Orders));
-                Lines::Terminal(Box::new(editor))
-            }
-            // Lines can be read without it.
-            Err(_) => Lines::Plain,
-        }
+    pub(super) fn new(console: &Console, quiet: Option<Quiet>) -> Lines {
+        Lines { source: Source::new(console), quiet }
     }
 
     /// Whether a person edits lines.
     pub(super) fn is_terminal(&self) -> bool {
-        matches!(self, Lines::Terminal(_))
+        matches!(self.source, Source::Editor(_))
     }
 
     /// The next text that is not blank; none at the end of the input.
@@ -82,7 +76,7 @@ impl Lines {
                 }
             };
             if !text.trim().is_empty() {
-                if let Lines::Terminal(editor) = self {
+                if let Source::Editor(editor) = &mut self.source {
                     // Without it only that text cannot be called back.
                     let _ = editor.add_history_entry(&text);
                 }
@@ -95,15 +89,40 @@ impl Lines {
     }
 
     fn line(&mut self, prompt: &str, console: &mut Console) -> Result<Line> {
-        match self {
-            Lines::Plain => plain(prompt, console),
-            Lines::Terminal(editor) => match editor.readline(prompt) {
+        match &mut self.source {
+            Source::Plain => {
+                self.quiet.iter().for_each(Quiet::pause);
+                let line = plain(prompt, console);
+                self.quiet.iter().for_each(Quiet::resume);
+                line
+            }
+            Source::Editor(editor) => match editor.readline(prompt) {
                 Ok(line) => Ok(Line::Text(line)),
                 Err(ReadlineError::Eof) => Ok(Line::End),
                 Err(ReadlineError::Interrupted) => Ok(Line::Dropped),
                 Err(ReadlineError::Io(source)) => Err(Error::input(source)),
                 Err(other) => Err(Error::input(std::io::Error::other(other.to_string()))),
             },
+        }
+    }
+}
+
+impl Source {
+    fn new(console: &Console) -> Source {
+        let moves =
+            std::env::var("TERM").is_ok_and(|term| !["", "dumb", "cons25", "emacs"].contains(&&*term));
+        if !(moves && console.input_is_terminal && console.output_is_terminal) {
+            return Source::Plain;
+        }
+        let config = Config::builder().auto_add_history(false).build();
+        let history = MemHistory::with_config(&config);
+        match Editor::with_history(config, history) {
+            Ok(mut editor) => {
+                editor.set_helper(Some(Orders));
+                Source::Editor(Box::new(editor))
+            }
+            // Lines can be read without it.
+            Err(_) => Source::Plain,
         }
     }
 }
