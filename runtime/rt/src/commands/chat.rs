@@ -101,7 +101,7 @@ pub unsafe fn run(
     let mut lines = Lines::new(console, quiet);
     // After the editor, which sets dispositions of its own.
     interrupt::install();
-    if talks {
+    if talks && !console.quiet {
         console.note(&greeting(&metadata.model.name, talk.session.limit()))?;
     }
     talk.all(&mut lines, talks, console)
