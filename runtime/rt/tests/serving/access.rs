@@ -19,7 +19,8 @@ fn status(site: &Site, line: &str, head: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}: {answer}"))
 }
 
-const PATHS: [&str; 7] = ["/", "/page.js", "/health", "/metrics", "/v1/models", "/openapi.json", "/nothing"];
+const PATHS: [&str; 7] =
+    ["/", "/page/main.js", "/health", "/metrics", "/v1/models", "/openapi.json", "/nothing"];
 
 #[test]
 fn foreign_hosts_and_origins_are_refused_everywhere() {
