@@ -55,7 +55,7 @@ pub enum Command {
     /// Compile a model into a cache of executables and run it: chat, or answer PROMPT
     #[command(after_help = "Examples:
   qwenc run Qwen3-0.6B-Q8_0.gguf                             chat
-  qwenc run Qwen3-0.6B/ \"What is 7 + 5?\" --quant int8      one answer
+  qwenc run Qwen3-0.6B/ \"What is 7 + 5?\" --quant int8        one answer
   qwenc run sample -- --temperature 0.7 --seed 1             flags of the executable's chat
   qwenc run sample -- serve --port 8000                      another of its commands
 The cache is QWENC_CACHE, or qwenc/executables in XDG_CACHE_HOME or ~/.cache.")]

@@ -7,6 +7,7 @@ mod cache;
 mod key;
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -78,9 +79,21 @@ fn make(cache: &Cache, key: &str, args: &Compile) -> Result<()> {
         Err(e) => {
             // The error is told; what cannot be removed now the next run removes.
             let _ = std::fs::remove_dir_all(&made);
-            Err(e)
+            Err(if is_full(&e) { e.context(full(cache)) } else { e })
         }
     }
+}
+
+/// Whether an error says that a disk is full.
+fn is_full(error: &anyhow::Error) -> bool {
+    let full = |e: &std::io::Error| e.kind() == ErrorKind::StorageFull;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(full))
+}
+
+/// What to do about a full disk.
+fn full(cache: &Cache) -> String {
+    let folder = cache.folder().display();
+    format!("{folder}: no room for the executable; run `qwenc cache clear`, or set QWENC_CACHE to a folder on another disk")
 }
 
 /// The object that stands beside an executable in the cache.
@@ -188,6 +201,12 @@ fn ago(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_its_cause() {
+        let full = anyhow::Error::new(std::io::Error::from(ErrorKind::StorageFull)).context("writing");
+        assert!(is_full(&full) && !is_full(&anyhow::anyhow!("writing: disk full")));
+    }
 
     #[test]
     fn names_are_easy_to_read() {
