@@ -76,7 +76,7 @@ fn command_lines(text: &str) -> Vec<Vec<String>> {
 fn complain(mut command: &Command, words: &[String]) -> Option<String> {
     let mut rest = words;
     while let Some((name, after)) = rest.split_first().filter(|_| command.has_subcommands()) {
-        if name.starts_with('-') || name == "…" {
+        if name.starts_with(['-', '[', '<']) || name == "…" {
             break;
         }
         let Some(found) = command.find_subcommand(name) else {

@@ -30,6 +30,16 @@ fn model() -> Model {
     }
 }
 
+/// Paths of the page's scripts.
+fn page_scripts() -> Vec<String> {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/page")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let scripts: Vec<String> =
+        names.filter(|name| name.ends_with(".js")).map(|name| format!("/page/{name}")).collect();
+    assert!(scripts.contains(&"/page/main.js".into()), "{scripts:?}");
+    scripts
+}
+
 #[test]
 fn nothing_but_the_page_is_there_before_the_model() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -62,11 +72,7 @@ fn nothing_but_the_page_is_there_before_the_model() {
         let refused = answer.starts_with("HTTP/1.1 503") || answer.starts_with("HTTP/1.1 400");
         assert!(refused, "{path}: {answer}");
     }
-    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/page")).unwrap();
-    let names = scripts.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let scripts: Vec<String> =
-        names.filter(|name| name.ends_with(".js")).map(|name| format!("/page/{name}")).collect();
-    assert!(scripts.contains(&"/page/main.js".into()), "{scripts:?}");
+    let scripts = page_scripts();
     let scripts = scripts.iter().map(|path| (path.as_str(), "text/javascript"));
     for (path, kind) in [("/", "text/html"), ("/page/page.css", "text/css")].into_iter().chain(scripts) {
         let answer = ask(&format!("GET {path}"), "");
