@@ -12,7 +12,7 @@ folder=$profile
 
 # The settings of a release build for the runtime's own crates; its dependencies have them anyway (Cargo.toml).
 flags=()
-for crate in qwenc-rt qwenc-bpe; do
+for crate in qwenc-rt qwenc-bpe qwenc-files; do
     for setting in opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false; do
         flags+=(--config "profile.$profile.package.$crate.$setting")
     done

@@ -33,6 +33,7 @@ fn build_runtime(root: &Path, out: &Path) -> Result<PathBuf, Box<dyn std::error:
         "runtime/rt/Cargo.toml",
         "runtime/abi",
         "runtime/bpe",
+        "runtime/files",
         "Cargo.lock",
         "Cargo.toml",
     ] {

@@ -15,12 +15,13 @@ use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
+use crate::folder;
 use crate::import::{self, Hints};
 use crate::named_tensors::{self, Tensors};
 use crate::rope_override::RopeChoice;
 use crate::shards::{self, Shards};
 use crate::side_files::{SideFiles, SideTexts, Template};
-use crate::tensor_check;
+use crate::tensor_check::{self, Look};
 use crate::tensor_order::matrix_shapes;
 use crate::tensor_spec::TensorSpec;
 use crate::weights::{Place, Stored, Weights, PLAIN};
@@ -64,7 +65,7 @@ fn stored_head_dim(config: &Config, shards: &Shards) -> Option<usize> {
 /// config.json of a folder.
 pub(crate) fn config_text(dir: &Path) -> Result<String> {
     let text = files::text_or_none(&dir.join("config.json"))?;
-    text.ok_or_else(|| Error::NoConfig { path: dir.to_path_buf() })
+    text.ok_or_else(|| Error::NoConfig { path: dir.to_path_buf(), hint: folder::models_in(dir) })
 }
 
 impl Checkpoint {
@@ -75,13 +76,18 @@ impl Checkpoint {
 
     /// The same; `hints` say what some old files do not.
     pub fn open_with(path: &Path, hints: Hints) -> Result<Checkpoint> {
-        match path.is_file() {
-            true => import::open(path, hints),
-            false => Checkpoint::open_folder(path),
+        Checkpoint::look(path, hints, Look::Values)
+    }
+
+    /// The same; with [`Look::Headers`] no tensor data is read, nor checked.
+    pub(crate) fn look(path: &Path, hints: Hints, look: Look) -> Result<Checkpoint> {
+        match path.is_dir() {
+            true => Checkpoint::open_folder(&folder::resolve(path)?, look),
+            false => import::open(path, hints, look),
         }
     }
 
-    fn open_folder(dir: &Path) -> Result<Checkpoint> {
+    fn open_folder(dir: &Path, look: Look) -> Result<Checkpoint> {
         let texts = Texts {
             config: config_text(dir)?,
             tokenizer: files::text_or_none(&dir.join("tokenizer.json"))?,
@@ -98,13 +104,13 @@ impl Checkpoint {
         let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| dir.join(name).exists());
         let other = other.filter(|_| texts.tokenizer.is_none());
         let mut checkpoint = match stored_head_dim(&config, &shards) {
-            None => Checkpoint::of_folder(place, config, texts, shards)?,
+            None => Checkpoint::of_folder((place, config), texts, shards, look)?,
             Some(head_dim) => {
                 let mut raw = config.raw;
                 raw.insert("head_dim".to_string(), head_dim.into());
                 let texts = Texts { config: Value::Object(raw).to_string(), ..texts };
                 let config = Config::parse(&file, &texts.config)?;
-                Checkpoint::of_folder(place, config, texts, shards)?
+                Checkpoint::of_folder((place, config), texts, shards, look)?
             }
         };
         checkpoint.side_files.warnings.extend(other.map(|name| {
@@ -133,10 +139,10 @@ impl Checkpoint {
         let place = "sample".to_string();
         let config = Config::parse("sample/config.json", &texts.config)?;
         let shards = shards::read(Path::new("sample"), vec![("model.safetensors".to_string(), weights)])?;
-        Checkpoint::of_folder(place, config, texts, shards)
+        Checkpoint::of_folder((place, config), texts, shards, Look::Values)
     }
 
-    fn of_folder(place: String, config: Config, texts: Texts, shards: Shards) -> Result<Checkpoint> {
+    fn of_folder(model: (String, Config), texts: Texts, shards: Shards, look: Look) -> Result<Checkpoint> {
         let sources = [
             ("chat_template.jinja", texts.chat_template.clone()),
             ("config.json", Some(texts.config.clone())),
@@ -149,15 +155,15 @@ impl Checkpoint {
         let placed = |(name, (file, entry))| (name, Place { file, entry, form: PLAIN, quantised: None });
         let tensors = shards.tensors.into_iter().map(placed).collect();
         let weights = Weights { files: shards.files, tensors };
-        Checkpoint::assemble((place, config), texts, weights, sources)
+        Checkpoint::assemble(model, texts, (weights, sources), look)
     }
 
     /// `sources` are the text files among the sources.
     pub(crate) fn assemble(
         (place, config): (String, Config),
         texts: Texts,
-        weights: Weights,
-        sources: Vec<(&'static str, String)>,
+        (weights, sources): (Weights, Vec<(&'static str, String)>),
+        look: Look,
     ) -> Result<Checkpoint> {
         let side_files = SideFiles::new(
             &place,
@@ -180,7 +186,7 @@ impl Checkpoint {
             texts: sources,
         };
         let wanted = |name: &str, _: &TensorSpec| checkpoint.quantised(name);
-        match tensor_check::problems(&checkpoint, &checkpoint.config, &wanted).into_iter().next() {
+        match tensor_check::problems(&checkpoint, &checkpoint.config, &wanted, look).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(checkpoint),
         }

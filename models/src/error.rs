@@ -41,6 +41,20 @@ pub enum Error {
         /// Bytes before the first bad one.
         offset: usize,
     },
+    /// A pointer of git-lfs in place of a file.
+    #[error("{}: this is a git-lfs pointer, not the weights or text that it stands for: run `git lfs pull` in {}", file.display(), folder_of(file))]
+    LfsPointer {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A key that an object has twice.
+    #[error("{file}: key {key}: expected once, found twice; remove one of the two")]
+    KeyTwice {
+        /// The file.
+        file: String,
+        /// The key, after the keys that lead to it.
+        key: String,
+    },
     /// Text that is not JSON.
     #[error("{file}: expected JSON, found an error: {source}; fetch the file again")]
     Json {
@@ -50,10 +64,22 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A folder that is none of a checkpoint.
-    #[error("{}: expected config.json, found none; give the folder of a Hugging Face checkpoint, or a model's file", path.display())]
+    #[error("{}: expected config.json, found none; {hint}", path.display())]
     NoConfig {
         /// The folder.
         path: PathBuf,
+        /// What to give instead.
+        hint: String,
+    },
+    /// A folder of a Hugging Face cache without a snapshot to take.
+    #[error("{}: expected {expected}, found {found}; give the folder of a snapshot", path.display())]
+    Snapshot {
+        /// The folder.
+        path: PathBuf,
+        /// What decides.
+        expected: String,
+        /// The snapshots that there are.
+        found: String,
     },
     /// A folder without weights.
     #[error("{}: expected model.safetensors or model.safetensors.index.json, found neither; {hint}", path.display())]
@@ -223,8 +249,9 @@ pub enum Error {
     },
     /// A value that no f16 scale reaches.
     #[error(
-        "tensor {tensor}: expected values of at most {limit} for {dtype}, whose scales are f16, found {found}; \
-         export it as int8"
+        "tensor {tensor}: expected values of at most {limit} for {}, whose scales are f16, found {found}; \
+         export it as int8",
+        dtype.words()
     )]
     BeyondScale {
         /// The tensor.
@@ -310,7 +337,7 @@ pub enum Error {
         note: String,
     },
     /// A file that is something else.
-    #[error("{}: expected a model.bin (first bytes 4E 45 57 51), found {found}; {hint}", path.display())]
+    #[error("{}: expected a model, found {found}; {hint}", path.display())]
     NotModelFile {
         /// The file.
         path: PathBuf,
@@ -375,12 +402,21 @@ pub enum Error {
         /// The key.
         key: &'static str,
     },
+    /// A disk without room for the result.
+    #[error(transparent)]
+    NoRoom(#[from] qwenc_files::NoRoom),
     /// Stored bytes do not fit their tensor.
     #[error("{0}; report this as a bug")]
     Weight(#[from] qwenc_ir::WeightError),
     /// The graph built from a config broke a shape law.
     #[error("the graph of this config.json breaks a shape law: {0}; report this as a bug")]
     Shape(#[from] ShapeError),
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &std::path::Path) -> String {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or(".".to_string(), |parent| parent.display().to_string())
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;

@@ -67,14 +67,16 @@ pub fn export(
     quant: Option<Quant>,
     progress: Progress,
 ) -> Result<ExportReport> {
-    let (types, notes) = match quant {
-        Some(quant) => (quant.check().map(|()| WeightTypes::of(quant))?, Vec::new()),
-        None => own_types(checkpoint),
-    };
+    let (types, notes) = types(checkpoint, quant)?;
     let source_bytes: u64 = checkpoint.sources().iter().map(|(_, b)| b.len() as u64).sum();
     // The layout follows the source hashes, so the total is a guess from the layout without them.
     let guess = plan(checkpoint, types, &BTreeMap::new(), out)?;
     let total = source_bytes + guess.json_header.len() as u64 + guess.data_bytes;
+    let folder = match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    qwenc_files::require(folder, file_bytes(&guess))?;
     let mut meter = Meter { done: 0, total, tell: progress };
     let sources = hash_sources(checkpoint, &mut meter);
     let layout = plan(checkpoint, types, &sources, out)?;
@@ -95,6 +97,23 @@ pub fn export(
         payload_hash,
         warnings: [checkpoint.warnings(), &notes].concat(),
     })
+}
+
+fn types(checkpoint: &Checkpoint, quant: Option<Quant>) -> Result<(WeightTypes, Vec<String>)> {
+    match quant {
+        Some(quant) => Ok((quant.check().map(|()| WeightTypes::of(quant))?, Vec::new())),
+        None => Ok(own_types(checkpoint)),
+    }
+}
+
+fn file_bytes(layout: &Layout) -> u64 {
+    HEADER_BYTES as u64 + layout.json_header.len() as u64 + layout.data_bytes
+}
+
+/// The size that [`export`] would give a file, but for some hundred bytes, and how its matrices would be stored.
+pub fn exported_size(checkpoint: &Checkpoint, quant: Option<Quant>) -> Result<(u64, WeightTypes)> {
+    let (types, _) = types(checkpoint, quant)?;
+    Ok((file_bytes(&plan(checkpoint, types, &BTreeMap::new(), Path::new("model.bin"))?), types))
 }
 
 fn hash_sources(checkpoint: &Checkpoint, meter: &mut Meter) -> BTreeMap<String, String> {

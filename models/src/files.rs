@@ -1,10 +1,9 @@
 //! Files of a checkpoint folder, and the one place that opens files to read. In: paths. Out: text within a
 //! limit, or mapped bytes.
 //!
-//! Invariant: nothing is read whole but text, and no more of that than the limit. What a file means is for
-//! others: `config.rs`, `side_files.rs`, `shards.rs`.
+//! Invariant: only regular files are opened, nothing is read whole but text, and no more of that than the limit. What
+//! a file means is for others: `config.rs`, `side_files.rs`, `shards.rs`.
 
-use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
 use std::path::Path;
@@ -39,18 +38,30 @@ pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(std::i
 
 /// The whole file, mapped.
 pub(crate) fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(io(path, "open"))?;
+    let file = qwenc_files::regular(path).map_err(io(path, "open"))?;
     // SAFETY: the map is read-only and private to this process's reading. As with every mapped file,
     // another process that truncates it meanwhile ends this one with SIGBUS; one that writes to it
     // changes values, which no invariant of memory safety depends on: all bit patterns are numbers.
-    unsafe { Mmap::map(&file) }.map_err(io(path, "map"))
+    let map = unsafe { Mmap::map(&file) }.map_err(io(path, "map"))?;
+    match is_lfs_pointer(&map) {
+        true => Err(Error::LfsPointer { file: path.to_path_buf() }),
+        false => Ok(map),
+    }
+}
+
+/// Whether a file's bytes are those that git-lfs leaves in the place of a large file.
+pub(crate) fn is_lfs_pointer(file: &[u8]) -> bool {
+    file.starts_with(b"version https://git-lfs.github.com/spec/")
 }
 
 /// The text of a file that must be there.
 pub(crate) fn text(path: &Path) -> Result<String> {
-    let file = File::open(path).map_err(io(path, "open"))?;
+    let file = qwenc_files::regular(path).map_err(io(path, "open"))?;
     let mut bytes = Vec::new();
     file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(io(path, "read"))?;
+    if is_lfs_pointer(&bytes) {
+        return Err(Error::LfsPointer { file: path.to_path_buf() });
+    }
     let name = || path.display().to_string();
     if bytes.len() as u64 > MAX_TEXT {
         let found = path.metadata().map_or(MAX_TEXT + 1, |m| m.len());

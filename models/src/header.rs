@@ -10,6 +10,7 @@ use qwenc_ir::{DType, ScaleType};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::stranger::stranger;
 use crate::weight_types::{group_rule, WeightTypes};
 
 /// Bytes of the header.
@@ -190,33 +191,4 @@ impl Header {
         };
         differs.map(error).collect()
     }
-}
-
-/// What may be given where nothing is known of what was.
-const OTHERS: &str =
-    "give one, a checkpoint folder, or a GGUF, ajc1 or llama2.c file that is whole: one of llama2.c \
-     without a version is known by its size alone";
-
-fn part_of_folder(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "safetensors" || e == "json")
-}
-
-/// A file that does not begin as a model.bin does.
-pub(crate) fn stranger(path: &Path, file: &[u8]) -> Error {
-    let start = &file[..file.len().min(4)];
-    let (kind, hint) = match start {
-        b"\x31\x63\x6A\x61" => (" (ajc1)", "`qwenc export` makes one of it"),
-        b"\x32\x34\x6B\x61" => (" (llama2.c)", "`qwenc export` makes one of it"),
-        b"GGUF" => (" (GGUF)", "`qwenc export` makes one of it"),
-        b"PK\x03\x04" => (" (a zip or PyTorch file)", "export from a folder of safetensors files instead"),
-        b"\x7fELF" => (" (an executable)", "give the model.bin that it was compiled from"),
-        _ if part_of_folder(path) => ("", "give the checkpoint's folder instead"),
-        _ => ("", OTHERS),
-    };
-    let shown: Vec<String> = start.iter().map(|b| format!("{b:02X}")).collect();
-    let found = match shown.is_empty() {
-        true => "an empty file".to_string(),
-        false => format!("{}{kind}", shown.join(" ")),
-    };
-    Error::NotModelFile { path: path.to_path_buf(), found, hint }
 }

@@ -5,18 +5,20 @@
 //! refuses has at least one entry in `problems`: a check added to them must be reached from here too.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::path::Path;
 
 use qwenc_ir::DType;
 use safetensors::Dtype;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{config_text, Checkpoint};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::facts;
 use crate::files;
+use crate::folder;
 use crate::header::{hex, Header, HEADER_BYTES};
 use crate::import::{self, Hints};
 use crate::model_file::{check_size, Parts};
@@ -26,17 +28,33 @@ use crate::payload_layout::key;
 use crate::problem::{Check, Problem};
 use crate::range_check;
 use crate::shards;
-use crate::tensor_check;
+use crate::tensor_check::{self, Look};
 use crate::tensor_stats::{summary, TensorSummary};
 use crate::weights::Stored;
 
-/// A header field of a model.bin.
+/// A header field of a model.bin, or a fact about a model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HeaderField {
-    /// As docs/model-bin.md names it.
+    /// Name; docs/model-bin.md has those of a model.bin.
     pub name: &'static str,
-    /// As stored.
+    /// Value, as stored.
     pub value: String,
+}
+
+/// A fact.
+pub(crate) fn fact(name: &'static str, value: impl Into<String>) -> HeaderField {
+    HeaderField { name, value: value.into() }
+}
+
+/// The tensors of one type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TypeSummary {
+    /// The type as stored: `bf16`, `i8`, `Q4_K`, ...
+    pub dtype: String,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Bytes of all of them.
+    pub bytes: usize,
 }
 
 /// A metadata entry of a model.bin.
@@ -59,16 +77,20 @@ pub struct Inspection {
     pub kind: &'static str,
     /// Size of the file, or of all weight files, in bytes.
     pub file_bytes: u64,
+    /// Facts about the model, as far as the file says them.
+    pub model: Vec<HeaderField>,
     /// The header's fields; empty for a folder.
     pub header: Vec<HeaderField>,
     /// SHA-256 that the header states.
     pub stated_hash: Option<String>,
-    /// SHA-256 of the payload.
+    /// SHA-256 of the payload, where values were read.
     pub computed_hash: Option<String>,
     /// Metadata of the payload, by key.
     pub metadata: Vec<MetadataEntry>,
     /// Values in all tensors, scales not counted; two for each byte of int4, whose odd rows have a spare half.
     pub parameters: u64,
+    /// Types of the tensors, the one of most bytes first.
+    pub types: Vec<TypeSummary>,
     /// In the order of their bytes.
     pub tensors: Vec<TensorSummary>,
     /// What is wrong, in words.
@@ -112,17 +134,19 @@ impl Tensors for Found<'_> {
 }
 
 impl Inspection {
-    /// Looks at a path. Fails only if nothing of it can be read, or it is no model at all.
+    /// Looks at all of a path. Fails only if nothing of it can be read, or it is no model at all.
     pub fn of(path: &Path) -> Result<Inspection> {
-        Inspection::of_with(path, Hints::default())
+        Inspection::of_with(path, Hints::default(), Look::Values)
     }
 
-    /// The same; `hints` say what some old files do not.
-    pub fn of_with(path: &Path, hints: Hints) -> Result<Inspection> {
-        match path.is_dir() {
-            true => Inspection::of_folder(path),
-            false => Inspection::of_file(path, hints),
-        }
+    /// The same as far as told; `hints` say what some old files do not.
+    pub fn of_with(path: &Path, hints: Hints, look: Look) -> Result<Inspection> {
+        let mut out = match path.is_dir() {
+            true => Inspection::of_folder(&folder::resolve(path)?, look),
+            false => Inspection::of_file(path, hints, look)?,
+        };
+        out.add_types();
+        Ok(out)
     }
 
     fn empty(path: &Path, kind: &'static str) -> Inspection {
@@ -130,11 +154,13 @@ impl Inspection {
             path: path.display().to_string(),
             kind,
             file_bytes: 0,
+            model: Vec::new(),
             header: Vec::new(),
             stated_hash: None,
             computed_hash: None,
             metadata: Vec::new(),
             parameters: 0,
+            types: Vec::new(),
             tensors: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -158,18 +184,45 @@ impl Inspection {
         self.config = Some(config);
     }
 
-    fn of_file(path: &Path, hints: Hints) -> Result<Inspection> {
+    /// What the model is, from its texts.
+    fn add_facts(&mut self, config: Option<&Map<String, Value>>, tokenizer: Option<&str>) {
+        if let Some(config) = config {
+            self.model = facts::of_config(config);
+            self.model.push(facts::of_tokenizer(tokenizer));
+        }
+    }
+
+    fn add_types(&mut self) {
+        for tensor in &self.tensors {
+            match self.types.iter_mut().find(|t| t.dtype == tensor.dtype) {
+                Some(kind) => {
+                    kind.tensors += 1;
+                    kind.bytes = kind.bytes.saturating_add(tensor.bytes);
+                }
+                None => {
+                    let (dtype, bytes) = (tensor.dtype.clone(), tensor.bytes);
+                    self.types.push(TypeSummary { dtype, tensors: 1, bytes });
+                }
+            }
+        }
+        self.types.sort_by(|a, b| (b.bytes, &a.dtype).cmp(&(a.bytes, &b.dtype)));
+    }
+
+    fn of_file(path: &Path, hints: Hints, look: Look) -> Result<Inspection> {
         let map = files::map(path)?;
         if let Some(kind) = import::format_name(&map) {
-            return Ok(Inspection::of_import(path, kind, (map.len(), hints)));
+            return Inspection::of_import(path, kind, (map.len(), hints), look);
         }
         let header = Header::decode_leniently(path, &map)?;
         let mut out = Inspection::empty(path, "model.bin version 2");
         out.file_bytes = map.len() as u64;
-        out.header = header.fields().into_iter().map(|(name, value)| HeaderField { name, value }).collect();
+        out.header = header.fields().into_iter().map(|(name, value)| fact(name, value)).collect();
         out.problems.extend(Header::decode(path, &map).err().as_ref().map(Problem::from));
         out.problems.extend(check_size(path, &header, out.file_bytes).err().as_ref().map(Problem::from));
-        out.check_hash(path, &header, &map);
+        out.stated_hash = Some(hex(&header.hash));
+        if look == Look::Values {
+            out.check_hash(path, &header, &map);
+        }
         let place = path.display().to_string();
         match payload::header(&place, &map, HEADER_BYTES) {
             Err(error) => out.problem(&error),
@@ -178,52 +231,85 @@ impl Inspection {
                     out.problem(&payload::wrong_length(&place, expected, found));
                 }
                 let data = |e: &Entry| map.get(e.range.clone());
-                out.add_tensors(payload.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))));
+                out.add_tensors(payload.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))), look);
                 out.add_metadata(&payload.metadata);
+                let text = |key: &str| payload.metadata.get(key).map(String::as_str);
+                let config = text(key::CONFIG).and_then(|text| serde_json::from_str(text).ok());
+                out.add_facts(config.as_ref(), text(key::TOKENIZER));
                 let tensors = payload.entries.iter().map(|(name, e)| (name.as_str(), (e, data(e)))).collect();
                 let found = Found { place: &place, tensors };
-                out.check_model(path, &header, &mut payload.metadata, &found);
+                out.check_model((path, &header), &mut payload.metadata, &found, look);
             }
         }
         Ok(out)
     }
 
-    /// A file of another program: its tensors as `export` would read them.
-    fn of_import(path: &Path, kind: &'static str, (bytes, hints): (usize, Hints)) -> Inspection {
+    /// A file of another program: its tensors as they are stored, or with their values as `export` would read them.
+    fn of_import(
+        path: &Path,
+        kind: &'static str,
+        (bytes, hints): (usize, Hints),
+        look: Look,
+    ) -> Result<Inspection> {
         let mut out = Inspection::empty(path, kind);
         out.file_bytes = bytes as u64;
-        match Checkpoint::open_with(path, hints) {
+        let overview = import::overview(path)?;
+        let opened = Checkpoint::look(path, hints, look);
+        let (facts, listed) = overview.unzip();
+        match (listed, &opened) {
+            (listed, Ok(checkpoint)) if listed.is_none() || look == Look::Values => {
+                out.add_read(checkpoint, look);
+            }
+            (listed, _) => {
+                out.tensors = listed.unwrap_or_default();
+                let values =
+                    |t: &TensorSummary| t.shape.iter().fold(1u64, |n, &axis| n.saturating_mul(axis as u64));
+                out.parameters = out.tensors.iter().map(values).fold(0, u64::saturating_add);
+            }
+        }
+        match opened {
             Err(error) => out.problem(&error),
             Ok(checkpoint) => {
-                let mut tensors: Vec<(&str, Stored)> =
-                    checkpoint.names().into_iter().filter_map(|n| Some((n, checkpoint.find(n)?))).collect();
-                tensors.sort_by_key(|(name, t)| (t.entry.range.start, *name));
-                for (name, stored) in tensors {
-                    out.add_tensors([(name, stored.entry, Some(&*stored.bytes()))].into_iter());
-                }
                 out.warnings = checkpoint.warnings().to_vec();
+                out.add_facts(Some(&checkpoint.config().raw), checkpoint.tokenizer_json());
                 out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
             }
         }
-        out
+        out.model = facts.unwrap_or(std::mem::take(&mut out.model));
+        Ok(out)
+    }
+
+    /// The tensors as `export` reads them, each under the type that is stored.
+    fn add_read(&mut self, checkpoint: &Checkpoint, look: Look) {
+        let mut tensors: Vec<(&str, Stored)> =
+            checkpoint.names().into_iter().filter_map(|n| Some((n, checkpoint.find(n)?))).collect();
+        tensors.sort_by_key(|(name, t)| (t.entry.range.start, *name));
+        for (name, stored) in tensors {
+            let bytes = match look {
+                Look::Headers => Default::default(),
+                Look::Values => stored.bytes(),
+            };
+            self.add_tensors([(name, stored.entry, Some(&*bytes))].into_iter(), look);
+            if let (Some(kind), Some(last)) = (stored.form.packing.stored_name(), self.tensors.last_mut()) {
+                last.dtype = kind.to_string();
+            }
+        }
     }
 
     fn check_hash(&mut self, path: &Path, header: &Header, file: &[u8]) {
         let (expected, found) = (hex(&header.hash), hex(&Sha256::digest(&file[HEADER_BYTES..])));
         if expected != found {
-            let (expected, found) = (expected.clone(), found.clone());
-            self.problem(&Error::Hash { path: path.to_path_buf(), expected, found });
+            self.problem(&Error::Hash { path: path.to_path_buf(), expected, found: found.clone() });
         }
-        self.stated_hash = Some(expected);
         self.computed_hash = Some(found);
     }
 
     fn check_model(
         &mut self,
-        path: &Path,
-        header: &Header,
+        (path, header): (&Path, &Header),
         metadata: &mut HashMap<String, String>,
         found: &Found,
+        look: Look,
     ) {
         match Parts::read(path, header, metadata) {
             Err(error) => self.problem(&error),
@@ -231,7 +317,7 @@ impl Inspection {
                 let disagreements = parts.disagreements(path, header);
                 let config = |e| Problem::new(Check::Config, Error::to_string(e));
                 self.problems.extend(disagreements.iter().map(config));
-                let wrong = tensor_check::problems(found, &parts.config, &parts.types.wanted());
+                let wrong = tensor_check::problems(found, &parts.config, &parts.types.wanted(), look);
                 self.problems.extend(wrong.iter().map(Problem::from));
                 self.of_model(parts.config, parts.side_files.tokenizer.as_deref());
                 self.warnings = parts.side_files.warnings;
@@ -239,55 +325,58 @@ impl Inspection {
         }
     }
 
-    fn of_folder(path: &Path) -> Result<Inspection> {
+    fn of_folder(path: &Path, look: Look) -> Inspection {
         let mut out = Inspection::empty(path, "Hugging Face checkpoint");
-        let config = config_text(path)
-            .and_then(|text| Config::parse(&path.join("config.json").display().to_string(), &text));
-        let shards = match (shards::open(path), &config) {
-            (Err(error), Err(other)) => {
-                out.problem(other);
+        let text = config_text(path);
+        let raw = text.as_ref().ok().and_then(|text| serde_json::from_str(text).ok());
+        let tokenizer = files::text_or_none(&path.join("tokenizer.json")).ok().flatten();
+        out.add_facts(raw.as_ref(), tokenizer.as_deref());
+        let config =
+            text.and_then(|text| Config::parse(&path.join("config.json").display().to_string(), &text));
+        let shards = match shards::open(path) {
+            Ok(shards) => shards,
+            Err(error) => {
+                out.problems.extend(config.err().as_ref().map(Problem::from));
                 out.problem(&error);
-                return Ok(out);
+                return out;
             }
-            (Err(error), Ok(_)) => {
-                out.problem(&error);
-                return Ok(out);
-            }
-            (Ok(shards), _) => shards,
         };
         out.file_bytes = shards.files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         let data = |file: usize, e: &Entry| shards.files[file].1.get(e.range.clone());
         let mut listed: Vec<_> = shards.tensors.iter().map(|(n, (file, e))| (*file, n.as_str(), e)).collect();
         listed.sort_by_key(|(file, name, e)| (*file, e.range.start, *name));
-        out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))));
-        match config {
-            Err(error) => out.problem(&error),
-            Ok(config) => {
+        out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))), look);
+        match (config, Checkpoint::look(path, Hints::default(), look)) {
+            (_, Ok(checkpoint)) => {
+                out.warnings = checkpoint.warnings().to_vec();
+                out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
+            }
+            (Err(error), _) => out.problem(&error),
+            (Ok(config), Err(error)) => {
                 let tensors = listed.iter().map(|&(file, name, e)| (name, (e, data(file, e)))).collect();
                 let found = Found { place: &out.path.clone(), tensors };
-                match Checkpoint::open(path) {
-                    Ok(checkpoint) => {
-                        out.warnings = checkpoint.warnings().to_vec();
-                        out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
-                    }
-                    Err(error) => {
-                        let wrong = tensor_check::problems(&found, &config, &|_, _| None);
-                        match wrong.is_empty() {
-                            true => out.problem(&error),
-                            false => out.problems.extend(wrong.iter().map(Problem::from)),
-                        }
-                        let tokenizer = files::text_or_none(&path.join("tokenizer.json")).ok().flatten();
-                        out.of_model(config, tokenizer.as_deref());
-                    }
+                let wrong = tensor_check::problems(&found, &config, &|_, _| None, look);
+                match wrong.is_empty() {
+                    true => out.problem(&error),
+                    false => out.problems.extend(wrong.iter().map(Problem::from)),
                 }
+                out.of_model(config, tokenizer.as_deref());
             }
         }
-        Ok(out)
+        out
     }
 
-    fn add_tensors<'a>(&mut self, tensors: impl Iterator<Item = (&'a str, &'a Entry, Option<&'a [u8]>)>) {
+    /// `data` is absent if the file ends early.
+    fn add_tensors<'a>(
+        &mut self,
+        tensors: impl Iterator<Item = (&'a str, &'a Entry, Option<&'a [u8]>)>,
+        look: Look,
+    ) {
         for (name, entry, data) in tensors {
-            let (summary, odd) = summary(name, entry, data);
+            let (summary, odd) = match look {
+                Look::Headers if data.is_some() => (TensorSummary::of_entry(name, entry), None),
+                _ => summary(name, entry, data),
+            };
             if !name.ends_with(".scales") {
                 let values = summary.shape.iter().fold(1u64, |n, &axis| n.saturating_mul(axis as u64));
                 let each = if entry.dtype == Dtype::U8 { 2 } else { 1 };
@@ -323,44 +412,6 @@ impl Inspection {
             }
             let short = (text.len() <= SHORT_TEXT).then(|| text.clone());
             self.metadata.push(MetadataEntry { key: key.clone(), bytes: text.len(), text: short });
-        }
-    }
-}
-
-impl fmt::Display for Inspection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{}: {}, {} bytes, {} parameters",
-            self.path, self.kind, self.file_bytes, self.parameters
-        )?;
-        for field in &self.header {
-            writeln!(f, "  {:<18} {}", field.name, field.value)?;
-        }
-        if let Some(hash) = &self.stated_hash {
-            writeln!(f, "  {:<18} {hash}", "payload SHA-256")?;
-        }
-        for entry in &self.metadata {
-            match &entry.text {
-                Some(text) => writeln!(f, "  {:<22} {text}", entry.key)?,
-                None => writeln!(f, "  {:<22} {} bytes", entry.key, entry.bytes)?,
-            }
-        }
-        let width = self.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
-        for t in &self.tensors {
-            let shape = format!("{:?}", t.shape);
-            let most = t.max_abs.map_or("-".to_string(), |m| format!("{m:.4e}"));
-            writeln!(f, "  {:<width$} {:<5} {shape:<16} {:>12} bytes  max {most}", t.name, t.dtype, t.bytes)?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
-        }
-        for problem in &self.problems {
-            writeln!(f, "problem: {problem}")?;
-        }
-        match self.problems.len() {
-            0 => writeln!(f, "no problems"),
-            n => writeln!(f, "{n} problem(s)"),
         }
     }
 }

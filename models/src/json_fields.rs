@@ -1,5 +1,5 @@
 //! Typed reading of a JSON object. In: the object and the name of its file. Out: numbers, strings
-//! and errors that name the field. Invariant: `null` means absent, and nothing is rounded or clipped.
+//! and errors that name the field. Invariant: `null` means absent, no key stands twice, and nothing is rounded or clipped.
 //!
 //! It knows no field by name: those are in `config.rs`, `family.rs`, `rope.rs`, `side_files.rs`,
 //! `shards.rs` and the families' folders.
@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::strict_json;
 
 /// One JSON object of a file.
 #[derive(Clone, Copy)]
@@ -19,15 +20,14 @@ pub(crate) struct Fields<'a> {
 
 /// JSON text to an object.
 pub(crate) fn object(file: &str, text: &str) -> Result<Map<String, Value>> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => Err(Error::Field {
+    match strict_json::parse(file, text)? {
+        Value::Object(map) => Ok(map),
+        other => Err(Error::Field {
             file: file.to_string(),
             field: "the whole file".to_string(),
             expected: "an object".to_string(),
             found: shown(&other),
         }),
-        Err(source) => Err(Error::Json { file: file.to_string(), source }),
     }
 }
 

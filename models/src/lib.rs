@@ -10,6 +10,7 @@ mod family;
 mod json_fields;
 mod rope;
 mod rope_override;
+mod strict_json;
 
 // The model written down as a graph, and the tensors that it reads.
 mod decoder;
@@ -21,6 +22,7 @@ mod tensor_spec;
 // A Hugging Face folder.
 mod checkpoint;
 mod files;
+mod folder;
 mod shards;
 mod side_files;
 
@@ -43,6 +45,7 @@ mod adapter;
 mod import;
 mod packing;
 mod source;
+mod stranger;
 mod weights;
 
 // Back to a file of another program.
@@ -56,7 +59,9 @@ mod payload;
 mod tensor_check;
 
 // A lenient look at either.
+mod facts;
 mod inspect;
+mod inspect_text;
 mod problem;
 mod range_check;
 mod tensor_stats;
@@ -67,16 +72,16 @@ pub use adapter::{AdapterProblem, AdapterSource, MergeReport};
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::Error;
-pub use export::{export, ExportReport, Progress};
+pub use export::{export, exported_size, ExportReport, Progress};
 pub use family::Family;
 pub use import::Hints;
-pub use inspect::{HeaderField, Inspection, MetadataEntry};
+pub use inspect::{HeaderField, Inspection, MetadataEntry, TypeSummary};
 pub use migrate::{migrate, to_ajc1, MigrateReport};
 pub use model_file::ModelFile;
 pub use problem::{Check, Problem};
 pub use quant::{Quant, MAX_GROUP};
 pub use rope_override::RopeChoice;
 pub use source::Source;
-pub use temporary::temporary_path;
+pub use tensor_check::Look;
 pub use tensor_stats::TensorSummary;
 pub use weight_types::WeightTypes;

@@ -106,12 +106,12 @@ impl<'a> Model<'a> {
         let group = match self.types.first() {
             Some(&DType::I8 { group, scales: ScaleType::F32 }) => group,
             other => {
-                let found = other.map_or(String::new(), DType::to_string);
+                let found = other.map_or(String::new(), |dtype| dtype.words());
                 return Err(self.unsupported(format!("{found} weights in ajc1"), "int8 with f32 scales"));
             }
         };
         if let Some(other) = self.types.iter().find(|&&t| t != self.types[0]) {
-            let what = format!("{other} beside {} in ajc1", self.types[0]);
+            let what = format!("{} beside {} in ajc1", other.words(), self.types[0].words());
             return Err(self.unsupported(what, "one type for all matrices"));
         }
         match crossed(c, group) {

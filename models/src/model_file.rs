@@ -23,7 +23,7 @@ use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
 use crate::rope_override::RopeChoice;
 use crate::side_files::{SideFiles, SideTexts, Template};
-use crate::tensor_check;
+use crate::tensor_check::{self, Look};
 use crate::weight_types::WeightTypes;
 use crate::weights::Stored;
 
@@ -72,7 +72,8 @@ impl ModelFile {
             origin: metadata.remove(key::ORIGIN),
             adapters: None,
         };
-        match tensor_check::problems(&file, &file.config, &file.types.wanted()).into_iter().next() {
+        let wanted = file.types.wanted();
+        match tensor_check::problems(&file, &file.config, &wanted, Look::Values).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(file),
         }
@@ -221,8 +222,11 @@ impl Parts {
             path: path.to_path_buf(),
             field: "weight_type and group_size",
             offset: 44,
-            expected: format!("{stated}, as the payload's metadata says"),
-            found: self.types.to_string(),
+            expected: match WeightTypes::parse(stated) {
+                Some(types) => format!("{}, as the payload's metadata says", types.words()),
+                None => format!("{stated:?}, as the payload's metadata says"),
+            },
+            found: self.types.words(),
         }));
         all
     }

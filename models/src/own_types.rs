@@ -39,9 +39,12 @@ pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
     let note = |to: DType| {
         move |(&(from, name), &count): (&Kind, &usize)| {
             let exact = to == DType::F32 || (name.is_none() && holds(to, from));
-            let from = name.map_or(from.to_string(), str::to_string);
+            let from = name.map_or(from.words(), str::to_string);
             (!exact).then(|| {
-                format!("{count} matrices in {from} are rounded to {to}, the nearest that a model.bin has")
+                format!(
+                    "{count} matrices in {from} are rounded to {}, the nearest that a model.bin has",
+                    to.words()
+                )
             })
         }
     };

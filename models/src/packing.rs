@@ -51,6 +51,16 @@ impl Packing {
         }
     }
 
+    /// The type as GGUF calls it, where rows are blocks.
+    pub fn stored_name(self) -> Option<&'static str> {
+        match self {
+            Packing::Plain => None,
+            Packing::Q8Integers | Packing::Q8Scales => Some("Q8_0"),
+            Packing::Q4Integers | Packing::Q4Scales => Some("Q4_0"),
+            _ => self.nearest().map(|(name, _)| name),
+        }
+    }
+
     /// For a type that no model.bin has: its name, and the nearest that there is.
     pub fn nearest(self) -> Option<(&'static str, DType)> {
         let int8 = DType::I8 { group: SMALL_BLOCK as u32, scales: ScaleType::F16 };

@@ -11,6 +11,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
 
 use crate::error::{Error, Result};
+use crate::strict_json;
 
 /// Longest JSON header that the safetensors format allows, in bytes.
 pub(crate) const MAX_HEADER: u64 = 100_000_000;
@@ -75,7 +76,14 @@ pub(crate) fn header(file: &str, bytes: &[u8], base: usize) -> Result<(Payload, 
     }
     // Below the length of a slice, so it fits.
     let (header, data) = rest.split_at(length as usize);
+    if let Some(first) = header.first().filter(|&&first| first != b'{') {
+        return Err(bad(file, format!("header: expected `{{` as its first byte, found 0x{first:02x}")));
+    }
     let text = std::str::from_utf8(header).map_err(|e| bad(file, format!("header: {e}")))?;
+    strict_json::parse(file, text).map_err(|e| match e {
+        Error::Json { source, .. } => bad(file, format!("header: {source}")),
+        twice => twice,
+    })?;
     let parsed: Metadata = serde_json::from_str(text).map_err(|e| bad(file, format!("header: {e}")))?;
     let start = bytes.len() - data.len();
     if start.checked_add(parsed.data_len()).is_none() {

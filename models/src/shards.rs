@@ -28,7 +28,8 @@ pub(crate) struct Shards {
 /// Opens `model.safetensors`, or else the shards of the index.
 pub(crate) fn open(dir: &Path) -> Result<Shards> {
     let single = dir.join(SINGLE);
-    if single.exists() {
+    // A link to nothing counts: it is told apart from an absence when it is opened.
+    if single.symlink_metadata().is_ok() {
         return read(dir, vec![(SINGLE.to_string(), Bytes::Mapped(files::map(&single)?))]);
     }
     let index_path = dir.join(INDEX);

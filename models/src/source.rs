@@ -24,7 +24,7 @@ pub enum Source {
 impl Source {
     /// Opens a path; `hints` say what some old files do not.
     pub fn open(path: &Path, hints: Hints) -> Result<Source> {
-        if path.is_file() && import::format_name(&files::map(path)?).is_none() {
+        if !path.is_dir() && import::format_name(&files::map(path)?).is_none() {
             return ModelFile::open(path).map(|file| Source::ModelFile(Box::new(file)));
         }
         Checkpoint::open_with(path, hints).map(|checkpoint| Source::Checkpoint(Box::new(checkpoint)))

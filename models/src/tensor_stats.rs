@@ -1,5 +1,5 @@
 //! One tensor for `qwenc inspect`. In: a stored tensor. Out: its place, its largest value, and what is
-//! odd about its values. Invariant: every byte of it is looked at, none is believed. Nothing here refuses
+//! odd about its values. Invariant: every byte of it is looked at, if any is, and none is believed. Nothing here refuses
 //! a model; that is for `tensor_check.rs`.
 
 use serde::Serialize;
@@ -32,17 +32,26 @@ pub struct TensorSummary {
     pub not_finite: usize,
 }
 
+impl TensorSummary {
+    /// A tensor whose values are not looked at: shape, offset and bytes.
+    pub(crate) fn unread(
+        name: &str,
+        dtype: String,
+        (shape, offset, bytes): (Vec<usize>, usize, usize),
+    ) -> Self {
+        TensorSummary { name: name.to_string(), dtype, shape, offset, bytes, max_abs: None, not_finite: 0 }
+    }
+
+    /// The same of a tensor of safetensors.
+    pub(crate) fn of_entry(tensor: &str, entry: &Entry) -> TensorSummary {
+        let place = (entry.shape.clone(), entry.range.start, entry.range.len());
+        TensorSummary::unread(tensor, name(entry.dtype), place)
+    }
+}
+
 /// The tensor's summary, and what is odd about its values; `data` is absent if the file ends early.
 pub(crate) fn summary(tensor: &str, entry: &Entry, data: Option<&[u8]>) -> (TensorSummary, Option<String>) {
-    let mut out = TensorSummary {
-        name: tensor.to_string(),
-        dtype: name(entry.dtype),
-        shape: entry.shape.clone(),
-        offset: entry.range.start,
-        bytes: entry.range.len(),
-        max_abs: None,
-        not_finite: 0,
-    };
+    let mut out = TensorSummary::of_entry(tensor, entry);
     let Some(data) = data else {
         return (out, Some(format!("tensor {tensor}: its bytes lie past the end of the file")));
     };

@@ -80,6 +80,14 @@ impl WeightTypes {
         ["f32", "bf16", "int8", "int4"][self.code() as usize]
     }
 
+    /// The types in a user's words: `int8 in groups of 64`.
+    pub fn words(&self) -> String {
+        match self.linears == self.embeddings {
+            true => self.linears.words(),
+            false => format!("{}, embedding and LM head {}", self.linears.words(), self.embeddings.words()),
+        }
+    }
+
     /// Inputs of a linear that share a scale; 0 where there are no scales.
     pub fn group(&self) -> u32 {
         self.linears.group().unwrap_or(0)

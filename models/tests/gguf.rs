@@ -128,7 +128,7 @@ fn mixtures_go_to_the_type_that_holds_them() {
     };
     let (file, notes) = reported(&case("qwen3-tied", &mixed));
     assert_eq!(file.weight_types().to_string(), "i8g32s16");
-    assert_eq!(notes, ["1 matrices in f16 are rounded to i8g32s16, the nearest that a model.bin has"]);
+    assert_eq!(notes, ["1 matrices in f16 are rounded to int8 in groups of 32 with f16 scales, the nearest that a model.bin has"]);
     let (narrow, _) = reported(&case("qwen3-tied", &as_q4));
     let weight = |file: &ModelFile| {
         let graph = file.graph().unwrap();
@@ -258,7 +258,7 @@ fn k_types_are_read_by_their_definition_and_rounded_to_int8() {
         assert_eq!(
             notes,
             [7, 1].map(|n| format!(
-                "{n} matrices in {name} are rounded to i8g32s16, the nearest that a model.bin has"
+                "{n} matrices in {name} are rounded to int8 in groups of 32 with f16 scales, the nearest that a model.bin has"
             ))
         );
         for (part, usual) in

@@ -49,7 +49,7 @@ fn refusals_say_what_is_wrong() {
     };
     assert_eq!(
         changed(0, b"\x31\x63\x6A\x61"),
-        "FILE: expected a model.bin (first bytes 4E 45 57 51), found 31 63 6A 61 (ajc1); `qwenc export` makes one of it"
+        "FILE: expected a model, found an ajc1 file; `qwenc export` makes a model.bin of it"
     );
     assert_eq!(
         changed(4, &[1]),
@@ -61,13 +61,13 @@ fn refusals_say_what_is_wrong() {
     );
     assert_eq!(
         changed(44, &[65]),
-        "FILE: header field weight_type and group_size at offset 44: expected i8g64, as the payload's metadata says, \
-         found i8g65; export it again"
+        "FILE: header field weight_type and group_size at offset 44: expected int8 in groups of 64, as the payload's metadata says, \
+         found int8 in groups of 65; export it again"
     );
     assert_eq!(
         changed(56, &[3]),
-        "FILE: header field weight_type and group_size at offset 44: expected i8g64, as the payload's metadata says, \
-         found i4g64s16; export it again"
+        "FILE: header field weight_type and group_size at offset 44: expected int8 in groups of 64, as the payload's metadata says, \
+         found int4 in groups of 64; export it again"
     );
     assert_eq!(
         changed(56, &[4]),
@@ -80,11 +80,7 @@ fn refusals_say_what_is_wrong() {
     );
     let last = file.len() - 1;
     assert!(changed(last, &[file[last] ^ 1]).starts_with("FILE: payload SHA-256: expected "));
-    assert_eq!(
-        refusal(b""),
-        "FILE: expected a model.bin (first bytes 4E 45 57 51), found an empty file; give one, a checkpoint folder, \
-         or a GGUF, ajc1 or llama2.c file that is whole: one of llama2.c without a version is known by its size alone"
-    );
+    assert_eq!(refusal(b""), "FILE: expected a model, found an empty file; fetch the model's file again");
 }
 
 /// A change to the safetensors header.
@@ -177,8 +173,13 @@ fn int4_that_is_not_what_it_says_is_refused() {
     assert!(changed(&|h| h[q]["shape"] = json!([128, 31])).contains("not a valid safetensors image"));
     for other in ["i4g32s16+i4g64s16", "i4g32s16+bf16", "i4g32s16+i8g0s16", "i4g40s16", "i8g32", "", "+"] {
         let message = changed(&|h| h[word]["weights"] = json!(other));
-        let stated =
-            format!("expected {other}, as the payload's metadata says, found i4g32s16; export it again");
+        let expected = match other {
+            "i4g40s16" => "int4 in groups of 40".to_string(),
+            "i8g32" => "int8 in groups of 32".to_string(),
+            _ => format!("{other:?}"),
+        };
+        let found = "as the payload's metadata says, found int4 in groups of 32; export it again";
+        let stated = format!("expected {expected}, {found}");
         assert!(message.ends_with(&stated), "{message}");
     }
     // That all matrices are int4 is for the tensors to show.

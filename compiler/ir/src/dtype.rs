@@ -87,6 +87,25 @@ impl DType {
     }
 }
 
+impl DType {
+    /// The type in a user's words: `int8 in groups of 64`.
+    pub fn words(self) -> String {
+        match self {
+            DType::F32 => "f32".to_string(),
+            DType::F16 => "f16".to_string(),
+            DType::Bf16 => "bf16".to_string(),
+            DType::I8 { group, scales: ScaleType::F32 } => format!("int8 in groups of {group}"),
+            DType::I8 { group, scales: ScaleType::F16 } => {
+                format!("int8 in groups of {group} with f16 scales")
+            }
+            DType::I4 { group, scales: ScaleType::F16 } => format!("int4 in groups of {group}"),
+            DType::I4 { group, scales: ScaleType::F32 } => {
+                format!("int4 in groups of {group} with f32 scales")
+            }
+        }
+    }
+}
+
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bits, group, scales) = match self {

@@ -55,6 +55,16 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// The same about `output`, instead of a temporary file that is made on the way to it.
+    pub fn at(self, output: &Path) -> LinkError {
+        let path = output.to_path_buf();
+        match self {
+            LinkError::Io { what, source, .. } => LinkError::Io { path, what, source },
+            LinkError::Pack { source, .. } => LinkError::Pack { path, source },
+            other => other,
+        }
+    }
+
     pub(crate) fn io(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> LinkError {
         let path = path.to_path_buf();
         move |source| LinkError::Io { path, what, source }

@@ -84,12 +84,24 @@ impl Image {
     }
 }
 
+/// Copies the temporary file `from`, whose room is given back on the way: never are both there whole.
 fn copy(from: &mut File, to: &mut BlockWriter) -> io::Result<()> {
     let mut block = vec![0u8; BLOCK];
+    let mut released = 0;
+    let mut read = 0;
     loop {
         match io::Read::read(from, &mut block)? {
             0 => return Ok(()),
-            n => to.write_all(&block[..n])?,
+            n => {
+                to.write_all(&block[..n])?;
+                read += n as u64;
+            }
+        }
+        // Only whole blocks, which the writer has written by now.
+        let whole = (read / BLOCK as u64).saturating_sub(1) * BLOCK as u64;
+        if whole > released {
+            qwenc_files::release(from, released, whole - released);
+            released = whole;
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempfile::TempDir;
+use qwenc_files::Scratch;
 
 use crate::entry;
 use crate::error::LinkError;
@@ -22,6 +22,9 @@ const HEADER: &str = include_str!(concat!(env!("OUT_DIR"), "/qwen.h"));
 const HEADER_NAME: &str = "qwen.h";
 /// Of a library's symbols only the header's are seen.
 const EXPORTS: &str = "{ global: qwen_*; local: *; };\n";
+/// Names within the temporary folder: the weights image, and what the linker makes.
+const IMAGE: &str = "weights";
+const LINKED: &str = "linked";
 /// No real archive is larger; guards the unpacking buffer.
 const RUNTIME_LIMIT: usize = 1 << 30;
 
@@ -59,7 +62,7 @@ pub fn header(library: &Path) -> PathBuf {
 pub struct Product {
     form: Form,
     output: PathBuf,
-    folder: TempDir,
+    scratch: Scratch,
 }
 
 impl Product {
@@ -80,29 +83,28 @@ impl Product {
                 return Err(LinkError::Output { path: header(output), found: "a directory" });
             }
         }
-        let parent = match output.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => Path::new("."),
-        };
-        let folder = tempfile::Builder::new()
-            .prefix(".qwenc-")
-            .tempdir_in(parent)
-            .map_err(LinkError::io(parent, "creating a temporary folder"))?;
-        Ok(Product { form, output: output.to_path_buf(), folder })
+        let scratch = Scratch::beside(output)
+            .map_err(LinkError::io(output, "creating a temporary folder beside it"))?;
+        Ok(Product { form, output: output.to_path_buf(), scratch })
     }
 
     /// Where to write the weights image.
     pub fn image_path(&self) -> PathBuf {
-        self.folder.path().join("weights")
+        self.scratch.path().join(IMAGE)
+    }
+
+    /// Where the result will be.
+    pub fn output(&self) -> &Path {
+        &self.output
     }
 
     /// The temporary folder.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.scratch.path()
     }
 
     fn temporary(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.scratch.path().join(name)
     }
 
     /// Links the objects, adds the image, and moves the result to the output path.
@@ -128,32 +130,33 @@ impl Product {
     }
 
     fn complete(self, files: &[PathBuf], image: &Image, weights: Weights) -> Result<(), LinkError> {
-        let linked = self.temporary("linked");
+        let linked = self.temporary(LINKED);
         self.link(files, &linked)?;
         match weights {
-            Weights::Embed => image.append_to(&linked)?,
-            Weights::External => self.rename(&image.path, &beside(&self.output))?,
+            Weights::Embed => image.append_to(&linked).map_err(|e| e.at(&self.output))?,
+            Weights::External => self.place(IMAGE, &beside(&self.output))?,
         }
         if self.form == Form::Library {
-            self.rename(&self.write(HEADER_NAME, HEADER.as_bytes())?, &header(&self.output))?;
+            self.write(HEADER_NAME, HEADER.as_bytes())?;
+            self.place(HEADER_NAME, &header(&self.output))?;
         }
-        self.rename(&linked, &self.output)
+        self.place(LINKED, &self.output)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), LinkError> {
-        fs::rename(from, to).map_err(LinkError::io(to, "moving the finished file to its place"))
+    fn place(&self, name: &str, to: &Path) -> Result<(), LinkError> {
+        self.scratch.place(name, to).map_err(LinkError::io(to, "moving the finished file to its place"))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, LinkError> {
         let path = self.temporary(name);
-        fs::write(&path, bytes).map_err(LinkError::io(&path, "writing a file for the linker"))?;
+        fs::write(&path, bytes).map_err(LinkError::io(&self.output, "writing a file for the linker"))?;
         Ok(path)
     }
 
     fn link(&self, files: &[PathBuf], output: &Path) -> Result<(), LinkError> {
         let archive = self.temporary("runtime.a");
         let unpacked = zstd::bulk::decompress(RUNTIME, RUNTIME_LIMIT)
-            .map_err(LinkError::io(&archive, "unpacking the runtime"))?;
+            .map_err(LinkError::io(&self.output, "unpacking the runtime"))?;
         self.write("runtime.a", &unpacked)?;
         let mut command = Command::new(linker());
         command.args(files);

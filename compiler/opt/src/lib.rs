@@ -7,6 +7,7 @@
 
 mod analysis;
 mod cost;
+mod dot;
 mod error;
 mod extract;
 mod gpu;
@@ -95,7 +96,9 @@ pub fn random_extraction(graph: &Checked<Graph>, seed: u64) -> Result<Checked<Gr
     verify(out).map_err(OptError::Verify)
 }
 
-/// The saturated e-graph of one section as Graphviz text.
-pub fn egraph_dot(graph: &Checked<Graph>, kind: SectionKind, limits: &Limits) -> Result<String, OptError> {
-    Ok(saturate::saturate(graph, kind, limits)?.section.egraph.dot().to_string())
+/// The saturated e-graphs of block and head as one digraph for Graphviz.
+pub fn egraph_dot(graph: &Checked<Graph>, limits: &Limits) -> Result<String, OptError> {
+    let saturated = |kind| Ok((kind, saturate::saturate(graph, kind, limits)?.section.egraph));
+    let sections = REWRITTEN.into_iter().map(saturated).collect::<Result<Vec<_>, OptError>>()?;
+    Ok(dot::digraph(&sections))
 }

@@ -4,6 +4,8 @@
 
 mod fixture;
 
+use std::collections::BTreeSet;
+
 use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
 use qwenc_ir::{parse, verify, DType, Dims, Graph, SectionKind};
 use qwenc_opt::{egraph_dot, optimise, Limits, Machine, Optimised};
@@ -152,8 +154,7 @@ fn two_runs_give_the_same_text() {
         let (a, b) = (run(&family), run(&family));
         assert_eq!(a.graph.to_string(), b.graph.to_string());
         assert_eq!(a.report.to_string(), b.report.to_string());
-        let dot =
-            || egraph_dot(&model(&family), SectionKind::Block, &Limits::default()).expect("it saturates");
+        let dot = || egraph_dot(&model(&family), &Limits::default()).expect("it saturates");
         assert_eq!(dot(), dot());
         assert!(dot().contains("prepare-qkv"));
     }
@@ -174,5 +175,36 @@ fn the_runner_up_costs_more() {
             assert!(report.machine.us(&section.before) > report.machine.us(&section.chosen), "{report}");
             assert_ne!(other.difference, Default::default());
         }
+    }
+}
+
+/// One digraph, whose edges all end at e-nodes that it declares; both sections are in it.
+#[test]
+fn the_dot_text_is_one_graph_without_loose_ends() {
+    for family in [qwen3(I8), qwen2(DType::F32)] {
+        let text = egraph_dot(&model(&family), &Limits::default()).expect("it saturates");
+        assert_eq!(text.matches("digraph").count(), 1);
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+        let declared: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| line.contains(" [label=\"") && !line.contains(" -> "))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        let edges: Vec<(&str, &str)> = text.lines().filter_map(|l| l.trim().split_once(" -> ")).collect();
+        assert!(edges.len() > 50 && declared.len() > 50, "{} edges", edges.len());
+        let ends: BTreeSet<&str> = edges.iter().filter_map(|(_, rest)| rest.split(' ').next()).collect();
+        assert!(ends.len() > 20, "edges end at {ends:?} alone");
+        for (from, rest) in edges {
+            let to = rest.split(' ').next().unwrap_or_default();
+            assert!(declared.contains(from) && declared.contains(to), "{from} -> {rest}");
+            // Its cluster is the one of the class that it ends at.
+            let cluster = rest.split_once("lhead=").map(|(_, name)| name.trim_end_matches(']'));
+            let class = to.rsplit_once('_').map(|(class, _)| format!("cluster_{class}"));
+            assert!(cluster.is_none() || cluster == class.as_deref(), "{rest}");
+        }
+        assert!(
+            declared.iter().any(|n| n.starts_with("block_"))
+                && declared.iter().any(|n| n.starts_with("head_"))
+        );
     }
 }

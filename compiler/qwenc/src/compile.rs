@@ -5,12 +5,14 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
-use qwenc_ir::{verify, Checked, Graph, SectionKind, WeightDecl};
+use qwenc_files::{Scratch, Staged};
+use qwenc_ir::{verify, Checked, Graph, WeightDecl};
 use qwenc_link::{Form, Product};
 use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits};
@@ -24,7 +26,6 @@ use crate::cuda;
 use crate::error::Error;
 use crate::input;
 use crate::inspect::print;
-use crate::interrupt;
 use crate::output::Output;
 use crate::predict::Prediction;
 use crate::{note, progress, target};
@@ -70,15 +71,20 @@ impl Report {
 
 /// Compiles a model. Nothing is printed; what stood at the output's place is replaced only by something whole.
 pub fn compile(options: &Compile) -> Result<Report, Error> {
-    Ok(pipeline(options)?)
+    Ok(pipeline(options, Unnamed::File)?)
 }
 
 /// The command: says what was made.
 pub fn run(args: &Compile) -> Result<()> {
-    let report = pipeline(args)?;
+    let report = pipeline(args, Unnamed::of_stdout())?;
     print(report.explained.as_bytes())?;
     match (&report.made, &report.output) {
-        (Made::Level(bytes), _) => print(bytes),
+        (Made::Level(bytes), output) => {
+            if let (Some(output), None) = (output, &args.output) {
+                note(&format!("{}: written", output.display()));
+            }
+            print(bytes)
+        }
         (Made::Binary { weights_bytes, target }, Some(output)) => {
             let place = if args.place == WeightsPlace::Embed { "embedded" } else { "beside it" };
             let (megabytes, seconds) = (*weights_bytes as f64 / 1e6, report.time.as_secs_f64());
@@ -90,24 +96,50 @@ pub fn run(args: &Compile) -> Result<()> {
     }
 }
 
+/// Where machine code goes without `-o`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unnamed {
+    /// To `qwen.o` or `qwen.cubin`.
+    File,
+    /// To the caller, as text does.
+    Caller,
+}
+
+impl Unnamed {
+    /// Bytes go to a file or a pipe that standard output was led to, never to a terminal.
+    fn of_stdout() -> Unnamed {
+        let kind = fs::metadata("/dev/stdout").map(|m| m.file_type());
+        match kind.is_ok_and(|kind| kind.is_file() || kind.is_fifo()) {
+            true => Unnamed::Caller,
+            false => Unnamed::File,
+        }
+    }
+}
+
 /// The same, its refusals still apart from its failures.
-pub(crate) fn pipeline(args: &Compile) -> Result<Report> {
+pub(crate) fn pipeline(args: &Compile, unnamed: Unnamed) -> Result<Report> {
     let started = Instant::now();
     let mut explained = String::new();
-    let (made, output, warnings) = work(args, &mut explained)?;
+    let (made, output, warnings) = work(args, unnamed, &mut explained)?;
     Ok(Report { output, made, explained, warnings, time: started.elapsed() })
 }
 
 /// checkpoint -> graph -> e-graph -> graph -> plan -> code -> executable.
-fn work(args: &Compile, explained: &mut String) -> Result<(Made, Option<PathBuf>, Vec<String>)> {
+fn work(
+    args: &Compile,
+    unnamed: Unnamed,
+    explained: &mut String,
+) -> Result<(Made, Option<PathBuf>, Vec<String>)> {
     let quant = args.weights.quant()?;
     // A wrong name is told before the work, and so is a tool that is missing.
     let machine = target::machine(args)?;
     #[cfg(feature = "cuda")]
     let compiler = cuda::Compiler::new(args)?;
-    let job = Job::start(args)?;
+    let job = Job::start(args, unnamed)?;
     let hints = args.stated.hints()?;
-    let (model, warnings) = input::model(&args.model, (quant, &args.changes), hints, job.scratch())?;
+    let is_packed = matches!(args.emit, Emit::Exe | Emit::Lib);
+    let (model, warnings) =
+        input::model(&args.model, (quant, &args.changes), hints, (job.scratch(), &job.shown(), is_packed))?;
     let model = with_adapters(model, args)?;
     let output = job.path();
     let done = |made| Ok((made, output, warnings));
@@ -120,7 +152,7 @@ fn work(args: &Compile, explained: &mut String) -> Result<(Made, Option<PathBuf>
     }
     match args.emit {
         Emit::Graph => return done(job.write_text(&optimised.graph.to_string())?),
-        Emit::EgraphDot => return done(job.write_text(&dot(&source)?)?),
+        Emit::EgraphDot => return done(job.write_text(&egraph_dot(&source, &Limits::default())?)?),
         _ => {}
     }
     let plan = planned(args, &optimised.graph, &model)?;
@@ -177,17 +209,13 @@ fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
         Some(dtype) => {
             let name = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
             let what = "f32 goes with f32, bf16 and int8, bf16 with bf16, int8 with int8 and int4";
-            let message =
-                format!("--activations {name}: the weights are {dtype}; {what}; leave the flag out");
+            let message = format!(
+                "--activations {name}: the weights are {}; {what}; leave the flag out",
+                dtype.words()
+            );
             Err(crate::Misuse(message).into())
         }
     }
-}
-
-fn dot(graph: &Checked<Graph>) -> Result<String> {
-    let block = egraph_dot(graph, SectionKind::Block, &Limits::default())?;
-    let head = egraph_dot(graph, SectionKind::Head, &Limits::default())?;
-    Ok(format!("{block}\n{head}\n"))
 }
 
 /// One compilation: where it works and where it writes.
@@ -200,14 +228,15 @@ pub struct Job {
 enum Place {
     /// An executable or library in the making, with its temporary folder beside the output.
     Beside(Product),
-    Temporary(tempfile::TempDir),
+    Temporary(Scratch),
 }
 
 impl Job {
-    fn start(args: &Compile) -> Result<Job> {
+    fn start(args: &Compile, unnamed: Unnamed) -> Result<Job> {
         let output = match (&args.output, args.emit) {
             (None, Emit::Exe) => Some(PathBuf::from("qwen")),
             (None, Emit::Lib) => Some(PathBuf::from("libqwen.so")),
+            (None, Emit::Obj | Emit::Cubin) if unnamed == Unnamed::Caller => None,
             (None, Emit::Obj) => Some(PathBuf::from("qwen.o")),
             (None, Emit::Cubin) => Some(PathBuf::from("qwen.cubin")),
             (output, _) => output.clone(),
@@ -215,7 +244,7 @@ impl Job {
         let kept = args.kept()?.into_iter().map(|(_, adapter)| adapter);
         let inputs = inputs(&args.model, args.changes.adapters().into_iter().chain(kept), &args.stated)?;
         let mut output = output.map(|path| Output::new(&path, &inputs)).transpose()?;
-        if matches!(args.emit, Emit::Exe | Emit::Lib | Emit::Obj | Emit::Cubin) {
+        if matches!(args.emit, Emit::Exe | Emit::Lib) {
             output = output.map(|o| o.file().map(Output::File)).transpose()?;
         }
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
@@ -230,11 +259,14 @@ impl Job {
         }
         let place = match &output {
             Some(Output::File(path)) => Place::Beside(Product::new(path, form)?),
-            _ => Place::Temporary(tempfile::tempdir().context("creating a temporary folder")?),
+            _ => Place::Temporary(Scratch::anywhere().context("creating a temporary folder")?),
         };
-        let job = Job { output, place };
-        interrupt::removes(job.scratch().to_path_buf());
-        Ok(job)
+        Ok(Job { output, place })
+    }
+
+    /// The path that messages about temporary files name.
+    fn shown(&self) -> PathBuf {
+        self.path().unwrap_or_else(|| self.scratch().to_path_buf())
     }
 
     fn scratch(&self) -> &Path {
@@ -265,11 +297,10 @@ impl Job {
             }
             Some(Output::File(path)) => path,
         };
-        let temporary = self.scratch().join("output");
         let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(bytes)?;
-            fs::rename(&temporary, path)
+            let mut staged = Staged::create(path)?;
+            staged.file().write_all(bytes)?;
+            staged.finish()
         };
         write().with_context(|| format!("{}: writing", path.display()))?;
         written

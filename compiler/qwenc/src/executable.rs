@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
+use qwenc_files::Scratch;
 use serde_json::Value;
 
 use crate::compare::{Outcome, Types};
@@ -18,8 +19,7 @@ pub struct About(Value);
 /// Whether a file is a program, or a script that runs one.
 pub fn is_one(path: &Path) -> bool {
     let mut start = [0; 4];
-    path.is_file()
-        && std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut start)).is_ok()
+    qwenc_files::regular(path).and_then(|mut f| f.read_exact(&mut start)).is_ok()
         && (start == *b"\x7fELF" || start.starts_with(b"#!"))
 }
 
@@ -84,7 +84,7 @@ pub fn logits(path: &Path, tokens: &[u32]) -> Result<Outcome> {
     let ids: Vec<String> = tokens.iter().map(u32::to_string).collect();
     let ids = ids.join(",");
     let about = about(path)?;
-    let folder = tempfile::tempdir().context("creating a temporary folder")?;
+    let folder = Scratch::anywhere().context("creating a temporary folder")?;
     let (file, out) = output_in(&folder);
     let mut args = vec!["logits", "--tokens", &ids, "--out", &out];
     if !about.runs_on_gpu() {
@@ -96,13 +96,13 @@ pub fn logits(path: &Path, tokens: &[u32]) -> Result<Outcome> {
 
 /// A text's tokens, as the executable reads it.
 pub fn encode_prompt(path: &Path, prompt: &str) -> Result<Vec<u32>> {
-    let folder = tempfile::tempdir().context("creating a temporary folder")?;
+    let folder = Scratch::anywhere().context("creating a temporary folder")?;
     let (file, out) = output_in(&folder);
     run(path, &["logits", "--prompt", prompt, "--out", &out])?;
     Ok(Outcome::read(&file)?.tokens)
 }
 
-fn output_in(folder: &tempfile::TempDir) -> (PathBuf, String) {
+fn output_in(folder: &Scratch) -> (PathBuf, String) {
     let file = folder.path().join("logits.safetensors");
     let name = file.to_string_lossy().into_owned();
     (file, name)

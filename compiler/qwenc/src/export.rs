@@ -18,7 +18,7 @@ pub fn run(args: &Export) -> Result<()> {
         "{}: {} tensors as {}, {:.1} MB",
         args.output.display(),
         report.tensors,
-        report.types,
+        report.types.words(),
         report.file_bytes as f64 / 1e6
     ));
     Ok(())

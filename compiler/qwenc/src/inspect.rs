@@ -3,30 +3,43 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use qwenc_models::{Checkpoint, Inspection};
+use anyhow::{bail, Context, Result};
+use qwenc_files::Scratch;
+use qwenc_models::{Checkpoint, Hints, Inspection, Look};
 
-use crate::args::Inspect;
+use crate::args::{Inspect, Stated};
 use crate::input;
 
 pub fn run(args: &Inspect) -> Result<()> {
-    let inspection = match *args.model == *Path::new(input::SAMPLE) {
-        true => of_sample()?,
-        false => Inspection::of_with(&args.model, args.stated.hints()?)?,
-    };
+    let look = if args.values { Look::Values } else { Look::Headers };
+    let inspection = looked(&args.model, &args.stated, look)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&inspection)? + "\n",
         false => inspection.to_string(),
     };
-    print(text.as_bytes())
+    print(text.as_bytes())?;
+    match inspection.problems.len() {
+        0 => Ok(()),
+        n => bail!("{}: expected no problems, found {n}; they stand above", inspection.path),
+    }
+}
+
+/// A model, as far as it is looked at.
+pub fn looked(model: &Path, stated: &Stated, look: Look) -> Result<Inspection> {
+    if model == Path::new(input::SAMPLE) {
+        return of_sample(look);
+    }
+    input::expect_something(model)?;
+    Ok(Inspection::of_with(model, stated.hints()?, look)?)
 }
 
 /// The built-in sample as a model.bin.
-pub fn of_sample() -> Result<Inspection> {
-    let folder = tempfile::tempdir().context("creating a temporary folder")?;
+fn of_sample(look: Look) -> Result<Inspection> {
+    let folder = Scratch::anywhere().context("creating a temporary folder")?;
     let file = folder.path().join("model.bin");
     input::write(&Checkpoint::sample(), &file, None)?;
-    Ok(Inspection { path: input::SAMPLE.to_string(), ..Inspection::of(&file)? })
+    let inspection = Inspection::of_with(&file, Hints::default(), look)?;
+    Ok(Inspection { path: input::SAMPLE.to_string(), ..inspection })
 }
 
 /// Writes to standard output; a reader that has gone away is no error.

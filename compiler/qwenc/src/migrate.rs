@@ -4,11 +4,11 @@
 //! nothing is rounded.
 
 use anyhow::Result;
-use qwenc_models::{temporary_path, to_ajc1};
+use qwenc_models::to_ajc1;
 
 use crate::args::{inputs, Format, Migrate};
 use crate::output::Output;
-use crate::{input, interrupt, say, Misuse};
+use crate::{input, say, Misuse};
 
 pub fn run(args: &Migrate) -> Result<()> {
     let hints = args.stated.hints()?;
@@ -22,12 +22,11 @@ pub fn run(args: &Migrate) -> Result<()> {
         Format::ModelBin => {
             let checkpoint = input::checkpoint(&args.model, hints)?;
             let report = input::migrate(&checkpoint, &output)?;
-            let (tensors, types) = (report.tensors, report.types);
+            let (tensors, types) = (report.tensors, report.types.words());
             let megabytes = report.file_bytes as f64 / 1e6;
             say(&format!("{}: {tensors} tensors as {types}, {megabytes:.1} MB", output.display()));
         }
         Format::Ajc1 => {
-            interrupt::removes(temporary_path(&output));
             let report = to_ajc1(&input::opened(&args.model, hints)?, &output)?;
             input::warn(&report.warnings);
             say(&format!("{}: {:.1} MB", output.display(), report.file_bytes as f64 / 1e6));

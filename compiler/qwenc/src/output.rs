@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 
 use crate::Misuse;
 
@@ -38,8 +38,9 @@ impl Output {
         if inputs.iter().any(|input| replaces_input(path, folder, input)) {
             return Err(Misuse(format!("{shown} is the input; give another -o")).into());
         }
-        let target = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
-        Ok(Output::File(target.unwrap_or_else(|| path.to_path_buf())))
+        let target =
+            qwenc_files::link_target(path).with_context(|| format!("{shown}: following the link"))?;
+        Ok(Output::File(target))
     }
 
     /// The path of a file; a model or an executable cannot be a stream.
@@ -51,6 +52,12 @@ impl Output {
             }
         }
     }
+}
+
+/// Refuses to begin what the disk of `output` has no room for.
+pub fn room(output: &Path, needs: u64) -> Result<()> {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(qwenc_files::require(folder, needs)?)
 }
 
 /// Whether `path` is the input, or a file of a folder that might be read.

@@ -12,6 +12,7 @@ use qwenc_plan::Plan;
 use serde_json::Value;
 
 use crate::args::WeightsPlace;
+use crate::output::room;
 use crate::progress;
 
 impl WeightsPlace {
@@ -35,9 +36,13 @@ pub fn image(
     let about = about.to_string();
     let tokenizer = model.tokenizer_json().map(tokenizer).unwrap_or_default();
     let assets = Assets { tokenizer: &tokenizer, metadata: about.as_bytes() };
+    // Alignment, footer and what the linker makes beside the image.
+    let beside = (16 << 20) + tokenizer.len() as u64 + assets.metadata.len() as u64;
+    room(product.output(), plan.weights_bytes + beside)?;
     let bar = progress::bytes("packing", plan.weights_bytes);
     let mut advance = |done| bar.set_position(done);
-    let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance)?;
+    let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance);
+    let image = image.map_err(|e| e.at(product.output()))?;
     bar.finish_and_clear();
     Ok(image)
 }

@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use clap::Parser;
+use qwenc_files::Scratch;
 
 use crate::args::{Args, Command, Perplexity};
 use crate::inspect::print;
-use crate::{compile, executable, interrupt, Misuse};
+use crate::{compile, executable, Misuse};
 
 pub fn run(args: &Perplexity) -> Result<()> {
     if executable::is_one(&args.model) {
@@ -20,11 +21,11 @@ pub fn run(args: &Perplexity) -> Result<()> {
         }
         return measure(&args.model, args);
     }
-    if args.text != Path::new("-") && !args.text.is_file() {
-        bail!("{}: expected a text file, found none", args.text.display());
+    if args.text != Path::new("-") && !qwenc_files::is_descriptor(&args.text) {
+        qwenc_files::regular(&args.text)
+            .with_context(|| format!("{}: opening the text", args.text.display()))?;
     }
-    let folder = tempfile::tempdir().context("creating a temporary folder")?;
-    interrupt::removes(folder.path().to_path_buf());
+    let folder = Scratch::anywhere().context("creating a temporary folder")?;
     let program = compiled(args, folder.path())?;
     measure(&program, args)
 }
@@ -39,7 +40,7 @@ fn compiled(args: &Perplexity, folder: &Path) -> Result<PathBuf> {
     if let Command::Compile(mut compile) = parsed.command {
         compile.weights = args.weights.clone();
         compile.stated = args.stated.clone();
-        compile::pipeline(&compile)?;
+        compile::pipeline(&compile, compile::Unnamed::File)?;
     }
     Ok(program)
 }

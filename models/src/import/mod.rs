@@ -13,8 +13,12 @@ use crate::checkpoint::{Checkpoint, Texts};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::header::{stranger, MAGIC};
+use crate::header::MAGIC;
+use crate::inspect::HeaderField;
 use crate::origin::Origin;
+use crate::stranger::stranger;
+use crate::tensor_check::Look;
+use crate::tensor_stats::TensorSummary;
 use crate::weights::Weights;
 
 pub(crate) mod ajc1;
@@ -80,14 +84,20 @@ pub(crate) fn format_name(file: &[u8]) -> Option<&'static str> {
     format(file).map(|(name, _)| name)
 }
 
+/// What a file says of itself where its format says more than the model: facts, and tensors in their stored types.
+pub(crate) fn overview(path: &Path) -> Result<Option<(Vec<HeaderField>, Vec<TensorSummary>)>> {
+    let source = Foreign::open(path, Hints::default())?;
+    let gguf = fields::u32_at(&source.map, 0) == Some(gguf::MAGIC);
+    Ok(gguf.then(|| gguf::overview(&source)))
+}
+
 /// Opens a file of any format but model.bin.
-pub(crate) fn open(path: &Path, hints: Hints) -> Result<Checkpoint> {
-    let map = files::map(path)?;
-    let source = Foreign { path, place: path.display().to_string(), map, hints };
+pub(crate) fn open(path: &Path, hints: Hints, look: Look) -> Result<Checkpoint> {
+    let source = Foreign::open(path, hints)?;
     match format(&source.map) {
         Some((_, read)) => {
             let import = read(&source)?;
-            assemble(source, import)
+            assemble(source, import, look)
         }
         None if fields::u32_at(&source.map, 0) == Some(MAGIC) => {
             Err(Error::AlreadyExported { path: path.to_path_buf() })
@@ -96,7 +106,7 @@ pub(crate) fn open(path: &Path, hints: Hints) -> Result<Checkpoint> {
     }
 }
 
-fn assemble(source: Foreign, import: Import) -> Result<Checkpoint> {
+fn assemble(source: Foreign, import: Import, look: Look) -> Result<Checkpoint> {
     let text = Value::Object(import.config).to_string();
     let config = Config::parse(&source.place, &text)?;
     let mut weights = import.weights;
@@ -114,10 +124,14 @@ fn assemble(source: Foreign, import: Import) -> Result<Checkpoint> {
         origin: import.origin.map(|o| o.to_string()),
         ..Texts::default()
     };
-    Checkpoint::assemble((source.place, config), texts, weights, Vec::new())
+    Checkpoint::assemble((source.place, config), texts, (weights, Vec::new()), look)
 }
 
 impl Foreign<'_> {
+    fn open(path: &Path, hints: Hints) -> Result<Foreign<'_>> {
+        Ok(Foreign { path, place: path.display().to_string(), map: files::map(path)?, hints })
+    }
+
     /// What config.json would say of it, once every size is known to be possible.
     fn config(&self, fields: &Map<String, Value>) -> Result<Config> {
         Config::parse(&self.place, &Value::Object(fields.clone()).to_string())

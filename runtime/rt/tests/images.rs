@@ -50,6 +50,25 @@ fn strangers_are_refused_by_either_hash() {
     assert!(e.run(&["generate", "a"]).refused(1).contains("interface version"));
 }
 
+/// Between metadata and footer, and in the footer: no hash has these bytes.
+#[test]
+fn unused_bytes_are_verified_too() {
+    let e = executable();
+    let (path, end) = (e.folder.path().join("changed"), e.image.len());
+    let named = ["verify", "--weights", path.to_str().unwrap()];
+    let footer = end - FOOTER_BYTES;
+    assert_eq!(e.image[footer - 1], 0, "this image has padding");
+    for at in [footer - 1, footer + 12, footer + 15, footer + 136, end - 1] {
+        let mut image = e.image.clone();
+        image[at] = 7;
+        std::fs::write(&path, image).unwrap();
+        let said = e.run(&named).refused(1);
+        assert!(said.contains(&format!("its byte {at}, which is unused, is 7 instead of 0")), "{said}");
+    }
+    std::fs::write(&path, &e.image).unwrap();
+    e.run(&named).ok();
+}
+
 #[test]
 fn damage_is_named() {
     let mut e = executable();

@@ -20,14 +20,17 @@ fn sample() -> String {
 
 #[test]
 fn a_model_bin_as_text() {
-    let text = inspect(&[&sample()]);
+    let path = sample();
+    let text = inspect(&[&path]);
     insta::assert_snapshot!(text);
     assert_eq!(inspect(&["sample"]), text.replace("[folder]/model.bin", "sample"));
+    let ranges = inspect(&["--values", &path]);
+    insta::assert_snapshot!("a_model_bin_with_the_ranges_of_its_values", ranges);
 }
 
 #[test]
 fn a_model_bin_as_json() {
-    let found: Value = serde_json::from_str(&inspect(&["--json", &sample()])).unwrap();
+    let found: Value = serde_json::from_str(&inspect(&["--json", "--values", &sample()])).unwrap();
     assert_eq!(found["kind"], "model.bin version 2");
     assert_eq!(found["parameters"], 1_246_848);
     assert_eq!(found["file_bytes"], 2_656_640);
@@ -51,9 +54,13 @@ fn a_model_bin_as_json() {
 fn a_checkpoint_with_a_tensor_missing() {
     let (checkpoint, tensor) = forged::without_last_tensor(&golden::folder("qwen3-tied"));
     let path = checkpoint.to_str().unwrap();
-    let shown = inspect(&[path]);
-    insta::assert_snapshot!(shown);
-    let found: Value = serde_json::from_str(&inspect(&["--json", path])).unwrap();
+    let with_problems = |args: &[&str]| {
+        let done = run(&mut qwenc(&[&["inspect"], args].concat()));
+        assert_eq!((done.code, done.err.lines().count()), (Some(1), 1), "{}", done.err);
+        stable(&done.out)
+    };
+    insta::assert_snapshot!(with_problems(&[path]));
+    let found: Value = serde_json::from_str(&with_problems(&["--json", path])).unwrap();
     let problems = found["problems"].as_array().unwrap();
     assert!(problems.len() == 1 && problems[0].as_str().unwrap().contains(&tensor), "{problems:?}");
 }

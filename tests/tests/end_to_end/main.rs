@@ -27,6 +27,7 @@ mod goes_on;
 mod inspect;
 mod llama;
 mod memory;
+mod outputs;
 mod perplexity;
 mod predicted;
 mod python;

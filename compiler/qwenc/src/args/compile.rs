@@ -1,9 +1,11 @@
 //! Flags of `compile`, which are the library's options too.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, FromArgMatches, ValueEnum};
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Args as ClapArgs, Command, FromArgMatches, ValueEnum};
 use qwenc_models::AdapterSource;
 use qwenc_plan::Activations;
 
@@ -16,6 +18,27 @@ pub enum Target {
     Cpu,
     /// Kernels for NVIDIA GPUs of compute capability 8.0 and later
     Cuda,
+}
+
+/// Reads a target; a word that people use for GPUs gets `cuda` as the suggestion.
+#[derive(Clone)]
+struct TargetParser;
+
+impl TypedValueParser for TargetParser {
+    type Value = Target;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Target, clap::Error> {
+        EnumValueParser::<Target>::new().parse_ref(command, arg, value).map_err(|mut error| {
+            if ["gpu", "nvidia", "ptx"].iter().any(|word| value.eq_ignore_ascii_case(word)) {
+                error.insert(ContextKind::SuggestedValue, ContextValue::String("cuda".to_string()));
+            }
+            error
+        })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Target::value_variants().iter().filter_map(Target::to_possible_value)))
+    }
 }
 
 /// Output of `compile`.
@@ -111,9 +134,10 @@ pub struct Compile {
     #[command(flatten)]
     pub model: ModelPath,
     /// Processors to compile for (default: cpu)
-    #[arg(long, value_enum, default_value = "cpu", hide_default_value = true)]
+    #[arg(long, value_parser = TargetParser, default_value = "cpu", hide_default_value = true)]
     pub target: Target,
-    /// File to write (default: qwen; libqwen.so with --emit lib; levels that are text go to standard output)
+    /// File to write (default: qwen; libqwen.so with --emit lib; levels that are text go to standard output, machine
+    /// code too if that is a file or a pipe)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// CPU to generate code for: native is this machine; x86-64-v3 runs on nearly every PC since 2013; also x86-64,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::{ModelPath, Stated, Weights};
+use super::{whole, ModelPath, Stated, Weights};
 
 #[derive(Debug, ClapArgs)]
 pub struct Verify {
@@ -27,7 +27,7 @@ pub struct Compare {
     /// Model, executable or file of activations to compare with the reference
     pub b: PathBuf,
     /// Input as token ids, such as 1,2,3. A file of activations has its own input
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = whole)]
     pub tokens: Vec<u32>,
     /// Input as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
@@ -47,7 +47,7 @@ pub struct Perplexity {
     /// Text file; `-` reads standard input
     pub text: PathBuf,
     /// Tokens in one window of the text (default: the model's context)
-    #[arg(short, long, alias = "ctx-size", value_name = "N")]
+    #[arg(short, long, alias = "ctx-size", value_name = "N", value_parser = whole)]
     pub context: Option<u32>,
     /// Print JSON instead of a table
     #[arg(long)]

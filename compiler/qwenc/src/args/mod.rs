@@ -123,7 +123,7 @@ pub struct Weights {
     pub quant: Option<QuantName>,
     /// Weights of a row that share one scale, at most 65536; for int4 32 or a multiple of 8 (default: 64 for int8, 32 for
     /// int4)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(qwenc_models::MAX_GROUP)))]
+    #[arg(long, value_name = "N", value_parser = group_size)]
     pub group_size: Option<u32>,
     /// With --quant int4: store embedding and LM head as int4 too, instead of int8
     #[arg(long)]
@@ -142,8 +142,19 @@ pub struct Changes {
     #[arg(long, value_name = "RULE")]
     pub rope_scaling: Option<String>,
     /// Longest context of the model in tokens (default: the checkpoint's)
-    #[arg(short, long, alias = "ctx-size", value_name = "N")]
+    #[arg(short, long, alias = "ctx-size", value_name = "N", value_parser = whole)]
     pub context: Option<u32>,
+}
+
+/// A number of tokens or an id.
+fn whole(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("expected a whole number of 0 to {}", u32::MAX))
+}
+
+fn group_size(text: &str) -> Result<u32, String> {
+    let most = qwenc_models::MAX_GROUP;
+    let size = text.parse().ok().filter(|size| (1..=most).contains(size));
+    size.ok_or_else(|| format!("expected a whole number of 1 to {most}"))
 }
 
 /// Paths of all files that are read: the model, the adapters, a vocabulary from --state.
@@ -265,6 +276,9 @@ pub struct Migrate {
 pub struct Inspect {
     #[command(flatten)]
     pub model: ModelPath,
+    /// Read every value too: hashes, ranges, NaN and infinity (default: headers only)
+    #[arg(long)]
+    pub values: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

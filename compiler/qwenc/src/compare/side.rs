@@ -51,7 +51,13 @@ pub struct Outcome {
 impl Outcome {
     /// Reads a safetensors file: `tokens`, `logits` and activations.
     pub fn read(path: &Path) -> Result<Outcome> {
-        let bytes = std::fs::read(path).with_context(|| format!("{}: reading", path.display()))?;
+        let read = |mut file: std::fs::File| {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).map(|_| bytes)
+        };
+        let bytes = qwenc_files::regular(path)
+            .and_then(read)
+            .with_context(|| format!("{}: reading", path.display()))?;
         Outcome::parse(&bytes).with_context(|| format!("{}: no file of activations", path.display()))
     }
 
@@ -144,7 +150,7 @@ impl Side {
 
 /// A safetensors file begins with the length of its JSON.
 fn is_safetensors(path: &Path) -> bool {
-    let Ok(mut file) = std::fs::File::open(path) else { return false };
+    let Ok(mut file) = qwenc_files::regular(path) else { return false };
     let mut start = [0; 9];
     std::io::Read::read_exact(&mut file, &mut start).is_ok() && start[8] == b'{' && start[6..8] == [0, 0]
 }

@@ -95,7 +95,7 @@ fn model(hash: &mut Sha256, path: &Path) -> Result<()> {
         identity(hash, &about);
         if about.is_file() {
             let mut head = Vec::new();
-            let mut read = || File::open(&file)?.take(HEAD).read_to_end(&mut head);
+            let mut read = || qwenc_files::regular(&file)?.take(HEAD).read_to_end(&mut head);
             read().with_context(|| format!("{}: reading", file.display()))?;
             field(hash, &head);
         }

@@ -72,7 +72,8 @@ fn make(cache: &Cache, key: &str, args: &Compile) -> Result<()> {
     let made = cache.begin(key)?;
     interrupt::removes(made.clone());
     let output = made.join("program").join(name(&args.model));
-    let compiled = compile::pipeline(&Compile { output: Some(output.clone()), ..args.clone() });
+    let compiled =
+        compile::pipeline(&Compile { output: Some(output.clone()), ..args.clone() }, compile::Unnamed::File);
     let about = compiled.and_then(|_| about(&output, args));
     match about.and_then(|about| cache.finish(key, &made, &about)) {
         Ok(()) => Ok(()),

@@ -7,23 +7,19 @@
 mod against;
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::{bail, Result};
-use qwenc_models::{Check, Inspection, Problem};
+use qwenc_models::{Check, Inspection, Look, Problem};
 
 use crate::args::Verify;
-use crate::inspect::{of_sample, print};
-use crate::{input, say};
+use crate::inspect::{looked, print};
+use crate::say;
 
 /// Most problems of one check that are told one by one.
 const TOLD: usize = 20;
 
 pub fn run(args: &Verify) -> Result<()> {
-    let inspection = match *args.model == *Path::new(input::SAMPLE) {
-        true => of_sample()?,
-        false => Inspection::of_with(&args.model, args.stated.hints()?)?,
-    };
+    let inspection = looked(&args.model, &args.stated, Look::Values)?;
     let mut table = table(&inspection);
     let mut failed = inspection.problems.len();
     if let Some(checkpoint) = &args.against {

@@ -9,12 +9,15 @@ use super::{Foreign, Import};
 use crate::error::Result;
 
 mod config;
+mod overview;
 mod tensors;
 mod values;
 mod vocabulary;
 
 /// `GGUF`.
 pub(super) const MAGIC: u32 = 0x4655_4747;
+
+pub(super) use overview::overview;
 
 pub(super) fn read(source: &Foreign) -> Result<Import> {
     let (values, mut rest) = values::read(source)?;

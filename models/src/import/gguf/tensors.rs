@@ -234,6 +234,9 @@ pub(super) fn places(source: &Foreign, infos: &HashMap<&str, Info>, config: &Con
 
 fn place(weights: &mut Weights, source: &Foreign, (name, info): (&str, &Info), order: Order) -> Result<()> {
     let usual = usual_name(name);
+    if weights.tensors.contains_key(&usual) {
+        return Err(source.wrong(&format!("tensor {usual}"), "one of that name", "two, under two names"));
+    }
     let shape: Vec<usize> = info.shape.iter().map(|&n| n as usize).collect();
     let entry = |dtype, shape: &[usize]| Entry { dtype, shape: shape.to_vec(), range: info.range.clone() };
     let form = |packing| Form { packing, order };

@@ -6,10 +6,11 @@
 //! The KV cache is f32 unless a flag says otherwise: the file is for comparison.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use qwenc_abi::KvType;
+use qwenc_files::Staged;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
 
@@ -96,54 +97,53 @@ fn header(tokens: usize, rows: usize, activations: &[(String, usize)]) -> Result
     Ok(out)
 }
 
-/// A file being written beside its destination; removed unless finished. What is no regular file (a
-/// pipe, a device) cannot be replaced and is written directly.
+/// A file being written, which appears when it is whole. What is no regular file (a pipe, a device) cannot be
+/// replaced and is written directly.
 pub(super) struct Partial {
-    file: BufWriter<File>,
-    /// The temporary name, while there is one.
-    partial: Option<PathBuf>,
+    file: BufWriter<Sink>,
     path: PathBuf,
+}
+
+enum Sink {
+    Staged(Staged),
+    Direct(File),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Staged(staged) => staged.file().write(bytes),
+            Sink::Direct(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Partial {
     pub(super) fn create(path: &Path) -> Result<Partial> {
-        let in_place = path.metadata().is_ok_and(|m| !m.is_file());
-        let partial = if in_place { None } else { Some(hidden_name(path)?) };
-        let name = partial.as_deref().unwrap_or(path);
-        let file = OpenOptions::new().write(true).create(!in_place).truncate(!in_place).open(name);
-        let file = BufWriter::with_capacity(1 << 20, file.map_err(Error::file("create", path))?);
-        Ok(Partial { file, partial, path: path.into() })
+        if path.file_name().is_none() {
+            return Err(Error::Usage(format!("--out {} is not a file name", path.display())));
+        }
+        let sink = match path.metadata().is_ok_and(|m| !m.is_file()) {
+            true => OpenOptions::new().write(true).open(path).map(Sink::Direct),
+            false => Staged::create(path).map(Sink::Staged),
+        };
+        let file = BufWriter::with_capacity(1 << 20, sink.map_err(Error::file("create", path))?);
+        Ok(Partial { file, path: path.into() })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::file("write", &self.path))
     }
 
-    pub(super) fn finish(mut self) -> Result<()> {
-        self.file.flush().map_err(Error::file("write", &self.path))?;
-        if let Some(partial) = &self.partial {
-            std::fs::rename(partial, &self.path).map_err(Error::file("write", &self.path))?;
-        }
-        self.partial = None;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if let Some(partial) = &self.partial {
-            // The error that led here is the one to report.
-            let _ = std::fs::remove_file(partial);
+    pub(super) fn finish(self) -> Result<()> {
+        let sink = self.file.into_inner().map_err(|e| Error::file("write", &self.path)(e.into_error()))?;
+        match sink {
+            Sink::Staged(staged) => staged.finish().map_err(Error::file("write", &self.path)),
+            Sink::Direct(_) => Ok(()),
         }
     }
-}
-
-fn hidden_name(path: &Path) -> Result<PathBuf> {
-    let Some(name) = path.file_name() else {
-        return Err(Error::Usage(format!("--out {} is not a file name", path.display())));
-    };
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}.partial", std::process::id()));
-    Ok(path.with_file_name(hidden))
 }

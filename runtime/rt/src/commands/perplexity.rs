@@ -95,7 +95,8 @@ fn surprise(logits: &[f32], token: usize) -> f64 {
 
 fn read(path: &Path, console: &mut Console) -> Result<String> {
     if path != Path::new("-") {
-        return std::fs::read_to_string(path).map_err(Error::file("read", path));
+        let text = qwenc_files::text_stream(path).and_then(std::io::read_to_string);
+        return text.map_err(Error::file("read", path));
     }
     let mut text = String::new();
     console.input.read_to_string(&mut text).map_err(Error::input)?;

@@ -1,7 +1,7 @@
 //! `verify`: whether the image is what the code was compiled for, to the byte.
 //!
 //! In: the image, and the kernels where the code is for GPUs. Out: "ok", or an error with both hashes. Invariant:
-//! every byte of the sections is hashed, in the order weights, tokenizer, metadata.
+//! every byte of the sections is hashed, in the order weights, tokenizer, metadata, and all others of the image are 0.
 
 use std::path::Path;
 
@@ -23,6 +23,7 @@ pub fn run(program: &Program, weights: Option<&Path>, console: &mut Console) -> 
     let found = sections_sha256(&image);
     let expected = program.identity.weights_id;
     check("image", expected, found)?;
+    image.check_unused()?;
     let bytes = image.weights().len() + image.tokenizer().len() + image.metadata_bytes().len();
     console.print(&format!("ok: {} ({bytes} bytes) has SHA-256 {}\n", image.path().display(), hex(&expected)))
 }

@@ -5,6 +5,7 @@
 //! reads what `compiler/link` writes; the footer that both know is in `qwenc-abi`.
 
 pub mod metadata;
+mod unused;
 pub mod warm;
 
 use std::fs::File;
@@ -94,6 +95,17 @@ impl Image {
         slice(&self.map, self.footer.metadata)
     }
 
+    /// Refuses bytes that no section has and that are not 0.
+    pub fn check_unused(&self) -> Result<()> {
+        match unused::first(&self.map, &self.footer) {
+            None => Ok(()),
+            Some((at, byte)) => Err(Error::BadImage {
+                path: self.path.clone(),
+                found: format!("its byte {at}, which is unused, is {byte} instead of 0"),
+            }),
+        }
+    }
+
     /// The metadata, read.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -140,12 +152,8 @@ fn locate(chosen: Option<&Path>, executable: &Path) -> Result<(PathBuf, File, Fo
 
 /// `None` if the file does not end with a footer.
 fn open(path: &Path) -> Result<Option<(PathBuf, File, Footer)>> {
-    let file = File::open(path).map_err(Error::file("open", path))?;
-    let about = file.metadata().map_err(Error::file("read", path))?;
-    if !about.is_file() {
-        return Err(Error::BadImage { path: path.into(), found: "it is not a regular file".into() });
-    }
-    let bytes = about.len();
+    let file = qwenc_files::regular(path).map_err(Error::file("open", path))?;
+    let bytes = file.metadata().map_err(Error::file("read", path))?.len();
     let Some(tail_at) = bytes.checked_sub(FOOTER_BYTES as u64) else { return Ok(None) };
     let mut tail = [0; FOOTER_BYTES];
     file.read_exact_at(&mut tail, tail_at).map_err(Error::file("read", path))?;

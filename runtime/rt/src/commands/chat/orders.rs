@@ -3,6 +3,7 @@
 //! In: a line. Out: an order, or what is wrong with it. Invariant: a line is an order only if its first word is `/` and
 //! letters; whatever an order cannot do leaves the conversation as it is.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
@@ -187,10 +188,9 @@ pub(super) fn save(conversation: &Conversation, path: &Path) -> Result<()> {
 /// Reads what [`save`] wrote.
 pub(super) fn load(path: &Path) -> Result<Conversation> {
     let wrong = |what: String| Error::Usage(format!("{} is no saved conversation: {what}", path.display()));
-    if path.metadata().map_err(Error::file("open", path))?.is_dir() {
-        return Err(wrong("it is a folder".into()));
-    }
-    let text = std::fs::read(path).map_err(Error::file("read", path))?;
+    let mut file = qwenc_files::regular(path).map_err(Error::file("open", path))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(Error::file("read", path))?;
     let all: Value = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     let messages = all["messages"].as_array().ok_or_else(|| wrong("no list of \"messages\"".into()))?;
     for (i, message) in messages.iter().enumerate() {
