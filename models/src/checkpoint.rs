@@ -16,14 +16,17 @@ use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
 use crate::folder;
+use crate::graph_builder::LM_HEAD;
 use crate::import::{self, Hints};
 use crate::named_tensors::{self, Tensors};
 use crate::rope_override::RopeChoice;
+use crate::sampling::Sampling;
 use crate::shards::{self, Shards};
 use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check::{self, Look};
 use crate::tensor_order::matrix_shapes;
 use crate::tensor_spec::TensorSpec;
+use crate::texts::Texts;
 use crate::weights::{Place, Stored, Weights, PLAIN};
 
 /// An open checkpoint.
@@ -37,18 +40,6 @@ pub struct Checkpoint {
     adapters: Vec<Adapter>,
     /// Name and text of every text file read, for the source hashes.
     texts: Vec<(&'static str, String)>,
-}
-
-/// The text files of a checkpoint.
-#[derive(Default)]
-pub(crate) struct Texts {
-    pub config: String,
-    pub tokenizer: Option<String>,
-    pub tokenizer_config: Option<String>,
-    pub chat_template: Option<String>,
-    pub generation: Option<String>,
-    /// What only an old format says.
-    pub origin: Option<String>,
 }
 
 /// The length of the q_norm that is stored, where config.json has no head_dim and hidden / heads is
@@ -88,14 +79,7 @@ impl Checkpoint {
     }
 
     fn open_folder(dir: &Path, look: Look) -> Result<Checkpoint> {
-        let texts = Texts {
-            config: config_text(dir)?,
-            tokenizer: files::text_or_none(&dir.join("tokenizer.json"))?,
-            tokenizer_config: files::text_or_none(&dir.join("tokenizer_config.json"))?,
-            chat_template: files::text_or_none(&dir.join("chat_template.jinja"))?,
-            generation: files::text_or_none(&dir.join("generation_config.json"))?,
-            origin: None,
-        };
+        let texts = Texts::of_folder(dir, config_text(dir)?)?;
         // The config first: its refusal says more than the absence of weights.
         let place = dir.display().to_string();
         let file = format!("{place}/config.json");
@@ -103,16 +87,22 @@ impl Checkpoint {
         let shards = shards::open(dir)?;
         let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| dir.join(name).exists());
         let other = other.filter(|_| texts.tokenizer.is_none());
-        let mut checkpoint = match stored_head_dim(&config, &shards) {
-            None => Checkpoint::of_folder((place, config), texts, shards, look)?,
-            Some(head_dim) => {
-                let mut raw = config.raw;
-                raw.insert("head_dim".to_string(), head_dim.into());
+        let mut raw = config.raw.clone();
+        raw.extend(stored_head_dim(&config, &shards).map(|n| ("head_dim".to_string(), n.into())));
+        let headless = shards.bare && !config.tied && !shards.tensors.contains_key(LM_HEAD);
+        raw.extend(headless.then(|| ("tie_word_embeddings".to_string(), true.into())));
+        let mut checkpoint = match raw == config.raw {
+            true => Checkpoint::of_folder((place, config), texts, shards, look)?,
+            false => {
                 let texts = Texts { config: Value::Object(raw).to_string(), ..texts };
                 let config = Config::parse(&file, &texts.config)?;
                 Checkpoint::of_folder((place, config), texts, shards, look)?
             }
         };
+        checkpoint.side_files.warnings.extend(headless.then(|| {
+            "no lm_head: the model can embed texts; the embedding stands in for it, so what it generates means nothing"
+                .to_string()
+        }));
         checkpoint.side_files.warnings.extend(other.map(|name| {
             format!("{name} is not read: AutoTokenizer of transformers makes a tokenizer.json of it (save_pretrained)")
         }));
@@ -133,7 +123,7 @@ impl Checkpoint {
             tokenizer_config: text(include_str!("../sample/tokenizer_config.json")),
             chat_template: None,
             generation: text(include_str!("../sample/generation_config.json")),
-            origin: None,
+            ..Texts::default()
         };
         let weights = Bytes::Static(include_bytes!("../sample/model.safetensors"));
         let place = "sample".to_string();
@@ -142,16 +132,24 @@ impl Checkpoint {
         Checkpoint::of_folder((place, config), texts, shards, Look::Values)
     }
 
-    fn of_folder(model: (String, Config), texts: Texts, shards: Shards, look: Look) -> Result<Checkpoint> {
+    fn of_folder(
+        model: (String, Config),
+        mut texts: Texts,
+        shards: Shards,
+        look: Look,
+    ) -> Result<Checkpoint> {
         let sources = [
+            ("added_tokens.json", texts.added_tokens.clone()),
             ("chat_template.jinja", texts.chat_template.clone()),
             ("config.json", Some(texts.config.clone())),
             ("generation_config.json", texts.generation.clone()),
             ("model.safetensors.index.json", shards.index),
+            ("special_tokens_map.json", texts.special_tokens_map.clone()),
             ("tokenizer.json", texts.tokenizer.clone()),
             ("tokenizer_config.json", texts.tokenizer_config.clone()),
         ];
         let sources = sources.into_iter().filter_map(|(name, text)| text.map(|t| (name, t))).collect();
+        texts.read_tokens(&model.0)?;
         let placed = |(name, (file, entry))| (name, Place { file, entry, form: PLAIN, quantised: None });
         let tensors = shards.tensors.into_iter().map(placed).collect();
         let weights = Weights { files: shards.files, tensors };
@@ -165,7 +163,7 @@ impl Checkpoint {
         (weights, sources): (Weights, Vec<(&'static str, String)>),
         look: Look,
     ) -> Result<Checkpoint> {
-        let side_files = SideFiles::new(
+        let mut side_files = SideFiles::new(
             &place,
             &config,
             SideTexts {
@@ -174,6 +172,7 @@ impl Checkpoint {
                 generation: texts.generation,
             },
         )?;
+        side_files.warnings.extend(texts.warnings);
         let (config_text, origin) = (texts.config, texts.origin);
         let checkpoint = Checkpoint {
             place,
@@ -252,6 +251,11 @@ impl Checkpoint {
     /// generation_config.json.
     pub fn generation_config(&self) -> Option<&Value> {
         self.side_files.generation.as_ref().map(|(_, value)| value)
+    }
+
+    /// How tokens are chosen unless a flag or a request says otherwise.
+    pub fn sampling(&self) -> &Sampling {
+        &self.side_files.sampling
     }
 
     /// The text that the template's `bos_token` stands for, if the template names it.

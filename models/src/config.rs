@@ -12,6 +12,7 @@ use crate::families::{llama, qwen2, qwen3};
 use crate::family::{Family, Traits};
 use crate::json_fields::{self, Fields};
 use crate::rope::{rope, MAX_CONTEXT};
+use crate::sampling::whole;
 
 const MAX_LAYERS: u32 = 1024;
 const MAX_WIDTH: u32 = 1 << 20;
@@ -156,7 +157,7 @@ fn layer_types(fields: &Fields, layers: u32) -> Result<Option<Vec<bool>>> {
 
 /// `eos_token_id` of config.json or generation_config.json: an integer, a list, or nothing.
 pub(crate) fn stop_tokens(fields: &Fields) -> Result<Vec<u32>> {
-    let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+    let id = |v: &Value| whole(v).and_then(|n| u32::try_from(n).ok());
     let ids = match fields.get("eos_token_id") {
         None => Some(Vec::new()),
         Some(Value::Array(items)) => items.iter().map(id).collect(),

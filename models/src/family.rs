@@ -76,7 +76,9 @@ impl Family {
         };
         let fits = |f: &Family| {
             model_type.is_none_or(|m| m == f.model_type())
-                && architecture.is_none_or(|a| a == f.architecture())
+                && architecture.is_none_or(|a| {
+                    a == f.architecture() || a == f.architecture().replace("ForCausalLM", "Model")
+                })
         };
         match (model_type, architecture) {
             (None, None) => Err(fields.wrong("model_type", format!("a name (supported: {})", supported()))),

@@ -20,11 +20,16 @@ mod tensor_order;
 mod tensor_spec;
 
 // A Hugging Face folder.
+mod added_tokens;
 mod checkpoint;
 mod files;
 mod folder;
+mod pooling;
+mod sampling;
 mod shards;
 mod side_files;
+mod side_keys;
+mod texts;
 
 // A model.bin: reading and writing one.
 mod convert;
@@ -81,6 +86,8 @@ pub use model_file::ModelFile;
 pub use problem::{Check, Problem};
 pub use quant::{Quant, MAX_GROUP};
 pub use rope_override::RopeChoice;
+pub use sampling::Sampling;
+pub use side_keys::{side_keys, SideKey, Treatment};
 pub use source::Source;
 pub use tensor_check::Look;
 pub use tensor_stats::TensorSummary;

@@ -22,6 +22,7 @@ use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
 use crate::rope_override::RopeChoice;
+use crate::sampling::Sampling;
 use crate::side_files::{SideFiles, SideTexts, Template};
 use crate::tensor_check::{self, Look};
 use crate::weight_types::WeightTypes;
@@ -131,6 +132,11 @@ impl ModelFile {
     /// generation_config.json.
     pub fn generation_config(&self) -> Option<&Value> {
         self.side_files.generation.as_ref().map(|(_, value)| value)
+    }
+
+    /// How tokens are chosen unless a flag or a request says otherwise.
+    pub fn sampling(&self) -> &Sampling {
+        &self.side_files.sampling
     }
 
     /// The text that the template's `bos_token` stands for, if the template names it.

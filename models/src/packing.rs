@@ -1,18 +1,19 @@
 //! How other formats pack the rows of a matrix, and how a row is brought into the form of a model.bin.
 //!
 //! In: a row's bytes as a file has them. Out: little-endian floats, integers or scales. Invariant: integers and
-//! scales of Q8_0 and Q4_0 come out as they are stored, moved and never rounded; values of the K types come out
+//! scales of Q8_0 and Q4_0 come out as they are stored, moved and never rounded; values of Q4_1 and the K types come out
 //! as the f32 that their definition gives. A row is a whole number of blocks: readers have checked that.
 
 use half::f16;
 use qwenc_ir::{DType, ScaleType};
 
-/// Values of a block of Q8_0 and Q4_0.
+/// Values of a block of Q8_0, Q4_0 and Q4_1.
 pub(crate) const SMALL_BLOCK: usize = 32;
 /// Values of a block of the K types.
 pub(crate) const LARGE_BLOCK: usize = 256;
 const Q8_BYTES: usize = 34;
 const Q4_BYTES: usize = 18;
+const Q41_BYTES: usize = 20;
 const Q4K_BYTES: usize = 144;
 const Q5K_BYTES: usize = 176;
 const Q6K_BYTES: usize = 210;
@@ -30,6 +31,8 @@ pub(crate) enum Packing {
     Q4Integers,
     /// The scales of Q4_0.
     Q4Scales,
+    /// Q4_1, as f32.
+    Q4_1,
     /// Q4_K, as f32.
     Q4K,
     /// Q5_K, as f32.
@@ -45,6 +48,7 @@ impl Packing {
             Packing::Plain => None,
             Packing::Q8Integers | Packing::Q8Scales => Some((SMALL_BLOCK, Q8_BYTES)),
             Packing::Q4Integers | Packing::Q4Scales => Some((SMALL_BLOCK, Q4_BYTES)),
+            Packing::Q4_1 => Some((SMALL_BLOCK, Q41_BYTES)),
             Packing::Q4K => Some((LARGE_BLOCK, Q4K_BYTES)),
             Packing::Q5K => Some((LARGE_BLOCK, Q5K_BYTES)),
             Packing::Q6K => Some((LARGE_BLOCK, Q6K_BYTES)),
@@ -65,6 +69,7 @@ impl Packing {
     pub fn nearest(self) -> Option<(&'static str, DType)> {
         let int8 = DType::I8 { group: SMALL_BLOCK as u32, scales: ScaleType::F16 };
         match self {
+            Packing::Q4_1 => Some(("Q4_1", int8)),
             Packing::Q4K => Some(("Q4_K", int8)),
             Packing::Q5K => Some(("Q5_K", int8)),
             Packing::Q6K => Some(("Q6_K", int8)),
@@ -84,6 +89,7 @@ impl Packing {
                 Packing::Q8Scales | Packing::Q4Scales => out.extend_from_slice(&block[..2]),
                 Packing::Q8Integers => out.extend_from_slice(&block[2..]),
                 Packing::Q4Integers => q4_integers(&block[2..], out),
+                Packing::Q4_1 => q4_1(block, out),
                 Packing::Q4K => q4k(block, out),
                 Packing::Q5K => q5k(block, out),
                 Packing::Q6K => q6k(block, out),
@@ -96,6 +102,14 @@ impl Packing {
 fn q4_integers(packed: &[u8], out: &mut Vec<u8>) {
     out.extend(packed.chunks_exact(2).map(|b| b[0] & 15 | (b[1] & 15) << 4));
     out.extend(packed.chunks_exact(2).map(|b| b[0] >> 4 | b[1] & 0xf0));
+}
+
+/// f16 d, f16 min, sixteen bytes with values 0 to 15 low and 16 to 31 high: `d·q + min`, q in 0..=15.
+fn q4_1(block: &[u8], out: &mut Vec<u8>) {
+    let (d, min, packed) = (half_at(block, 0), half_at(block, 2), &block[4..]);
+    let value = |q: u8| (d * f32::from(q) + min).to_le_bytes();
+    out.extend(packed.iter().flat_map(|b| value(b & 15)));
+    out.extend(packed.iter().flat_map(|b| value(b >> 4)));
 }
 
 fn half_at(block: &[u8], at: usize) -> f32 {

@@ -23,6 +23,8 @@ pub(crate) struct Shards {
     pub tensors: HashMap<String, (usize, Entry)>,
     /// The index file's text, where the checkpoint has one.
     pub index: Option<String>,
+    /// Whether the names lacked the `model.` before each: the model was saved without its head.
+    pub bare: bool,
 }
 
 /// Opens `model.safetensors`, or else the shards of the index.
@@ -30,7 +32,7 @@ pub(crate) fn open(dir: &Path) -> Result<Shards> {
     let single = dir.join(SINGLE);
     // A link to nothing counts: it is told apart from an absence when it is opened.
     if single.symlink_metadata().is_ok() {
-        return read(dir, vec![(SINGLE.to_string(), Bytes::Mapped(files::map(&single)?))]);
+        return Ok(read(dir, vec![(SINGLE.to_string(), Bytes::Mapped(files::map(&single)?))])?.with_prefix());
     }
     let index_path = dir.join(INDEX);
     let Some(text) = files::text_or_none(&index_path)? else {
@@ -59,7 +61,27 @@ pub(crate) fn open(dir: &Path) -> Result<Shards> {
             return Err(Error::NotInShard { tensor, shard, index: index_path });
         }
     }
-    Ok(Shards { index: Some(text), ..shards })
+    Ok(Shards { index: Some(text), ..shards }.with_prefix())
+}
+
+/// The embedding of a model that was saved without its head, as embedding models are.
+const BARE_EMBEDDING: &str = "embed_tokens.weight";
+
+impl Shards {
+    /// Names as a model with a head has them: one saved without it lacks the `model.` before each.
+    fn with_prefix(mut self) -> Shards {
+        if self.tensors.contains_key(BARE_EMBEDDING) {
+            let named = |(name, place): (String, _)| match name.starts_with("lm_head.")
+                || name.starts_with("model.")
+            {
+                true => (name, place),
+                false => (format!("model.{name}"), place),
+            };
+            self.tensors = self.tensors.into_iter().map(named).collect();
+            self.bare = true;
+        }
+        self
+    }
 }
 
 fn weights_hint(dir: &Path) -> String {
@@ -105,5 +127,5 @@ pub(crate) fn read(dir: &Path, files: Vec<(String, Bytes)>) -> Result<Shards> {
             }
         }
     }
-    Ok(Shards { files, tensors, index: None })
+    Ok(Shards { files, tensors, index: None, bare: false })
 }

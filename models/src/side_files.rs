@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::json_fields::{self, Fields};
 use crate::old_template::Renderer;
 use crate::range_check;
+use crate::sampling::Sampling;
+use crate::side_keys;
 
 /// Texts beside the weights.
-#[derive(Default)]
 pub(crate) struct SideFiles {
     /// tokenizer.json.
     pub tokenizer: Option<String>,
@@ -21,6 +22,8 @@ pub(crate) struct SideFiles {
     pub chat_template: Option<String>,
     /// generation_config.json, as text and parsed.
     pub generation: Option<(String, Value)>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
     /// What the template's `bos_token` is, where it names it.
     pub bos_token: Option<String>,
     /// What the template's `eos_token` is, where it names it.
@@ -83,12 +86,21 @@ impl SideFiles {
     pub fn new(file: &str, config: &Config, texts: SideTexts) -> Result<SideFiles> {
         let SideTexts { tokenizer, template, generation } = texts;
         let mut stops = config.stop_tokens.clone();
+        let mut notes = side_keys::check(("config.json", ""), file, side_keys::of_map(&config.raw))?;
+        let mut sampling = Sampling::of_family(config.family);
         let generation = match generation {
             None => None,
             Some(text) => {
                 let name = format!("{file}: generation_config.json");
                 let map = json_fields::object(&name, &text)?;
-                stops.extend(stop_tokens(&Fields { file: &name, at: "", map: &map })?);
+                let fields = Fields { file: &name, at: "", map: &map };
+                stops.extend(stop_tokens(&fields)?);
+                notes.extend(side_keys::check(
+                    ("generation_config.json", ""),
+                    file,
+                    side_keys::of_map(&map),
+                )?);
+                sampling = Sampling::read(&fields, config.family)?;
                 Some((text, Value::Object(map)))
             }
         };
@@ -111,10 +123,11 @@ impl SideFiles {
             tokenizer,
             chat_template,
             generation,
+            sampling,
             bos_token,
             eos_token,
             stop_tokens: stops,
-            warnings: Vec::new(),
+            warnings: notes,
         };
         all.warn(config, largest);
         Ok(all)

@@ -41,7 +41,7 @@ pub fn of(
         "chat_template": model.chat_template(),
         "bos_token": model.bos_token(),
         "eos_token": model.eos_token(),
-        "generation_config": model.generation_config(),
+        "sampling": model.sampling().json(),
         "stop_tokens": model.stop_tokens(),
         "adapters": model.adapters(),
         "kv_type": kv.map(KvName::name),

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::args::WeightsPlace;
 use crate::output::room;
-use crate::progress;
+use crate::{progress, text};
 
 impl WeightsPlace {
     /// As the linker calls it.
@@ -34,7 +34,7 @@ pub fn image(
     code_id: [u8; 32],
 ) -> Result<Image> {
     let about = about.to_string();
-    let tokenizer = model.tokenizer_json().map(tokenizer).unwrap_or_default();
+    let tokenizer = model.tokenizer_json().map(tokenizer).transpose()?.unwrap_or_default();
     let assets = Assets { tokenizer: &tokenizer, metadata: about.as_bytes() };
     // Alignment, footer and what the linker makes beside the image.
     let beside = (16 << 20) + tokenizer.len() as u64 + assets.metadata.len() as u64;
@@ -47,7 +47,8 @@ pub fn image(
     Ok(image)
 }
 
-/// In tables where it has a plain vocabulary, else as it is.
-fn tokenizer(json: &str) -> Cow<'_, [u8]> {
-    qwenc_bpe::prepare(json.as_bytes()).map_or(Cow::Borrowed(json.as_bytes()), Cow::Owned)
+/// In tables where it has a plain vocabulary, else as it is. What the executable could not read is refused here.
+fn tokenizer(json: &str) -> Result<Cow<'_, [u8]>> {
+    text::readable(json)?;
+    Ok(qwenc_bpe::prepare(json.as_bytes()).map_or(Cow::Borrowed(json.as_bytes()), Cow::Owned))
 }

@@ -80,7 +80,7 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     let weights = tensors(&config, group).finish(source.path, source.map.len())?;
     let (tokenizer, chat_template, files) = (side.tokenizer, side.chat_template, side.files);
     let origin = Some(Origin { header: Some(header.to_vec()), ..side.origin });
-    Ok(Import { config: fields, tokenizer, chat_template, files, origin, weights, tokenizer_config: None })
+    Ok(Import { config: fields, tokenizer, chat_template, files, origin, weights, ..Import::default() })
 }
 
 /// All tensors of a file, in its order.

@@ -9,36 +9,22 @@ use serde_json::{json, Map, Value};
 
 use super::score_file::Token;
 use super::sentencepiece::Kind;
-
-/// How a tokenizer splits text before its merges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Splits {
-    /// Qwen2 and Qwen3: digits one by one, NFC first.
-    Qwen2,
-    /// Llama 3: digits by threes; a word that is a token needs no merges.
-    Llama3,
-}
-
-impl Splits {
-    pub fn pattern(self) -> &'static str {
-        match self {
-            Splits::Qwen2 => {
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-            }
-            Splits::Llama3 => {
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-            }
-        }
-    }
-}
+use super::splits::{self, Splits};
 
 /// Tokens by id, in the byte alphabet where they are not named ones.
 pub(super) struct Vocabulary {
     pub tokens: Vec<(String, Kind)>,
     pub merges: Vec<(String, String)>,
-    pub splits: Splits,
-    /// The token before every prompt.
+    pub splits: &'static Splits,
+    /// The tokens around every prompt.
+    pub around: Around,
+}
+
+/// The ids of the tokens before and after every prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Around {
     pub bos: Option<u32>,
+    pub eos: Option<u32>,
 }
 
 /// An entry of `added_tokens`.
@@ -47,17 +33,32 @@ pub(super) fn added(id: usize, text: &str, control: bool) -> Value {
         "special": control})
 }
 
-/// The post-processor that puts a token before every prompt.
-pub(super) fn before_prompts(id: u32, text: &str) -> Value {
-    let token = json!({"SpecialToken": {"id": text, "type_id": 0}});
-    let (a, b) =
-        (json!({"Sequence": {"id": "A", "type_id": 0}}), json!({"Sequence": {"id": "B", "type_id": 1}}));
-    json!({
-        "type": "TemplateProcessing",
-        "single": [token, a],
-        "pair": [token, a, token, b],
-        "special_tokens": {text: {"id": text, "ids": [id], "tokens": [text]}},
-    })
+impl Around {
+    /// The post-processor of a tokenizer.json; null without tokens. `text` gives a token's spelling.
+    pub fn post_processor<'a>(self, text: impl Fn(u32) -> Option<&'a str>) -> Value {
+        let named = |id: Option<u32>| id.and_then(|id| Some((id, text(id)?)));
+        let (bos, eos) = (named(self.bos), named(self.eos));
+        if bos.or(eos).is_none() {
+            return Value::Null;
+        }
+        let token =
+            |(_, text): (u32, &str), part: u32| json!({"SpecialToken": {"id": text, "type_id": part}});
+        let sequence = |name: &str, part: u32| {
+            let text = json!({"Sequence": {"id": name, "type_id": part}});
+            let all = [bos.map(|t| token(t, part)), Some(text), eos.map(|t| token(t, part))];
+            all.into_iter().flatten().collect::<Vec<_>>()
+        };
+        let of =
+            |(id, text): (u32, &str)| (text.to_string(), json!({"id": text, "ids": [id], "tokens": [text]}));
+        let tokens: Map<String, Value> = bos.into_iter().chain(eos).map(of).collect();
+        let pair = [sequence("A", 0), sequence("B", 1)].concat();
+        json!({
+            "type": "TemplateProcessing",
+            "single": sequence("A", 0),
+            "pair": pair,
+            "special_tokens": tokens,
+        })
+    }
 }
 
 impl Vocabulary {
@@ -79,23 +80,19 @@ impl Vocabulary {
         let added = tokens().filter(|(_, (_, kind))| named(*kind));
         let added: Vec<Value> =
             added.map(|(id, (text, kind))| self::added(id, text, *kind != Kind::User)).collect();
-        let bos = self.bos.and_then(|id| Some((id, &self.tokens.get(id as usize)?.0)));
         json!({
             "version": "1.0",
             "truncation": null,
             "padding": null,
             "added_tokens": added,
-            "normalizer": (self.splits == Splits::Qwen2).then(|| json!({"type": "NFC"})),
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": self.splits.pattern()}, "behavior": "Isolated", "invert": false},
-                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
-            ]},
-            "post_processor": bos.map(|(id, text)| before_prompts(id, text)),
+            "normalizer": self.splits.normalizer(),
+            "pre_tokenizer": self.splits.pre_tokenizer(),
+            "post_processor": self.around.post_processor(|id| Some(self.tokens.get(id as usize)?.0.as_str())),
             "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
                 "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": self.splits == Splits::Llama3,
+                "ignore_merges": self.splits.whole_words,
                 "vocab": vocab,
                 "merges": self.merges.iter().map(|(l, r)| json!([l, r])).collect::<Vec<_>>(),
             },
@@ -160,8 +157,8 @@ pub(super) fn scored(tokens: &[Token]) -> Option<Vocabulary> {
     Some(Vocabulary {
         tokens: tokens.iter().zip(kinds).map(text).collect(),
         merges,
-        splits: Splits::Qwen2,
-        bos: None,
+        splits: &splits::QWEN2,
+        around: Around::default(),
     })
 }
 

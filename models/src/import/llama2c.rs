@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::byte_level::Around;
 use super::fields::{self, u32_at, Implied, Sizes};
 use super::sequence::{crossed, Matrices, Sequence};
 use super::{score_file, sentencepiece, Foreign, Import};
@@ -145,6 +146,7 @@ fn tokenizer(path: &Path, vocab: u32) -> Result<String> {
         };
         sentencepiece::Piece { text, score: token.score, kind }
     });
-    let vocabulary = sentencepiece::Vocabulary { pieces: pieces.collect(), bos: Some(1), prefix: true };
+    let around = Around { bos: Some(1), eos: None };
+    let vocabulary = sentencepiece::Vocabulary { pieces: pieces.collect(), around, prefix: true };
     Ok(vocabulary.tokenizer_json().to_string())
 }

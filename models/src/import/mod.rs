@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use serde_json::{Map, Value};
 
-use crate::checkpoint::{Checkpoint, Texts};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
@@ -19,6 +19,7 @@ use crate::origin::Origin;
 use crate::stranger::stranger;
 use crate::tensor_check::Look;
 use crate::tensor_stats::TensorSummary;
+use crate::texts::Texts;
 use crate::weights::Weights;
 
 pub(crate) mod ajc1;
@@ -35,6 +36,7 @@ pub(crate) mod score_writer;
 mod sentencepiece;
 pub(crate) mod sequence;
 mod solve;
+mod splits;
 
 pub use hints::Hints;
 
@@ -59,6 +61,10 @@ struct Import {
     chat_template: Option<String>,
     /// What only the old format says.
     origin: Option<Origin>,
+    /// Fields of a generation_config.json.
+    generation: Option<Value>,
+    /// What a person should know.
+    warnings: Vec<String>,
     /// Fields of a tokenizer_config.json: template and the tokens it names.
     tokenizer_config: Option<Value>,
     weights: Weights,
@@ -121,6 +127,8 @@ fn assemble(source: Foreign, import: Import, look: Look) -> Result<Checkpoint> {
         tokenizer: import.tokenizer,
         tokenizer_config: import.tokenizer_config.map(|v| v.to_string()),
         chat_template: import.chat_template,
+        generation: import.generation.map(|v| v.to_string()),
+        warnings: import.warnings,
         origin: import.origin.map(|o| o.to_string()),
         ..Texts::default()
     };

@@ -65,5 +65,5 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     let weights = tensors(&config, answer.group, answer.body).finish(source.path, source.map.len())?;
     let (tokenizer, chat_template, files, origin) =
         (side.tokenizer, side.chat_template, side.files, Some(side.origin));
-    Ok(Import { config: fields, tokenizer, chat_template, files, origin, weights, tokenizer_config: None })
+    Ok(Import { config: fields, tokenizer, chat_template, files, origin, weights, ..Import::default() })
 }

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::beside::SIDE_HEADER;
-use super::byte_level::{scored, unspelt, Splits};
+use super::byte_level::{scored, unspelt};
 use super::score_file::Token;
+use super::splits;
 
 /// The score of what no merge makes.
 const UNMERGED: f32 = -1e6;
@@ -17,7 +18,7 @@ const UNMERGED: f32 = -1e6;
 /// The bytes of the file.
 pub(crate) fn side_file(tokenizer: &str, rows: u32, (bos, eos): (u32, u32)) -> Result<Vec<u8>, String> {
     let json: Value = serde_json::from_str(tokenizer).map_err(|e| e.to_string())?;
-    let split = Value::from(Splits::Qwen2.pattern()).to_string();
+    let split = Value::from(splits::QWEN2.pattern()).to_string();
     if json["model"]["type"] != "BPE" || !json["pre_tokenizer"].to_string().contains(&split) {
         return Err("its words are not cut as Qwen's are".to_string());
     }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::{json, Map, Value};
 
+use super::byte_level::Around;
+
 /// What a piece is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -29,8 +31,8 @@ pub(super) struct Piece {
 /// All pieces by id.
 pub(super) struct Vocabulary {
     pub pieces: Vec<Piece>,
-    /// The token before every prompt.
-    pub bos: Option<u32>,
+    /// The tokens around every prompt.
+    pub around: Around,
     /// Whether a text begins with a space that is not there.
     pub prefix: bool,
 }
@@ -67,10 +69,7 @@ impl Vocabulary {
             "added_tokens": added,
             "normalizer": {"type": "Sequence", "normalizers": normalizers},
             "pre_tokenizer": null,
-            "post_processor": self.bos.and_then(|id| {
-                let text = &self.pieces.get(id as usize)?.text;
-                Some(super::byte_level::before_prompts(id, text))
-            }),
+            "post_processor": self.around.post_processor(|id| Some(self.pieces.get(id as usize)?.text.as_str())),
             "decoder": {"type": "Sequence", "decoders": decoders},
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,

@@ -7,6 +7,7 @@ mod mock;
 use mock::{bytes_of, free, model, CONTEXT, KNOWN, ROWS};
 use qwenc_abi::{KvType, ModelInfo};
 use qwenc_rt::error::Error;
+use qwenc_rt::inference::adjust::{Adjust, AdjustedSampler, Penalties};
 use qwenc_rt::inference::engine::Engine;
 use qwenc_rt::inference::generate::{generate, Ending, Limits, Sampled};
 use qwenc_rt::inference::sampler::{Sampler, Sampling};
@@ -100,6 +101,8 @@ fn answer(how: Sampling, seed: Option<u64>, max_tokens: usize, context: usize) -
         out.push(token);
         Ok(())
     };
+    let adjust = Adjust::new(Penalties::default(), &[]);
+    let mut sampler = AdjustedSampler { sampler: &mut sampler, adjust };
     let report = generate(&mut e, &mut s, &mut sampler, &tokens(10), &limits, &mut keep).unwrap();
     assert!(s.tokens().len() <= context);
     (out, report.ending)

@@ -6,6 +6,7 @@ mod mock;
 
 use mock::{bytes_of, chain, free, model, tiny, Executable};
 use qwenc_abi::{KvType, ModelInfo};
+use qwenc_rt::inference::adjust::{Adjust, AdjustedSampler, Penalties};
 use qwenc_rt::inference::engine::Engine;
 use qwenc_rt::inference::generate::{generate, Ending, Limits, Report, Sampled};
 use qwenc_rt::inference::sampler::{Sampler, Sampling};
@@ -16,6 +17,7 @@ struct Case<'a> {
     table: &'a [u32],
     prompt: &'a [u32],
     temperature: f32,
+    repetition: f32,
     max_tokens: usize,
     context: usize,
     stop_tokens: &'a [u32],
@@ -38,6 +40,9 @@ impl Case<'_> {
             said.push(token);
             Ok(())
         };
+        let penalties = Penalties { repetition: self.repetition, ..Penalties::default() };
+        let adjust = Adjust::new(penalties, self.prompt);
+        let mut sampler = AdjustedSampler { sampler: &mut sampler, adjust };
         let report =
             generate(&mut engine, &mut session, &mut sampler, self.prompt, &limits, &mut keep).unwrap();
         (said, report.ending, session.tokens().to_vec(), report)
@@ -76,6 +81,7 @@ fn texts_that_repeat_are_guessed_right() {
                 table: &table,
                 prompt,
                 temperature: 0.0,
+                repetition: 1.0,
                 max_tokens,
                 context,
                 stop_tokens,
@@ -97,6 +103,7 @@ fn a_stop_token_that_was_guessed_still_ends_the_answer() {
         table: &table,
         prompt,
         temperature: 0.0,
+        repetition: 1.0,
         max_tokens: 100,
         context: 300,
         stop_tokens: &[5],
@@ -109,15 +116,21 @@ fn a_stop_token_that_was_guessed_still_ends_the_answer() {
 #[test]
 fn wrong_guesses_leave_no_trace() {
     let (model, mut wrong) = (tiny(), 0);
-    for (temperature, max_tokens, context) in
-        [(0.0, 200, 300), (0.7, 200, 300), (5.0, 250, 300), (1.0, 250, 100)]
-    {
+    for (temperature, repetition, max_tokens, context) in [
+        (0.0, 1.0, 200, 300),
+        (0.0, 1.3, 200, 300),
+        (0.7, 1.0, 200, 300),
+        (0.7, 1.05, 200, 300),
+        (5.0, 1.0, 250, 300),
+        (1.0, 1.0, 250, 100),
+    ] {
         let table = free(20);
         let case = Case {
             model: &model,
             table: &table,
             prompt: &[4, 5, 6, 4, 5],
             temperature,
+            repetition,
             max_tokens,
             context,
             stop_tokens: &[],

@@ -11,6 +11,7 @@ mod adapted;
 mod fixtures;
 
 mod alone;
+mod beside;
 mod beyond_4_gib;
 mod c_api;
 mod chat;

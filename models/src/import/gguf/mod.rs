@@ -7,6 +7,9 @@ use serde_json::{json, Value};
 
 use super::{Foreign, Import};
 use crate::error::Result;
+use crate::sampling;
+use crate::side_keys;
+use values::Values;
 
 mod config;
 mod overview;
@@ -31,5 +34,29 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
         json!({"chat_template": template, "bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text})
     });
     let tokenizer = vocabulary.tokenizer;
-    Ok(Import { config, tokenizer, tokenizer_config, weights, ..Import::default() })
+    let (generation, warnings) = (generation(&values), notes(source, &values)?);
+    Ok(Import { config, tokenizer, tokenizer_config, generation, warnings, weights, ..Import::default() })
+}
+
+/// What the file says of sampling.
+fn generation(values: &Values) -> Option<Value> {
+    let keys = [
+        ("temperature", "temp"),
+        ("top_k", "top_k"),
+        ("top_p", "top_p"),
+        ("min_p", "min_p"),
+        ("repetition_penalty", "penalty_repeat"),
+    ];
+    sampling::of_gguf(keys.map(|(name, key)| {
+        let key = format!("general.sampling.{key}");
+        (name, values.json().find(|(k, _)| *k == key).map(|(_, value)| value))
+    }))
+}
+
+/// Keys that are not applied; in the order of their names, as a map has none.
+fn notes(source: &Foreign, values: &Values) -> Result<Vec<String>> {
+    let own = values.text("general.architecture")?.unwrap_or_default();
+    let mut keys: Vec<(&str, Value)> = values.json().collect();
+    keys.sort_by_key(|(key, _)| *key);
+    side_keys::check(("GGUF", own), &source.place, keys)
 }

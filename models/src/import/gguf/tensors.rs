@@ -46,23 +46,16 @@ fn kind(source: &Foreign, tensor: &str, number: u64) -> Result<Kind> {
         1 => Kind::Float(Dtype::F16),
         30 => Kind::Float(Dtype::BF16),
         2 => Kind::Q4,
+        3 => Kind::K(Packing::Q4_1),
         8 => Kind::Q8,
         12 => Kind::K(Packing::Q4K),
         13 => Kind::K(Packing::Q5K),
         14 => Kind::K(Packing::Q6K),
         _ => {
-            let names = [
-                (3, "Q4_1"),
-                (6, "Q5_0"),
-                (7, "Q5_1"),
-                (9, "Q8_1"),
-                (10, "Q2_K"),
-                (11, "Q3_K"),
-                (15, "Q8_K"),
-            ];
+            let names = [(6, "Q5_0"), (7, "Q5_1"), (9, "Q8_1"), (10, "Q2_K"), (11, "Q3_K"), (15, "Q8_K")];
             let name = names.iter().find(|(n, _)| *n == number).map(|(_, name)| format!(" ({name})"));
             let what = format!("tensor {tensor} of type {number}{}", name.unwrap_or_default());
-            return Err(source.unsupported(what, "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K"));
+            return Err(source.unsupported(what, "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K"));
         }
     })
 }

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::super::Foreign;
 use crate::error::{Error, Result};
 
@@ -164,6 +166,20 @@ pub(super) fn read<'a>(source: &'a Foreign<'a>) -> Result<(Values<'a>, Rest<'a>)
 }
 
 impl<'a> Values<'a> {
+    /// Every key with its value as JSON; a list is an empty one, since only its being there is asked for.
+    pub fn json(&self) -> impl Iterator<Item = (&'a str, Value)> + '_ {
+        self.map.iter().map(|(key, value)| {
+            let value = match value {
+                Stored::Integer(n) => i64::try_from(*n).map_or(Value::Null, Value::from),
+                Stored::Float(v) => Value::from(*v),
+                Stored::Flag(flag) => Value::from(*flag),
+                Stored::Text(text) => Value::from(*text),
+                _ => Value::Array(Vec::new()),
+            };
+            (*key, value)
+        })
+    }
+
     pub fn get(&self, key: &str) -> Option<&Stored<'a>> {
         self.map.get(key)
     }

@@ -1,8 +1,9 @@
 //! The vocabulary of a GGUF file. In: values. Out: a tokenizer.json, stop tokens, the texts of bos and eos.
 //! Invariant: a tokenizer whose way to split text is not known here is refused by name.
 
-use super::super::byte_level::{self, Splits};
+use super::super::byte_level::{self, Around};
 use super::super::sentencepiece::{self, Kind, Piece};
+use super::super::splits::Splits;
 use super::super::Foreign;
 use super::values::Values;
 use crate::error::Result;
@@ -38,24 +39,40 @@ pub(super) fn read(source: &Foreign, values: &Values) -> Result<Vocabulary> {
     let ends = |(_, (token, kind)): &(u32, (&&str, &Kind))| **kind == Kind::Control && ENDS.contains(token);
     stop_tokens.extend((0u32..).zip(tokens.iter().zip(&kinds)).filter(ends).map(|(id, _)| id));
     let model = values.text("tokenizer.ggml.model")?.unwrap_or("none");
-    let bos = id("bos")?;
+    let ids = Around { bos: id("bos")?, eos: id("eos")? };
     let json = match model {
         "llama" => {
             let pieces = pieces(source, values, tokens, &kinds)?;
-            let before = values.flag("tokenizer.ggml.add_bos_token", true)?;
             let prefix = values.flag("tokenizer.ggml.add_space_prefix", true)?;
-            sentencepiece::Vocabulary { pieces, bos: bos.filter(|_| before), prefix }.tokenizer_json()
+            let around = around(values, ids, true)?;
+            sentencepiece::Vocabulary { pieces, around, prefix }.tokenizer_json()
         }
-        "gpt2" => byte_level(source, values, tokens, (&kinds, bos))?.tokenizer_json(),
+        "gpt2" => byte_level(source, values, tokens, (&kinds, ids))?.tokenizer_json(),
         other => return Err(source.unsupported(format!("tokenizer.ggml.model {other:?}"), "llama, gpt2")),
     };
     let text = |id: Option<u32>| id.map(|id| tokens[id as usize].to_string());
     Ok(Vocabulary {
         tokenizer: Some(json.to_string()),
         stop_tokens,
-        bos_text: text(bos),
-        eos_text: text(id("eos")?),
+        bos_text: text(ids.bos),
+        eos_text: text(ids.eos),
     })
+}
+
+/// The tokens that stand around every prompt; `bos` says whether one comes first where the file does not say it.
+fn around(values: &Values, ids: Around, bos: bool) -> Result<Around> {
+    let first = values.flag("tokenizer.ggml.add_bos_token", bos)?;
+    let last = values.flag("tokenizer.ggml.add_eos_token", false)?;
+    for (name, wanted, id) in [("bos", first, ids.bos), ("eos", last, ids.eos)] {
+        let add = format!("tokenizer.ggml.add_{name}_token");
+        if wanted && id.is_none() && values.get(&add).is_some() {
+            return Err(values.missing(
+                &format!("tokenizer.ggml.{name}_token_id"),
+                &format!("an id, since {add} is true"),
+            ));
+        }
+    }
+    Ok(Around { bos: ids.bos.filter(|_| first), eos: ids.eos.filter(|_| last) })
 }
 
 /// What each token is for; without a list all are normal.
@@ -95,17 +112,12 @@ fn byte_level(
     source: &Foreign,
     values: &Values,
     tokens: &[&str],
-    (kinds, bos): (&[Kind], Option<u32>),
+    (kinds, ids): (&[Kind], Around),
 ) -> Result<byte_level::Vocabulary> {
-    let splits = match values.text("tokenizer.ggml.pre")?.unwrap_or("none") {
-        "qwen2" | "deepseek-r1-qwen" => Splits::Qwen2,
-        "llama-bpe" | "llama3" | "llama-v3" => Splits::Llama3,
-        other => {
-            let supported = "qwen2, deepseek-r1-qwen, llama-bpe, llama3, llama-v3";
-            return Err(source.unsupported(format!("tokenizer.ggml.pre {other:?}"), supported));
-        }
+    let name = values.text("tokenizer.ggml.pre")?.unwrap_or("none");
+    let Some(splits) = Splits::named(name) else {
+        return Err(source.unsupported(format!("tokenizer.ggml.pre {name:?}"), Splits::names()));
     };
-    let before = values.flag("tokenizer.ggml.add_bos_token", splits == Splits::Llama3)?;
     let key = "tokenizer.ggml.merges";
     let merges = values.texts(key)?.ok_or_else(|| values.missing(key, "a list of pairs"))?;
     let pair = |merge: &&str| {
@@ -114,5 +126,5 @@ fn byte_level(
     };
     let merges = merges.iter().map(pair).collect::<Result<Vec<_>>>()?;
     let tokens = tokens.iter().zip(kinds).map(|(text, kind)| (text.to_string(), *kind)).collect();
-    Ok(byte_level::Vocabulary { tokens, merges, splits, bos: bos.filter(|_| before) })
+    Ok(byte_level::Vocabulary { tokens, merges, splits, around: around(values, ids, splits.bos)? })
 }

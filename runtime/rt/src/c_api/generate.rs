@@ -15,6 +15,7 @@ use crate::c_api::load::{Model, QwenModel, Shared};
 use crate::c_api::types::{Generation, OnToken, Report, SamplingChoice, NO_TOKEN};
 use crate::c_api::worker::{ended, Desk};
 use crate::error::Result;
+use crate::inference::adjust::{Adjust, AdjustedSampler, Penalties};
 use crate::inference::generate::{generate, Ending, Limits, Report as Done, Sampled};
 use crate::inference::sampler::Sampler;
 use crate::text::stream::TextStream;
@@ -161,7 +162,9 @@ impl Desk<'_> {
         };
         let Desk { engine, caches, .. } = self;
         let session = caches.get_mut(&asked.cache).ok_or_else(ended)?;
-        let done = generate(engine, session, &mut asked.sampler, &asked.tokens, &limits, &mut on_token)?;
+        let adjust = Adjust::new(Penalties::default(), &[]);
+        let mut sampler = AdjustedSampler { sampler: &mut asked.sampler, adjust };
+        let done = generate(engine, session, &mut sampler, &asked.tokens, &limits, &mut on_token)?;
         match text.as_mut().map_or(String::new(), TextStream::finish) {
             rest if rest.is_empty() => {}
             rest => say(NO_TOKEN, rest)?,

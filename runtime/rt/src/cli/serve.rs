@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::Machine;
+use crate::cli::{Machine, SamplingArgs};
 use crate::serve::hosts::name_of;
 
 /// Arguments of `serve`.
@@ -37,6 +37,9 @@ pub struct Serve {
     /// Most requests in the queue; further ones are refused with status 429 (default: 64)
     #[arg(long, value_name = "N", default_value_t = 64, hide_default_value = true)]
     pub max_queue: u16,
+    /// Sampling of requests that do not say how.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,

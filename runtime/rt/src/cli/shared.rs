@@ -8,14 +8,14 @@ use qwenc_abi::KvType;
 use crate::inference::cuda::Decode;
 
 /// Flags of sampling.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// Most tokens to generate (default: 512 for generate, 4096 for chat)
+    /// Most tokens of an answer (default: the checkpoint's, else 512 for generate, 4096 for chat, as many as fit for serve)
     #[arg(short = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<usize>,
     /// Temperature: 0 always takes the likeliest token, higher values give more varied answers (default: 0 for generate,
-    /// the checkpoint's for chat)
+    /// as `info` shows for others)
     #[arg(long, alias = "temp", value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Sample only from the K likeliest tokens; 0 turns this off
@@ -27,6 +27,25 @@ pub struct SamplingArgs {
     /// Sample only from tokens that are at least P times as likely as the likeliest; 0 turns this off
     #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
+    /// Repetition penalty: positive logits of tokens in prompt and answer are divided by R, negative ones multiplied
+    /// (default: as `info` shows; 1 turns this off)
+    #[arg(long, alias = "repeat-penalty", value_name = "R", value_parser = repetition, allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+    /// Presence penalty: subtracted from the logit of each token in the answer (default: 0)
+    #[arg(long, value_name = "P", value_parser = penalty, allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Frequency penalty: subtracted from the logit of a token once for each time it is in the answer (default: 0)
+    #[arg(long, value_name = "P", value_parser = penalty, allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// Stop text: ends the answer and is not shown; may be given several times (default: the checkpoint's)
+    #[arg(long, value_name = "TEXT", value_parser = stop_text, allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+}
+
+/// Flags of one answer or conversation.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Answer")]
+pub struct AnswerArgs {
     /// Seed of the random numbers: the same seed gives the same answer (default: random; --stats shows it)
     #[arg(short, long, value_name = "S", allow_negative_numbers = true)]
     pub seed: Option<u64>,
@@ -124,10 +143,62 @@ fn temperature(text: &str) -> Result<f32, String> {
     Err("expected 0 or more".into())
 }
 
-fn fraction(text: &str) -> Result<f32, String> {
-    let p: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if (0.0..=1.0).contains(&p) {
-        return Ok(p);
+fn stop_text(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("expected a text that is not empty".into());
     }
-    Err("expected a number from 0 to 1".into())
+    Ok(text.to_owned())
+}
+
+fn repetition(text: &str) -> Result<f32, String> {
+    within(text, 0.01..=10.0)
+}
+
+fn penalty(text: &str) -> Result<f32, String> {
+    within(text, -2.0..=2.0)
+}
+
+fn within(text: &str, range: std::ops::RangeInclusive<f32>) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("expected a number from {} to {}", range.start(), range.end()))
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    within(text, 0.0..=1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn values_out_of_range_are_usage_errors() {
+        for args in [
+            &["generate", "x", "--temperature", "-1"][..],
+            &["generate", "x", "--temperature", "nan"],
+            &["generate", "x", "--top-p", "1.5"],
+            &["generate", "x", "--min-p", "-0.1"],
+            &["generate", "x", "--threads", "0"],
+            &["generate", "x", "--chunk", "0"],
+            &["generate", "x", "--kv-type", "i8"],
+            &["generate", "x", "--device", "-1"],
+            &["generate", "x", "--decode", "quickly"],
+            &["generate", "x", "--repetition-penalty", "0"],
+            &["chat", "--repetition-penalty", "-1"],
+            &["serve", "--presence-penalty", "2.5"],
+            &["generate", "x", "--frequency-penalty", "nan"],
+            &["chat", "--stop", ""],
+        ] {
+            let e = Cli::try_parse_from(["nano"].iter().chain(args)).unwrap_err();
+            assert_eq!(e.exit_code(), 2, "{args:?}: {e}");
+        }
+        Cli::try_parse_from(["nano", "generate", "-", "--temperature", "0.5", "--top-k", "0"]).unwrap();
+        let good = ["nano", "serve", "--presence-penalty", "-2", "--stop", "-a", "--stop", "b"];
+        Cli::try_parse_from(good).unwrap();
+    }
 }

@@ -12,19 +12,23 @@ mod orders;
 mod terminal;
 mod wrap;
 
+use std::cell::Cell;
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{Chat, SamplingArgs};
+use crate::cli::Chat;
 use crate::commands::generate::{full_note, statistics};
 use crate::commands::opened::{Opened, Use};
+use crate::commands::sampling::defaults;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::image::metadata::GenerationConfig;
+use crate::image::metadata::Metadata;
+use crate::image::sampling::Defaults;
+use crate::inference::adjust::{Adjust, AdjustedSampler};
 use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report};
-use crate::inference::sampler::{Sampler, Sampling};
+use crate::inference::sampler::Sampler;
 use crate::inference::session::Session;
 use crate::interrupt;
 use crate::program::Program;
@@ -70,22 +74,24 @@ pub unsafe fn run(
     let engine = unsafe { opened.engine(program, &args.machine, wanted)? };
     let mut session = opened.session(&engine, &args.machine)?;
     session.adapt(opened.adapter(&args.adapter)?);
-    let how = sampling(&args.sampling, metadata.generation_config);
-    let sampler = Sampler::new(how, opened.allowed(program), args.sampling.seed);
-    let stop_tokens = if args.sampling.ignore_eos { Vec::new() } else { metadata.stop_tokens.clone() };
+    let how = defaults(metadata.sampling.clone(), &args.sampling);
+    let sampler = Sampler::new(how.sampling(false), opened.allowed(program), args.answer.seed);
+    let stop_tokens = if args.answer.ignore_eos { Vec::new() } else { metadata.stop_tokens.clone() };
     let enable_thinking = (args.think || args.no_think).then_some(args.think);
     let mut conversation = Conversation { enable_thinking, ..Conversation::default() };
     if let Some(text) = &args.system {
         conversation.messages.push(json!({"role": "system", "content": text}));
     }
-    let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let stats = args.sampling.stats;
+    let max_tokens = how.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let stats = args.answer.stats;
     let last = None;
     let mut talk = Talk {
         tokenizer,
         template,
         engine,
         session,
+        metadata,
+        how,
         sampler,
         history: History::new(conversation),
         stop_tokens,
@@ -107,20 +113,6 @@ pub unsafe fn run(
     talk.all(&mut lines, talks, console)
 }
 
-/// Flags first, then the checkpoint's word; without `do_sample` an answer is greedy, as in
-/// transformers.
-fn sampling(args: &SamplingArgs, config: Option<GenerationConfig>) -> Sampling {
-    let config = config.unwrap_or_default();
-    let samples = config.do_sample.unwrap_or(false);
-    let temperature = if samples { config.temperature.unwrap_or(1.0) } else { 0.0 };
-    Sampling {
-        temperature: args.temperature.unwrap_or(temperature),
-        top_k: args.top_k.or(config.top_k).unwrap_or(0),
-        top_p: args.top_p.or(config.top_p).unwrap_or(1.0),
-        min_p: args.min_p.or(config.min_p).unwrap_or(0.0),
-    }
-}
-
 /// The first line at a terminal.
 fn greeting(name: &str, context: usize) -> String {
     let name = if name.is_empty() { "model" } else { name };
@@ -132,6 +124,8 @@ struct Talk<'a> {
     template: ChatTemplate,
     engine: Engine<'a>,
     session: Session,
+    metadata: &'a Metadata,
+    how: Defaults,
     sampler: Sampler,
     history: History,
     stop_tokens: Vec<u32>,
@@ -266,17 +260,23 @@ impl Talk<'_> {
         let prompt = self.prompt(console)?;
         let rest = self.session.reuse(&prompt.ids);
         let width = console.output_is_terminal.then(terminal::width);
-        let mut answer = Answer::new(self.tokenizer, &prompt.text, width);
+        let mut answer = Answer::new(self.tokenizer, &prompt.text, &self.how.stop, width);
+        let stopped = Cell::new(false);
+        self.sampler.set(self.how.sampling(self.metadata.thinks(&prompt.text)));
+        let adjust = Adjust::new(self.how.penalties(), &prompt.ids);
+        let mut sampler = AdjustedSampler { sampler: &mut self.sampler, adjust };
         let limits = Limits {
             max_tokens: self.max_tokens,
             stop_tokens: &self.stop_tokens,
             speculate: 0,
-            interrupted: &interrupt::interrupted,
+            interrupted: &|| stopped.get() || interrupt::interrupted(),
         };
         interrupt::answer_begins();
         let report =
-            generate(&mut self.engine, &mut self.session, &mut self.sampler, rest, &limits, &mut |sampled| {
-                console.print(&answer.push(sampled))
+            generate(&mut self.engine, &mut self.session, &mut sampler, rest, &limits, &mut |sampled| {
+                let said = answer.push(sampled);
+                stopped.set(answer.stopped);
+                console.print(&said)
             });
         interrupt::answer_ends();
         console.print(&answer.finish())?;

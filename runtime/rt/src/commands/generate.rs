@@ -3,16 +3,20 @@
 //! In: a prompt. Out: only what follows it, streamed, and a line break. Invariant: standard output
 //! carries nothing but the continuation; notes and statistics go to standard error.
 
+use std::cell::Cell;
 use std::path::Path;
 
-use crate::cli::{Generate, SamplingArgs};
+use crate::cli::Generate;
 use crate::commands::opened::{Opened, Use};
+use crate::commands::sampling::defaults;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::inference::adjust::{Adjust, AdjustedSampler};
 use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
-use crate::inference::sampler::{Sampler, Sampling};
+use crate::inference::sampler::Sampler;
 use crate::program::Program;
+use crate::text::stops::Stops;
 use crate::text::stream::TextStream;
 use crate::text::tokenizer::Tokenizer;
 
@@ -37,20 +41,27 @@ pub unsafe fn run(
     prompt.iter().try_for_each(|&t| engine.check_token(t))?;
     let mut session = opened.session(&engine, &args.machine)?;
     session.adapt(opened.adapter(&args.adapter)?);
-    let mut sampler = Sampler::new(sampling(&args.sampling), opened.allowed(program), args.sampling.seed);
-    let stop: &[u32] = if args.sampling.ignore_eos { &[] } else { &opened.metadata().stop_tokens };
-    let max_tokens = args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let limits = Limits { max_tokens, stop_tokens: stop, speculate, interrupted: &|| false };
-    let shown = opened.tokenizer.as_ref().filter(|_| !args.print_tokens);
-    let mut printer = shown.map_or(Printer::Ids { any: false }, |t| Printer::after(&prompt, t));
-    let mut on_token = |sampled| console.print(&printer.push(sampled));
-    let report = generate(&mut engine, &mut session, &mut sampler, &prompt, &limits, &mut on_token)?;
+    let how = defaults(opened.metadata().sampling.clone().greedy(), &args.sampling);
+    let mut sampler = Sampler::new(how.sampling(false), opened.allowed(program), args.answer.seed);
+    let stop: &[u32] = if args.answer.ignore_eos { &[] } else { &opened.metadata().stop_tokens };
+    let max_tokens = how.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let stopped = Cell::new(false);
+    let limits = Limits { max_tokens, stop_tokens: stop, speculate, interrupted: &|| stopped.get() };
+    let mut printer = Printer::new(&opened, &prompt, &how.stop, args.print_tokens)?;
+    let mut on_token = |sampled| {
+        let said = printer.push(sampled);
+        stopped.set(printer.stopped);
+        console.print(&said)
+    };
+    let adjust = Adjust::new(how.penalties(), &prompt);
+    let mut adjusted = AdjustedSampler { sampler: &mut sampler, adjust };
+    let report = generate(&mut engine, &mut session, &mut adjusted, &prompt, &limits, &mut on_token)?;
     console.print(&printer.finish())?;
     console.print("\n")?;
     if report.ending == Ending::ContextFull {
         console.note(&full_note(session.limit(), session.most()))?;
     }
-    if args.sampling.stats {
+    if args.answer.stats {
         console.note(&statistics(&report, &sampler, &engine))?;
     }
     Ok(())
@@ -70,15 +81,6 @@ pub fn statistics(report: &Report, sampler: &Sampler, engine: &Engine) -> String
     format!("{}seed: {}; {}", report.lines(), sampler.seed(), engine.place())
 }
 
-fn sampling(args: &SamplingArgs) -> Sampling {
-    Sampling {
-        temperature: args.temperature.unwrap_or(0.0),
-        top_k: args.top_k.unwrap_or(0),
-        top_p: args.top_p.unwrap_or(1.0),
-        min_p: args.min_p.unwrap_or(0.0),
-    }
-}
-
 fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result<Vec<u32>> {
     let ids = match args.prompt.as_ref().or(args.named_prompt.as_ref()) {
         None => args.tokens.clone(),
@@ -95,35 +97,58 @@ fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result
     Ok(ids)
 }
 
-enum Printer<'t> {
-    Ids { any: bool },
-    Text(TextStream<'t>),
+/// What is printed of the answer.
+struct Printer<'t> {
+    /// None without a tokenizer.
+    text: Option<TextStream<'t>>,
+    stops: Stops,
+    /// Ids are printed instead of text; whether one has been.
+    ids: Option<bool>,
+    /// A stop string came: the answer is over.
+    stopped: bool,
 }
 
 impl<'t> Printer<'t> {
-    /// For the text that follows a prompt, or that begins where the prompt says nothing.
-    fn after(prompt: &[u32], tokenizer: &'t Tokenizer) -> Printer<'t> {
-        Printer::Text(match tokenizer.decode(prompt).is_empty() {
+    /// For the text that follows a prompt, or that begins where the prompt says nothing; or for ids.
+    fn new(opened: &'t Opened, prompt: &[u32], stop: &[String], ids: bool) -> Result<Printer<'t>> {
+        let tokenizer: Option<&Tokenizer> = match stop.is_empty() {
+            true => opened.tokenizer.as_deref(),
+            false => Some(opened.text("look for --stop texts")?),
+        };
+        let text = tokenizer.map(|tokenizer| match tokenizer.decode(prompt).is_empty() {
             true => TextStream::beginning(tokenizer),
             false => TextStream::new(tokenizer),
-        })
+        });
+        let ids = (ids || text.is_none()).then_some(false);
+        Ok(Printer { text, stops: Stops::new(stop.to_vec()), ids, stopped: false })
     }
 
     fn push(&mut self, sampled: Sampled) -> String {
-        match (self, sampled) {
-            (Printer::Ids { any }, Sampled::Token(id) | Sampled::Stop(id)) => {
+        let (Sampled::Token(id) | Sampled::Stop(id)) = sampled;
+        let said = match (&mut self.text, sampled) {
+            (Some(text), Sampled::Token(id)) => text.push(id),
+            _ => String::new(),
+        };
+        let (said, stopped) = self.stops.push(&said);
+        self.stopped |= stopped;
+        match &mut self.ids {
+            None => said,
+            Some(any) => {
                 let comma = if std::mem::replace(any, true) { "," } else { "" };
                 format!("{comma}{id}")
             }
-            (Printer::Text(stream), Sampled::Token(id)) => stream.push(id),
-            (Printer::Text(_), Sampled::Stop(_)) => String::new(),
         }
     }
 
     fn finish(&mut self) -> String {
-        match self {
-            Printer::Ids { .. } => String::new(),
-            Printer::Text(stream) => stream.finish(),
+        let rest = match &mut self.text {
+            Some(text) if self.ids.is_none() && !self.stopped => text.finish(),
+            _ => return String::new(),
+        };
+        let (said, stopped) = self.stops.push(&rest);
+        if stopped {
+            return said;
         }
+        said + &self.stops.finish()
     }
 }

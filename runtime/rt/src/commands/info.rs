@@ -4,6 +4,7 @@
 //! Invariant: nothing is allocated or run to find out; a GPU's executable says it without a driver too.
 
 mod gpu;
+mod sampling;
 
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use serde_json::{json, Value};
 
 use crate::cli::{Info, Machine};
 use crate::commands::opened::{max_rows, placement};
+use crate::commands::sampling::defaults;
 use crate::console::Console;
 use crate::cpu;
 use crate::error::Result;
@@ -54,6 +56,7 @@ fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
         "tokenizer_tokens": tokens,
         "chat_template": about.chat_template.is_some(),
         "stop_tokens": about.stop_tokens,
+        "sampling": sampling::facts(&defaults(about.sampling.clone(), &args.sampling)),
         "cpu": null,
         "memory_bytes": {
             "weights": sizes.weights_bytes,
@@ -119,6 +122,7 @@ fn table(facts: &Value) -> String {
         ("stop tokens", text(&facts["stop_tokens"])),
         ("chat template", if facts["chat_template"] == json!(true) { "yes" } else { "no" }.into()),
     ];
+    rows.extend(sampling::rows(&facts["sampling"]));
     let adapters: Vec<&str> =
         facts["adapters"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !adapters.is_empty() {

@@ -9,5 +9,6 @@ pub mod info;
 pub mod logits;
 pub mod opened;
 pub mod perplexity;
+pub mod sampling;
 pub mod serve;
 pub mod verify;

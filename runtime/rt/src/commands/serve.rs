@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 
-use crate::cli::Serve;
+use crate::cli::{SamplingArgs, Serve};
 use crate::commands::opened::{Opened, Use};
+use crate::commands::sampling::defaults;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::inference::session::Session;
@@ -75,6 +76,9 @@ unsafe fn answer(
     console: &mut Console,
 ) -> Result<()> {
     let opened = Opened::new(program, weights)?;
+    if args.sampling.max_tokens == Some(0) {
+        return Err(Error::Usage("--max-tokens 0 leaves no answer; give 1 or more".into()));
+    }
     let parallel = usize::from(args.parallel);
     let wanted = Use { outputs: parallel, sequences: parallel, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
@@ -90,15 +94,21 @@ unsafe fn answer(
     let context = sessions.first().map_or(0, Session::limit);
     server.metrics.slots.set(parallel as i64);
     server.metrics.kv_capacity.set((parallel * context) as i64);
-    server.loaded(model(program, &opened, sandbox, context)?);
+    server.loaded(model(program, &opened, (sandbox, &args.sampling), context)?);
     console.note(&format!("ready: {parallel} at a time, {context} tokens each; {}", engine.place()))?;
     Scheduler::new(engine, sessions, inbox, &server.metrics).run()
 }
 
 /// What requests need to know of the model.
-fn model(program: &Program, opened: &Opened, sandbox: &Arc<Sandbox>, context: usize) -> Result<Model> {
+fn model(
+    program: &Program,
+    opened: &Opened,
+    (sandbox, flags): (&Arc<Sandbox>, &SamplingArgs),
+    context: usize,
+) -> Result<Model> {
     let tokenizer = Arc::clone(opened.text("serve")?);
-    let metadata = opened.metadata().clone();
+    let mut metadata = opened.metadata().clone();
+    metadata.sampling = defaults(metadata.sampling, flags);
     let template = metadata.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
     let (bos, eos) = (metadata.bos_token.as_deref(), metadata.eos_token.as_deref());
     let template = template.map(|t| t.with_tokens(bos, eos));

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::image::sampling::Defaults;
 
 /// Everything that an executable knows about its model beyond the code.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,8 +22,8 @@ pub struct Metadata {
     pub bos_token: Option<String>,
     /// See `bos_token`.
     pub eos_token: Option<String>,
-    /// The checkpoint's sampling defaults.
-    pub generation_config: Option<GenerationConfig>,
+    /// How tokens are chosen unless flags or requests say otherwise.
+    pub sampling: Defaults,
     /// Ids that end an answer: the union of config and generation_config.
     pub stop_tokens: Vec<u32>,
     /// Names of the adapters that a sequence may have; the first is number 1.
@@ -61,22 +62,6 @@ pub struct Model {
     pub tied: bool,
     pub rms_eps: f64,
     pub rope_theta: f64,
-}
-
-/// The part of generation_config.json that the sampler can honour.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct GenerationConfig {
-    /// Absent means false, as in transformers: then answers are greedy.
-    pub do_sample: Option<bool>,
-    /// Sampling temperature.
-    pub temperature: Option<f32>,
-    /// Keep the k likeliest tokens.
-    pub top_k: Option<u32>,
-    /// Keep the likeliest tokens that together have this probability.
-    pub top_p: Option<f32>,
-    /// Keep tokens at least this likely, relative to the likeliest.
-    pub min_p: Option<f32>,
 }
 
 /// What the compiler expects; zero when unknown.
@@ -127,6 +112,14 @@ pub struct Target {
 }
 
 impl Metadata {
+    /// Whether an answer to this rendered prompt begins with thinking: the prompt opens it, or leaves it to the model
+    /// where the template knows how to ask for it.
+    pub fn thinks(&self, prompt: &str) -> bool {
+        let end = prompt.trim_end();
+        let asks = self.chat_template.as_ref().is_some_and(|source| source.contains("enable_thinking"));
+        end.ends_with("<think>") || asks && !end.ends_with("</think>")
+    }
+
     /// The number of an adapter, from 1.
     pub fn adapter(&self, name: &str) -> Option<u32> {
         self.adapters.iter().position(|other| other == name).map(|at| at as u32 + 1)
@@ -151,16 +144,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn thinking_is_opened_or_left_to_the_model() {
+        let with = |source: &str| Metadata { chat_template: Some(source.into()), ..Metadata::default() };
+        let (asks, silent) = (with("{% if enable_thinking is false %}"), with("{{ '<think>' in content }}"));
+        for (prompt, expected) in [
+            ("a<|im_start|>assistant\n", [true, false]),
+            ("assistant\n<think>\n", [true, true]),
+            ("assistant\n<think>\n\n</think>\n\n", [false, false]),
+        ] {
+            assert_eq!([asks.thinks(prompt), silent.thinks(prompt)], expected, "{prompt:?}");
+        }
+        assert!(!Metadata::default().thinks("once"));
+    }
+
+    #[test]
     fn optional_and_unknown_keys() {
         let m = Metadata::parse(b"{}").unwrap();
         assert!(m.chat_template.is_none() && m.stop_tokens.is_empty());
         let m = Metadata::parse(
             br#"{"model": {"name": "nano", "layers": 4, "new": 1}, "chat_template": null, "stop_tokens": [1, 2],
-                 "generation_config": {"temperature": 0.6, "top_k": 20, "eos_token_id": [1]}, "later": []}"#,
+                 "sampling": {"temperature": 0.6, "top_k": 20, "later": [1]}, "later": []}"#,
         )
         .unwrap();
         assert_eq!((m.model.name.as_str(), m.model.layers), ("nano", 4));
-        assert_eq!(m.generation_config.unwrap().top_k, Some(20));
+        assert_eq!(m.sampling.top_k, 20);
         assert!(Metadata::parse(b"[").unwrap_err().to_string().contains("compile again"));
     }
 }

@@ -5,6 +5,7 @@
 //! reads what `compiler/link` writes; the footer that both know is in `qwenc-abi`.
 
 pub mod metadata;
+pub mod sampling;
 mod unused;
 pub mod warm;
 

@@ -1,10 +1,14 @@
-//! Logits as a request wants them changed before a token is chosen: penalties for what was said, biases, a set of
-//! tokens that alone may come.
+//! Logits as a request wants them changed before a token is chosen: penalties for what was said, biases, tokens that
+//! never come, a set of tokens that alone may come.
 //!
 //! In: a token's logits, not changed. Out: a copy with the changes. Invariant: repetition counts the prompt and the
 //! answer, presence and frequency the answer alone; a token outside of the set has no chance whatever its bias.
 
 use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::inference::engine::{Output, Results};
+use crate::inference::sampler::Sampler;
 
 /// How strongly.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,11 +21,13 @@ pub struct Penalties {
     pub repetition: f32,
     /// Added to the logits of these tokens.
     pub bias: Vec<(u32, f32)>,
+    /// Tokens that have no chance.
+    pub never: Vec<u32>,
 }
 
 impl Default for Penalties {
     fn default() -> Penalties {
-        Penalties { presence: 0.0, frequency: 0.0, repetition: 1.0, bias: Vec::new() }
+        Penalties { presence: 0.0, frequency: 0.0, repetition: 1.0, bias: Vec::new(), never: Vec::new() }
     }
 }
 
@@ -76,6 +82,11 @@ impl Adjust {
                 *logit += bias;
             }
         }
+        for &token in &self.how.never {
+            if let Some(logit) = self.changed.get_mut(token as usize).filter(|l| !l.is_nan()) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
         if let Some(words) = only {
             for (id, logit) in self.changed.iter_mut().enumerate() {
                 // A damaged model's logits stay visible.
@@ -86,6 +97,34 @@ impl Adjust {
             }
         }
         &self.changed
+    }
+}
+
+/// A sampler and the changes of the logits that it sees: what chooses the tokens of one sequence.
+pub struct AdjustedSampler<'s> {
+    /// Chooses.
+    pub sampler: &'s mut Sampler,
+    /// Changes what it chooses from.
+    pub adjust: Adjust,
+}
+
+impl AdjustedSampler<'_> {
+    /// What it needs of a step.
+    pub fn results(&self) -> Results {
+        match self.adjust.is_neutral() {
+            true => self.sampler.results(),
+            false => Results::Logits,
+        }
+    }
+
+    /// Picks the next token of the sequence.
+    pub fn choose(&mut self, output: Output) -> Result<u32> {
+        if self.adjust.is_neutral() {
+            return self.sampler.choose(output);
+        }
+        let token = self.sampler.pick(self.adjust.apply(output.logits()?, None))?;
+        self.adjust.push(token);
+        Ok(token)
     }
 }
 
@@ -124,6 +163,8 @@ mod tests {
         let none = f32::NEG_INFINITY;
         assert_eq!(answer.apply(&LOGITS, Some(&[0b1010])), [none, -2.0, none, 1.5, none]);
         assert_eq!(answer.apply(&LOGITS, Some(&[])), [none; 5]);
+        let how = Penalties { bias: vec![(0, 100.0)], never: vec![0, 2, 77], ..Penalties::default() };
+        assert_eq!(Adjust::new(how, &[]).apply(&LOGITS, None), [none, -2.0, none, 0.5, none]);
         assert!(answer.apply(&[f32::NAN; 5], Some(&[0b10])).iter().all(|l| l.is_nan()));
     }
 }

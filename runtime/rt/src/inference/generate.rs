@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::inference::adjust::AdjustedSampler;
 use crate::inference::engine::Engine;
 use crate::inference::lookup;
-use crate::inference::sampler::Sampler;
 use crate::inference::session::{Session, Wanted};
 
 /// When to stop.
@@ -89,7 +89,7 @@ pub enum Sampled {
 pub fn generate(
     engine: &mut Engine,
     session: &mut Session,
-    sampler: &mut Sampler,
+    sampler: &mut AdjustedSampler,
     prompt: &[u32],
     limits: &Limits,
     on_token: &mut dyn FnMut(Sampled) -> Result<()>,
@@ -143,7 +143,7 @@ pub fn generate(
 fn advance(
     engine: &mut Engine,
     session: &mut Session,
-    sampler: &mut Sampler,
+    sampler: &mut AdjustedSampler,
     next: u32,
     wanted: usize,
     ready: &mut VecDeque<u32>,

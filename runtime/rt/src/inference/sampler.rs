@@ -55,6 +55,11 @@ impl Sampler {
         Sampler { how, allowed, seed, random: ChaCha8Rng::seed_from_u64(seed), kept: Vec::new() }
     }
 
+    /// From now on chooses so; its random numbers go on.
+    pub fn set(&mut self, how: Sampling) {
+        self.how = how;
+    }
+
     /// Goes on as after `draws` tokens that were chosen by chance.
     pub fn skip_to(&mut self, draws: u64) {
         // A draw takes one number of 64 bits, two words.

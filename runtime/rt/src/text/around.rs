@@ -2,7 +2,8 @@
 //! library's own, with the vocabulary or without.
 //!
 //! In: tokenizer.json, whole or without its model. Out: the library's tokenizer. Invariant: of the same file both ways
-//! give the same ids.
+//! give the same ids. Truncation and padding that were switched on when the file was saved are left out, as
+//! transformers leaves them out unless a call asks for them.
 
 use qwenc_bpe::Prepared;
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use tokenizers::decoders::DecoderWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::processors::PostProcessorWrapper;
-use tokenizers::{AddedToken, PaddingParams, TokenizerBuilder, TokenizerImpl, TruncationParams};
+use tokenizers::{AddedToken, TokenizerBuilder, TokenizerImpl};
 
 use crate::error::{Error, Result};
 use crate::text::vocabulary::{Plain, Shared};
@@ -28,8 +29,6 @@ pub type Around<M> =
 struct Rest {
     version: Option<String>,
     added_tokens: Vec<AddedToken>,
-    truncation: Option<TruncationParams>,
-    padding: Option<PaddingParams>,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     post_processor: Option<PostProcessorWrapper>,
@@ -44,8 +43,6 @@ pub fn prepared(Prepared { bpe, rest }: Prepared) -> Result<Around<Plain>> {
     }
     let mut tokenizer = TokenizerBuilder::new()
         .with_model(Plain(bpe))
-        .with_truncation(rest.truncation)
-        .with_padding(rest.padding)
         .with_normalizer(rest.normalizer)
         .with_pre_tokenizer(rest.pre_tokenizer)
         .with_post_processor(rest.post_processor)
@@ -58,7 +55,9 @@ pub fn prepared(Prepared { bpe, rest }: Prepared) -> Result<Around<Plain>> {
 
 /// Of a tokenizer.json of any kind.
 pub fn by_the_library(json: &[u8]) -> Result<Around<Shared>> {
-    serde_json::from_slice(json).map_err(error)
+    let mut tokenizer: Around<Shared> = serde_json::from_slice(json).map_err(error)?;
+    tokenizer.with_padding(None).with_truncation(None).map_err(error)?;
+    Ok(tokenizer)
 }
 
 fn error(e: impl ToString) -> Error {

@@ -187,7 +187,7 @@ pub fn metadata() -> serde_json::Value {
     serde_json::json!({
         "model": {"name": "mock", "architecture": "Mock", "layers": 1, "weight_type": "f32"},
         "chat_template": String::from_utf8(data("qwen3-chat-template.jinja")).unwrap(),
-        "generation_config": {"do_sample": false, "temperature": 0.6},
+        "sampling": {"temperature": 0.0},
         "stop_tokens": [IM_END, END_OF_TEXT],
     })
 }

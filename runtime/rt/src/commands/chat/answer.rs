@@ -6,6 +6,7 @@
 
 use super::wrap::Wrap;
 use crate::inference::generate::Sampled;
+use crate::text::stops::Stops;
 use crate::text::stream::TextStream;
 use crate::text::tokenizer::Tokenizer;
 
@@ -23,6 +24,9 @@ pub(super) fn dimmed(text: &str) -> String {
 /// An answer in the making.
 pub(super) struct Answer<'t> {
     stream: TextStream<'t>,
+    stops: Stops,
+    /// A stop string came: the answer is over.
+    pub(super) stopped: bool,
     /// The text to remember.
     pub(super) text: String,
     /// Ids of `<think>` and `</think>`, in vocabularies that have them as tokens.
@@ -34,19 +38,26 @@ pub(super) struct Answer<'t> {
 impl<'t> Answer<'t> {
     /// `prompt` is the rendered prompt, which may have opened the thinking; `width`: columns of the terminal, if the
     /// reader has one.
-    pub(super) fn new(tokenizer: &'t Tokenizer, prompt: &str, width: Option<usize>) -> Answer<'t> {
+    pub(super) fn new(
+        tokenizer: &'t Tokenizer,
+        prompt: &str,
+        stop: &[String],
+        width: Option<usize>,
+    ) -> Answer<'t> {
         let tags = [OPEN, CLOSE].map(|name| tokenizer.added_id(name));
         let opened = prompt.trim_end().ends_with(OPEN);
         // Written back into the history, the answer must show where its thinking began.
         let text = if opened { format!("{OPEN}\n") } else { String::new() };
         let screen = width.map(|width| Screen::new(width, opened));
-        Answer { stream: TextStream::beginning(tokenizer), text, tags, screen }
+        let (stream, stops) = (TextStream::beginning(tokenizer), Stops::new(stop.to_vec()));
+        Answer { stream, stops, stopped: false, text, tags, screen }
     }
 
     /// The text to print for a token.
     pub(super) fn push(&mut self, sampled: Sampled) -> String {
         let Sampled::Token(id) = sampled else { return String::new() };
-        let said = self.stream.push(id);
+        let (said, stopped) = self.stops.push(&self.stream.push(id));
+        self.stopped |= stopped;
         self.text.push_str(&said);
         let Some(screen) = &mut self.screen else { return said };
         let [open, close] = self.tags;
@@ -63,7 +74,11 @@ impl<'t> Answer<'t> {
 
     /// The text to print at the end.
     pub(super) fn finish(&mut self) -> String {
-        let said = self.stream.finish();
+        let mut said = String::new();
+        if !self.stopped {
+            let (rest, stopped) = self.stops.push(&self.stream.finish());
+            said = rest + if stopped { String::new() } else { self.stops.finish() }.as_str();
+        }
         self.text.push_str(&said);
         let Some(screen) = &mut self.screen else { return said };
         let held = std::mem::take(&mut screen.held);

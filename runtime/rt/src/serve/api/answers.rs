@@ -36,6 +36,8 @@ pub struct Question {
     pub shape: Option<Shape>,
     /// Whether the prompts end amid thinking; none where they rule it out.
     pub opened: Option<bool>,
+    /// Whether the answers begin with thinking.
+    pub thinks: bool,
     /// What to look for in the answers.
     pub reading: Reading,
     /// The rest.
@@ -264,8 +266,9 @@ fn choice(
     let max_tokens = question.max_tokens.unwrap_or(room).min(room);
     let seed = options.seed.map(|seed| seed.wrapping_add(index as u64));
     let stop_tokens = if options.ignore_eos { Vec::new() } else { model.metadata.stop_tokens.clone() };
+    let sampling = options.filters.over(model.metadata.sampling.sampling(question.thinks));
     let chooser = Chooser {
-        sampler: Sampler::new(options.sampling, Arc::clone(&model.allowed), seed),
+        sampler: Sampler::new(sampling, Arc::clone(&model.allowed), seed),
         adjust: Adjust::new(options.penalties.clone(), prompt),
         constraint: bounds,
         logprobs: question.logprobs,

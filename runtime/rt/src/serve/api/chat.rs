@@ -67,10 +67,11 @@ fn question(model: &Model, request: ChatRequest) -> Result<Question, Refusal> {
     Ok(Question {
         field: "messages",
         prompts: vec![prompt.ids],
-        max_tokens: request.max_tokens,
+        max_tokens: request.max_tokens.or(model.metadata.sampling.max_tokens),
         logprobs: request.logprobs,
         shape: request.shape,
         opened: if end.ends_with("</think>") { None } else { Some(opened) },
+        thinks: model.metadata.thinks(&prompt.text),
         reading: Reading::Chat { opened, calls },
         options: request.options,
     })

@@ -63,6 +63,7 @@ fn question(model: &Model, request: CompletionRequest) -> Result<Question, Refus
         logprobs: request.logprobs,
         shape: request.shape,
         opened: None,
+        thinks: false,
         reading: Reading::Plain,
         options: request.options,
     })

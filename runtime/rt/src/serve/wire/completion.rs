@@ -48,7 +48,11 @@ pub fn read(body: Value, about: &Metadata) -> Result<CompletionRequest, Refusal>
     let options = options::read(&mut fields, about)?;
     let request = CompletionRequest {
         prompts: prompts(&mut fields, "prompt", MOST_PROMPTS)?,
-        max_tokens: fields.whole("max_tokens", 1..=i64::MAX)?.map_or(DEFAULT_MAX_TOKENS, |n| n as usize),
+        max_tokens: fields
+            .whole("max_tokens", 1..=i64::MAX)?
+            .map(|n| n as usize)
+            .or(about.sampling.max_tokens)
+            .unwrap_or(DEFAULT_MAX_TOKENS),
         logprobs: fields.whole("logprobs", 0..=20)?.map(|n| n as usize),
         echo: fields.boolean("echo")?.unwrap_or(false),
         shape: format::response_format(&mut fields)?,

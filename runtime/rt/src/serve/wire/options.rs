@@ -1,11 +1,11 @@
 //! What chats and completions have in common: how to sample, how long, how to answer.
 //!
-//! In: fields, the checkpoint's defaults. Out: [`Options`]. Invariant: what is not said is as generation_config.json
-//! says; without `do_sample` there an answer is greedy unless a temperature is given, as everywhere in this program.
+//! In: fields, the defaults of this run. Out: [`Options`]. Invariant: what a request does not say is as the defaults say;
+//! filters stay unresolved until the rendered prompt shows whether the answer thinks.
 
 use serde_json::Value;
 
-use crate::image::metadata::{GenerationConfig, Metadata};
+use crate::image::metadata::Metadata;
 use crate::inference::adjust::Penalties;
 use crate::inference::sampler::Sampling;
 use crate::serve::refusal::Refusal;
@@ -26,7 +26,7 @@ const MOST_BIASES: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Filters.
-    pub sampling: Sampling,
+    pub filters: Filters,
     /// Changes of logits.
     pub penalties: Penalties,
     /// Of the first answer; the others' follow.
@@ -45,24 +45,47 @@ pub struct Options {
     pub adapter: u32,
 }
 
+/// Filters that a request names.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Filters {
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+}
+
+impl Filters {
+    /// With the rest from `defaults`.
+    pub fn over(self, defaults: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+        }
+    }
+}
+
 /// Reads them.
 pub fn read(fields: &mut Fields, about: &Metadata) -> Result<Options, Refusal> {
-    let sampling = sampling(fields, about.generation_config.unwrap_or_default())?;
+    let filters = filters(fields)?;
+    let usual = about.sampling.penalties();
     let penalties = Penalties {
-        presence: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-        frequency: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-        repetition: fields.number("repetition_penalty", 0.01..=10.0)?.unwrap_or(1.0),
+        presence: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(usual.presence),
+        frequency: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(usual.frequency),
+        repetition: fields.number("repetition_penalty", 0.01..=10.0)?.unwrap_or(usual.repetition),
         bias: biases(fields)?,
+        ..usual
     };
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let include_usage = usage(fields, stream)?;
     let options = Options {
-        sampling,
+        filters,
         penalties,
         // Negative ones are seeds like others.
         seed: fields.whole("seed", i64::MIN..=i64::MAX)?.map(|seed| seed as u64),
         n: fields.whole("n", 1..=MOST_ANSWERS)?.map_or(1, |n| n as usize),
-        stop: stops(fields)?,
+        stop: stops(fields)?.unwrap_or_else(|| about.sampling.stop.clone()),
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
         stream,
         include_usage,
@@ -81,16 +104,14 @@ pub fn read(fields: &mut Fields, about: &Metadata) -> Result<Options, Refusal> {
     Ok(options)
 }
 
-fn sampling(fields: &mut Fields, defaults: GenerationConfig) -> Result<Sampling, Refusal> {
-    let samples = defaults.do_sample.unwrap_or(false);
-    let temperature = if samples { defaults.temperature.unwrap_or(1.0) } else { 0.0 };
+fn filters(fields: &mut Fields) -> Result<Filters, Refusal> {
     let top_k = fields.whole("top_k", -1..=i64::from(u32::MAX))?;
-    Ok(Sampling {
-        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(temperature),
+    Ok(Filters {
+        temperature: fields.number("temperature", 0.0..=2.0)?,
         // -1 says "all" to some clients.
-        top_k: top_k.map(|k| k.max(0) as u32).or(defaults.top_k).unwrap_or(0),
-        top_p: fields.number("top_p", 0.0..=1.0)?.or(defaults.top_p).unwrap_or(1.0),
-        min_p: fields.number("min_p", 0.0..=1.0)?.or(defaults.min_p).unwrap_or(0.0),
+        top_k: top_k.map(|k| k.max(0) as u32),
+        top_p: fields.number("top_p", 0.0..=1.0)?,
+        min_p: fields.number("min_p", 0.0..=1.0)?,
     })
 }
 
@@ -133,9 +154,9 @@ fn usage(fields: &mut Fields, stream: bool) -> Result<bool, Refusal> {
     Ok(wanted)
 }
 
-fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
+fn stops(fields: &mut Fields) -> Result<Option<Vec<String>>, Refusal> {
     let list = match fields.any("stop") {
-        None => return Ok(Vec::new()),
+        None => return Ok(None),
         Some(Value::Array(list)) => list,
         Some(one) => vec![one],
     };
@@ -153,7 +174,7 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
         }
         other => Err(wrong("stop", "a string or a list of strings", &other)),
     };
-    list.into_iter().map(one).collect()
+    list.into_iter().map(one).collect::<Result<_, _>>().map(Some)
 }
 
 /// The adapter that the field `lora` names, counted from 1; 0: none.

@@ -4,15 +4,14 @@
 //! In: ids, one by one. Out: [`Piece`]s. Invariant: a piece is final when it is given; the same pieces make a stream
 //! and a whole answer.
 //!
-//! `stops` finds stop strings, `calls` reads calls of tools.
+//! `calls` reads calls of tools.
 
 pub mod calls;
-pub mod stops;
 
 use std::sync::Arc;
 
 use crate::serve::words::calls::CallReader;
-use crate::serve::words::stops::Stops;
+use crate::text::stops::Stops;
 use crate::text::stream::Held;
 use crate::text::tokenizer::Tokenizer;
 
