@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 command -v cargo >/dev/null || export PATH="$HOME/.cargo/bin:$PATH"
 if ! command -v cargo >/dev/null; then
-    echo "setup: no cargo found; install Rust 1.89 or newer from https://rustup.rs" >&2
+    echo "setup: no cargo found; install Rust 1.94 or newer from https://rustup.rs" >&2
     exit 1
 fi
 

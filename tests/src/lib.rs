@@ -10,6 +10,7 @@ pub mod golden;
 pub mod host_cuda;
 pub mod odd;
 pub mod program;
+pub mod root;
 pub mod tensors;
 pub mod terminal;
 pub mod valgrind;

@@ -1,71 +1,69 @@
-//! A bundle of CUDA kernels, and what hands it to the runtime, as what a C compiler reads.
+//! A bundle of CUDA kernels as an object file, beside the entry points that hand it to the runtime.
 //!
-//! In: the path of a bundle, an identity. Out: assembly with both as data, and a C file with `main` or `qwen_load`. Invariant:
-//! nothing in either depends on the processor, and the executable holds the bundle's bytes, not its path.
+//! In: a bundle, an identity. Out: an object with both as constants. Invariant: written here, by no assembler; the bundle
+//! starts at a multiple of 64 bytes, which its own offsets count on.
 
-use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use object::write::{Object, StandardSection, Symbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
 
 use qwenc_abi::Identity;
 
-/// Hands bundle and identity to the runtime.
-pub(crate) const MAIN: &str = r"extern const unsigned char qwenc_bundle[], qwenc_bundle_end[], qwenc_identity[];
-int qwenc_main_cuda(int argc, char **argv, const unsigned char *bundle, unsigned long bundle_bytes,
-                    const void *identity);
+use crate::error::LinkError;
 
-int main(int argc, char **argv) {
-    return qwenc_main_cuda(argc, argv, qwenc_bundle, (unsigned long)(qwenc_bundle_end - qwenc_bundle),
-                           qwenc_identity);
-}
-";
+/// The object whose `main` hands bundle and identity to the runtime.
+pub(crate) const MAIN: &str = "cuda_main.o";
+/// The same of a library.
+pub(crate) const LOAD: &str = "cuda_load.o";
 
-/// The same for a library.
-pub(crate) const LOAD: &str = r"extern const unsigned char qwenc_bundle[], qwenc_bundle_end[], qwenc_identity[];
-void *qwenc_load_cuda(const void *options, const unsigned char *bundle, unsigned long bundle_bytes,
-                      const void *identity);
+/// Alignment of every constant, in bytes.
+const ALIGNMENT: u64 = 64;
+/// The processor of this machine, for which the runtime inside qwenc is.
+const ARCHITECTURE: Architecture =
+    if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
 
-void *qwen_load(const void *options) {
-    return qwenc_load_cuda(options, qwenc_bundle, (unsigned long)(qwenc_bundle_end - qwenc_bundle),
-                           qwenc_identity);
-}
-";
-
-/// What [`MAIN`] and [`LOAD`] name. The bundle starts at a multiple of 64 bytes, which its own offsets count on.
-pub(crate) fn assembly(bundle: &Path, identity: &Identity) -> String {
-    // A string of the assembler's: whatever is not plain, quotes and backslashes too, is its number in octal.
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
-    let path = bundle.as_os_str().as_bytes().iter().map(|&b| match plain(b) {
-        true => char::from(b).to_string(),
-        false => format!("\\{b:03o}"),
-    });
-    let path: String = path.collect();
+/// What the entry points name.
+pub(crate) fn data(bundle: &[u8], identity: &Identity) -> Result<Vec<u8>, LinkError> {
+    let mut object = Object::new(BinaryFormat::Elf, ARCHITECTURE, Endianness::Little);
+    let section = object.section_id(StandardSection::ReadOnlyData);
     let ids = [identity.code_id, identity.weights_id].concat();
-    let ids: Vec<String> = ids.iter().map(u8::to_string).collect();
-    let mut text = String::from("\t.section .rodata\n");
-    for (name, directives) in [
-        ("qwenc_bundle", format!("\t.incbin \"{path}\"\n\t.globl qwenc_bundle_end\nqwenc_bundle_end:\n")),
-        ("qwenc_identity", format!("\t.byte {}\n", ids.join(", "))),
-    ] {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\t.balign 64\n\t.globl {name}\n{name}:\n{directives}");
+    let length = (bundle.len() as u64).to_le_bytes();
+    for (name, bytes) in [("qwenc_bundle", bundle), ("qwenc_bundle_bytes", &length), ("qwenc_identity", &ids)]
+    {
+        let symbol = object.add_symbol(Symbol {
+            name: name.as_bytes().to_vec(),
+            value: 0,
+            size: 0,
+            kind: SymbolKind::Data,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Undefined,
+            flags: SymbolFlags::None,
+        });
+        object.add_symbol_data(symbol, section, bytes, ALIGNMENT);
     }
     // Without it linkers make the stack executable.
-    text + "\t.section .note.GNU-stack, \"\", %progbits\n"
+    object.add_section(Vec::new(), b".note.GNU-stack".to_vec(), object::SectionKind::Other);
+    object.write().map_err(LinkError::Object)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use object::{Object as _, ObjectSection, ObjectSymbol};
 
     #[test]
-    fn any_path_is_a_string_of_the_assembler() {
+    fn constants_are_aligned_and_whole() {
         let identity = Identity { code_id: [7; 32], weights_id: [255; 32] };
-        let text = assembly(Path::new("/tmp/a \"b\\é/bundle"), &identity);
-        assert!(text.contains("\t.incbin \"/tmp/a\\040\\042b\\134\\303\\251/bundle\"\n"), "{text}");
-        assert!(
-            text.contains(&format!("\t.byte {}{}\n", "7, ".repeat(32), ["255"; 32].join(", "))),
-            "{text}"
-        );
+        let bytes = data(b"kernels", &identity).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let content = |name: &str| {
+            let symbol = file.symbols().find(|s| s.name() == Ok(name)).unwrap();
+            let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
+            assert!(section.align() >= ALIGNMENT && symbol.address() % ALIGNMENT == 0 && symbol.is_global());
+            section.data().unwrap()[symbol.address() as usize..][..symbol.size() as usize].to_vec()
+        };
+        assert_eq!(content("qwenc_bundle"), b"kernels");
+        assert_eq!(content("qwenc_bundle_bytes"), 7u64.to_le_bytes());
+        assert_eq!(content("qwenc_identity"), [[7; 32], [255; 32]].concat());
     }
 }

@@ -34,8 +34,11 @@ pub enum LinkError {
         /// Why.
         source: PackError,
     },
+    /// An object file could not be written.
+    #[error("writing an object file for the linker: {0}")]
+    Object(object::write::Error),
     /// No linker.
-    #[error("cannot run `{linker}`: {source}; install a C compiler (Debian: apt-get install gcc libc6-dev), or name one in CC")]
+    #[error("cannot run `{linker}`: {source}; install a C compiler (Debian: apt-get install gcc libc6-dev), name one in CC, or leave --linker out")]
     NoLinker {
         /// The command.
         linker: String,

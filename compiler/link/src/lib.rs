@@ -4,11 +4,14 @@
 //! weights, or has them in a file beside it. Invariant: nothing stands at the output path until it is complete.
 
 mod blocks;
+mod embedded;
 mod entry;
 mod error;
 mod image;
+mod linker;
 mod product;
 
 pub use error::LinkError;
 pub use image::{Assets, Image};
-pub use product::{beside, header, require_linker, Form, Product, Weights};
+pub use linker::{require_cc, Form, Linker};
+pub use product::{beside, header, Product, Weights};

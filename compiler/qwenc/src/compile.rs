@@ -18,7 +18,7 @@ use qwenc_models::ModelFile;
 use qwenc_opt::{egraph_dot, optimise, Limits};
 use qwenc_plan::{lower, misfits, Activations, Options, Plan};
 
-use crate::args::{inputs, Compile, Emit, Target, WeightsPlace};
+use crate::args::{inputs, Compile, Emit, LinkerName, Target, WeightsPlace};
 #[cfg(feature = "llvm")]
 use crate::cpu;
 #[cfg(feature = "cuda")]
@@ -28,7 +28,7 @@ use crate::input;
 use crate::inspect::print;
 use crate::output::Output;
 use crate::predict::Prediction;
-use crate::{note, progress, target};
+use crate::{note, package, progress, target};
 
 /// What was compiled.
 #[derive(Clone, Debug)]
@@ -90,6 +90,9 @@ pub fn run(args: &Compile) -> Result<()> {
             let (megabytes, seconds) = (*weights_bytes as f64 / 1e6, report.time.as_secs_f64());
             let output = output.display();
             note(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
+            if args.target == Target::Cpu && args.cpu.is_none() {
+                note("it is for this machine's CPU; `--cpu x86-64-v3` makes one for nearly every PC since 2013");
+            }
             Ok(())
         }
         (Made::Binary { .. }, None) => Ok(()),
@@ -250,15 +253,15 @@ impl Job {
         if let (Some(Output::File(path)), WeightsPlace::External) = (&output, args.place) {
             Output::new(&qwenc_link::beside(path), &inputs)?.file()?;
         }
-        if matches!(args.emit, Emit::Exe | Emit::Lib) {
-            qwenc_link::require_linker()?;
+        if args.linker == Some(LinkerName::Cc) {
+            qwenc_link::require_cc()?;
         }
-        let form = if args.emit == Emit::Lib { Form::Library } else { Form::Executable };
+        let form = package::form(args);
         if let (Some(Output::File(path)), Form::Library) = (&output, form) {
             Output::new(&qwenc_link::header(path), &inputs)?.file()?;
         }
         let place = match &output {
-            Some(Output::File(path)) => Place::Beside(Product::new(path, form)?),
+            Some(Output::File(path)) => Place::Beside(Product::new(path, form, package::linker(args))?),
             _ => Place::Temporary(Scratch::anywhere().context("creating a temporary folder")?),
         };
         Ok(Job { output, place })

@@ -81,7 +81,8 @@ pub fn generate(
     let linking = progress::step("linking");
     let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };
     let entry = emit_entry(&image.identity, entry)?;
-    product.finish(&[&entry, &artifact.object], &image, args.place.link())?;
+    let reason = product.finish(&[&entry, &artifact.object], &image, args.place.link())?;
     linking.finish_and_clear();
+    package::note_linker(reason);
     Ok(Made::Binary { weights_bytes: image.bytes, target: cpu.name().to_string() })
 }

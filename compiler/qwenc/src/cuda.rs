@@ -118,7 +118,8 @@ pub fn generate(
         metadata::of(model, plan, "cuda", &features, args.kv_type, predicted, serde_json::Value::Null);
     let image = package::image(&product, model, plan, &about, bundle.code_id)?;
     let linking = progress::step("linking");
-    product.finish_cuda(&bundle.bytes, &image, args.place.link())?;
+    let reason = product.finish_cuda(&bundle.bytes, &image, args.place.link())?;
     linking.finish_and_clear();
+    package::note_linker(reason);
     Ok(Made::Binary { weights_bytes: image.bytes, target: format!("cuda for {}", names.join(", ")) })
 }

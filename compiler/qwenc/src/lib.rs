@@ -56,7 +56,6 @@ mod migrate;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 mod output;
-#[cfg(any(feature = "llvm", feature = "cuda"))]
 mod package;
 mod perplexity;
 mod predict;
@@ -76,8 +75,8 @@ use args::{Args, Command, Run};
 use error::{message, Misuse};
 
 pub use args::{
-    ActivationsName, Changes, Compile as Options, Emit, KvName, ModelPath, QuantName, Stated, Target,
-    Weights, WeightsPlace,
+    ActivationsName, Changes, Compile as Options, Emit, KvName, LinkerName, ModelPath, QuantName, Stated,
+    Target, Weights, WeightsPlace,
 };
 pub use compile::{compile, Made, Report};
 pub use error::Error;

@@ -6,14 +6,14 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 use qwenc_ir::Checked;
-use qwenc_link::{Assets, Image, Product, Weights};
+use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
 use qwenc_models::ModelFile;
 use qwenc_plan::Plan;
 use serde_json::Value;
 
-use crate::args::WeightsPlace;
+use crate::args::{Compile, Emit, LinkerName, Target, WeightsPlace};
 use crate::output::room;
-use crate::{progress, text};
+use crate::{note, progress, text};
 
 impl WeightsPlace {
     /// As the linker calls it.
@@ -22,6 +22,33 @@ impl WeightsPlace {
             WeightsPlace::Embed => Weights::Embed,
             WeightsPlace::External => Weights::External,
         }
+    }
+}
+
+/// What is made of the code.
+pub fn form(args: &Compile) -> Form {
+    match (args.emit, args.target) {
+        (Emit::Lib, _) => Form::Library,
+        // A static program cannot load the driver of a GPU.
+        (_, Target::Cuda) => Form::Dynamic,
+        (_, Target::Cpu) if args.dynamic => Form::Dynamic,
+        (_, Target::Cpu) => Form::Static,
+    }
+}
+
+/// What links it.
+pub fn linker(args: &Compile) -> Linker {
+    match args.linker {
+        None => Linker::Any,
+        Some(LinkerName::Wild) => Linker::Wild,
+        Some(LinkerName::Cc) => Linker::Cc,
+    }
+}
+
+/// Says why another linker than the first was needed.
+pub fn note_linker(reason: Option<String>) {
+    if let Some(reason) = reason {
+        note(&format!("note: linked by the C compiler, since the linker inside qwenc failed: {reason}"));
     }
 }
 

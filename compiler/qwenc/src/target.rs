@@ -13,6 +13,13 @@ use crate::Misuse;
 pub fn machine(args: &Compile) -> Result<Machine> {
     let misuse = |what: String| Err(Misuse(what).into());
     let name = args.emit.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+    if !matches!(args.emit, Emit::Exe | Emit::Lib) {
+        for (flag, is_given) in [("--dynamic", args.dynamic), ("--linker", args.linker.is_some())] {
+            if is_given {
+                return misuse(format!("{flag} goes with --emit exe and lib; --emit {name} links nothing"));
+            }
+        }
+    }
     match (args.target, args.emit) {
         (Target::Cuda, Emit::LlvmIr | Emit::Asm | Emit::Obj) => {
             misuse(format!("--emit {name} goes with --target cpu; CUDA has cuda, ptx and cubin"))

@@ -9,6 +9,7 @@ use std::ffi::{c_char, c_int, c_ulong, CStr, OsString};
 use std::io::{stderr, stdin, stdout, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
 
 use qwenc_abi::{Identity, ModelInfo};
 
@@ -85,10 +86,22 @@ unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
     (0..count).map(arg).collect()
 }
 
+/// The path that the kernel was told to execute, relative to the folder that the program was started in.
+fn executable_by_kernel() -> Option<PathBuf> {
+    // SAFETY: the call only reads the process's auxiliary vector.
+    let path = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel puts a string there, which stays as long as the process.
+    let text = unsafe { CStr::from_ptr(path) };
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(text.to_bytes())))
+}
+
 unsafe fn start(args: &[OsString], code: Code, identity: &Identity) -> c_int {
-    // Without /proc the name it was called by is the best guess.
-    let executable =
-        std::env::current_exe().or_else(|e| args.first().map(Into::into).ok_or(e)).unwrap_or_default();
+    let named = || executable_by_kernel().or_else(|| args.first().map(PathBuf::from));
+    // Without /proc there is the path that the program was started by.
+    let executable = std::env::current_exe().ok().or_else(named).unwrap_or_default();
     let program = Program { code, identity, executable };
     let mut console = Console {
         input: &mut stdin().lock(),
@@ -101,4 +114,15 @@ unsafe fn start(args: &[OsString], code: Code, identity: &Identity) -> c_int {
     };
     // SAFETY: by the caller's promise.
     unsafe { run(&program, args, &mut console) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_names_the_file_that_runs() {
+        let named = executable_by_kernel().unwrap().canonicalize().unwrap();
+        assert_eq!(named, std::env::current_exe().unwrap().canonicalize().unwrap());
+    }
 }

@@ -5,7 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use qwenc_ir::verify;
-use qwenc_link::{Assets, Form, Image, Product, Weights};
+use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
 use qwenc_llvm::{emit, emit_entry, Cpu, Entry};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
 use qwenc_opt::{optimise, Limits, Machine};
@@ -29,7 +29,7 @@ fn are_read_where_they_are() {
         plan.segments.iter().all(|s| s.per_layer || s.offset >= RESERVE) && plan.layers_offset >= RESERVE
     );
     let artifact = emit(&plan, &Cpu::named("native").unwrap()).unwrap();
-    let executable = Product::new(&output, Form::Executable).unwrap();
+    let executable = Product::new(&output, Form::Static, Linker::Any).unwrap();
     let assets = Assets { tokenizer: model.tokenizer_json().unwrap().as_bytes(), metadata: b"{}" };
     let image =
         Image::write(&executable.image_path(), &plan, &model, assets, artifact.code_id, &mut |_| {}).unwrap();

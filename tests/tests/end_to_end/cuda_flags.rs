@@ -30,6 +30,8 @@ fn flags_that_make_no_sense() {
         refused("compile sample -o out --emit cuda"),
         refused("compile sample -o out --emit ptx"),
         refused("compile sample -o out --emit cubin"),
+        refused("compile sample -o out --emit graph --dynamic"),
+        refused("compile sample -o out --emit obj --linker cc"),
     ]
     .concat();
     assert!(listing(&place).is_empty());
@@ -74,12 +76,18 @@ fn without_nvrtc_it_says_what_to_install() {
 }
 
 #[test]
-fn without_a_c_compiler_it_says_what_to_install() {
+fn a_c_compiler_is_needed_where_it_is_asked_for() {
     let place = folder();
-    let mut command = compile(&["-o", "out", "--sm", "90"]);
-    let said = run(command.current_dir(&place).env("CC", "/nowhere/cc")).refused(1);
+    let compiled = |flags: &[&str]| {
+        let mut command = compile(&[&["-o", "out", "--sm", "90"], flags].concat());
+        run(command.current_dir(&place).env("CC", "/nowhere/cc").env("PATH", "/nowhere"))
+    };
+    let said = compiled(&["--linker", "cc"]).refused(1);
     assert!(said.contains("cannot run `/nowhere/cc`") && said.contains("apt-get install gcc"), "{said}");
     assert!(listing(&place).is_empty());
+    compiled(&[]).ok();
+    compiled(&["--emit", "lib"]).ok();
+    assert_eq!(listing(&place), ["out", "qwen.h"]);
     // For the CPU nothing of CUDA is looked at.
     run(qwenc(&["compile", "sample", "--emit", "asm"]).env("QWENC_NVRTC", "/nowhere")).ok();
 }

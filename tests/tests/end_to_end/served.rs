@@ -26,7 +26,11 @@ impl Served {
 
     /// Of this executable; it is there when the model is loaded.
     pub fn of(executable: &Path, flags: &[&str]) -> Served {
-        let mut command = Command::new(executable);
+        Served::by(Command::new(executable), flags)
+    }
+
+    /// Of the executable that a command starts.
+    pub fn by(mut command: Command, flags: &[&str]) -> Served {
         command.args(["serve", "--port", "0"]).args(flags);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

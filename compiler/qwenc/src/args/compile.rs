@@ -77,6 +77,15 @@ pub enum WeightsPlace {
     External,
 }
 
+/// Program that links an executable or a library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LinkerName {
+    /// The linker inside qwenc, which needs nothing installed
+    Wild,
+    /// The system's C compiler: the one that the variable CC names, else cc
+    Cc,
+}
+
 /// Element type of the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KvName {
@@ -161,6 +170,13 @@ pub struct Compile {
     /// Kind of output (default: exe)
     #[arg(long, value_enum, default_value = "exe", hide_default_value = true)]
     pub emit: Emit,
+    /// Use the shared C library of the machine that runs the executable. Libraries and CUDA executables always do;
+    /// other executables need no other file without this flag
+    #[arg(long)]
+    pub dynamic: bool,
+    /// Program that links (default: wild, and cc where wild fails)
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub linker: Option<LinkerName>,
     /// Print the rewrites that fired, their costs, the graph before and after, and the predicted speed
     #[arg(long)]
     pub explain: bool,

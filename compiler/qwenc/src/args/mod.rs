@@ -13,7 +13,7 @@ mod faults;
 mod model;
 mod run;
 
-pub use compile::{ActivationsName, Compile, Emit, KvName, Target, WeightsPlace};
+pub use compile::{ActivationsName, Compile, Emit, KvName, LinkerName, Target, WeightsPlace};
 pub use faults::{Compare, Perplexity, Verify};
 pub use model::ModelPath;
 pub use run::{Cache, CacheCommand, Run};

@@ -2,6 +2,7 @@
 //!
 //! In: arguments. Out: values in range, as far as that does not depend on the model.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,9 +13,10 @@ use crate::serve::hosts::name_of;
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address to listen on; 0.0.0.0 listens on every network, which should have an --api-key (default: 127.0.0.1)
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1", hide_default_value = true)]
-    pub host: std::net::IpAddr,
+    /// IP address to listen on, or localhost; 0.0.0.0 listens on every network, which should have an --api-key
+    /// (default: 127.0.0.1)
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1", hide_default_value = true, value_parser = address)]
+    pub host: IpAddr,
     /// Port to listen on; 0 takes any free port (default: 8080)
     #[arg(long, value_name = "N", default_value_t = 8080, hide_default_value = true)]
     pub port: u16,
@@ -43,6 +45,14 @@ pub struct Serve {
     /// Resources of the machine.
     #[command(flatten)]
     pub machine: Machine,
+}
+
+/// An IP address, or `localhost`, which is the same on every system: no name service is asked.
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        _ => text.parse().map_err(|_| "expected an IP address or localhost".to_owned()),
+    }
 }
 
 fn host_name(text: &str) -> Result<String, String> {

@@ -21,6 +21,7 @@ use crate::image::{hex, Image};
 use crate::inference::cuda::need::mebibytes;
 use crate::inference::kv;
 use crate::inference::session::check_context;
+use crate::machine::form;
 use crate::program::{Code, Program};
 use crate::text::tokenizer::Tokenizer;
 
@@ -66,6 +67,7 @@ fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
             "kv_at_context": sizes.kv_bytes(kv, sizes.capacity(context) as u64),
         },
         "adapters": about.adapters,
+        "linked": form::name(),
         "code_sha256": hex(&program.identity.code_id),
         "weights_sha256": hex(&program.identity.weights_id),
         "image": image.path().display().to_string(),
@@ -142,11 +144,19 @@ fn table(facts: &Value) -> String {
         rows.push(("memory: GPU", format!("{} for all of these", size(&memory["gpu"]))));
     }
     rows.extend([
+        ("linked", linked(&facts["linked"]).to_owned()),
         ("code SHA-256", text(&facts["code_sha256"])),
         ("weights SHA-256", text(&facts["weights_sha256"])),
         ("image", text(&facts["image"])),
     ]);
     rows.iter().map(|(name, value)| format!("{name:<18}{value}\n")).collect()
+}
+
+fn linked(form: &Value) -> &'static str {
+    match form.as_str() {
+        Some("static") => "statically: needs no other file",
+        _ => "dynamically: needs the system's C library and its loader",
+    }
 }
 
 fn cpu_rows(facts: &Value) -> Rows {

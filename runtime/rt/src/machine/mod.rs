@@ -6,6 +6,7 @@
 
 pub mod bandwidth;
 pub mod dot;
+pub mod form;
 pub mod system;
 
 use std::sync::RwLock;

@@ -1,0 +1,38 @@
+//! Files inside qwenc: the runtime, the C library's archives and startup objects, stand-ins for shared libraries.
+//!
+//! In: a name. Out: its contents. Invariant: the set is that of the build script; a name that it lacks is an error, not a panic.
+
+use std::path::Path;
+
+use crate::error::LinkError;
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// The runtime.
+pub const RUNTIME: &str = "libqwenc_rt.a";
+/// No real archive is larger; guards the unpacking buffer.
+const LARGEST: usize = 1 << 30;
+
+/// A file's contents.
+pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
+    let packed = FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
+    let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "this qwenc was built without it");
+    packed
+        .ok_or_else(missing)
+        .and_then(|bytes| zstd::bulk::decompress(bytes, LARGEST))
+        .map_err(LinkError::io(Path::new(name), "unpacking what qwenc links with"))
+}
+
+/// Stand-ins for the shared libraries that a dynamic executable needs.
+pub fn stubs() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name).filter(|name| name.contains(".so."))
+}
+
+/// Archives of the C library for a static executable.
+pub fn c_library() -> impl Iterator<Item = &'static str> {
+    let others = [RUNTIME, NOT_SHARED];
+    FILES.iter().map(|(name, _)| *name).filter(move |name| name.ends_with(".a") && !others.contains(name))
+}
+
+/// The part of the C library that is no part of its shared form.
+pub const NOT_SHARED: &str = "libc_nonshared.a";
