@@ -5,6 +5,7 @@
 //! model.bin: what one learns to answer, the other should too.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
@@ -22,7 +23,7 @@ use crate::named_tensors::{self, Tensors};
 use crate::rope_override::RopeChoice;
 use crate::sampling::Sampling;
 use crate::shards::{self, Shards};
-use crate::side_files::{SideFiles, SideTexts, Template};
+use crate::side_files::{Named, SideFiles, SideTexts, Template};
 use crate::tensor_check::{self, Look};
 use crate::tensor_order::matrix_shapes;
 use crate::tensor_spec::TensorSpec;
@@ -122,6 +123,7 @@ impl Checkpoint {
             tokenizer: text(include_str!("../sample/tokenizer.json")),
             tokenizer_config: text(include_str!("../sample/tokenizer_config.json")),
             chat_template: None,
+            named_templates: Named::new(),
             generation: text(include_str!("../sample/generation_config.json")),
             ..Texts::default()
         };
@@ -138,8 +140,10 @@ impl Checkpoint {
         shards: Shards,
         look: Look,
     ) -> Result<Checkpoint> {
+        let more = texts.named_templates.iter().map(|(name, text)| format!("{name}\n{text}\n"));
         let sources = [
             ("added_tokens.json", texts.added_tokens.clone()),
+            ("additional_chat_templates", Some(more.collect::<String>()).filter(|all| !all.is_empty())),
             ("chat_template.jinja", texts.chat_template.clone()),
             ("config.json", Some(texts.config.clone())),
             ("generation_config.json", texts.generation.clone()),
@@ -163,12 +167,13 @@ impl Checkpoint {
         (weights, sources): (Weights, Vec<(&'static str, String)>),
         look: Look,
     ) -> Result<Checkpoint> {
+        let templates = (texts.chat_template, texts.named_templates);
         let mut side_files = SideFiles::new(
             &place,
             &config,
             SideTexts {
                 tokenizer: texts.tokenizer,
-                template: Template::of(&place, texts.chat_template, texts.tokenizer_config.as_deref())?,
+                template: Template::of(&place, templates, texts.tokenizer_config.as_deref())?,
                 generation: texts.generation,
             },
         )?;
@@ -246,6 +251,11 @@ impl Checkpoint {
     /// The chat template's Jinja source.
     pub fn chat_template(&self) -> Option<&str> {
         self.side_files.chat_template.as_deref()
+    }
+
+    /// Jinja sources of further templates, by name.
+    pub fn named_templates(&self) -> &BTreeMap<String, String> {
+        &self.side_files.named_templates
     }
 
     /// generation_config.json.

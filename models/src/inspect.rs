@@ -399,6 +399,7 @@ impl Inspection {
             key::CONFIG,
             key::GENERATION,
             key::CHAT_TEMPLATE,
+            key::NAMED_TEMPLATES,
             key::BOS_TOKEN,
             key::EOS_TOKEN,
             key::TOKENIZER,

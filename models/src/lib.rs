@@ -29,6 +29,7 @@ mod sampling;
 mod shards;
 mod side_files;
 mod side_keys;
+mod template_files;
 mod texts;
 
 // A model.bin: reading and writing one.

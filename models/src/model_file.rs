@@ -4,7 +4,7 @@
 //! hash that its header states, its header agrees with its config.json, and its tensors are those of
 //! that config in the stated types. The writing side is `export.rs`; both follow docs/model-bin.md.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -18,12 +18,13 @@ use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
+use crate::json_fields::{self, Fields};
 use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
 use crate::rope_override::RopeChoice;
 use crate::sampling::Sampling;
-use crate::side_files::{SideFiles, SideTexts, Template};
+use crate::side_files::{Named, SideFiles, SideTexts, Template};
 use crate::tensor_check::{self, Look};
 use crate::weight_types::WeightTypes;
 use crate::weights::Stored;
@@ -129,6 +130,11 @@ impl ModelFile {
         self.side_files.chat_template.as_deref()
     }
 
+    /// Jinja sources of further templates, by name.
+    pub fn named_templates(&self) -> &BTreeMap<String, String> {
+        &self.side_files.named_templates
+    }
+
     /// generation_config.json.
     pub fn generation_config(&self) -> Option<&Value> {
         self.side_files.generation.as_ref().map(|(_, value)| value)
@@ -195,6 +201,19 @@ pub(crate) struct Parts {
     weights: Option<String>,
 }
 
+/// The further chat templates, a JSON object of texts.
+fn named_templates(place: &str, text: Option<String>) -> Result<Named> {
+    let Some(text) = text else { return Ok(Named::new()) };
+    let file = format!("{place}: {}", key::NAMED_TEMPLATES);
+    let map = json_fields::object(&file, &text)?;
+    let fields = Fields { file: &file, at: "", map: &map };
+    let text = |(name, value): (&String, &Value)| match value.as_str() {
+        Some(template) => Ok((name.clone(), template.to_string())),
+        None => Err(fields.wrong(name, "a text")),
+    };
+    map.iter().map(text).collect()
+}
+
 impl Parts {
     /// Takes its keys out of `metadata`.
     pub fn read(path: &Path, header: &Header, metadata: &mut HashMap<String, String>) -> Result<Parts> {
@@ -205,8 +224,9 @@ impl Parts {
         let config = Config::parse(&format!("{place}: config.json"), &text)?;
         let mut take = |key: &str| metadata.remove(key);
         let (tokenizer, template) = (take(key::TOKENIZER), take(key::CHAT_TEMPLATE));
-        let template =
-            Template { text: template, bos_token: take(key::BOS_TOKEN), eos_token: take(key::EOS_TOKEN) };
+        let named = named_templates(&place, take(key::NAMED_TEMPLATES))?;
+        let (bos_token, eos_token) = (take(key::BOS_TOKEN), take(key::EOS_TOKEN));
+        let template = Template { text: template, named, bos_token, eos_token };
         let texts = SideTexts { tokenizer, template, generation: take(key::GENERATION) };
         let side_files = SideFiles::new(&place, &config, texts)?;
         let weights = take(key::WEIGHTS);

@@ -3,49 +3,34 @@
 //! In: Jinja source. Out: what it makes of one turn, with and without a system message and thinking. Invariant: a text
 //! that `%s` cannot express is a reason in words, never a file that would render wrong.
 
-use minijinja::{context, Environment, Error as JinjaError, ErrorKind, Value as JinjaValue};
-use serde_json::{json, Value};
+use qwenc_jinja::Template;
+use serde_json::{json, Map, Value};
 
-/// A chat template in the environment that transformers gives it, as far as plain messages need it.
+/// A chat template and the control tokens that it names.
 pub(crate) struct Renderer {
-    environment: Environment<'static>,
-    bos: Option<String>,
-    eos: Option<String>,
-}
-
-const NAME: &str = "chat_template";
-
-fn raise_exception(message: String) -> Result<JinjaValue, JinjaError> {
-    Err(JinjaError::new(ErrorKind::InvalidOperation, message))
+    template: Template,
+    tokens: Map<String, Value>,
 }
 
 impl Renderer {
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Renderer, String> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        let added = environment.add_template_owned(NAME.to_owned(), source.to_owned());
-        added.map_err(|e| e.to_string())?;
-        Ok(Renderer { environment, bos: bos.map(str::to_string), eos: eos.map(str::to_string) })
+        let template = Template::parse(source).map_err(|e| e.to_string())?;
+        let mut tokens = Map::new();
+        for (name, text) in [("bos_token", bos), ("eos_token", eos)] {
+            tokens.extend(text.map(|text| (name.to_string(), text.into())));
+        }
+        Ok(Renderer { template, tokens })
     }
 
     /// The prompt up to where the answer begins.
     pub fn render(&self, messages: &Value, think: Option<bool>) -> Result<String, String> {
-        let template = self.environment.get_template(NAME).map_err(|e| e.to_string())?;
-        let (bos, eos) = (&self.bos, &self.eos);
-        let messages = JinjaValue::from_serialize(messages);
-        let tools = JinjaValue::from(());
-        let rendered = match think {
-            Some(enable_thinking) => template.render(
-                context! { messages, tools, enable_thinking, add_generation_prompt => true, bos_token => bos, eos_token => eos },
-            ),
-            None => template.render(
-                context! { messages, tools, add_generation_prompt => true, bos_token => bos, eos_token => eos },
-            ),
-        };
-        rendered.map_err(|e| e.to_string())
+        let mut variables = self.tokens.clone();
+        variables.insert("messages".into(), messages.clone());
+        variables.insert("tools".into(), Value::Null);
+        variables.insert("documents".into(), Value::Null);
+        variables.insert("add_generation_prompt".into(), true.into());
+        variables.extend(think.map(|think| ("enable_thinking".to_string(), think.into())));
+        self.template.render(&variables).map_err(|e| e.to_string())
     }
 
     /// The text with `%s` in each message's place.

@@ -30,6 +30,8 @@ pub(crate) mod key {
     pub const TOKENIZER: &str = "tokenizer.json";
     /// Jinja source; absent without one.
     pub const CHAT_TEMPLATE: &str = "chat_template";
+    /// A JSON object of further templates, name to Jinja source; absent without any.
+    pub const NAMED_TEMPLATES: &str = "named_chat_templates";
     /// The text of the template's `bos_token`; absent where the template does not name it.
     pub const BOS_TOKEN: &str = "bos_token";
     /// The text of the template's `eos_token`; absent where the template does not name it.
@@ -152,6 +154,8 @@ fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<Stri
     add(key::CONFIG, Some(checkpoint.config_text().to_string()));
     add(key::GENERATION, checkpoint.generation_text().map(str::to_string));
     add(key::CHAT_TEMPLATE, checkpoint.chat_template().map(str::to_string));
+    let named = checkpoint.named_templates();
+    add(key::NAMED_TEMPLATES, (!named.is_empty()).then(|| serde_json::json!(named).to_string()));
     add(key::BOS_TOKEN, checkpoint.bos_token().map(str::to_string));
     add(key::EOS_TOKEN, checkpoint.eos_token().map(str::to_string));
     add(key::ORIGIN, checkpoint.origin().map(str::to_string));

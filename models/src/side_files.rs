@@ -4,6 +4,8 @@
 //!
 //! Invariant: texts are kept to the byte as their files have them. What they mean is for the runtime.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::config::{stop_tokens, Config};
@@ -20,6 +22,8 @@ pub(crate) struct SideFiles {
     pub tokenizer: Option<String>,
     /// Jinja source.
     pub chat_template: Option<String>,
+    /// Jinja sources of further templates, by name.
+    pub named_templates: Named,
     /// generation_config.json, as text and parsed.
     pub generation: Option<(String, Value)>,
     /// How tokens are chosen.
@@ -42,31 +46,36 @@ pub(crate) struct SideTexts {
     pub generation: Option<String>,
 }
 
-/// A chat template, and the texts of the two tokens that it may name.
+/// Chat templates by name, without the one named default.
+pub(crate) type Named = BTreeMap<String, String>;
+
+/// Chat templates, and the texts of the two tokens that they may name.
 #[derive(Default)]
 pub(crate) struct Template {
     pub text: Option<String>,
+    pub named: Named,
     pub bos_token: Option<String>,
     pub eos_token: Option<String>,
 }
 
 impl Template {
-    /// From chat_template.jinja or else tokenizer_config.json, of the folder `place`.
-    pub fn of(place: &str, own_file: Option<String>, tokenizer_config: Option<&str>) -> Result<Template> {
+    /// From files of their own, if there are any, else from tokenizer_config.json, of the folder `place`.
+    pub fn of(place: &str, own: (Option<String>, Named), tokenizer_config: Option<&str>) -> Result<Template> {
         let file = format!("{place}/tokenizer_config.json");
         let map = tokenizer_config.map(|text| json_fields::object(&file, text)).transpose()?;
-        let Some(map) = map else { return Ok(Template { text: own_file, ..Template::default() }) };
+        let (text, named) = own;
+        let Some(map) = map else { return Ok(Template { text, named, ..Template::default() }) };
         let fields = Fields { file: &file, at: "", map: &map };
-        let text = match own_file {
-            Some(text) => Some(text),
-            None => template_of(&fields)?,
+        let (text, named) = match text.is_some() || !named.is_empty() {
+            true => (text, named),
+            false => templates_of(&fields)?,
         };
-        let named = |key: &str| match text.as_ref().is_some_and(|t| t.contains(key)) {
+        let token = |key: &str| match text.iter().chain(named.values()).any(|t| t.contains(key)) {
             true => token_text(&fields, key),
             false => Ok(None),
         };
-        let (bos_token, eos_token) = (named("bos_token")?, named("eos_token")?);
-        Ok(Template { text, bos_token, eos_token })
+        let (bos_token, eos_token) = (token("bos_token")?, token("eos_token")?);
+        Ok(Template { text, named, bos_token, eos_token })
     }
 }
 
@@ -118,10 +127,11 @@ impl SideFiles {
         }
         stops.sort_unstable();
         stops.dedup();
-        let Template { text: chat_template, bos_token, eos_token } = template;
+        let Template { text: chat_template, named: named_templates, bos_token, eos_token } = template;
         let mut all = SideFiles {
             tokenizer,
             chat_template,
+            named_templates,
             generation,
             sampling,
             bos_token,
@@ -140,7 +150,7 @@ impl SideFiles {
         if self.tokenizer.is_none() {
             warn("no tokenizer.json: the model can be fed token ids only".to_string());
         }
-        if self.chat_template.is_none() {
+        if self.chat_template.is_none() && self.named_templates.is_empty() {
             warn("no chat template: the model can complete text, but not chat".to_string());
         }
         if self.stop_tokens.is_empty() {
@@ -152,23 +162,44 @@ impl SideFiles {
         if let Some((id, token)) = largest.filter(|(id, _)| *id >= u64::from(rows)) {
             warn(format!("tokenizer.json has id {id} for {token:?}, past the vocabulary's {rows} rows"));
         }
+        if self.chat_template.is_none() && !self.named_templates.is_empty() {
+            let names: Vec<&str> = self.named_templates.keys().map(String::as_str).collect();
+            let names = names.join(", ");
+            warn(format!(
+                "no chat template is named default, so the model chats with tools at most; found {names}"
+            ));
+        }
         if let Some(Err(e)) = self.chat_template.as_ref().map(|t| Renderer::new(t, None, None)) {
             warn(format!("the chat template cannot be read, so the model cannot chat: {e}"));
+        }
+        for (name, source) in &self.named_templates {
+            if let Err(e) = Renderer::new(source, None, None) {
+                warn(format!("the chat template {name} cannot be read: {e}"));
+            }
+            if name != "tool_use" {
+                warn(format!("the chat template {name} is not used: only default and tool_use are"));
+            }
         }
     }
 }
 
-/// The chat template of a tokenizer_config.json: a string, or the one named `default` in a list.
-fn template_of(config: &Fields) -> Result<Option<String>> {
+/// The chat templates of a tokenizer_config.json: a string, or a list of named ones.
+fn templates_of(config: &Fields) -> Result<(Option<String>, Named)> {
+    let wanted = "a string or a list of named templates";
     match config.get("chat_template") {
-        None => Ok(None),
-        Some(Value::String(template)) => Ok(Some(template.clone())),
-        Some(Value::Array(named)) => {
-            let default = named.iter().find(|t| t.get("name").and_then(Value::as_str) == Some("default"));
-            let template = default.and_then(|t| t.get("template")).and_then(Value::as_str);
-            let wanted = "a template named default in the list";
-            template.map(|t| Some(t.to_string())).ok_or_else(|| config.wrong("chat_template", wanted))
+        None => Ok((None, Named::new())),
+        Some(Value::String(template)) => Ok((Some(template.clone()), Named::new())),
+        Some(Value::Array(list)) => {
+            let mut named = Named::new();
+            for one in list {
+                let text = |key: &str| one.get(key).and_then(Value::as_str).map(str::to_string);
+                let (Some(name), Some(template)) = (text("name"), text("template")) else {
+                    return Err(config.wrong("chat_template", wanted));
+                };
+                named.insert(name, template);
+            }
+            Ok((named.remove("default"), named))
         }
-        Some(_) => Err(config.wrong("chat_template", "a string or a list of named templates")),
+        Some(_) => Err(config.wrong("chat_template", wanted)),
     }
 }

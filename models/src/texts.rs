@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::files;
 use crate::json_fields;
 use crate::pooling;
+use crate::side_files::Named;
 use crate::side_keys;
+use crate::template_files;
 
 /// The text files of a checkpoint.
 #[derive(Default)]
@@ -21,6 +23,8 @@ pub(crate) struct Texts {
     pub tokenizer: Option<String>,
     pub tokenizer_config: Option<String>,
     pub chat_template: Option<String>,
+    /// Those of additional_chat_templates.
+    pub named_templates: Named,
     pub generation: Option<String>,
     pub special_tokens_map: Option<String>,
     pub added_tokens: Option<String>,
@@ -34,11 +38,18 @@ impl Texts {
     /// Those of a folder, whose config.json is `config`.
     pub fn of_folder(dir: &Path, config: String) -> Result<Texts> {
         let text = |name: &str| files::text_or_none(&dir.join(name));
+        let tokenizer_config = text("tokenizer_config.json")?;
+        let (own, named_templates) = (text("chat_template.jinja")?, template_files::named(dir)?);
+        let chat_template = match own.is_none() && named_templates.is_empty() {
+            true => template_files::of_processor(dir, tokenizer_config.as_deref())?,
+            false => own,
+        };
         Ok(Texts {
             config,
             tokenizer: text("tokenizer.json")?,
-            tokenizer_config: text("tokenizer_config.json")?,
-            chat_template: text("chat_template.jinja")?,
+            tokenizer_config,
+            chat_template,
+            named_templates,
             generation: text("generation_config.json")?,
             special_tokens_map: text("special_tokens_map.json")?,
             added_tokens: text("added_tokens.json")?,

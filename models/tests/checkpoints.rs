@@ -326,6 +326,37 @@ fn tokens_that_a_template_names_come_with_it() {
     );
 }
 
+/// Several templates: a list in tokenizer_config.json, or files of their own, which then are all there is.
+#[test]
+fn named_templates_come_with_the_default_one() {
+    let (config, tensors) = parts("llama3-rope");
+    let dir = write_checkpoint(&config, &tensors);
+    let list = serde_json::json!([
+        {"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ bos_token }}tools"},
+    ]);
+    let tokenizer_config = serde_json::json!({"chat_template": list, "bos_token": "<s>"});
+    std::fs::write(dir.path().join("tokenizer_config.json"), tokenizer_config.to_string()).unwrap();
+    let templates = || {
+        let file = exported_file(&Checkpoint::open(dir.path()).unwrap(), None);
+        let named: Vec<String> = file.named_templates().iter().map(|(n, t)| format!("{n}: {t}")).collect();
+        (file.chat_template().map(str::to_string), named.join(", "), file.bos_token().map(str::to_string))
+    };
+    let with_tools = "tool_use: {{ bos_token }}tools".to_string();
+    assert_eq!(templates(), (Some("plain".into()), with_tools, Some("<s>".into())));
+    let folder = dir.path().join("additional_chat_templates");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("tool_use.jinja"), "from a file").unwrap();
+    std::fs::write(folder.join("notes.txt"), "no template").unwrap();
+    assert_eq!(templates(), (None, "tool_use: from a file".into(), None));
+    let warnings = Checkpoint::open(dir.path()).unwrap().warnings().join("|");
+    assert!(warnings.contains("no chat template is named default"), "{warnings}");
+    std::fs::write(dir.path().join("chat_template.jinja"), "own file").unwrap();
+    assert_eq!(templates(), (Some("own file".into()), "tool_use: from a file".into(), None));
+    std::fs::write(folder.join("tool_use.jinja"), "{% if %}").unwrap();
+    let warnings = Checkpoint::open(dir.path()).unwrap().warnings().join("|");
+    assert!(warnings.contains("the chat template tool_use cannot be read: template syntax, line 1"), "{warnings}");
+}
+
 /// What would only show once the model is asked something.
 #[test]
 fn a_tokenizer_or_a_template_that_cannot_work_is_told() {
@@ -347,7 +378,8 @@ fn a_tokenizer_or_a_template_that_cannot_work_is_told() {
     assert!(!with("tokenizer.json", &vocabulary(319)).unwrap().contains("tokenizer"));
     let broken = with("chat_template.jinja", "{% if %}").unwrap();
     assert!(
-        broken.contains("the chat template cannot be read, so the model cannot chat: syntax"),
+        broken
+            .contains("the chat template cannot be read, so the model cannot chat: template syntax, line 1"),
         "{broken}"
     );
     assert!(!with("chat_template.jinja", "{{ messages }}").unwrap().contains("chat"));

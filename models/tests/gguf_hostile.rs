@@ -58,6 +58,7 @@ fn the_story_and_its_tokenizer_are_those_of_llama2c() {
     let exported = exported_file(&file, None);
     assert_eq!((exported.bos_token(), exported.eos_token()), (Some("<s>"), None));
     assert_eq!(exported.chat_template(), Some("{{ bos_token }}{{ messages }}"));
+    assert_eq!(exported.named_templates()["tool_use"], "{{ tools }}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub fn of(
             "rope_theta": as_written(config.rope.theta),
         },
         "chat_template": model.chat_template(),
+        "named_chat_templates": model.named_templates(),
         "bos_token": model.bos_token(),
         "eos_token": model.eos_token(),
         "sampling": model.sampling().json(),

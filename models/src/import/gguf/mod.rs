@@ -21,6 +21,21 @@ mod vocabulary;
 pub(super) const MAGIC: u32 = 0x4655_4747;
 
 pub(super) use overview::overview;
+/// Chat templates in the form of a tokenizer_config.json: the default one, and those that `tokenizer.chat_templates` names.
+fn templates(values: &values::Values) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    if let Some(template) = values.text("tokenizer.chat_template")? {
+        all.push(json!({"name": "default", "template": template}));
+    }
+    // A file without the list may have the commonest one all the same.
+    let listed = values.texts("tokenizer.chat_templates")?.unwrap_or(&["tool_use"]);
+    for name in listed.iter().filter(|name| **name != "default") {
+        if let Some(template) = values.text(&format!("tokenizer.chat_template.{name}"))? {
+            all.push(json!({"name": name, "template": template}));
+        }
+    }
+    Ok(all)
+}
 
 pub(super) fn read(source: &Foreign) -> Result<Import> {
     let (values, mut rest) = values::read(source)?;
@@ -29,9 +44,9 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     let config = config::config(source, &values, &infos, vocabulary.stop_tokens)?;
     let parsed = source.config(&config)?;
     let weights = tensors::places(source, &infos, &parsed)?;
-    let template = values.text("tokenizer.chat_template")?;
-    let tokenizer_config: Option<Value> = template.map(|template| {
-        json!({"chat_template": template, "bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text})
+    let templates = templates(&values)?;
+    let tokenizer_config: Option<Value> = (!templates.is_empty()).then(|| {
+        json!({"chat_template": templates, "bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text})
     });
     let tokenizer = vocabulary.tokenizer;
     let (generation, warnings) = (generation(&values), notes(source, &values)?);

@@ -69,6 +69,7 @@ pub unsafe fn run(
     let tokenizer = opened.text("chat")?;
     let metadata = opened.metadata();
     let template = opened.template()?;
+    template.check(false)?;
     let wanted = Use { outputs: 1, sequences: 1, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
     let engine = unsafe { opened.engine(program, &args.machine, wanted)? };

@@ -55,7 +55,7 @@ fn facts(program: &Program, image: &Image, args: &Info) -> Result<Value> {
             "weight_type": m.weight_type, "group_size": m.group_size, "inputs": m.inputs, "tied": m.tied,
         },
         "tokenizer_tokens": tokens,
-        "chat_template": about.chat_template.is_some(),
+        "chat_template": about.chat_template.is_some() || !about.named_chat_templates.is_empty(),
         "stop_tokens": about.stop_tokens,
         "sampling": sampling::facts(&defaults(about.sampling.clone(), &args.sampling)),
         "cpu": null,

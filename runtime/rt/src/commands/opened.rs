@@ -152,12 +152,9 @@ impl Opened {
         self.tokenizer.as_ref().map_or_else(|| vec![true; rows], |t| t.known(rows))
     }
 
-    /// The checkpoint's chat template.
+    /// The checkpoint's chat templates.
     pub fn template(&self) -> Result<ChatTemplate> {
-        let metadata = self.metadata();
-        let source = metadata.chat_template.as_deref().ok_or(Error::NoTemplate)?;
-        let template = ChatTemplate::new(source)?;
-        Ok(template.with_tokens(metadata.bos_token.as_deref(), metadata.eos_token.as_deref()))
+        ChatTemplate::of(self.metadata()).ok_or(Error::NoTemplate)
     }
 
     /// The tokenizer, or an error that says what it was wanted for.

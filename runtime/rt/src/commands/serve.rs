@@ -109,9 +109,7 @@ fn model(
     let tokenizer = Arc::clone(opened.text("serve")?);
     let mut metadata = opened.metadata().clone();
     metadata.sampling = defaults(metadata.sampling, flags);
-    let template = metadata.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
-    let (bos, eos) = (metadata.bos_token.as_deref(), metadata.eos_token.as_deref());
-    let template = template.map(|t| t.with_tokens(bos, eos));
+    let template = ChatTemplate::of(&metadata);
     let name = if metadata.model.name.is_empty() { "model" } else { &metadata.model.name };
     let hex = |bytes: &[u8]| bytes.iter().take(5).map(|b| format!("{b:02x}")).collect::<String>();
     let identity = program.identity;

@@ -4,6 +4,8 @@
 //! ones have neutral values, so that old executables read new images' metadata and vice versa. The writer
 //! is `compiler/qwenc/src/metadata.rs`, the format docs/model-bin.md: a key changes in all three.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,6 +20,8 @@ pub struct Metadata {
     pub model: Model,
     /// Jinja source of the checkpoint's chat template.
     pub chat_template: Option<String>,
+    /// Jinja sources of further templates, by name: `tool_use` is for conversations with tools.
+    pub named_chat_templates: BTreeMap<String, String>,
     /// The texts of the tokens that begin and end a sequence, where the template names them.
     pub bos_token: Option<String>,
     /// See `bos_token`.

@@ -1,5 +1,5 @@
 //! Text to token ids and back. The `tokenizer` is the checkpoint's; its chat `template` writes a conversation
-//! as text, with `python_json` where it asks for JSON; `prompt` puts both together, safely. `vocabulary` is how the
+//! as text; `prompt` puts both together, safely. `vocabulary` is how the
 //! library sees the tables that the compiler made of the usual vocabulary, `around` what it puts around them. A `stream`
 //! makes text of ids as they come, and `stops` finds stop strings in it.
 //!
@@ -7,7 +7,6 @@
 
 mod around;
 pub mod prompt;
-pub mod python_json;
 pub mod stops;
 pub mod stream;
 pub mod template;

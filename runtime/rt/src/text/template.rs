@@ -1,20 +1,22 @@
-//! The checkpoint's chat template, rendered as transformers renders it.
+//! The checkpoint's chat templates, rendered as transformers renders them.
 //!
-//! In: Jinja source, messages, tools. Out: text. Invariant: the environment equals that of
-//! `apply_chat_template`: trim_blocks, lstrip_blocks, loop controls, Python's methods and printing,
-//! `tojson`, `raise_exception`, `strftime_now`. The one file that knows minijinja; what a template of a
-//! real model needs and lacks is added to the environment here.
+//! In: Jinja sources, messages, tools. Out: text. Invariant: of several templates transformers' rule takes one: that
+//! named `tool_use` for a conversation with tools, else `default`. A template that cannot be parsed stops nothing but
+//! what needs it: the error comes when it is rendered. The language itself is `qwenc-jinja`.
 
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error as JinjaError, ErrorKind, Output, State, Value as JinjaValue};
+use qwenc_jinja::Template;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::text::python_json;
+use crate::image::metadata::Metadata;
 
-/// A chat template ready to render.
+/// A chat template, parsed or with the reason why not.
+type Parsed = std::result::Result<Template, String>;
+
+/// The chat templates of a model, ready to render.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    /// By name; `default` among them where there is one.
+    named: Vec<(String, Parsed)>,
     /// What every rendering gets: texts of control tokens.
     tokens: Map<String, Value>,
 }
@@ -30,23 +32,29 @@ pub struct Conversation {
     pub enable_thinking: Option<bool>,
 }
 
-const NAME: &str = "chat_template";
+const DEFAULT: &str = "default";
+const TOOL_USE: &str = "tool_use";
+
+fn parsed(source: &str) -> Parsed {
+    Template::parse(source).map_err(|e| e.to_string())
+}
 
 impl ChatTemplate {
-    /// Compiles the template.
+    /// A single template; an error if it cannot be parsed.
     pub fn new(source: &str) -> Result<ChatTemplate> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_formatter(print_as_python);
-        environment.add_filter("tojson", to_json);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME.to_owned(), source.to_owned())
-            .map_err(|e| Error::Template(e.to_string()))?;
-        Ok(ChatTemplate { environment, tokens: Map::new() })
+        let template = parsed(source).map_err(Error::Template)?;
+        Ok(ChatTemplate { named: vec![(DEFAULT.into(), Ok(template))], tokens: Map::new() })
+    }
+
+    /// The templates of a model; none if it has none.
+    pub fn of(metadata: &Metadata) -> Option<ChatTemplate> {
+        let default = metadata.chat_template.iter().map(|source| (DEFAULT, source));
+        let others = metadata.named_chat_templates.iter().map(|(name, source)| (name.as_str(), source));
+        let named: Vec<_> =
+            default.chain(others).map(|(name, source)| (name.to_string(), parsed(source))).collect();
+        let template = ChatTemplate { named, tokens: Map::new() };
+        let (bos, eos) = (metadata.bos_token.as_deref(), metadata.eos_token.as_deref());
+        (!template.named.is_empty()).then(|| template.with_tokens(bos, eos))
     }
 
     /// Templates of some models write the tokens that begin and end a sequence themselves, by these names.
@@ -59,65 +67,40 @@ impl ChatTemplate {
         self
     }
 
+    /// An error if the template for conversations with or without tools is missing or cannot be parsed.
+    pub fn check(&self, tools: bool) -> Result<()> {
+        self.chosen(tools).map(|_| ())
+    }
+
+    fn chosen(&self, tools: bool) -> Result<&Template> {
+        let find = |wanted: &str| self.named.iter().find(|(name, _)| name == wanted);
+        let found = find(TOOL_USE).filter(|_| tools).or_else(|| find(DEFAULT));
+        let Some((name, template)) = found else {
+            let mut names: Vec<&str> = self.named.iter().map(|(name, _)| name.as_str()).collect();
+            names.sort_unstable();
+            let names = names.join(", ");
+            return Err(Error::Template(format!(
+                "the model has several templates ({names}), but none named default; give its tokenizer_config.json one"
+            )));
+        };
+        let named = if self.named.len() > 1 { format!("template {name}: ") } else { String::new() };
+        template.as_ref().map_err(|reason| Error::Template(format!("{named}{reason}")))
+    }
+
     /// The prompt of a conversation, up to where the answer begins.
     pub fn render(&self, conversation: &Conversation) -> Result<String> {
+        let tools = &conversation.tools;
+        let template = self.chosen(!tools.is_empty())?;
         let mut context = self.tokens.clone();
         context.insert("messages".into(), Value::Array(conversation.messages.clone()));
-        let tools = &conversation.tools;
         context.insert("tools".into(), if tools.is_empty() { Value::Null } else { tools.clone().into() });
         context.insert("documents".into(), Value::Null);
         context.insert("add_generation_prompt".into(), Value::Bool(true));
         if let Some(think) = conversation.enable_thinking {
             context.insert("enable_thinking".into(), Value::Bool(think));
         }
-        let template = self.environment.get_template(NAME).map_err(|e| Error::Template(e.to_string()))?;
-        template.render(context).map_err(|e| Error::Template(e.to_string()))
+        template.render(&context).map_err(|e| Error::Template(e.to_string()))
     }
-}
-
-fn print_as_python(out: &mut Output, state: &State, value: &JinjaValue) -> Result<(), JinjaError> {
-    match value.kind() {
-        ValueKind::None => out.write_str("None").map_err(JinjaError::from),
-        ValueKind::Bool => {
-            out.write_str(if value.is_true() { "True" } else { "False" }).map_err(JinjaError::from)
-        }
-        _ => minijinja::escape_formatter(out, state, value),
-    }
-}
-
-fn to_json(value: &JinjaValue, options: Kwargs) -> Result<JinjaValue, JinjaError> {
-    let indent: Option<usize> = options.get("indent")?;
-    let escape: Option<bool> = options.get("ensure_ascii")?;
-    if escape == Some(true) {
-        return Err(JinjaError::new(
-            ErrorKind::InvalidOperation,
-            "tojson(ensure_ascii=True) is not supported",
-        ));
-    }
-    options.assert_all_used()?;
-    let json = serde_json::to_value(value)
-        .map_err(|e| JinjaError::new(ErrorKind::BadSerialization, "tojson failed").with_source(e))?;
-    Ok(JinjaValue::from_safe_string(python_json::to_json(&json, indent)))
-}
-
-fn raise_exception(message: String) -> Result<JinjaValue, JinjaError> {
-    Err(JinjaError::new(ErrorKind::InvalidOperation, message))
-}
-
-/// `datetime.now().strftime(format)`.
-fn strftime_now(format: String) -> Result<String, JinjaError> {
-    let invalid = || JinjaError::new(ErrorKind::InvalidOperation, "strftime_now: unusable format");
-    let format = std::ffi::CString::new(format).map_err(|_| invalid())?;
-    let mut text = [0u8; 256];
-    // SAFETY: tm is plain data for which zero is a value; all pointers are to live locals, and
-    // strftime writes at most the length it is given.
-    let length = unsafe {
-        let now = libc::time(std::ptr::null_mut());
-        let mut parts: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&now, &mut parts);
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &parts)
-    };
-    String::from_utf8(text[..length].to_vec()).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -135,12 +118,10 @@ mod tests {
         let messages = json!([{"role": "user", "content": "<a> & 'b'"}, {"role": "x", "content": "é"}]);
         let cases = [
             ("{% for m in messages %}\n  {% if true %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}\n", "<a> & 'b'\né\n"),
-            ("{{ messages[::-1][0].role }}{{ messages[-1]['role'].upper() }}", "xX"),
             ("{{ messages[0] | tojson }}", r#"{"role": "user", "content": "<a> & 'b'"}"#),
-            ("{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% endfor %}", "x"),
-            ("{% set n = namespace(v=1) %}{% for m in messages %}{% set n.v = n.v + 1 %}{% endfor %}{{ n.v }}", "3"),
-            ("{{ true }}{{ none }}{{ tools is none }}{{ enable_thinking is defined }}", "TrueNoneTrueFalse"),
-            ("{{ '</t>a'.split('</t>')[-1].strip('\\n') }}{{ messages[0].get('q', 'd') }}", "ad"),
+            ("{{ messages[1:] }}{{ 1e16 }}", "[{'role': 'x', 'content': 'é'}]1e+16"),
+            ("{% generation %}{{ true }}{{ none }}{% endgeneration %}{{ tools is none }}{{ enable_thinking is defined }}", "TrueNoneTrueFalse"),
+            ("{% if tools is iterable and tools | length > 0 %}tools{% else %}none{% endif %}", "none"),
         ];
         for (source, expected) in cases {
             assert_eq!(render(source, messages.clone()).unwrap(), expected, "{source}");
@@ -154,5 +135,38 @@ mod tests {
         let year = render("{{ strftime_now('%Y') }}", json!([])).unwrap();
         assert!(year.parse::<u32>().unwrap() > 2020, "{year}");
         assert!(render("{% if %}", json!([])).is_err());
+    }
+
+    fn of(default: Option<&str>, named: &[(&str, &str)]) -> ChatTemplate {
+        let named = named.iter().map(|(name, source)| (name.to_string(), source.to_string())).collect();
+        let default = default.map(str::to_string);
+        let metadata =
+            Metadata { chat_template: default, named_chat_templates: named, ..Metadata::default() };
+        ChatTemplate::of(&metadata).unwrap()
+    }
+
+    #[test]
+    fn tools_choose_the_template_that_is_named_for_them() {
+        let with = Conversation { tools: vec![json!({"type": "function"})], ..Conversation::default() };
+        let without = Conversation::default();
+        let both = of(Some("plain"), &[("tool_use", "{{ tools | length }} tool"), ("rag", "rag")]);
+        assert_eq!(
+            (both.render(&with).unwrap(), both.render(&without).unwrap()),
+            ("1 tool".into(), "plain".into())
+        );
+        let one = of(Some("plain"), &[("rag", "rag")]);
+        assert_eq!(one.render(&with).unwrap(), "plain");
+        let none = of(None, &[("tool_use", "tools"), ("rag", "rag")]);
+        assert_eq!(none.render(&with).unwrap(), "tools");
+        let e = none.render(&without).unwrap_err().to_string();
+        assert!(e.contains("several templates (rag, tool_use), but none named default"), "{e}");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_parsed_says_so_when_it_is_needed() {
+        let broken = of(Some("{% if %}"), &[("tool_use", "fine")]);
+        let e = broken.check(false).unwrap_err().to_string();
+        assert!(e.contains("template default: template syntax, line 1: expected an expression"), "{e}");
+        broken.check(true).unwrap();
     }
 }

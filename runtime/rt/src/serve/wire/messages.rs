@@ -111,7 +111,29 @@ fn called(call: Value, path: String) -> Result<Value, Refusal> {
     fields.finish()?;
     let arguments: Value = match serde_json::from_str(&text) {
         Ok(value @ Value::Object(_)) => value,
+        // A call without arguments, as some clients write it.
+        _ if text.trim().is_empty() => json!({}),
         _ => text.into(),
     };
     Ok(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_calls_in_the_history_are_objects() {
+        let arguments = |text: &str| {
+            let function = json!({"name": "f", "arguments": text});
+            let call = json!({"id": "c", "type": "function", "function": function});
+            let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            let message = message_at(message, "messages[0]".into()).ok().unwrap();
+            message["tool_calls"][0]["function"]["arguments"].clone()
+        };
+        assert_eq!(arguments(""), json!({}));
+        assert_eq!(arguments(" \n"), json!({}));
+        assert_eq!(arguments(r#"{"a": [1]}"#), json!({"a": [1]}));
+        assert_eq!(arguments("no JSON"), json!("no JSON"));
+    }
 }
