@@ -147,6 +147,16 @@ fn adapters() -> Vec<Vec<u8>> {
     vec![with_length(config, &image(&tensors))]
 }
 
+/// Templates with most of the language.
+fn templates() -> Vec<Vec<u8>> {
+    let sample = Checkpoint::sample();
+    let own = "{% macro m(a, b=[1]) %}{{ a ~ b[::-1] }}{{ caller() if caller }}{% endmacro %}{% call m('x') %}y{% endcall %}\
+        {% set n = namespace(i=2 ** 70) %}{% for m in messages if m.role recursive %}{% set n.i = n.i // 3 - 1.5 %}\
+        {{ m | tojson(indent=2) | indent(1) }}{{ loop.index }}{% else %}-{% endfor %}{{ '%5.2f %s' % (n.i, messages) }}\
+        {{ '{:>8}'.format('é') }}{{ messages | map(attribute='content') | list | string | wordwrap(20) | truncate(30) }}";
+    vec![sample.chat_template().unwrap().as_bytes().to_vec(), own.into()]
+}
+
 /// Target, reader, seeds.
 fn targets() -> Vec<(&'static str, Reader, Vec<Vec<u8>>)> {
     let folder = |model: Model| with_length(model.config.to_string().as_bytes(), &image(&model.tensors));
@@ -164,6 +174,7 @@ fn targets() -> Vec<(&'static str, Reader, Vec<Vec<u8>>)> {
         ("qwen_v1", readers::qwen_v1, vec![tiny(true).qwen_v1(256), tiny(false).qwen_v1(260)]),
         ("tokenizer", readers::tokenizer, beside()),
         ("adapter", readers::adapter, adapters()),
+        ("chat_template", readers::chat_template, templates()),
     ]
 }
 

@@ -112,6 +112,23 @@ fn one_file(data: &[u8]) -> bool {
     whole(&path)
 }
 
+/// A chat template, rendered with a short conversation.
+pub fn chat_template(data: &[u8]) -> bool {
+    let Ok(source) = std::str::from_utf8(data) else { return false };
+    let Ok(template) = qwenc_jinja::Template::parse(source) else { return false };
+    let messages = serde_json::json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "it's <b>"}, 1, 2.5, null, true]},
+    ]);
+    let variables = serde_json::Map::from_iter([("messages".to_string(), messages)]);
+    // Few steps, so that many templates fit into the time.
+    let limits = qwenc_jinja::Limits { steps: 100_000, bytes: 16 << 20 };
+    let rendered = template.render_within(&variables, limits);
+    let panicked = rendered.err().is_some_and(|e| e.to_string().contains("cannot be rendered"));
+    assert!(!panicked, "the renderer panics");
+    true
+}
+
 /// A GGUF file.
 pub fn gguf(data: &[u8]) -> bool {
     one_file(data)
