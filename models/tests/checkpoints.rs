@@ -354,7 +354,10 @@ fn named_templates_come_with_the_default_one() {
     assert_eq!(templates(), (Some("own file".into()), "tool_use: from a file".into(), None));
     std::fs::write(folder.join("tool_use.jinja"), "{% if %}").unwrap();
     let warnings = Checkpoint::open(dir.path()).unwrap().warnings().join("|");
-    assert!(warnings.contains("the chat template tool_use cannot be read: template syntax, line 1"), "{warnings}");
+    assert!(
+        warnings.contains("the chat template tool_use cannot be read: template syntax, line 1"),
+        "{warnings}"
+    );
 }
 
 /// What would only show once the model is asked something.

@@ -140,7 +140,7 @@ impl<'s> Lexer<'s> {
     fn until(&mut self, end: &str, missing: &str) -> Outcome<&'s str> {
         let rest = self.rest();
         let Some(found) = rest.find(end) else { return self.wrong(missing) };
-        let sign = rest[..found].as_bytes().last().copied().filter(|c| matches!(c, b'-' | b'+'));
+        let sign = rest.as_bytes()[..found].last().copied().filter(|c| matches!(c, b'-' | b'+'));
         self.skip(found + end.len());
         self.after_tag(sign);
         Ok(&rest[..found - usize::from(sign.is_some())])

@@ -127,8 +127,18 @@ impl Writer {
 
     /// Appends a text so many times.
     pub fn repeat(&mut self, text: &str, times: usize) -> Outcome<()> {
-        room(text.len().saturating_mul(times))?;
-        (0..times).try_for_each(|_| self.push(text))
+        let bytes = text.len().saturating_mul(times);
+        room(self.text.len().saturating_add(bytes))?;
+        spend_bytes(bytes)?;
+        self.text.reserve(bytes);
+        // By blocks: a copy for each of millions of blanks would take seconds.
+        let block = text.repeat(times.min(1024));
+        for _ in 0..times / 1024 {
+            self.text.push_str(&block);
+        }
+        self.text.push_str(&block[..text.len() * if times < 1024 { times } else { times % 1024 }]);
+        self.checked = self.checked.max(self.text.len());
+        Ok(())
     }
 
     /// The length in bytes.

@@ -133,7 +133,7 @@ fn number(lexer: &mut Lexer) -> Outcome<()> {
         _ => 0,
     };
     let power = exponent(whole + fraction);
-    let after_dot = matches!(lexer.source[..lexer.at].as_bytes().last(), Some(b'.'));
+    let after_dot = matches!(lexer.source.as_bytes()[..lexer.at].last(), Some(b'.'));
     if fraction + power > 0 && !after_dot {
         let length = whole + fraction + power;
         let Ok(value) = rest[..length].replace('_', "").parse() else {

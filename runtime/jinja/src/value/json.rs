@@ -3,8 +3,6 @@
 //! In: a value and the options of the filter. Out: JSON text. Invariant: equal to Python's for every value, errors
 //! included: undefined, namespaces and iterators have no JSON.
 
-use num_bigint::BigInt;
-
 use crate::error::{refuse, Outcome};
 use crate::meter::{self, Writer};
 use crate::value::{compare, float, integer, printable, Value};
@@ -74,9 +72,7 @@ fn object(out: &mut Writer, pairs: &[(Value, Value)], style: &Style, level: usiz
             Value::Str(s) => s.to_string(),
             Value::None => "null".into(),
             Value::Bool(b) => if *b { "true" } else { "false" }.into(),
-            Value::Int(_) | Value::Big(_) => {
-                integer::text(&integer::of(key).unwrap_or_else(BigInt::default))?
-            }
+            Value::Int(_) | Value::Big(_) => integer::text(&integer::of(key).unwrap_or_default())?,
             Value::Float(x) => number(*x),
             _ => {
                 return refuse(format!("keys must be str, int, float, bool or None, not {}", key.kind()));
