@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the runtime that qwenc embeds, optimised, among what tests build: scripts/runtime.sh [FILE [PROFILE]] (default:
-# target/runtime.a and dev; release: among what `cargo build --release` builds). With QWENC_RUNTIME=FILE the build script of compiler/link takes it instead of building the runtime
-# and all its dependencies in a target folder of its own.
+# target/runtime.a and dev; with release among what `cargo build --release` builds). With QWENC_RUNTIME=FILE the build
+# script of compiler/link takes it instead of building the runtime and its dependencies in a target folder of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}

@@ -59,6 +59,7 @@ fn runtime(root: &Path, out: &Path) -> Result<PathBuf, Failure> {
         "runtime/abi",
         "runtime/bpe",
         "runtime/files",
+        "runtime/jinja",
         "Cargo.lock",
         "Cargo.toml",
     ] {
