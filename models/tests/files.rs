@@ -170,7 +170,7 @@ fn keys_that_stand_twice_are_refused_everywhere() {
         let dir = copied();
         fs::write(dir.path().join(file), text).unwrap();
         let said = refusal(dir.path());
-        assert!(said.ends_with(&twice(&"", key)[1..]) && said.contains(file), "{said}");
+        assert!(said.ends_with(&twice("", key)[1..]) && said.contains(file), "{said}");
     }
     let dir = copied();
     let config = fs::read_to_string(dir.path().join("config.json")).unwrap();
