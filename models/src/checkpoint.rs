@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
-use crate::folder;
+use crate::folder::{self, FolderProblem};
 use crate::graph_builder::LM_HEAD;
 use crate::import::{self, Hints};
 use crate::named_tensors::{self, Tensors};
@@ -57,7 +57,9 @@ fn stored_head_dim(config: &Config, shards: &Shards) -> Option<usize> {
 /// config.json of a folder.
 pub(crate) fn config_text(dir: &Path) -> Result<String> {
     let text = files::text_or_none(&dir.join("config.json"))?;
-    text.ok_or_else(|| Error::NoConfig { path: dir.to_path_buf(), hint: folder::models_in(dir) })
+    text.ok_or_else(|| {
+        FolderProblem::NoConfig { path: dir.to_path_buf(), hint: folder::models_in(dir) }.into()
+    })
 }
 
 impl Checkpoint {

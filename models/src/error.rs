@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use qwenc_ir::{DType, ShapeError};
 
 use crate::adapter::AdapterProblem;
+use crate::folder::FolderProblem;
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +42,9 @@ pub enum Error {
         /// Bytes before the first bad one.
         offset: usize,
     },
-    /// A pointer of git-lfs in place of a file.
-    #[error("{}: this is a git-lfs pointer, not the weights or text that it stands for: run `git lfs pull` in {}", file.display(), folder_of(file))]
-    LfsPointer {
-        /// The file.
-        file: PathBuf,
-    },
+    /// A folder that is no whole checkpoint.
+    #[error(transparent)]
+    Folder(#[from] FolderProblem),
     /// A key that an object has twice.
     #[error("{file}: key {key}: expected once, found twice; remove one of the two")]
     KeyTwice {
@@ -62,24 +60,6 @@ pub enum Error {
         file: String,
         /// Where and why.
         source: serde_json::Error,
-    },
-    /// A folder that is none of a checkpoint.
-    #[error("{}: expected config.json, found none; {hint}", path.display())]
-    NoConfig {
-        /// The folder.
-        path: PathBuf,
-        /// What to give instead.
-        hint: String,
-    },
-    /// A folder of a Hugging Face cache without a snapshot to take.
-    #[error("{}: expected {expected}, found {found}; give the folder of a snapshot", path.display())]
-    Snapshot {
-        /// The folder.
-        path: PathBuf,
-        /// What decides.
-        expected: String,
-        /// The snapshots that there are.
-        found: String,
     },
     /// A folder without weights.
     #[error("{}: expected model.safetensors or model.safetensors.index.json, found neither; {hint}", path.display())]
@@ -411,12 +391,6 @@ pub enum Error {
     /// The graph built from a config broke a shape law.
     #[error("the graph of this config.json breaks a shape law: {0}; report this as a bug")]
     Shape(#[from] ShapeError),
-}
-
-/// The folder that a file is in.
-fn folder_of(file: &std::path::Path) -> String {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.map_or(".".to_string(), |parent| parent.display().to_string())
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;

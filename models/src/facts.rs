@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::inspect::{fact, HeaderField};
+use crate::inspection::{fact, HeaderField};
 
 /// Fields of config.json, and the facts that they are.
 const FACTS: [(&str, &str); 9] = [

@@ -11,6 +11,7 @@ use std::path::Path;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::folder::FolderProblem;
 
 /// Largest config.json, tokenizer.json and the like, in bytes.
 pub(crate) const MAX_TEXT: u64 = 64 << 20;
@@ -44,7 +45,7 @@ pub(crate) fn map(path: &Path) -> Result<Mmap> {
     // changes values, which no invariant of memory safety depends on: all bit patterns are numbers.
     let map = unsafe { Mmap::map(&file) }.map_err(io(path, "map"))?;
     match is_lfs_pointer(&map) {
-        true => Err(Error::LfsPointer { file: path.to_path_buf() }),
+        true => Err(FolderProblem::LfsPointer { file: path.to_path_buf() }.into()),
         false => Ok(map),
     }
 }
@@ -60,7 +61,7 @@ pub(crate) fn text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(io(path, "read"))?;
     if is_lfs_pointer(&bytes) {
-        return Err(Error::LfsPointer { file: path.to_path_buf() });
+        return Err(FolderProblem::LfsPointer { file: path.to_path_buf() }.into());
     }
     let name = || path.display().to_string();
     if bytes.len() as u64 > MAX_TEXT {

@@ -5,13 +5,48 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 
 const CONFIG: &str = "config.json";
 const SNAPSHOTS: &str = "snapshots";
 /// Most names that a message lists.
 const LISTED: usize = 8;
+
+/// Why a folder is no whole checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderProblem {
+    /// A pointer of git-lfs in place of a file.
+    #[error("{}: this is a git-lfs pointer, not the weights or text that it stands for: run `git lfs pull` in {}", file.display(), folder_of(file))]
+    LfsPointer {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A folder without a config.json.
+    #[error("{}: expected config.json, found none; {hint}", path.display())]
+    NoConfig {
+        /// The folder.
+        path: PathBuf,
+        /// What to give instead.
+        hint: String,
+    },
+    /// A folder of a Hugging Face cache without a snapshot to take.
+    #[error("{}: expected {expected}, found {found}; give the folder of a snapshot", path.display())]
+    Snapshot {
+        /// The folder.
+        path: PathBuf,
+        /// What decides.
+        expected: String,
+        /// The snapshots that there are.
+        found: String,
+    },
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> String {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or(".".to_string(), |parent| parent.display().to_string())
+}
 
 /// The checkpoint that `folder` is or, as a folder of a Hugging Face cache (`models--Qwen--Qwen3-0.6B`), holds.
 pub(crate) fn resolve(folder: &Path) -> Result<PathBuf> {
@@ -20,7 +55,7 @@ pub(crate) fn resolve(folder: &Path) -> Result<PathBuf> {
         return Ok(folder.to_path_buf());
     }
     let all = names(&snapshots, Path::is_dir);
-    let wrong = |expected: String| Error::Snapshot {
+    let wrong = |expected: String| FolderProblem::Snapshot {
         path: folder.to_path_buf(),
         expected,
         found: listed(&all.iter().map(|name| format!("{SNAPSHOTS}/{name}")).collect::<Vec<_>>()),
@@ -28,9 +63,9 @@ pub(crate) fn resolve(folder: &Path) -> Result<PathBuf> {
     let main = files::text_or_none(&folder.join("refs/main"))?;
     match (main.as_deref().map(str::trim), &all[..]) {
         (Some(main), _) if all.iter().any(|name| name == main) => Ok(snapshots.join(main)),
-        (Some(main), _) => Err(wrong(format!("{SNAPSHOTS}/{main}, which refs/main names"))),
+        (Some(main), _) => Err(wrong(format!("{SNAPSHOTS}/{main}, which refs/main names")).into()),
         (None, [only]) => Ok(snapshots.join(only)),
-        (None, _) => Err(wrong("refs/main, or one snapshot".to_string())),
+        (None, _) => Err(wrong("refs/main, or one snapshot".to_string()).into()),
     }
 }
 

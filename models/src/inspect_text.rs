@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::inspect::Inspection;
+use crate::inspection::Inspection;
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

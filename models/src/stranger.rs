@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::files::is_lfs_pointer;
+use crate::folder::FolderProblem;
 
 /// What a file begins with, what it then is, and what to do.
 const KNOWN: [(&[u8], &str, &str); 25] = [
@@ -47,7 +48,7 @@ const ANYTHING: &str =
 /// The refusal of a file.
 pub(crate) fn stranger(path: &Path, file: &[u8]) -> Error {
     if is_lfs_pointer(file) {
-        return Error::LfsPointer { file: path.to_path_buf() };
+        return FolderProblem::LfsPointer { file: path.to_path_buf() }.into();
     }
     let (found, hint) = found(path, file);
     Error::NotModelFile { path: path.to_path_buf(), found, hint }

@@ -197,7 +197,7 @@ fn values_that_no_f16_scale_reaches_are_refused() {
     assert!(export_with(&tensors, Quant::I8 { group: 64 }).is_ok());
     assert_eq!(
         export_with(&tensors, INT4).unwrap_err().to_string(),
-        "tensor model.layers.1.self_attn.q_proj.weight: expected values of at most 524032 for i4g32s16, whose \
+        "tensor model.layers.1.self_attn.q_proj.weight: expected values of at most 524032 for int4 in groups of 32, whose \
          scales are f16, found 999424; export it as int8"
     );
 }

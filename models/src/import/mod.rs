@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::MAGIC;
-use crate::inspect::HeaderField;
+use crate::inspection::HeaderField;
 use crate::origin::Origin;
 use crate::stranger::stranger;
 use crate::tensor_check::Look;

@@ -6,7 +6,7 @@
 use super::super::Foreign;
 use super::values::{self, Rest, Stored, Values};
 use crate::error::Result;
-use crate::inspect::{fact, HeaderField};
+use crate::inspection::{fact, HeaderField};
 use crate::tensor_stats::TensorSummary;
 
 /// Types of ggml: number, name, values and bytes of a block.

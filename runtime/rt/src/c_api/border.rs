@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((said().as_str(), qwen_last_status()), ("a", Status::BadArgument as i32));
         let full = || Err(Error::ContextFull { needed: 5, limit: 4, most: 9 });
         assert_eq!(status(full), Status::ContextFull as i32);
-        assert!(said().contains("raise qwen_options.context"), "{}", said());
+        assert!(said().contains("qwen_options.context up to 9"), "{}", said());
         // What succeeds leaves the words alone, and each thread has its own.
         assert_eq!(status(|| Ok(())), 0);
         assert!(said().contains("context"));

@@ -84,8 +84,6 @@ pub unsafe fn run(
         conversation.messages.push(json!({"role": "system", "content": text}));
     }
     let max_tokens = how.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let stats = args.answer.stats;
-    let last = None;
     let mut talk = Talk {
         tokenizer,
         template,
@@ -97,9 +95,9 @@ pub unsafe fn run(
         history: History::new(conversation),
         stop_tokens,
         max_tokens,
-        stats,
+        stats: args.answer.stats,
         goes_on: args.prompt.is_none(),
-        last,
+        last: None,
     };
     if let Some(text) = &args.prompt {
         interrupt::install();
