@@ -61,7 +61,7 @@ fn what_other_files_say_is_in_the_executable() {
     assert_eq!(answer(&["--speculate", "4"]), penalised);
     assert_eq!(answer(&["--repetition-penalty", "1"]), plain);
     assert_eq!(
-        answer(&["--repetition-penalty", "1", "--stop", "7 +"]),
+        answer(&["--repetition-penalty", "1", "--stop", "7 and"]),
         &plain[..plain.find(",220,20").unwrap()]
     );
     // Eight tokens, neither cut to three nor filled up to 64; a token of tokenizer_config.json is one.

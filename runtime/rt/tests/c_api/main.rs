@@ -262,8 +262,9 @@ fn bad_requests_change_nothing() {
     }
     let full = loaded.infer(&[request(&b, &[7], 0, GREEDY), request(&a, &[1; 6], AT_END, GREEDY)]);
     assert_eq!(full, Err(Status::ContextFull as i32));
-    assert!(said()
-        .contains("9 tokens are needed and it holds 8; shorten the input or raise qwen_options.context"));
+    assert!(said().contains(
+        "9 tokens are needed and it holds 8; shorten the input, or start with qwen_options.context up to"
+    ));
     assert_eq!((held(&a), held(&b)), (vec![1, 2, 3], vec![]));
     // SAFETY: null is refused before anything is read.
     unsafe {
