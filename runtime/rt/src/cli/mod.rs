@@ -82,7 +82,7 @@ pub enum Command {
     /// Measure the speed of prefill and decode, and the limits of this machine
     #[command(after_help = "Examples:
   NAME bench
-  NAME bench --prompt 256 --new 64 --threads 4
+  NAME bench --prompt 256 --new 64
   NAME bench --batch 8 --json")]
     Bench(Bench),
     /// Show the model, the processor that it was compiled for, and the memory that it needs

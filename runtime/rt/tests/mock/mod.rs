@@ -227,6 +227,8 @@ impl Executable {
         let (weights, metadata) = (bytes_of(table), metadata.to_string());
         let mut image = [&weights, tokenizer, metadata.as_bytes()].concat();
         let identity = Identity { code_id, weights_id: Sha256::digest(&image).into() };
+        // Padding, which the compiler writes up to a whole page.
+        image.extend([0; 8]);
         let section = |offset: usize, bytes: usize| Section { offset: offset as u64, bytes: bytes as u64 };
         let footer = Footer {
             image_bytes: (image.len() + FOOTER_BYTES) as u64,
