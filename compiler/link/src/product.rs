@@ -130,7 +130,7 @@ impl Product {
         // `new` refused a path without a name.
         let name = self.output.file_name().unwrap_or_default().to_string_lossy();
         let job = Job { form: self.form, objects, name: &name, folder: self.scratch.path(), output: &linked };
-        let reason = linker::link(&job, self.linker)?;
+        let reason = linker::link(&job, self.linker).map_err(|e| e.at(&self.output))?;
         match weights {
             Weights::Embed => image.append_to(&linked).map_err(|e| e.at(&self.output))?,
             Weights::External => self.place(IMAGE, &beside(&self.output))?,

@@ -73,7 +73,7 @@ fn what_cannot_be_measured_is_said() {
     let program = program.to_str().unwrap();
     let refused = |args: &[&str], code| run(&mut qwenc(&[&["perplexity"], args].concat())).refused(code);
     assert!(refused(&[program, "nowhere.txt"], 1).contains("cannot read nowhere.txt"));
-    assert!(refused(&["sample", "nowhere.txt"], 1).contains("nowhere.txt: expected a text file"));
+    assert!(refused(&["sample", "nowhere.txt"], 1).contains("nowhere.txt: opening the text: No such file"));
     let short = folder().join("short.txt");
     std::fs::write(&short, "a").unwrap();
     let said = refused(&[program, short.to_str().unwrap()], 1);

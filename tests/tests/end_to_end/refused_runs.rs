@@ -36,7 +36,7 @@ fn wrong_arguments() {
         refused(1, "generate --tokens 1,2,3,4,5 --context 4"),
         refused(2, "logits --tokens 1,2"),
         refused(1, "logits --tokens 1,2 --out nowhere/logits"),
-        refused(1, "logits --tokens 1,2 --out ."),
+        refused(2, "logits --tokens 1,2 --out ."),
         refused(1, "logits --tokens 1,2 --out /dev/full"),
         refused(2, "chat --think --no-think"),
         refused(2, "run hello"),
