@@ -70,6 +70,8 @@ pub struct Constraint {
     think: Option<(u32, u32)>,
     thinking: Thinking,
     state: State,
+    /// What may come where thinking may begin too.
+    opening: Vec<u32>,
 }
 
 enum State {
@@ -146,7 +148,8 @@ impl Constraints {
         };
         let stream = stream.into_std().map_err(failed)?;
         let (think, inbox, state) = (self.think, Vec::new(), State::Waits(Instant::now()));
-        let mut constraint = Constraint { process, stream, inbox, think, thinking, state };
+        let opening = Vec::new();
+        let mut constraint = Constraint { process, stream, inbox, think, thinking, state, opening };
         match said {
             Said::Refused(why) => Err(refused(&why)),
             said => {
@@ -237,12 +240,16 @@ impl Constraint {
         if self.thinking == Thinking::Does {
             return Ok(Allowed(None));
         }
-        match &mut self.state {
+        match &self.state {
             State::Next(words) => {
+                let mut words = words;
                 if let (Thinking::May, Some((begin, _))) = (self.thinking, self.think) {
-                    if let Some(word) = words.get_mut(begin as usize / 32) {
+                    // A copy: once thinking is over it may not begin again.
+                    self.opening.clone_from(words);
+                    if let Some(word) = self.opening.get_mut(begin as usize / 32) {
                         *word |= 1 << (begin % 32);
                     }
+                    words = &self.opening;
                 }
                 if words.iter().all(|&word| word == 0) {
                     return Err(stuck("no token may follow"));
