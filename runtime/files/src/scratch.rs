@@ -43,6 +43,8 @@ impl Scratch {
 
     /// A folder in `parent`, after removing those that killed processes have left there.
     pub fn within(parent: &Path) -> io::Result<Scratch> {
+        // An absent parent is told in the system's words, without a name that was made up.
+        fs::metadata(parent)?;
         sweep(parent);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         let mut lock = File::create_new(folder.path().join(LOCK))?;
