@@ -36,7 +36,7 @@ pub fn make(crate_dir: &Path, out: &Path, runtime: &Path) -> Result<Vec<(String,
     needs.iter().map(|(library, versions)| Ok((library.clone(), stub(library, versions, out)?))).collect()
 }
 
-/// What an executable needs of each library.
+/// Undefined symbols of an executable, by the shared library that defines them.
 fn needs(executable: &Path) -> Result<BTreeMap<String, Versions>, Failure> {
     let data = fs::read(executable)?;
     let header = FileHeader64::<Endianness>::parse(&*data)?;

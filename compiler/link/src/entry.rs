@@ -21,7 +21,7 @@ const ALIGNMENT: u64 = 64;
 const ARCHITECTURE: Architecture =
     if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
 
-/// What the entry points name.
+/// Object file with the symbols that the entry points refer to: the bundle and the identity.
 pub(crate) fn data(bundle: &[u8], identity: &Identity) -> Result<Vec<u8>, LinkError> {
     let mut object = Object::new(BinaryFormat::Elf, ARCHITECTURE, Endianness::Little);
     let section = object.section_id(StandardSection::ReadOnlyData);

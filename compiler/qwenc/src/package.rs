@@ -25,7 +25,7 @@ impl WeightsPlace {
     }
 }
 
-/// What is made of the code.
+/// Form of the linked file, chosen by `--emit`, `--target` and `--dynamic`.
 pub fn form(args: &Compile) -> Form {
     match (args.emit, args.target) {
         (Emit::Lib, _) => Form::Library,
@@ -36,7 +36,7 @@ pub fn form(args: &Compile) -> Form {
     }
 }
 
-/// What links it.
+/// Linker chosen by `--linker`.
 pub fn linker(args: &Compile) -> Linker {
     match args.linker {
         None => Linker::Any,

@@ -1,6 +1,6 @@
 //! Temporary folders that do not outlive their process for long.
 //!
-//! In: the folder of an output. Out: a folder of unpredictable name in it, `.qwenc-XXXXXX`, for this process alone.
+//! In: the folder of an output. Out: a folder in it, named `.qwenc-` and six random characters, for this process alone.
 //! Invariant: it is removed on every way out of the process but SIGKILL and the like; what these leave behind is
 //! removed when the next scratch folder is made in the same place. A folder is removed only if it carries this
 //! program's mark, belongs to the same user, and no process holds its lock.

@@ -7,12 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{first, unpacked, Form, Input, Job, LAST};
+use super::{first, unpacked, Form, Input, Job, EXPORTS, LAST};
 use crate::embedded;
 use crate::error::LinkError;
-
-/// Of a library's symbols only the header's are seen.
-const EXPORTS: &str = "{ global: qwen_*; local: *; };\n";
 
 /// Refuses a machine without a C compiler: before the work is better than after it.
 pub fn require() -> Result<(), LinkError> {

@@ -13,7 +13,7 @@ use crate::error::LinkError;
 
 pub use cc::require as require_cc;
 
-/// What is made of the code.
+/// Form of the linked file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A program that needs no loader and no library.
@@ -64,6 +64,9 @@ pub(crate) fn link(job: &Job, linker: Linker) -> Result<Option<String>, LinkErro
         },
     }
 }
+
+/// Version script: a library exports the functions of qwen.h alone.
+const EXPORTS: &str = "{ global: qwen_*; local: *; };\n";
 
 /// Startup objects before all others.
 fn first(form: Form) -> &'static [&'static str] {

@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex};
 
 use libwild::{FileSystem, FileType, InputFileData, OutputFileData, OutputOptions};
 
-use super::{first, unpacked, Form, Input, Job, LAST};
+use super::{first, unpacked, Form, Input, Job, EXPORTS, LAST};
 use crate::embedded;
 use crate::error::LinkError;
 
-/// Of a library's symbols only the header's are seen.
-const EXPORTS: (&str, &str) = ("exports", "{ global: qwen_*; local: *; };\n");
+/// Name of the version script among the linker's input files.
+const SCRIPT: &str = "exports";
 /// The file that the linker writes.
 const OUTPUT: &str = "linked";
-/// How linkers call the format of this machine's executables.
+/// Linker emulation (`-m`) for ELF files of this architecture.
 const EMULATION: &str = if cfg!(target_arch = "aarch64") { "aarch64linux" } else { "elf_x86_64" };
 
 pub(super) fn link(job: &Job) -> Result<(), LinkError> {
@@ -34,7 +34,7 @@ pub(super) fn link(job: &Job) -> Result<(), LinkError> {
     arguments.extend(flags(job));
     let files = [begin?, job.objects.clone(), runtime, system, end?].concat();
     arguments.extend(files.iter().map(|(name, _)| name.clone()));
-    let exports = (EXPORTS.0.to_string(), EXPORTS.1.as_bytes().to_vec());
+    let exports = (SCRIPT.to_string(), EXPORTS.as_bytes().to_vec());
     let memory = Memory::new(files.into_iter().chain([exports]));
     let failed =
         |reason| LinkError::Linker { linker: "wild".into(), status: "inside qwenc".into(), output: reason };
@@ -58,7 +58,7 @@ fn flags(job: &Job) -> Vec<String> {
             vec!["-shared", "--as-needed", "-Bsymbolic", "-z", "nodelete", "-z", "defs", "-soname", job.name]
         }
     };
-    let script = (job.form == Form::Library).then(|| format!("--version-script={}", EXPORTS.0));
+    let script = (job.form == Form::Library).then(|| format!("--version-script={SCRIPT}"));
     let all = always.into_iter().chain(["-z", "relro", "-z", "noexecstack"]).chain(form);
     all.map(String::from).chain(script).collect()
 }
