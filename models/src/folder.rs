@@ -27,7 +27,7 @@ pub enum FolderProblem {
     NoConfig {
         /// The folder.
         path: PathBuf,
-        /// What to give instead.
+        /// Advice: paths that would be accepted.
         hint: String,
     },
     /// A folder of a Hugging Face cache without a snapshot to take.
@@ -35,7 +35,7 @@ pub enum FolderProblem {
     Snapshot {
         /// The folder.
         path: PathBuf,
-        /// What decides.
+        /// File or folder that would decide which snapshot is taken.
         expected: String,
         /// The snapshots that there are.
         found: String,

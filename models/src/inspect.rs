@@ -111,7 +111,7 @@ impl Inspection {
         self.config = Some(config);
     }
 
-    /// What the model is, from its texts.
+    /// Adds the facts that config.json and tokenizer.json state.
     fn add_facts(&mut self, config: Option<&Map<String, Value>>, tokenizer: Option<&str>) {
         if let Some(config) = config {
             self.model = facts::of_config(config);

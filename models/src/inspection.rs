@@ -45,10 +45,10 @@ pub struct MetadataEntry {
     pub text: Option<String>,
 }
 
-/// What a file or folder holds.
+/// Contents of a file or folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
-    /// As given.
+    /// Path of the file or folder.
     pub path: String,
     /// `model.bin version 2`, `Hugging Face checkpoint`, or another program's format.
     pub kind: &'static str,
@@ -70,11 +70,11 @@ pub struct Inspection {
     pub types: Vec<TypeSummary>,
     /// In the order of their bytes.
     pub tensors: Vec<TensorSummary>,
-    /// What is wrong, in words.
+    /// Problems: reasons for which the model is refused.
     pub problems: Vec<Problem>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
-    /// What the model is, where that could be read.
+    /// Model configuration, if it could be read.
     #[serde(skip)]
     pub config: Option<Config>,
     /// The largest id of the vocabulary, where there is one.

@@ -140,7 +140,7 @@ impl ModelFile {
         self.side_files.generation.as_ref().map(|(_, value)| value)
     }
 
-    /// How tokens are chosen unless a flag or a request says otherwise.
+    /// Sampling defaults; flags and requests override them.
     pub fn sampling(&self) -> &Sampling {
         &self.side_files.sampling
     }

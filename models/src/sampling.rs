@@ -45,7 +45,7 @@ pub struct Sampling {
     pub max_tokens: Option<u32>,
     /// Temperature and top-p of answers without thinking, where they differ.
     pub without_thinking: Option<(f32, f32)>,
-    /// Where each value comes from that is not neutral.
+    /// Source of each value that is not neutral: a file or `family default`.
     pub origins: BTreeMap<&'static str, String>,
 }
 
@@ -66,7 +66,7 @@ impl Sampling {
         }
     }
 
-    /// What the family's maker recommends; for families without a word of their own, what llama.cpp does.
+    /// Sampling defaults that the family's maker recommends; llama.cpp's for families without a recommendation.
     pub(crate) fn of_family(family: Family) -> Sampling {
         let (values, without_thinking): ([f64; 4], _) = match family {
             Family::Qwen2 | Family::Qwen3 => ([0.6, 20.0, 0.95, 0.0], Some((0.7, 0.8))),
@@ -86,7 +86,7 @@ impl Sampling {
         }
     }
 
-    /// As generation_config.json says.
+    /// Sampling defaults of a generation_config.json, checked.
     pub(crate) fn read(fields: &Fields, family: Family) -> Result<Sampling> {
         if fields.map.contains_key(OF_GGUF) {
             let family = Sampling::of_family(family);

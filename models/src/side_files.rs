@@ -26,7 +26,7 @@ pub(crate) struct SideFiles {
     pub named_templates: Named,
     /// generation_config.json, as text and parsed.
     pub generation: Option<(String, Value)>,
-    /// How tokens are chosen.
+    /// Sampling defaults.
     pub sampling: Sampling,
     /// What the template's `bos_token` is, where it names it.
     pub bos_token: Option<String>,

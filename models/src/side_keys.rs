@@ -13,7 +13,7 @@ const TABLE: &str = include_str!("side_keys.txt");
 /// Stands in the table for the name of a GGUF file's architecture.
 const ARCHITECTURE: &str = "{architecture}";
 
-/// What becomes of a key.
+/// Treatment of a key: used, ignored, warned about or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Treatment {
     /// Read.
@@ -31,7 +31,7 @@ pub enum Treatment {
 pub struct SideKey {
     /// The key, which may end or begin with `*` for any rest.
     pub key: &'static str,
-    /// What becomes of it.
+    /// Treatment of the key.
     pub treatment: Treatment,
     /// Values that are not told or refused, as JSON.
     harmless: &'static str,

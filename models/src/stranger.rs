@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::files::is_lfs_pointer;
 use crate::folder::FolderProblem;
 
-/// What a file begins with, what it then is, and what to do.
+/// File formats that are not read: first bytes, name, advice.
 const KNOWN: [(&[u8], &str, &str); 25] = [
     (b"GGUF", "a GGUF file", EXPORT),
     (b"\x31\x63\x6a\x61", "an ajc1 file", EXPORT),
@@ -40,7 +40,7 @@ const SAFETENSORS: &str = "give a folder of safetensors files, or a GGUF file, o
 const UNPACK: &str = "unpack it, and give what is in it";
 const FETCH: &str = "fetch the model's file again";
 const GGML: &str = "fetch the model as GGUF, or convert it with llama.cpp";
-/// Where nothing is known of the file.
+/// Advice for a file of an unknown format.
 const ANYTHING: &str =
     "give a model.bin, a checkpoint folder, or a GGUF, ajc1 or llama2.c file that is whole \
      (one of llama2.c without a version is known by its size alone)";

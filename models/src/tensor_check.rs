@@ -23,7 +23,7 @@ use crate::weights::Stored;
 /// The type that a tensor must have, or none where any float type will do.
 pub(crate) type Wanted<'a> = &'a dyn Fn(&str, &TensorSpec) -> Option<DType>;
 
-/// How far a file is read.
+/// Depth of an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// Headers, texts and lists of tensors, at once for a file of any size.

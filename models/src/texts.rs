@@ -30,7 +30,7 @@ pub(crate) struct Texts {
     pub added_tokens: Option<String>,
     /// Notes of the reader.
     pub warnings: Vec<String>,
-    /// What only an old format says.
+    /// Facts of an old format that have no other place, as JSON (`migrate` reads them).
     pub origin: Option<String>,
 }
 

@@ -241,7 +241,7 @@ fn another_pooling_than_the_last_tokens_is_refused() {
     }
 }
 
-/// What a folder's checkpoint is beside its weights, or how it is refused.
+/// Warnings and side texts of a folder's checkpoint, or its refusal.
 fn beside(dir: &Path) -> Result<(Vec<String>, String), String> {
     let checkpoint = Checkpoint::open(dir).map_err(|e| e.to_string())?;
     let all = json!([

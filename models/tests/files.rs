@@ -14,7 +14,7 @@ use fixtures::gguf_models::{as_bf16, case};
 use fixtures::*;
 use qwenc_models::{AdapterSource, Checkpoint, Hints, Inspection, Look, ModelFile, Quant, Source};
 
-/// How a path is refused, within a few seconds, by every way in.
+/// Refusal of a path, which must come within a few seconds and be the same from every entry point.
 fn refusal(path: &Path) -> String {
     let (send, receive) = channel();
     let given = path.to_path_buf();

@@ -33,7 +33,7 @@ impl Root {
         }
     }
 
-    /// Where a file of it is outside.
+    /// Path outside the root of a file inside it.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.0.join(inside.trim_start_matches('/'))
     }

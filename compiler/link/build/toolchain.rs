@@ -47,7 +47,7 @@ pub fn static_files(out: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     Ok(files)
 }
 
-/// Where the compiler has a file of its own.
+/// Path of a file of the C compiler: an object or archive, found by `-print-file-name`.
 fn find(name: &str) -> Result<PathBuf, Failure> {
     let found = run(compiler().arg(format!("-print-file-name={name}")))?;
     let path = PathBuf::from(found.trim_end());

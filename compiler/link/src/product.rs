@@ -79,7 +79,7 @@ impl Product {
         self.scratch.path().join(IMAGE)
     }
 
-    /// Where the result will be.
+    /// Output path.
     pub fn output(&self) -> &Path {
         &self.output
     }

@@ -99,7 +99,7 @@ pub fn run(args: &Compile) -> Result<()> {
     }
 }
 
-/// Where machine code goes without `-o`.
+/// Destination of machine code without `-o`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unnamed {
     /// To `qwen.o` or `qwen.cubin`.

@@ -63,7 +63,7 @@ struct Import {
     origin: Option<Origin>,
     /// Fields of a generation_config.json.
     generation: Option<Value>,
-    /// What a person should know.
+    /// Warnings for the user.
     warnings: Vec<String>,
     /// Fields of a tokenizer_config.json: template and the tokens it names.
     tokenizer_config: Option<Value>,
@@ -90,7 +90,7 @@ pub(crate) fn format_name(file: &[u8]) -> Option<&'static str> {
     format(file).map(|(name, _)| name)
 }
 
-/// What a file says of itself where its format says more than the model: facts, and tensors in their stored types.
+/// Header facts and stored tensor types of a file, where its format states them apart from the model.
 pub(crate) fn overview(path: &Path) -> Result<Option<(Vec<HeaderField>, Vec<TensorSummary>)>> {
     let source = Foreign::open(path, Hints::default())?;
     let gguf = fields::u32_at(&source.map, 0) == Some(gguf::MAGIC);

@@ -11,7 +11,7 @@ use rustix::fs::FallocateFlags;
 /// Less room than a result needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoRoom {
-    /// Where it would be written.
+    /// Folder of the output.
     pub folder: PathBuf,
     /// Bytes that the result and what is made on the way take.
     pub needs: u64,

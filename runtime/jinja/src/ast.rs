@@ -117,7 +117,7 @@ impl Expr {
     }
 }
 
-/// What is assigned to.
+/// Target of an assignment.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     Name(Name),
@@ -171,7 +171,7 @@ pub(crate) struct Loop {
 /// A macro, or the body of a call block.
 #[derive(Clone, Debug)]
 pub(crate) struct Macro {
-    /// None for the body of a call block.
+    /// Name of the macro; `None` for the body of a call block.
     pub name: Option<Name>,
     pub params: Vec<(Name, Option<ExprId>)>,
     pub body: Vec<Stmt>,

@@ -144,7 +144,7 @@ fn each_ends_with_an_error() {
     assert!(grown < MEMORY, "{grown} bytes");
 }
 
-/// What is large but no bomb is rendered: a thousand turns, and a chain of `elif` and `~` of any length.
+/// Large but harmless input is rendered: a thousand turns, and chains of `elif` and `~` of any length.
 #[test]
 fn long_templates_and_conversations_render() {
     let elifs = format!("{{% if 0 %}}{}{{% else %}}end{{% endif %}}", "{% elif 0 %}".repeat(20_000));

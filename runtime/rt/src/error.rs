@@ -200,7 +200,7 @@ pub enum Error {
     /// More is asked at a time than the server does.
     #[error("{what}, as many as this server takes at a time; try again later")]
     Busy {
-        /// What it is short of.
+        /// Resource that is short.
         what: String,
     },
     /// An answer that must keep to a format cannot go on.
@@ -328,7 +328,7 @@ pub enum Error {
     },
 }
 
-/// How to get a longer context, for a message that says what else helps before it.
+/// Advice for a full context, with the longest context that the model allows.
 pub fn more_context(limit: usize, most: usize) -> String {
     if limit < most {
         format!("shorten the input, or start with --context up to {most}")

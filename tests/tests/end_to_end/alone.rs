@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::served::{question, Served};
 
-/// What an executable needs before its first instruction: the loader's name and the libraries', sorted.
+/// Loader and shared libraries that an executable names, sorted.
 fn needs(path: &Path) -> Vec<String> {
     let data = std::fs::read(path).unwrap();
     let header = FileHeader64::<Endianness>::parse(&*data).unwrap();

@@ -101,7 +101,7 @@ fn tokens_around_a_prompt_and_family_defaults() {
     assert!(say(&executable, &["info"]).ok().contains("temperature 0 (default of transformers)"));
 }
 
-/// What the compiler lets through the executable accepts, and what it does not is named.
+/// Values that the compiler accepts are accepted by the executable; values that it refuses are named.
 #[test]
 fn values_that_cannot_be_meant_are_refused_when_compiling() {
     let dir = folder();

@@ -10,7 +10,7 @@ use qwenc_tests::variants::{executable, folder};
 
 use crate::served::Served;
 
-/// What scripts/setup-tests.sh installs.
+/// A path that scripts/setup-tests.sh made.
 fn installed(path: impl AsRef<Path>) -> PathBuf {
     let path = root().join(path);
     assert!(path.exists(), "no {}: run scripts/setup-tests.sh", path.display());

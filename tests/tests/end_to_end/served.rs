@@ -29,7 +29,7 @@ impl Served {
         Served::by(Command::new(executable), flags)
     }
 
-    /// Of the executable that a command starts.
+    /// Serves with the executable that a command starts.
     pub fn by(mut command: Command, flags: &[&str]) -> Served {
         command.args(["serve", "--port", "0"]).args(flags);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

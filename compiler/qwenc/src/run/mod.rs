@@ -91,7 +91,7 @@ fn is_full(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(full))
 }
 
-/// What to do about a full disk.
+/// Advice for a full disk.
 fn full(cache: &Cache) -> String {
     let folder = cache.folder().display();
     format!("{folder}: no room for the executable; run `qwenc cache clear`, or set QWENC_CACHE to a folder on another disk")

@@ -53,7 +53,7 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     Ok(Import { config, tokenizer, tokenizer_config, generation, warnings, weights, ..Import::default() })
 }
 
-/// What the file says of sampling.
+/// Sampling defaults of the file, under the names of generation_config.json.
 fn generation(values: &Values) -> Option<Value> {
     let keys = [
         ("temperature", "temp"),

@@ -130,7 +130,7 @@ fn attribute_only(interpreter: &Interpreter, value: &Value, name: &Value) -> Out
     }
 }
 
-/// What `make_attrgetter` looks up: the parts of a dotted name, or one index.
+/// Attribute path of filters (`make_attrgetter` in jinja2): the parts of a dotted name, or one index.
 pub(super) struct Getter {
     parts: Vec<Value>,
     default: Option<Value>,

@@ -43,7 +43,7 @@ pub(crate) struct Interpreter<'t> {
     calls: u32,
 }
 
-/// How a statement ends.
+/// Control flow after a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Next,

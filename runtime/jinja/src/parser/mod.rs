@@ -25,7 +25,7 @@ const NESTED: u32 = 200;
 /// The names that a macro gets without parameters.
 const SPECIAL: [&str; 3] = ["caller", "kwargs", "varargs"];
 
-/// What the body of a function does with the names that only it gets.
+/// Uses of `varargs`, `kwargs` and `caller` in the body of a macro.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Special {
     /// By index of `SPECIAL`: read before it is assigned to.

@@ -7,7 +7,7 @@ use crate::ast::{Const, Expr, ExprId};
 use crate::error::Outcome;
 use crate::lexer::Token;
 
-/// Where a tuple without brackets stands.
+/// Context of a tuple without brackets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Around {
     /// In `{{ }}` or behind `=`.

@@ -135,7 +135,7 @@ impl Items {
     }
 }
 
-/// What `range` makes.
+/// Python's `range` object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub start: i64,
@@ -248,7 +248,7 @@ impl Value {
         Value::Undefined(message.into())
     }
 
-    /// How deep containers nest in this value.
+    /// Nesting depth of containers in this value.
     pub fn depth(&self) -> u16 {
         match self {
             Value::List(s) | Value::Tuple(s) => s.depth,

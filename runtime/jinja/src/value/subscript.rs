@@ -60,7 +60,7 @@ const HIDDEN: [&str; 13] = [
     "__init_subclass__",
 ];
 
-/// What `getattr` finds; undefined where the sandbox hides it.
+/// Result of Python's `getattr`; undefined if the sandbox hides the attribute.
 fn own_attribute(interpreter: &Interpreter, value: &Value, name: &str) -> Outcome<Option<Value>> {
     if let Value::Undefined(message) = value {
         return match HIDDEN.contains(&name) {
@@ -130,7 +130,7 @@ fn data(value: &Value, name: &str) -> Outcome<Option<Value>> {
     })
 }
 
-/// What indexing finds.
+/// Result of Python's `value[key]`.
 fn own_item(value: &Value, key: &Value) -> Outcome<Option<Value>> {
     let at = |length: usize| {
         let index = match key {

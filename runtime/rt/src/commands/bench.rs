@@ -177,7 +177,7 @@ struct Round {
 }
 
 impl Round {
-    /// What the line of progress says of the round before.
+    /// Speeds of the last round, for the progress line.
     fn words(&self) -> String {
         format!(
             "; the last one: prefill {:.0} tok/s, decode {:.1} tok/s",

@@ -97,9 +97,9 @@ fn prompt_ids(opened: &Opened, args: &Generate, console: &mut Console) -> Result
     Ok(ids)
 }
 
-/// What is printed of the answer.
+/// Printer of the answer, as text or as token ids.
 struct Printer<'t> {
-    /// None without a tokenizer.
+    /// Detokeniser; `None` without a tokenizer.
     text: Option<TextStream<'t>>,
     stops: Stops,
     /// Ids are printed instead of text; whether one has been.

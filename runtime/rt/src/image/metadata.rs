@@ -26,7 +26,7 @@ pub struct Metadata {
     pub bos_token: Option<String>,
     /// See `bos_token`.
     pub eos_token: Option<String>,
-    /// How tokens are chosen unless flags or requests say otherwise.
+    /// Sampling defaults; flags and requests override them.
     pub sampling: Defaults,
     /// Ids that end an answer: the union of config and generation_config.
     pub stop_tokens: Vec<u32>,

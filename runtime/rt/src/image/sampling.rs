@@ -35,9 +35,9 @@ pub struct Defaults {
     pub stop: Vec<String>,
     /// Most tokens of an answer; none: the command decides.
     pub max_tokens: Option<usize>,
-    /// What is different in an answer without thinking, where the family's maker recommends something else for it.
+    /// Other values for answers without thinking, if the family's maker recommends them.
     pub without_thinking: Option<WithoutThinking>,
-    /// Where each value comes from, by its name in the image's metadata.
+    /// Source of each value, by its name in the image's metadata.
     pub origins: BTreeMap<String, String>,
 }
 

@@ -109,7 +109,7 @@ pub struct AdjustedSampler<'s> {
 }
 
 impl AdjustedSampler<'_> {
-    /// What it needs of a step.
+    /// Results of a step that this sampler reads: logits, or the likeliest token alone.
     pub fn results(&self) -> Results {
         match self.adjust.is_neutral() {
             true => self.sampler.results(),

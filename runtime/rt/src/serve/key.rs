@@ -17,7 +17,7 @@ pub const VARIABLE: &str = "QWEN_API_KEY";
 /// Longest key in bytes.
 const LONGEST: usize = 4096;
 
-/// What clients must show.
+/// API key that requests must carry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 

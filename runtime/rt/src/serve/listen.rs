@@ -143,7 +143,7 @@ impl Impatient {
         streams || self.asked.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether it is time to tell of the end.
+    /// Ready when the end of a half-closed connection may be reported: [`HALF_CLOSED`] after it, or after the last write.
     fn tells_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let until = || Box::pin(sleep(HALF_CLOSED));
         let ended = self.ended.get_or_insert_with(until);

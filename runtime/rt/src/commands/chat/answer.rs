@@ -86,7 +86,7 @@ impl<'t> Answer<'t> {
     }
 }
 
-/// What an answer is at, on a screen.
+/// Part of an answer that is on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// No visible character came yet.
@@ -153,7 +153,7 @@ impl Screen {
         self.style(said)
     }
 
-    /// As [`show`](Screen::show), for text in which tags are text too: one at the beginning opens the thinking.
+    /// [`show`](Screen::show) for text in which tags are text too: a tag at the beginning opens the thinking.
     fn show_tagged(&mut self, text: &str) -> String {
         self.held += text;
         let held = std::mem::take(&mut self.held);
@@ -201,7 +201,7 @@ impl Screen {
 mod tests {
     use super::*;
 
-    /// What a person sees of a text that comes in pieces of `size` characters, dimmed parts in brackets.
+    /// Screen after a text that comes in pieces of `size` characters, dimmed parts in brackets.
     fn seen(text: &str, opened: bool, size: usize) -> String {
         let mut screen = Screen::new(40, opened);
         let all: Vec<char> = text.chars().collect();

@@ -25,7 +25,7 @@ pub struct Grammars {
     call: Option<(u32, u32)>,
 }
 
-/// What grammars need to know of the vocabulary.
+/// Vocabulary as grammars need it.
 #[derive(Serialize, Deserialize)]
 pub struct Words {
     /// The bytes of every id.

@@ -14,7 +14,7 @@ use crate::serve::sandbox::{frame, Job};
 /// Grammars of the model's vocabulary.
 pub struct Keeper(Grammars);
 
-/// What a process says.
+/// Message of a sandbox process.
 pub enum Said {
     /// These tokens may follow, one bit an id.
     Next {
@@ -74,7 +74,7 @@ fn follow(message: &[u8], position: &mut Position) -> Result<Option<Vec<u32>>> {
 }
 
 impl Said {
-    /// As a message.
+    /// Encodes the message.
     fn written(&self) -> Vec<u8> {
         match self {
             Said::Next { held, words } => {
@@ -86,7 +86,7 @@ impl Said {
         }
     }
 
-    /// Of a message; none if it is no such message.
+    /// Decodes a message; `None` if its bytes are not one.
     pub fn read(message: &[u8]) -> Option<Said> {
         let (kind, rest) = message.split_first()?;
         match kind {

@@ -35,7 +35,7 @@ const WAITING: usize = 64;
 /// Time for one to be prepared, beside whatever else the machine does, and to wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What an answer must be.
+/// Format that an answer is kept to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Shape {
     /// JSON that keeps to this schema.
@@ -48,7 +48,7 @@ pub enum Shape {
     Calls(Vec<(String, Value)>, bool),
 }
 
-/// What all constraints of a model share.
+/// State that all constraints of a model share.
 pub struct Constraints {
     sandbox: Arc<Sandbox>,
     tokenizer: Arc<Tokenizer>,
@@ -70,7 +70,7 @@ pub struct Constraint {
     think: Option<(u32, u32)>,
     thinking: Thinking,
     state: State,
-    /// What may come where thinking may begin too.
+    /// Mask of the answer's first token, in which `<think>` is allowed too.
     opening: Vec<u32>,
 }
 
@@ -210,7 +210,7 @@ async fn exchange(stream: &tokio::net::UnixStream, mut bytes: &[u8]) -> std::io:
 }
 
 impl Constraint {
-    /// Whether it is known what may come next, or that nothing may.
+    /// True once the mask of the next token has come, or the answer has ended.
     pub fn is_ready(&mut self) -> bool {
         if let State::Waits(since) = self.state {
             self.receive();
@@ -221,7 +221,7 @@ impl Constraint {
         !matches!(self.state, State::Waits(_))
     }
 
-    /// What becomes readable when it is ready.
+    /// Socket that becomes readable when the mask comes.
     pub fn descriptor(&self) -> RawFd {
         self.stream.as_raw_fd()
     }

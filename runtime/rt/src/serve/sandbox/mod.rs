@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// What the processes do.
+/// Work of the sandbox processes.
 pub trait Job: Sized {
     /// Made of the preparation that all processes share.
     fn prepare(preparation: &[u8]) -> std::result::Result<Self, String>;

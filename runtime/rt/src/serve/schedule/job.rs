@@ -106,12 +106,12 @@ impl Chooser {
         Results::Logits
     }
 
-    /// Whether it is not known yet what may come next.
+    /// True while the mask of the next token has not come.
     pub fn waits(&mut self) -> bool {
         self.constraint.as_mut().is_some_and(|constraint| !constraint.is_ready())
     }
 
-    /// What becomes readable when it is known.
+    /// Socket that becomes readable when the mask comes.
     pub fn descriptor(&self) -> Option<RawFd> {
         self.constraint.as_ref().map(Constraint::descriptor)
     }

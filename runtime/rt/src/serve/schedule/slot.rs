@@ -29,7 +29,7 @@ pub struct Work {
     pub follows: Option<(usize, usize)>,
     /// When it was begun.
     pub order: u64,
-    /// What it waits for out of the steps, until its format says what may come next.
+    /// State of a sequence that sits out of steps, until the mask of its next token comes.
     held: Option<Held>,
     /// Tokens that were chosen.
     pub chosen: u64,
@@ -109,7 +109,7 @@ impl Work {
         }
     }
 
-    /// What becomes readable when it can go on, if it is held.
+    /// Socket that becomes readable when a sequence that sits out can go on.
     pub fn awaited(&self) -> Option<RawFd> {
         self.held.as_ref().and(self.job.chooser.as_ref()).and_then(Chooser::descriptor)
     }

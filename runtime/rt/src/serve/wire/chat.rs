@@ -89,7 +89,7 @@ fn modalities(fields: &mut Fields) -> Result<(), Refusal> {
     }
 }
 
-/// What the template is told of thinking: `chat_template_kwargs` says it, else `reasoning_effort`.
+/// Thinking switch of the template: `chat_template_kwargs`, else `reasoning_effort`.
 fn thinking(fields: &mut Fields) -> Result<Option<bool>, Refusal> {
     let effort = match fields.text("reasoning_effort")?.as_deref() {
         None => None,
