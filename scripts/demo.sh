@@ -8,7 +8,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 # Debugging and incremental builds are for development; without them half the time and space is enough.
 export CARGO_INCREMENTAL=0
 scripts/runtime.sh "$target/runtime-release.a" release
-QWENC_RUNTIME=$target/runtime-release.a cargo build --release --locked
+QWENC_RUNTIME=$target/runtime-release.a cargo build --release --locked -p qwenc -p qwenc-rt
 mkdir -p "$target/demo"
 "$target/release/qwenc" compile sample -o "$target/demo/qwen"
 question="The capital of Brazil is"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the runtime that qwenc embeds, optimised, among what tests build: scripts/runtime.sh [FILE [PROFILE]] (default:
-# target/runtime.a and dev; with release among what `cargo build --release` builds). With QWENC_RUNTIME=FILE the build
-# script of compiler/link takes it instead of building the runtime and its dependencies in a target folder of its own.
+# target/runtime.a and dev; with release among what `cargo build --release -p qwenc -p qwenc-rt` builds). With
+# QWENC_RUNTIME=FILE the build script of compiler/link takes it instead of building the runtime and its dependencies in a
+# target folder of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -12,14 +13,16 @@ folder=$profile
 
 # The settings of a release build for the runtime's own crates; its dependencies have them anyway (Cargo.toml).
 flags=()
-for crate in qwenc-rt qwenc-bpe qwenc-files; do
+for crate in qwenc-rt qwenc-bpe qwenc-files qwenc-jinja; do
     for setting in opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false; do
         flags+=(--config "profile.$profile.package.$crate.$setting")
     done
 done
-# Cargo unites the features that all built crates ask of a dependency. With these two there are almost the same as
-# in a build of the whole workspace, so that dependencies are built once.
-united=(-p qwenc-opt -p qwenc-llvm)
-CARGO_INCREMENTAL=0 cargo build --profile "$profile" --locked --lib -p qwenc-rt "${united[@]}" "${flags[@]}"
+# Cargo unites the features that all built packages ask of a dependency, so that dependencies are shared only if qwenc is
+# built too. These are built again with the runtime: not optimised, they take the least time.
+for crate in qwenc qwenc-link qwenc-models; do
+    flags+=(--config "profile.$profile.package.$crate.opt-level=0")
+done
+QWENC_RUNTIME=none CARGO_INCREMENTAL=0 cargo build --profile "$profile" --locked --lib -p qwenc-rt -p qwenc "${flags[@]}"
 archive=$target/$folder/libqwenc_rt.a
 cmp -s "$archive" "$file" || cp "$archive" "$file"

@@ -79,7 +79,15 @@ impl Tokens {
             Some(Value::Array(pieces)) => pieces.len(),
             _ => 0,
         };
-        let ids = vocabulary.and_then(Value::as_object).cloned().unwrap_or_default();
+        let ids = match vocabulary {
+            Some(Value::Object(ids)) => ids.clone(),
+            // A list of pairs: a piece's id is its place.
+            Some(Value::Array(pieces)) => {
+                let pieces = pieces.iter().zip(0u64..);
+                pieces.filter_map(|(piece, id)| Some((piece[0].as_str()?.to_string(), json!(id)))).collect()
+            }
+            _ => Map::new(),
+        };
         let tokens = tokenizer.get("added_tokens").and_then(Value::as_array).cloned().unwrap_or_default();
         Tokens { tokens, vocabulary: ids, size: size as u64, changed: false, warnings: Vec::new() }
     }
@@ -94,7 +102,7 @@ impl Tokens {
             return id;
         }
         let last = self.tokens.iter().filter_map(|token| token["id"].as_u64()).max();
-        last.map_or(self.size, |last| if last >= self.size { last + 1 } else { self.size })
+        last.map_or(self.size, |last| if last >= self.size { last.saturating_add(1) } else { self.size })
     }
 
     /// Adds a token, or gives the one of this text these flags.

@@ -1,4 +1,4 @@
-//! What a config.json and a tokenizer.json say of a model, whether it is one that is read or not, for `qwenc inspect`.
+//! Facts in a config.json and a tokenizer.json, of supported models and others, for `qwenc inspect`.
 //!
 //! In: their texts. Out: names and values. Invariant: nothing is refused; what is not there is left out.
 

@@ -13,7 +13,7 @@ const SNAPSHOTS: &str = "snapshots";
 /// Most names that a message lists.
 const LISTED: usize = 8;
 
-/// Why a folder is no whole checkpoint.
+/// Reasons to refuse a folder as a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderProblem {
     /// A pointer of git-lfs in place of a file.

@@ -1,4 +1,4 @@
-//! What `qwenc inspect` shows of a file or folder.
+//! Result of `qwenc inspect` for a file or folder.
 //!
 //! In: what [`inspect`](crate::inspect) found. Out: values that serialise as the JSON of `inspect --json`. Invariant: a field
 //! is empty where the file says nothing of it.

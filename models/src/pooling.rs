@@ -1,4 +1,4 @@
-//! What sentence-transformers says beside an embedding model: modules.json, the pooling, prompts.
+//! Files of sentence-transformers beside an embedding model: modules.json, the pooling, prompts.
 //!
 //! In: a folder. Out: notes for a person, or a refusal. Invariant: vectors are the last token's, of length 1; a
 //! checkpoint whose own are made in another way is refused by name.
@@ -51,11 +51,13 @@ fn pooling(dir: &Path, modules: &Fields, module: &Value) -> Result<()> {
         return Err(modules.error("path", "the name of a folder", json_fields::shown(&module["path"])));
     }
     let path = dir.join(folder).join("config.json");
-    let Some(text) = files::text_or_none(&path)? else { return Ok(()) };
+    let supported = "the last token's: pooling_mode_lasttoken";
+    let Some(text) = files::text_or_none(&path)? else {
+        return Err(modules.unsupported(format!("a pooling without {folder}/config.json"), supported));
+    };
     let file = path.display().to_string();
     let map = json_fields::object(&file, &text)?;
     let fields = Fields { file: &file, at: "", map: &map };
-    let supported = "the last token's: pooling_mode_lasttoken";
     for (key, value) in map.iter().filter(|(key, _)| key.starts_with("pooling_mode")) {
         let last = match value {
             Value::Bool(wanted) => !wanted || key.ends_with(LAST),
@@ -65,6 +67,13 @@ fn pooling(dir: &Path, modules: &Fields, module: &Value) -> Result<()> {
         if !last {
             return Err(fields.unsupported(format!("{key} {value}"), supported));
         }
+    }
+    // Without a stated mode the library takes the mean.
+    let is_stated = |(key, value): (&String, &Value)| {
+        key.starts_with("pooling_mode") && (value == true && key.ends_with(LAST) || value == LAST)
+    };
+    if !map.iter().any(is_stated) {
+        return Err(fields.unsupported("no stated pooling_mode".to_string(), supported));
     }
     match map.get("include_prompt") {
         Some(Value::Bool(false)) => Err(fields.unsupported("include_prompt false", "true")),

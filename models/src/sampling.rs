@@ -1,8 +1,7 @@
-//! How a checkpoint wants its tokens chosen: what generation_config.json says of it, or else what the family's maker
-//! recommends.
+//! Sampling defaults of a checkpoint: those of generation_config.json, or else those that the family's maker recommends.
 //!
-//! In: generation_config.json. Out: [`Sampling`], every value in the range that the runtime takes. Invariant: -1 and 0
-//! mean off, whole numbers may be written as floats, and any other value is refused by name; what transformers assumes
+//! In: generation_config.json. Out: [`Sampling`], every value in the range that the runtime takes. Invariant: -1
+//! means off, and so does 0 but for top_p, whole numbers may be written as floats, and any other value is refused by name; what transformers assumes
 //! where the file is silent is assumed here, and each value says where it comes from.
 
 use std::collections::BTreeMap;

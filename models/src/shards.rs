@@ -69,8 +69,10 @@ const BARE_EMBEDDING: &str = "embed_tokens.weight";
 
 impl Shards {
     /// Names as a model with a head has them: one saved without it lacks the `model.` before each.
+    /// Names of both kinds in one checkpoint stay as they are, and are told as unexpected.
     fn with_prefix(mut self) -> Shards {
-        if self.tensors.contains_key(BARE_EMBEDDING) {
+        let twice = |name: &String| self.tensors.contains_key(&format!("model.{name}"));
+        if self.tensors.contains_key(BARE_EMBEDDING) && !self.tensors.keys().any(twice) {
             let named = |(name, place): (String, _)| match name.starts_with("lm_head.")
                 || name.starts_with("model.")
             {

@@ -33,7 +33,9 @@ pub(crate) fn named(dir: &Path) -> Result<Named> {
 /// The template of chat_template.json, which processors of images have beside a tokenizer_config.json without one.
 pub(crate) fn of_processor(dir: &Path, tokenizer_config: Option<&str>) -> Result<Option<String>> {
     let path = dir.join("chat_template.json");
-    if tokenizer_config.is_some_and(|text| text.contains("\"chat_template\"")) {
+    let config = dir.join("tokenizer_config.json").display().to_string();
+    let config = tokenizer_config.map(|text| json_fields::object(&config, text)).transpose()?;
+    if config.is_some_and(|map| map.get("chat_template").is_some_and(|template| !template.is_null())) {
         return Ok(None);
     }
     let Some(text) = files::text_or_none(&path)? else { return Ok(None) };

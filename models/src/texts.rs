@@ -39,7 +39,10 @@ impl Texts {
     pub fn of_folder(dir: &Path, config: String) -> Result<Texts> {
         let text = |name: &str| files::text_or_none(&dir.join(name));
         let tokenizer_config = text("tokenizer_config.json")?;
-        let (own, named_templates) = (text("chat_template.jinja")?, template_files::named(dir)?);
+        let mut named_templates = template_files::named(dir)?;
+        // A file named default.jinja is the default one where chat_template.jinja is not there.
+        let default = named_templates.remove("default");
+        let own = text("chat_template.jinja")?.or(default);
         let chat_template = match own.is_none() && named_templates.is_empty() {
             true => template_files::of_processor(dir, tokenizer_config.as_deref())?,
             false => own,
@@ -77,7 +80,8 @@ impl Texts {
             let plain =
                 |value: &Value| if value.is_object() || value.is_array() { json!([]) } else { value.clone() };
             let keys: Vec<(String, Value)> = inner.map(|(key, value)| (key, plain(value))).collect();
-            let outer = side_keys::of_map(&object).filter(|(key, _)| *key != "model");
+            let outer = object.iter().filter(|(key, _)| *key != "model");
+            let outer = outer.map(|(key, value)| (key.as_str(), value.clone()));
             let keys = outer.chain(keys.iter().map(|(key, value)| (key.as_str(), value.clone())));
             self.warnings.extend(side_keys::check((name, ""), &file, keys)?);
         }

@@ -1,4 +1,4 @@
-//! What stands beside the weights: tokens that only other files list, sampling, pooling, names without a prefix, and every
+//! Files beside the weights: tokens that only other files list, sampling, pooling, names without a prefix, and every
 //! key of these files.
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -138,6 +138,24 @@ fn without_a_new_token_the_text_stays_as_it_is() {
 }
 
 #[test]
+fn a_named_token_of_any_vocabulary_has_its_own_id() {
+    let unigram =
+        json!({"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], [NEW, -1.0], ["a", -2.0]]});
+    let dir = with("tokenizer_config.json", "eos_token", json!(NEW));
+    edit(dir.path(), "tokenizer_config.json", |map| drop(map.remove("added_tokens_decoder")));
+    edit(dir.path(), "tokenizer.json", |map| {
+        map.insert("model".to_string(), unigram);
+        map.insert("added_tokens".to_string(), json!([]));
+    });
+    assert_eq!(token(dir.path(), NEW), Some((1, true, false)));
+    // The largest id that a file can state.
+    let dir = with("tokenizer_config.json", "eos_token", json!(NEW));
+    edit(dir.path(), "tokenizer.json", |map| map["added_tokens"][0]["id"] = json!(u64::MAX));
+    // Refused or not, there is no panic.
+    let _ = Checkpoint::open(dir.path());
+}
+
+#[test]
 fn lists_of_tokens_that_are_none_are_refused_by_name() {
     for (key, value) in [
         ("added_tokens_decoder", json!({"x": entry(true)})),
@@ -205,6 +223,9 @@ fn names_without_a_prefix_are_those_of_a_model_without_its_head() {
     assert_ne!(untied, config);
     let (found, notes) = logits(write_checkpoint(&untied, &bare).path());
     assert!(found["final_norm"] == expected["final_norm"] && notes == 1);
+    let mut twice = bare.clone();
+    twice.insert("model.norm.weight".to_string(), bare["norm.weight"].clone());
+    assert!(Checkpoint::open(write_checkpoint(&config, &twice).path()).is_err(), "one of two would be taken");
     let mut mixed = bare;
     mixed.remove("norm.weight");
     let error = Checkpoint::open(write_checkpoint(&config, &mixed).path()).err().unwrap().to_string();
@@ -235,6 +256,8 @@ fn another_pooling_than_the_last_tokens_is_refused() {
         ),
         (json!({"pooling_mode": "mean"}), "pooling_mode \"mean\""),
         (json!({"pooling_mode_lasttoken": true, "include_prompt": false}), "include_prompt false"),
+        (json!({"pooling_mode_lasttoken": false}), "no stated pooling_mode"),
+        (json!({}), "no stated pooling_mode"),
     ] {
         let message = pooled(wrong, &["Normalize"]).unwrap_err();
         assert!(message.contains(part) && message.contains("1_Pooling/config.json"), "{message}");

@@ -350,6 +350,8 @@ fn named_templates_come_with_the_default_one() {
     assert_eq!(templates(), (None, "tool_use: from a file".into(), None));
     let warnings = Checkpoint::open(dir.path()).unwrap().warnings().join("|");
     assert!(warnings.contains("no chat template is named default"), "{warnings}");
+    std::fs::write(folder.join("default.jinja"), "default file").unwrap();
+    assert_eq!(templates(), (Some("default file".into()), "tool_use: from a file".into(), None));
     std::fs::write(dir.path().join("chat_template.jinja"), "own file").unwrap();
     assert_eq!(templates(), (Some("own file".into()), "tool_use: from a file".into(), None));
     std::fs::write(folder.join("tool_use.jinja"), "{% if %}").unwrap();
@@ -358,6 +360,25 @@ fn named_templates_come_with_the_default_one() {
         warnings.contains("the chat template tool_use cannot be read: template syntax, line 1"),
         "{warnings}"
     );
+}
+
+/// Processors of images keep the template in a file of their own; a null in the tokenizer's config hides it no more than
+/// an absent key does.
+#[test]
+fn a_template_of_a_processor_is_taken_where_there_is_no_other() {
+    let (config, tensors) = parts("llama3-rope");
+    let dir = write_checkpoint(&config, &tensors);
+    std::fs::write(dir.path().join("chat_template.json"), r#"{"chat_template": "of the processor"}"#)
+        .unwrap();
+    for (own, expected) in [
+        ("{}", "of the processor"),
+        (r#"{"chat_template": null}"#, "of the processor"),
+        (r#"{"chat_template": "own"}"#, "own"),
+    ] {
+        std::fs::write(dir.path().join("tokenizer_config.json"), own).unwrap();
+        let file = exported_file(&Checkpoint::open(dir.path()).unwrap(), None);
+        assert_eq!(file.chat_template(), Some(expected), "{own}");
+    }
 }
 
 /// What would only show once the model is asked something.

@@ -17,6 +17,8 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Names the archive to embed instead of building it here.
 const RUNTIME_VARIABLE: &str = "QWENC_RUNTIME";
+/// The name that stands for no archive: dependencies are built before there is one, and the result can link nothing.
+const NONE: &str = "none";
 /// Level of zstd: higher ones take seconds for a few percent.
 const LEVEL: i32 = 12;
 
@@ -29,6 +31,10 @@ fn main() -> Result<(), Failure> {
     for variable in [RUNTIME_VARIABLE, "CC"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
+    fs::copy(root.join("runtime/rt/include/qwen.h"), out.join("qwen.h"))?;
+    if env::var_os(RUNTIME_VARIABLE).is_some_and(|made| made == NONE) {
+        return embed(&[], "", &out);
+    }
     let archive = out.join("libqwenc_rt.a");
     fs::copy(runtime(&root, &out)?, &archive)?;
     toolchain::strip(&archive)?;
@@ -38,9 +44,7 @@ fn main() -> Result<(), Failure> {
     files.extend(toolchain::static_files(&out)?);
     files.extend(toolchain::compiled(&crate_dir, &out)?);
     files.extend(stubs::make(&crate_dir, &out, &archive)?);
-    embed(&files, &out)?;
-    fs::copy(root.join("runtime/rt/include/qwen.h"), out.join("qwen.h"))?;
-    Ok(())
+    embed(&files, &stubs::interpreter(&out.join(stubs::PROBE))?, &out)
 }
 
 /// The runtime's archive: made beforehand, or built by a cargo of its own in a target folder of its own, since this
@@ -68,7 +72,6 @@ fn runtime(root: &Path, out: &Path) -> Result<PathBuf, Failure> {
     let target = out.join("runtime-target");
     let status = Command::new(env::var("CARGO")?)
         .args(["rustc", "--release", "--package", "qwenc-rt", "--lib", "--crate-type", "staticlib"])
-        .args(["--config", "profile.release.codegen-units=1"])
         .args(["--config", "profile.release.strip=true"])
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
@@ -85,8 +88,8 @@ fn runtime(root: &Path, out: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Compresses the files and writes the table `FILES` of their names and bytes.
-fn embed(files: &[(String, PathBuf)], out: &Path) -> Result<(), Failure> {
+/// Compresses the files and writes the table `FILES` of their names and bytes, and the name of the dynamic loader.
+fn embed(files: &[(String, PathBuf)], interpreter: &str, out: &Path) -> Result<(), Failure> {
     let mut table = String::from("/// Names and compressed contents.\nconst FILES: &[(&str, &[u8])] = &[\n");
     for (name, path) in files {
         let packed = out.join(format!("{name}.zst"));
@@ -95,7 +98,7 @@ fn embed(files: &[(String, PathBuf)], out: &Path) -> Result<(), Failure> {
     }
     table.push_str("];\n");
     table.push_str("/// The dynamic loader of this system.\n");
-    writeln!(table, "pub const INTERPRETER: &str = {:?};", stubs::interpreter(&out.join(stubs::PROBE))?)?;
+    writeln!(table, "pub const INTERPRETER: &str = {interpreter:?};")?;
     Ok(fs::write(out.join("embedded.rs"), table)?)
 }
 

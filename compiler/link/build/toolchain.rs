@@ -1,4 +1,4 @@
-//! What is taken from the C compiler of the machine that builds qwenc.
+//! Files taken from the C compiler of the machine that builds qwenc.
 //!
 //! In: `CC`, else `cc`. Out: startup objects, the C library as archives, and objects compiled from the C files beside this one.
 //! Invariant: what is missing is named with the package that has it.

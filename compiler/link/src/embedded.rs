@@ -10,8 +10,6 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// The runtime.
 pub const RUNTIME: &str = "libqwenc_rt.a";
-/// No real archive is larger; guards the unpacking buffer.
-const LARGEST: usize = 1 << 30;
 
 /// A file's contents.
 pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
@@ -19,7 +17,7 @@ pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
     let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "this qwenc was built without it");
     packed
         .ok_or_else(missing)
-        .and_then(|bytes| zstd::bulk::decompress(bytes, LARGEST))
+        .and_then(zstd::decode_all)
         .map_err(LinkError::io(Path::new(name), "unpacking what qwenc links with"))
 }
 

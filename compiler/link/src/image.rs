@@ -74,8 +74,12 @@ impl Image {
     /// Appends the image to an executable or library, at the next page.
     pub(crate) fn append_to(&self, executable: &Path) -> Result<(), LinkError> {
         let failed = || LinkError::io(executable, "appending the weights");
-        let mut image =
-            File::open(&self.path).map_err(LinkError::io(&self.path, "reading the weights image"))?;
+        // Room is given back through a descriptor that may write.
+        let mut image = File::options()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(LinkError::io(&self.path, "reading the weights image"))?;
         let file = File::options().write(true).open(executable).map_err(failed())?;
         let start = file.metadata().map_err(failed())?.len().next_multiple_of(PAGE);
         let mut out = BlockWriter::new(file, start);

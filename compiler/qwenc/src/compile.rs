@@ -91,7 +91,7 @@ pub fn run(args: &Compile) -> Result<()> {
             let output = output.display();
             note(&format!("{output}: {megabytes:.1} MB of weights {place}, {target} in {seconds:.1} s"));
             if args.target == Target::Cpu && args.cpu.is_none() {
-                note("it is for this machine's CPU; `--cpu x86-64-v3` makes one for nearly every PC since 2013");
+                note("it is for this machine's CPU; `--cpu x86-64-v3` makes one for most PCs since 2015");
             }
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! How byte-level BPE tokenizers split text before their merges, by the name that GGUF has for each
+//! Pre-tokenizers of byte-level BPE: how text is split before merges, by the name that GGUF has for each
 //! (`tokenizer.ggml.pre`).
 //!
 //! In: a name. Out: the parts of a tokenizer.json that do the same. Invariant: a name that is not listed is unknown:

@@ -90,7 +90,7 @@ fn living<T>(change: impl FnOnce(&mut Vec<PathBuf>) -> T) -> T {
 pub fn remove_all() {
     living(|all| {
         for path in all.drain(..) {
-            // Best effort: there is nobody left to tell.
+            // Errors are ignored: the process is ending.
             let _ = fs::remove_dir_all(path);
         }
     });

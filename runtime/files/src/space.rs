@@ -67,11 +67,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_both_figures() {
         let folder = tempfile::tempdir().expect("a folder");
-        let free = available(folder.path()).expect("a disk says its room");
         assert_eq!(require(folder.path(), 0), Ok(()));
         let refused = require(folder.path(), u64::MAX).expect_err("no disk has that much");
         assert_eq!((refused.needs, refused.folder.as_path()), (u64::MAX, folder.path()));
-        assert!(refused.free <= free.max(refused.free) && refused.free > 0);
+        assert!(refused.free > 0);
         let said = NoRoom { folder: "/tmp".into(), needs: 643_000_000, free: 410_400_000 }.to_string();
         assert!(said.starts_with("/tmp: this needs 643 MB of disk space, 410 MB are free; "), "{said}");
         assert_eq!(require(Path::new("/proc"), u64::MAX), Ok(()));
@@ -85,10 +84,11 @@ mod tests {
         let before = file.metadata().expect("a size").blocks();
         release(&file, 0, 2 << 20);
         let after = file.metadata().expect("a size");
-        assert!(after.len() == 3 << 20 && after.blocks() <= before);
-        let mut last = [0; 1 << 20];
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut last, 2 << 20).expect("read");
-        assert_eq!(last, [1; 1 << 20]);
+        assert!(after.len() == 3 << 20 && after.blocks() < before);
+        let mut all = vec![9; 3 << 20];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut all, 0).expect("read");
+        let (released, kept) = all.split_at(2 << 20);
+        assert!(released.iter().all(|&byte| byte == 0) && kept.iter().all(|&byte| byte == 1));
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub enum Fault {
 /// The result of everything that a template does.
 pub(crate) type Outcome<T> = Result<T, Fault>;
 
+/// The beginning of a name, for a message: messages live as long as values, and are not counted.
+pub(crate) fn shown(name: &str) -> &str {
+    &name[..name.floor_char_boundary(200)]
+}
+
 /// An operation that Python refuses; the interpreter adds the line.
 pub(crate) fn refuse<T>(message: impl Into<String>) -> Outcome<T> {
     Err(Fault::Runtime { line: 0, message: message.into() })

@@ -9,7 +9,7 @@ use crate::error::{refuse, Fault, Outcome};
 use crate::filters::arguments::Arguments;
 use crate::interpreter::calls::Given;
 use crate::interpreter::Interpreter;
-use crate::value::{integer, iterate, Cycler, Dict, Joiner, Range, Seq, Value};
+use crate::value::{self, integer, iterate, Cycler, Dict, Joiner, Range, Seq, Value};
 
 /// A global function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(crate) fn call(interpreter: &mut Interpreter, function: Function, given: Giv
             let mut args = Arguments::new("joiner", given);
             let separator = args.take(0, "sep").map_or_else(|| Value::text(", "), Ok)?;
             args.done(1)?;
+            value::deeper(separator.depth())?;
             Ok(Value::Joiner(Rc::new(Joiner { separator, used: Cell::new(false) })))
         }
         Function::Lipsum => refuse("lipsum is not supported: a prompt has no use for random text"),

@@ -97,7 +97,7 @@ pub(crate) fn call(name: &str, value: &Value, given: Given) -> Outcome<bool> {
 fn two(name: &str) -> Option<fn(&Value, &Value) -> Outcome<bool>> {
     Some(match name {
         "divisibleby" => |a, b| Ok(remainder(a, b)? == Some(0.0)),
-        "sameas" => |a, b| Ok(compare::same(a, b)),
+        "sameas" => compare::same,
         "in" => |a, b| compare::contains(b, a),
         "==" | "eq" | "equalto" => compare::equal,
         "!=" | "ne" => |a, b| compare::equal(a, b).map(|equal| !equal),

@@ -90,7 +90,12 @@ fn without_a_tokenizer_ids_go_in_and_out() {
     let said = e.run(&["generate", "text"]).refused(1);
     assert!(said.contains("no tokenizer") && said.contains("--tokens 1,2,3"), "{said}");
     assert!(e.run(&["chat", "--prompt", "a"]).refused(1).contains("cannot chat"));
-    let e = Executable::new(tiny(), &[vec![5; 19], vec![2]].concat(), b"", &json!({"stop_tokens": [2]}));
+    let e = Executable::new(
+        tiny(),
+        &[vec![5; 19], vec![2]].concat(),
+        b"",
+        &json!({"stop_tokens": [2], "sampling": {"stop": ["x"]}}),
+    );
     assert_eq!(e.run(&["generate", "--tokens", "1", "--max-tokens", "3"]).ok(), "5,5,5\n");
     assert_eq!(e.run(&["generate", "--tokens", "1,19"]).ok(), "2\n");
 }

@@ -1,4 +1,4 @@
-//! What stands beside the weights, in an executable: penalties, saved truncation and padding, tokens of other files, tokens
+//! Files beside the weights, in an executable: penalties, saved truncation and padding, tokens of other files, tokens
 //! around a prompt, stop texts, sampling defaults.
 
 use std::path::{Path, PathBuf};
@@ -81,9 +81,9 @@ fn what_other_files_say_is_in_the_executable() {
     assert_eq!(facts["sampling"]["temperature"], json!({"value": 0.25, "origin": "flag"}));
 }
 
-/// Without generation_config.json chats sample as Qwen recommends; an eos of the post-processor ends texts that are embedded.
+/// A null do_sample is greedy, as in transformers; an eos of the post-processor ends texts that are embedded.
 #[test]
-fn tokens_around_a_prompt_and_family_defaults() {
+fn tokens_around_a_prompt_and_defaults_of_transformers() {
     let (executable, _) = compiled(|name, map| match name {
         "generation_config.json" => drop(map.insert("do_sample".into(), json!(null))),
         "tokenizer.json" => {

@@ -29,7 +29,7 @@ fn permission_bits_of_a_replaced_output_are_kept() {
     assert_eq!(mode(&path), 0o600);
 }
 
-/// Killed while its scratch folder stands; the next run removes that folder, and one in use stays.
+/// A killed run leaves its scratch folder; the next run removes it.
 #[test]
 fn what_a_killed_run_leaves_is_removed_by_the_next() {
     let place = folder();

@@ -273,3 +273,18 @@ fn closed_streams_do_no_harm_and_few_files_are_said() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn the_request_log_has_a_line_for_each_request_and_no_text_of_clients() {
+    let mut served = Served::new("bf16", &["--log-requests"]);
+    served.ok("/v1/chat/completions", &question("What is the capital of Japan?"));
+    assert_eq!(served.get("/nothing-secret?key=secret").0, 404);
+    served.signal(libc::SIGTERM);
+    served.wait();
+    let errors = served.errors();
+    let lines: Vec<&str> = errors.lines().filter(|line| line.contains(" bytes ")).collect();
+    let with = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!((with("POST /v1/chat/completions 200"), with("GET other 404")), (1, 1), "{errors}");
+    assert!(!errors.contains("Japan") && !errors.contains("secret"), "{errors}");
+    assert!(lines.iter().all(|line| line.ends_with(" s")), "{errors}");
+}

@@ -32,7 +32,8 @@ pub(super) fn link(job: &Job) -> Result<(), LinkError> {
     };
     let mut arguments: Vec<String> = ["wild", "-m", EMULATION, "-o", OUTPUT].map(String::from).to_vec();
     arguments.extend(flags(job));
-    let files = [begin?, job.objects.clone(), runtime, system, end?].concat();
+    let code = job.objects.iter().cloned();
+    let files: Vec<Input> = begin?.into_iter().chain(code).chain(runtime).chain(system).chain(end?).collect();
     arguments.extend(files.iter().map(|(name, _)| name.clone()));
     let exports = (SCRIPT.to_string(), EXPORTS.as_bytes().to_vec());
     let memory = Memory::new(files.into_iter().chain([exports]));

@@ -149,7 +149,7 @@ pub struct Compile {
     /// code too if that is a file or a pipe)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// CPU to generate code for: native is this machine; x86-64-v3 runs on nearly every PC since 2013; also x86-64,
+    /// CPU to generate code for: native is this machine; x86-64-v3 runs on most PCs since 2015; also x86-64,
     /// x86-64-v2, x86-64-v4, or a CPU's name such as haswell, icelake-server, znver4 (default: native)
     #[arg(long, value_name = "NAME")]
     pub cpu: Option<String>,

@@ -143,7 +143,7 @@ impl Cache {
 
     /// The folder in which an entry is made: empty, whatever an earlier process left there.
     pub fn begin(&self, key: &str) -> Result<PathBuf> {
-        let folder = self.folder.join(format!("{key}.new"));
+        let folder = self.half_made(key);
         let make = || match fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => fs::create_dir_all(folder.join("program")),
@@ -201,27 +201,38 @@ impl Cache {
     /// Removes an entry if no process uses it; says whether it did.
     fn remove(&self, key: &str) -> Result<bool> {
         let Some(_lock) = self.unused(key)? else { return Ok(false) };
-        for folder in [self.entry_folder(key), self.folder.join(format!("{key}.new"))] {
-            match fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("{}: removing", folder.display()));
-                }
-                _ => {}
-            }
-        }
-        let path = self.lock_path(key);
-        fs::remove_file(&path).with_context(|| format!("{}: removing", path.display()))?;
+        self.remove_unused(key)?;
         Ok(true)
+    }
+
+    /// Removes what a killed process left of an entry, if no process makes it: its half-made folder, and its lock where
+    /// there is no entry.
+    fn remove_leftovers(&self, key: &str) -> Result<()> {
+        // Under the lock: another process may just have finished the entry.
+        let Some(_lock) = self.unused(key)? else { return Ok(()) };
+        match self.program(key) {
+            None => self.remove_unused(key),
+            Some(_) => remove_folder(&self.half_made(key)),
+        }
+    }
+
+    /// Removes an entry whose lock is held.
+    fn remove_unused(&self, key: &str) -> Result<()> {
+        remove_folder(&self.entry_folder(key))?;
+        remove_folder(&self.half_made(key))?;
+        let path = self.lock_path(key);
+        fs::remove_file(&path).with_context(|| format!("{}: removing", path.display()))
+    }
+
+    fn half_made(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.new"))
     }
 
     /// Removes half-made entries that no process is making, then the least recently used ones beyond `limit` bytes, but
     /// never `current`.
     pub fn trim(&self, limit: u64, current: &str) -> Result<()> {
         for key in self.names(".new")? {
-            // Under the lock nothing makes it; whether it was removed does not matter.
-            if self.program(&key).is_none() {
-                self.remove(&key)?;
-            }
+            self.remove_leftovers(&key)?;
         }
         let mut total = 0u64;
         for entry in self.entries()? {
@@ -244,11 +255,19 @@ impl Cache {
         }
         let leftovers = [self.names(".new")?, self.names(".lock")?].concat();
         for key in leftovers {
-            if self.program(&key).is_none() {
-                self.remove(&key)?;
-            }
+            self.remove_leftovers(&key)?;
         }
         Ok((removed, bytes, used))
+    }
+}
+
+/// Removes a folder that may be absent.
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("{}: removing", folder.display()))
+        }
+        _ => Ok(()),
     }
 }
 

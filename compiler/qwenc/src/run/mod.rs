@@ -62,7 +62,10 @@ fn ready(cache: &Cache, key: &str, args: &Run) -> Result<(PathBuf, Lock)> {
             make(cache, key, &args.compile)?;
         }
         drop(lock);
-        cache.trim(args.exe_cache_size, key)?;
+        // The model runs whether or not other entries can be removed.
+        if let Err(e) = cache.trim(args.exe_cache_size, key) {
+            note(&format!("note: {e:#}"));
+        }
     }
 }
 

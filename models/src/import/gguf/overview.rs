@@ -1,4 +1,4 @@
-//! What a GGUF file says of itself, whether its model is one that is read or not.
+//! Facts and tensors that a GGUF file lists, of supported models and others.
 //!
 //! In: a file. Out: facts about the model, and its tensors in their stored types. Invariant: only keys and the list of
 //! tensors are read, never tensor data; nothing is refused that can be told.

@@ -137,18 +137,16 @@ fn word_wrap(value: &Value, mut args: Arguments) -> Outcome<Value> {
 }
 
 /// The pieces between which a line may be cut.
-fn chunks(line: &str, hyphens: bool) -> Vec<String> {
-    let mut chunks: Vec<String> = Vec::new();
+fn chunks(line: &str, hyphens: bool) -> Vec<&str> {
+    let mut chunks = Vec::new();
     let chars: Vec<char> = line.chars().collect();
     let letter = |at: usize| chars.get(at).is_some_and(|c| c.is_alphabetic());
-    let mut new = true;
-    for (at, c) in chars.iter().enumerate() {
+    let (mut new, mut from) = (false, 0);
+    for ((start, _), (at, c)) in line.char_indices().zip(chars.iter().enumerate()) {
         let turns = at > 0 && is_space(*c) != is_space(chars[at - 1]);
         if new || turns {
-            chunks.push(String::new());
-        }
-        if let Some(last) = chunks.last_mut() {
-            last.push(*c);
+            chunks.push(&line[from..start]);
+            from = start;
         }
         new = hyphens
             && *c == '-'
@@ -158,37 +156,44 @@ fn chunks(line: &str, hyphens: bool) -> Vec<String> {
             && letter(at + 1)
             && letter(at + 2);
     }
+    chunks.push(&line[from..]);
     chunks
+}
+
+/// Characters of a chunk, none counted beyond `width + 1`.
+fn counted(chunk: &str, width: usize) -> usize {
+    chunk.chars().take(width.saturating_add(1)).count()
 }
 
 fn wrapped(line: &str, width: usize, break_long: bool, hyphens: bool) -> Outcome<Vec<String>> {
     meter::spend_bytes(line.len() * 8)?;
     meter::room(line.len() * 64)?;
-    let mut rest: Vec<String> = chunks(line, hyphens);
+    let mut rest = chunks(line, hyphens);
     rest.reverse();
     let blank = |chunk: &str| chunk.chars().all(is_space);
     let mut lines: Vec<String> = Vec::new();
     while !rest.is_empty() {
         meter::spend(1)?;
-        let mut current: Vec<String> = Vec::new();
+        let mut current: Vec<&str> = Vec::new();
         let mut length = 0;
         if !lines.is_empty() && rest.last().is_some_and(|chunk| blank(chunk)) {
             rest.pop();
         }
         while let Some(chunk) = rest.last() {
-            let more = chunk.chars().count();
+            let more = counted(chunk, width);
             if length + more > width {
                 break;
             }
             length += more;
             current.extend(rest.pop());
         }
-        if let Some(chunk) = rest.pop_if(|chunk| chunk.chars().count() > width) {
+        if let Some(chunk) = rest.pop_if(|chunk| counted(chunk, width) > width) {
             if break_long {
                 let room = (width - length).max(1);
                 let cut = chunk.char_indices().nth(room).map_or(chunk.len(), |(at, _)| at);
-                current.push(chunk[..cut].to_string());
-                rest.push(chunk[cut..].to_string());
+                let (now, later) = chunk.split_at(cut);
+                current.push(now);
+                rest.push(later);
             } else if current.is_empty() {
                 current.push(chunk);
             } else {

@@ -12,7 +12,7 @@ mod sequences;
 mod sorting;
 mod texts;
 
-use crate::error::{refuse, Outcome};
+use crate::error::{refuse, shown, Outcome};
 use crate::interpreter::calls::Given;
 use crate::interpreter::Interpreter;
 use crate::value::{compare, repr, subscript, Value};
@@ -120,7 +120,7 @@ pub(crate) fn call(interpreter: &mut Interpreter, name: &str, value: Value, give
 /// The filter `attr`, which does not look for items.
 fn attribute_only(interpreter: &Interpreter, value: &Value, name: &Value) -> Outcome<Value> {
     let Value::Str(text) = name else { return refuse("attr: the name must be a string") };
-    let absent = || Value::undefined(format!("'{} object' has no attribute '{}'", value.kind(), &**text));
+    let absent = || Value::undefined(format!("'{} object' has no attribute '{}'", value.kind(), shown(text)));
     if value.is_undefined() {
         return subscript::attribute(interpreter, value, name);
     }

@@ -8,6 +8,7 @@ use num_traits::{FromPrimitive, Signed, Zero};
 
 use crate::error::{refuse, Outcome};
 use crate::interpreter::Interpreter;
+use crate::meter;
 use crate::value::{float, integer, operators, Value};
 
 use super::arguments::Arguments;
@@ -99,7 +100,7 @@ fn round(value: &Value, mut args: Arguments) -> Outcome<Value> {
     match (value, integer::of(value)) {
         (Value::Float(x), _) => Ok(Value::Float(rounded(*x, digits))),
         (_, Some(i)) if digits >= 0 => integer::value(i),
-        (_, Some(i)) => integer::value(tens(&i, digits.unsigned_abs())),
+        (_, Some(i)) => integer::value(tens(&i, digits.unsigned_abs())?),
         _ => refuse(format!("type {} doesn't define __round__ method", value.kind())),
     }
 }
@@ -124,12 +125,14 @@ fn rounded(x: f64, digits: i64) -> f64 {
 }
 
 /// An integer rounded to a multiple of a power of ten.
-fn tens(i: &BigInt, power: u64) -> BigInt {
+fn tens(i: &BigInt, power: u64) -> Outcome<BigInt> {
     if power > i.bits() {
-        return BigInt::zero();
+        return Ok(BigInt::zero());
     }
+    // Products of numbers of `power / 20` words.
+    meter::spend((power as usize / 20).pow(2) / 8)?;
     let unit = BigInt::from(10).pow(power as u32);
-    tie_even(i, &unit) * unit
+    Ok(tie_even(i, &unit) * unit)
 }
 
 /// `i / unit`, rounded to the nearest, ties to even.

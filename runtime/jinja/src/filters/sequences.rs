@@ -29,10 +29,18 @@ pub(super) fn call(
     }
 }
 
+/// Length of a value, whose text is counted character by character.
+fn paid_length(value: &Value) -> Outcome<Option<usize>> {
+    if let Value::Str(text) = value {
+        meter::spend_bytes(text.len())?;
+    }
+    Ok(value.length())
+}
+
 /// The filters without arguments.
 fn plain(name: &str, value: &Value) -> Outcome<Value> {
     match name {
-        "count" | "length" => match value.length() {
+        "count" | "length" => match paid_length(value)? {
             Some(length) => Ok(Value::Int(length as i64)),
             None => refuse(format!("object of type '{}' has no len()", value.kind())),
         },

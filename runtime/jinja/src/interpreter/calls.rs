@@ -6,6 +6,7 @@ use super::Interpreter;
 use crate::ast::{Args, Macro};
 use crate::error::{refuse, Outcome};
 use crate::globals;
+use crate::meter;
 use crate::methods;
 use crate::value::{iterate, repr, Dict, Value};
 
@@ -34,9 +35,12 @@ impl<'t> Interpreter<'t> {
             let more = self.evaluate(more)?;
             more.defined()?;
             let Value::Dict(more) = &more else { return refuse("the argument after ** must be a mapping") };
+            // The keys of a dict differ from each other.
+            let explicit = given.keyword.len();
             for (key, value) in more.iter() {
                 let Value::Str(key) = key else { return refuse("keywords must be strings") };
-                if given.keyword.iter().any(|(k, _)| **k == **key) {
+                meter::spend(explicit / 8 + 1)?;
+                if given.keyword[..explicit].iter().any(|(k, _)| **k == **key) {
                     return refuse(format!("got multiple values for keyword argument '{}'", &**key));
                 }
                 given.keyword.push((key.to_string(), value.clone()));

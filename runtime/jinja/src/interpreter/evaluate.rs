@@ -4,7 +4,7 @@
 
 use super::Interpreter;
 use crate::ast::{Compare, Expr, ExprId};
-use crate::error::Outcome;
+use crate::error::{shown, Outcome};
 use crate::meter::{self, Writer};
 use crate::value::{compare, operators, repr, slices, subscript, Dict, Value};
 use crate::{filters, tests};
@@ -24,7 +24,7 @@ impl<'t> Interpreter<'t> {
         match expr {
             Expr::Const(at) => Ok(self.consts[*at as usize].clone()),
             Expr::Name(name) => Ok(self.scope.get(*name).unwrap_or_else(|| {
-                Value::undefined(format!("'{}' is undefined", self.ast.names[name.0 as usize]))
+                Value::undefined(format!("'{}' is undefined", shown(&self.ast.names[name.0 as usize])))
             })),
             Expr::Tuple(items) => Value::tuple(self.all(items)?),
             Expr::List(items) => Value::list(self.all(items)?),

@@ -72,13 +72,14 @@ impl LoopState {
             Some(last) => compare::equal(last, &values)?,
             None => false,
         };
-        if !same {
+        // A loop that is over keeps nothing: values that hold loops could chain without end.
+        if !same && !self.items.borrow().is_empty() {
             *self.changed.borrow_mut() = Some(values);
         }
         Ok(Value::Bool(!same))
     }
 
-    /// The items from the current one on, which iterating over `loop` itself gives.
+    /// Releases items, the last `changed` value and the scope.
     fn end(&self) {
         self.items.take();
         self.changed.take();

@@ -49,7 +49,7 @@ pub(super) fn call(of: &Value, name: &str, mut args: Arguments) -> Outcome<Value
             args.done(1)?;
             let mut count = 0;
             for item in iterate::items(of)? {
-                count += i64::from(compare::same(&item, &wanted) || compare::equal(&item, &wanted)?);
+                count += i64::from(compare::same(&item, &wanted)? || compare::equal(&item, &wanted)?);
             }
             Ok(Value::Int(count))
         }
@@ -83,7 +83,7 @@ fn index(of: &Value, mut args: Arguments) -> Outcome<Value> {
     let (start, stop) = (bound(start, 0)?, bound(stop, i64::MAX)?);
     for (at, item) in items.iter().enumerate() {
         let within = at as i64 >= start && (at as i64) < stop;
-        if within && (compare::same(item, &wanted) || compare::equal(item, &wanted)?) {
+        if within && (compare::same(item, &wanted)? || compare::equal(item, &wanted)?) {
             return Ok(Value::Int(at as i64));
         }
     }

@@ -73,10 +73,13 @@ pub(super) fn affix(text: &str, name: &str, mut args: Arguments) -> Outcome<Valu
     args.done(3)?;
     let within = bounded(text, &start, &end)?;
     let matches = |affix: &Value| match affix {
-        Value::Str(affix) => Ok(within.is_some_and(|(_, within)| match name {
-            "startswith" => within.starts_with(&**affix),
-            _ => within.ends_with(&**affix),
-        })),
+        Value::Str(affix) => {
+            meter::spend_bytes(affix.len())?;
+            Ok(within.is_some_and(|(_, within)| match name {
+                "startswith" => within.starts_with(&**affix),
+                _ => within.ends_with(&**affix),
+            }))
+        }
         other => {
             other.defined()?;
             refuse(format!("{name}: must be str or a tuple of str, not {}", other.kind()))

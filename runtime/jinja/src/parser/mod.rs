@@ -118,6 +118,20 @@ impl Parser {
         self.wrong(format!("expected {expected}, found {found}"))
     }
 
+    /// Items of a tuple without brackets of its own, and whether a comma came.
+    fn listed<T>(&mut self, mut item: impl FnMut(&mut Parser) -> Outcome<T>) -> Outcome<(Vec<T>, bool)> {
+        let mut items = Vec::new();
+        let mut is_tuple = false;
+        while !matches!(self.peek(), Token::VariableEnd | Token::BlockEnd | Token::Op(")")) {
+            items.push(item(self)?);
+            if !self.skip_op(",") {
+                break;
+            }
+            is_tuple = true;
+        }
+        Ok((items, is_tuple))
+    }
+
     fn is_op(&self, op: &str) -> bool {
         matches!(self.peek(), Token::Op(found) if *found == op)
     }

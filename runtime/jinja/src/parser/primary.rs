@@ -22,25 +22,10 @@ impl Parser {
     /// A tuple, or an expression where there is no comma.
     pub(super) fn tuple(&mut self, around: Around) -> Outcome<ExprId> {
         let line = self.line();
-        let mut items = Vec::new();
-        let mut is_tuple = false;
-        loop {
-            if !items.is_empty() {
-                self.expect_op(",")?;
-            }
-            let ends = matches!(self.peek(), Token::VariableEnd | Token::BlockEnd | Token::Op(")"));
-            if ends {
-                break;
-            }
-            items.push(match around {
-                Around::Free | Around::Brackets => self.expression()?,
-                Around::NoCondition => self.deeper(|p| p.or())?,
-            });
-            if !self.is_op(",") {
-                break;
-            }
-            is_tuple = true;
-        }
+        let (items, is_tuple) = self.listed(|p| match around {
+            Around::Free | Around::Brackets => p.expression(),
+            Around::NoCondition => p.deeper(|p| p.or()),
+        })?;
         match (is_tuple, items.first()) {
             (false, Some(only)) => Ok(*only),
             (false, None) if around != Around::Brackets => self.unexpected("an expression"),

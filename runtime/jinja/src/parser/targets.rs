@@ -5,27 +5,11 @@
 use super::Parser;
 use crate::ast::{Const, Name, Target};
 use crate::error::Outcome;
-use crate::lexer::Token;
 
 impl Parser {
     /// A name, or a tuple of targets.
     pub(super) fn target(&mut self, with_namespace: bool) -> Outcome<Target> {
-        let mut items = Vec::new();
-        let mut is_tuple = false;
-        loop {
-            if !items.is_empty() {
-                self.expect_op(",")?;
-            }
-            let ends = matches!(self.peek(), Token::VariableEnd | Token::BlockEnd | Token::Op(")"));
-            if ends {
-                break;
-            }
-            items.push(self.single_target(with_namespace)?);
-            if !self.is_op(",") {
-                break;
-            }
-            is_tuple = true;
-        }
+        let (mut items, is_tuple) = self.listed(|p| p.single_target(with_namespace))?;
         match (is_tuple, items.len()) {
             (false, 1) => Ok(items.remove(0)),
             (false, _) => self.unexpected("a name to assign to"),

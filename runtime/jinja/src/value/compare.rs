@@ -67,7 +67,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> Outcome<bool> {
         (Value::Loop(a), Value::Loop(b)) => Rc::ptr_eq(a, b),
         (Value::Cycler(a), Value::Cycler(b)) => Rc::ptr_eq(a, b),
         (Value::Joiner(a), Value::Joiner(b)) => Rc::ptr_eq(a, b),
-        (Value::Method(a), Value::Method(b)) => a.name == b.name && same(&a.of, &b.of),
+        (Value::Method(a), Value::Method(b)) => a.name == b.name && same(&a.of, &b.of)?,
         _ => false,
     })
 }
@@ -75,7 +75,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> Outcome<bool> {
 fn all_equal<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Outcome<bool> {
     meter::stack()?;
     for (a, b) in pairs {
-        if !equal(a, b)? && !same(a, b) {
+        if !equal(a, b)? && !same(a, b)? {
             return Ok(false);
         }
     }
@@ -98,7 +98,7 @@ fn dicts(a: &Dict, b: &Dict) -> Outcome<bool> {
     }
     for (key, value) in a.iter() {
         match b.get(key)? {
-            Some(other) if equal(value, other)? || same(value, other) => {}
+            Some(other) if equal(value, other)? || same(value, other)? => {}
             _ => return Ok(false),
         }
     }
@@ -106,13 +106,18 @@ fn dicts(a: &Dict, b: &Dict) -> Outcome<bool> {
 }
 
 /// `a is b`, as far as it does not depend on how Python shares what does not change.
-pub(crate) fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
+pub(crate) fn same(a: &Value, b: &Value) -> Outcome<bool> {
+    Ok(match (a, b) {
         (Value::None, Value::None) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Int(a), Value::Int(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
-        (Value::Str(a), Value::Str(b)) => **a == **b,
+        (Value::Str(a), Value::Str(b)) => {
+            if a.len() == b.len() {
+                meter::spend_bytes(a.len())?;
+            }
+            **a == **b
+        }
         (Value::List(a), Value::List(b)) => Rc::ptr_eq(a, b),
         (Value::Tuple(a), Value::Tuple(b)) => Rc::ptr_eq(a, b) || a.is_empty() && b.is_empty(),
         (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
@@ -122,7 +127,7 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
         (Value::Cycler(a), Value::Cycler(b)) => Rc::ptr_eq(a, b),
         (Value::Iter(a), Value::Iter(b)) => Rc::ptr_eq(a, b),
         _ => false,
-    }
+    })
 }
 
 /// The order of `a` and `b`; None beside NaN.
@@ -217,7 +222,7 @@ pub(crate) fn contains(haystack: &Value, needle: &Value) -> Outcome<bool> {
 
 fn found(items: &[Value], needle: &Value) -> Outcome<bool> {
     for item in items {
-        if same(item, needle) || equal(item, needle)? {
+        if same(item, needle)? || equal(item, needle)? {
             return Ok(true);
         }
     }

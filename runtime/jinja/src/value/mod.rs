@@ -95,7 +95,7 @@ impl Deref for Seq {
 }
 
 /// The depth of a container whose deepest item has this depth.
-fn deeper(depth: u16) -> Outcome<u16> {
+pub(crate) fn deeper(depth: u16) -> Outcome<u16> {
     match depth < meter::NESTING {
         true => Ok(depth + 1),
         false => Err(Fault::Limit("lists and dicts nest too deeply".into())),
@@ -154,7 +154,7 @@ impl Range {
     }
 
     pub fn get(&self, index: usize) -> Value {
-        Value::Int(self.start + self.step * index as i64)
+        Value::Int(self.start.wrapping_add(self.step.wrapping_mul(index as i64)))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::error::{Fault, Outcome};
+use crate::error::{shown, Fault, Outcome};
 use crate::interpreter::Interpreter;
 use crate::meter;
 use crate::methods;
@@ -36,10 +36,12 @@ pub(crate) fn item(interpreter: &Interpreter, value: &Value, key: &Value) -> Out
 }
 
 fn missing(value: &Value, name: &str) -> Value {
+    let name = shown(name);
     Value::undefined(format!("'{} object' has no attribute '{name}'", value.kind()))
 }
 
 fn unsafe_attribute(value: &Value, name: &str) -> Value {
+    let name = shown(name);
     Value::undefined(format!("access to attribute '{name}' of '{}' object is unsafe", value.kind()))
 }
 
@@ -145,7 +147,11 @@ fn own_item(value: &Value, key: &Value) -> Outcome<Option<Value>> {
         Value::Dict(d) => match key {
             // An unhashable key is a TypeError, which getitem takes for absent.
             Value::List(_) | Value::Dict(_) => None,
-            _ => d.get(key).ok().flatten().cloned(),
+            _ => match d.get(key) {
+                Ok(found) => found.cloned(),
+                Err(limit @ Fault::Limit(_)) => return Err(limit),
+                Err(_) => None,
+            },
         },
         Value::List(items) | Value::Tuple(items) => at(items.len()).map(|i| items[i].clone()),
         Value::Range(r) => at(r.len()).map(|i| r.get(i)),

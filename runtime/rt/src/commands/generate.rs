@@ -47,7 +47,9 @@ pub unsafe fn run(
     let max_tokens = how.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let stopped = Cell::new(false);
     let limits = Limits { max_tokens, stop_tokens: stop, speculate, interrupted: &|| stopped.get() };
-    let mut printer = Printer::new(&opened, &prompt, &how.stop, args.print_tokens)?;
+    // Without a tokenizer only ids are printed, and stop texts of the checkpoint mean nothing; those of a flag are refused.
+    let texts = if opened.tokenizer.is_some() { &how.stop } else { &args.sampling.stop };
+    let mut printer = Printer::new(&opened, &prompt, texts, args.print_tokens)?;
     let mut on_token = |sampled| {
         let said = printer.push(sampled);
         stopped.set(printer.stopped);

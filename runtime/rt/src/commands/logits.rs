@@ -125,7 +125,7 @@ impl Write for Sink {
 impl Partial {
     pub(super) fn create(path: &Path) -> Result<Partial> {
         if path.file_name().is_none() {
-            return Err(Error::Usage(format!("--out {} is not a file name", path.display())));
+            return Err(Error::Usage(format!("{}: expected the name of a file", path.display())));
         }
         let sink = match path.metadata().is_ok_and(|m| !m.is_file()) {
             true => OpenOptions::new().write(true).open(path).map(Sink::Direct),

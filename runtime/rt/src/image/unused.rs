@@ -19,7 +19,7 @@ pub(super) fn first(image: &[u8], footer: &Footer) -> Option<(usize, u8)> {
     gaps.push(from..body);
     let mut in_gaps = gaps.into_iter().flatten().map(|at| (at, image[at])).filter(|&(_, byte)| byte != 0);
     let stored = image[body..].iter().zip(footer.encode()).enumerate();
-    // What decoding has read is the same when it is encoded again.
+    // Decoded fields encode to the same bytes, so a difference is a reserved byte.
     let mut reserved =
         stored.filter(|(_, (found, encoded))| *found != encoded).map(|(i, (&found, _))| (body + i, found));
     in_gaps.next().or_else(|| reserved.next())

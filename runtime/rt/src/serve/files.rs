@@ -11,7 +11,7 @@ const OTHER: u64 = 48;
 const FEWEST: u64 = 8;
 /// Most connections, however many files there may be.
 const MOST: u64 = 4096;
-/// Most answers that keep a descriptor for their format at a time; more are refused a format while these run.
+/// Descriptors kept free of connections, for formats of answers.
 const FORMATS: u64 = 64;
 
 /// Descriptors of the process.

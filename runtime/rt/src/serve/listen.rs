@@ -60,7 +60,7 @@ pub async fn serve(
                 }
             },
         };
-        // Small writes are tokens, which somebody waits for.
+        // Small writes are tokens, which a client waits for.
         let _ = stream.set_nodelay(true);
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(LARGEST_HEAD);

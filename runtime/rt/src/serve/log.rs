@@ -1,4 +1,4 @@
-//! The request log: one line on standard error for each request, when its answer has been sent or given up.
+//! The request log: one line on standard error for each request whose answer was begun, when it has been sent or given up.
 //!
 //! In: a response. Out: the same response, whose end is logged. Invariant: a line holds time, method, route, status, bytes
 //! and duration, and nothing that a client wrote: no prompt, no header, no key.

@@ -16,11 +16,11 @@ impl Stops {
         Stops { stops: stops.into_iter().filter(|s| !s.is_empty()).collect(), held: String::new() }
     }
 
-    /// What is certain once `text` has come, and whether a stop string has.
+    /// Text that is certain once `text` has come, and whether a stop string was found.
     pub fn push(&mut self, text: &str) -> (String, bool) {
         self.held.push_str(text);
         let place = |stop: &String| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at));
-        // Of those that end together the longest.
+        // The earliest end counts; among equal ends, the longest stop string.
         if let Some((_, at)) = self.stops.iter().filter_map(place).min() {
             let said = self.held[..at].to_owned();
             self.held.clear();
@@ -40,7 +40,7 @@ impl Stops {
         self.held.is_empty()
     }
 
-    /// What was held back: no stop string came of it.
+    /// Text that was held back and became no stop string.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }

@@ -1,7 +1,8 @@
 //! The messages of a conversation, and which of them the model still gets.
 //!
 //! In: messages, orders. Out: the part of the conversation that is sent. Invariant: a turn is left out as a whole, the
-//! oldest first, never the system message nor the last turn; what is left out stays in the history, and is saved.
+//! oldest first, never the system message nor the last turn; what is left out stays in the history, and is saved, until
+//! the history is reset.
 
 use serde_json::Value;
 

@@ -61,7 +61,7 @@ impl TokenizerEnv for Vocabulary {
 }
 
 impl Grammars {
-    /// For a vocabulary.
+    /// Grammars for a vocabulary.
     pub fn new(about: Words) -> Result<Grammars> {
         let Words { mut words, special, stop, call } = about;
         for id in special {

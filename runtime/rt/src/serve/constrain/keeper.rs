@@ -1,4 +1,4 @@
-//! What a process of the sandbox does for one answer: it prepares the format, then says after each token what may follow.
+//! Work of a sandbox process for one answer: it prepares the format, then says after each token what may follow.
 //!
 //! In: a shape, then tokens. Out: one message for each. Invariant: each task has a budget of processor time, and one that
 //! goes beyond it ends the process, not the server.

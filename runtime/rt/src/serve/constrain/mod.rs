@@ -98,11 +98,11 @@ impl Allowed<'_> {
 /// Before an answer a model may think, within no bounds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Thinking {
-    /// It may begin now.
+    /// Thinking may begin.
     May,
-    /// It does.
+    /// The model thinks.
     Does,
-    /// No more.
+    /// Thinking is over.
     Over,
 }
 
@@ -129,18 +129,19 @@ impl Constraints {
         let _place = self.places.try_acquire().map_err(|_| busy())?;
         let _turn = timeout(PATIENCE, self.turns.acquire()).await.map_err(|_| busy())?;
         self.prepared.get_or_init(|| self.prepare()).await.clone().map_err(|why| refused(&why))?;
-        let failed =
-            |e: std::io::Error| Error::Busy { what: format!("no process for the format can be had ({e})") };
+        let failed = |e: std::io::Error| Error::Busy {
+            what: format!("formats hold all processes that can be had ({e})"),
+        };
         let (process, stream) = self.sandbox.process().map_err(failed)?;
         stream.set_nonblocking(true).map_err(failed)?;
         let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
         let asked = serde_json::to_vec(shape).map_err(|e| refused(&e.to_string()))?;
-        let answer = timeout(PATIENCE, exchange(&stream, &frame::framed(&asked))).await;
-        let said =
-            answer.ok().and_then(std::result::Result::ok).and_then(|m| Said::read(&m)).ok_or_else(|| {
-                let (seconds, megabytes) = (PREPARATION.as_secs(), MEMORY >> 20);
-                refused(&format!("it takes more than {seconds} s or {megabytes} MB to prepare"))
-            })?;
+        let answer =
+            timeout(PATIENCE, exchange(&stream, &frame::framed(&asked))).await.map_err(|_| busy())?;
+        let said = answer.ok().and_then(|message| Said::read(&message)).ok_or_else(|| {
+            let (seconds, megabytes) = (PREPARATION.as_secs(), MEMORY >> 20);
+            refused(&format!("it takes more than {seconds} s or {megabytes} MB to prepare"))
+        })?;
         let thinking = match (self.think, opened) {
             (None, _) | (_, None) => Thinking::Over,
             (Some(_), Some(true)) => Thinking::Does,
@@ -154,7 +155,10 @@ impl Constraints {
             Said::Refused(why) => Err(refused(&why)),
             said => {
                 constraint.hear(said);
-                Ok(constraint)
+                match constraint.state {
+                    State::Stuck(what) => Err(Error::Busy { what }),
+                    _ => Ok(constraint),
+                }
             }
         }
     }
@@ -215,7 +219,8 @@ impl Constraint {
         if let State::Waits(since) = self.state {
             self.receive();
             if matches!(self.state, State::Waits(_)) && since.elapsed() > PATIENCE {
-                self.state = State::Stuck(slow());
+                let seconds = PATIENCE.as_secs();
+                self.state = State::Stuck(format!("the next token was not known within {seconds} s"));
             }
         }
         !matches!(self.state, State::Waits(_))
@@ -316,7 +321,7 @@ impl Constraint {
             Said::Next { held, words } => {
                 if self.process.holds(held) > MEMORY_OF_ALL && held > MODEST {
                     State::Stuck(
-                        "the formats of all answers need more memory than this server gives them".into(),
+                        "formats that need all of this server's memory for them are under way".into(),
                     )
                 } else {
                     State::Next(words)

@@ -24,7 +24,8 @@ pub fn inexact(schema: &Value) -> Option<String> {
 /// The schemas that a grammar has behind `%json`.
 pub fn within(grammar: &str) -> Vec<Value> {
     let schema = |rest: &str| serde_json::Deserializer::from_str(rest).into_iter().next()?.ok();
-    grammar.split("%json").skip(1).filter_map(schema).collect()
+    // Each place for itself: a schema may hold the word too, in a text.
+    grammar.match_indices("%json").filter_map(|(at, word)| schema(&grammar[at + word.len()..])).collect()
 }
 
 fn number(value: &Value, at: &str, names: bool) -> Option<String> {
@@ -148,5 +149,7 @@ mod tests {
         }
         let grammar = "start: a %json {\"minimum\": 1} | %json\n{\"maximum\": 1e16} \"%json x\"";
         assert_eq!(within(grammar), [json!({"minimum": 1}), json!({"maximum": 1e16})]);
+        let hidden = "start: %json {\"title\": \"%json\", \"minimum\": 9007199254740993}";
+        assert!(within(hidden).iter().find_map(inexact).is_some());
     }
 }

@@ -1,7 +1,7 @@
-//! What a process of the sandbox may use: memory, stack, time, and how much of the processor beside the model.
+//! Limits of a sandbox process: memory, stack, processor time and priority.
 //!
 //! In: nothing. Out: limits that the system keeps. Invariant: a process that goes beyond one is ended by the system; after
-//! [`SOON`] of a task it has the lowest priority, so that the model's threads go first.
+//! [`SOON`] of its first task it has the lowest priority, so that the model's threads go first.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub const MODEST: i64 = 4 << 20;
 pub const PREPARATION: Duration = Duration::from_secs(4);
 /// Processor time to find the tokens that may come next.
 pub const STEP: Duration = Duration::from_secs(2);
-/// Processor time of a task at the priority of the model's threads.
+/// Processor time of the first task before the process drops to the lowest priority for good.
 const SOON: Duration = Duration::from_millis(2);
 /// Processor time of a process in all.
 const ALL: u64 = 120;
@@ -70,7 +70,7 @@ fn timer(which: libc::c_int, time: Option<Duration>) {
     unsafe { libc::setitimer(which, &raw const timer, std::ptr::null_mut()) };
 }
 
-/// Lowers a limit, where it is not lower already.
+/// Sets a soft limit, at most to the hard one.
 fn set(which: libc::__rlimit_resource_t, value: u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointers are to live locals.

@@ -39,7 +39,7 @@ pub struct Work {
 enum Held {
     /// Its next token, of these logits; `room` is how many more tokens can be fed.
     Choice { logits: Vec<f32>, room: usize },
-    /// Why it ends: its last token has been chosen.
+    /// End of the job, whose reason the format decides: its last token has been chosen.
     End,
 }
 
@@ -139,7 +139,7 @@ impl Work {
         self.last().map(Some)
     }
 
-    /// Why it is over after its last token.
+    /// Reason of the end after the last token.
     fn last(&mut self) -> Result<Ended> {
         Ok(if self.chooser()?.is_complete()? { Ended::Stop } else { Ended::Length })
     }
