@@ -15,7 +15,8 @@ fi
 
 work=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 mkdir -p "$work/findings"
-QWENC_SEEDS="$work/seeds" cargo test --quiet -p qwenc-models --test mutations seeds_are_models
+# scripts/test.sh leaves them too.
+[ -d "$work/seeds" ] || QWENC_SEEDS="$work/seeds" cargo test --quiet -p qwenc-models --test mutations seeds_are_models
 
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"

@@ -18,4 +18,6 @@ RUSTC_WORKSPACE_WRAPPER=$(command -v clippy-driver || echo "$HOME/.cargo/bin/cli
 CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
 export RUSTC_WORKSPACE_WRAPPER CLIPPY_ARGS
 cargo build --workspace --all-targets --locked
+# What scripts/fuzz.sh begins with.
+export QWENC_SEEDS=$target/fuzz/seeds
 QWENC_TESTS_SKIP_NOTHING=1 cargo test --workspace --locked

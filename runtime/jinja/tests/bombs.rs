@@ -1,9 +1,11 @@
 //! Templates that want to take everything: each ends with an error, soon and with little memory.
 //!
-//! In: sources. Out: nothing. Invariant: within `SECONDS` and `MEMORY`, called on a thread with a stack of `STACK`.
+//! In: sources. Out: nothing. Invariant: within `SECONDS` and `MEMORY`, called on a thread with a stack of `STACK`; one test
+//! runs at a time, since memory is that of the process.
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use qwenc_jinja::Template;
@@ -15,6 +17,13 @@ const STACK: usize = 64 << 10;
 const MEMORY: usize = 256 << 20;
 /// Seconds for each; a hundred times what it takes alone, since tests share processors.
 const SECONDS: u64 = 20;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Until this is dropped no other test runs.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn variables() -> Map<String, Value> {
     let messages = json!([{"role": "user", "content": "hello"}]);
@@ -142,6 +151,7 @@ fn long_work() -> Vec<(&'static str, String)> {
 
 #[test]
 fn each_ends_with_an_error() {
+    let _turn = turn();
     let before = peak();
     for (name, source) in [deep_sources(), large_values(), long_work()].concat() {
         ends(name, &source);
@@ -153,6 +163,7 @@ fn each_ends_with_an_error() {
 /// Large but harmless input is rendered: a thousand turns, and chains of `elif` and `~` of any length.
 #[test]
 fn long_templates_and_conversations_render() {
+    let _turn = turn();
     let elifs = format!("{{% if 0 %}}{}{{% else %}}end{{% endif %}}", "{% elif 0 %}".repeat(20_000));
     assert_eq!(render(&elifs).unwrap(), "end");
     assert_eq!(render(&format!("{{{{ ''{} }}}}", " ~ 1".repeat(20_000))).unwrap().len(), 20_000);
@@ -171,6 +182,7 @@ const PIECES: &str = "{{ }} {% %} {# #} - + for x in if else endif endfor set = 
 /// Pieces of templates in any order neither end the program nor run for long.
 #[test]
 fn random_templates_end() {
+    let _turn = turn();
     let mut pieces: Vec<&str> = PIECES.split(' ').collect();
     pieces.extend([" ", "\n"]);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
