@@ -33,6 +33,7 @@ use crate::weights::{Place, Stored, Weights, PLAIN};
 /// An open checkpoint.
 pub struct Checkpoint {
     place: String,
+    name: Option<String>,
     config_text: String,
     config: Config,
     side_files: SideFiles,
@@ -183,6 +184,7 @@ impl Checkpoint {
         let (config_text, origin) = (texts.config, texts.origin);
         let checkpoint = Checkpoint {
             place,
+            name: texts.name,
             config_text,
             config,
             side_files,
@@ -233,6 +235,11 @@ impl Checkpoint {
         self.config = config;
         self.side_files.warnings.extend(notes);
         Ok(self)
+    }
+
+    /// What the model is called: by its GGUF file, or by its folder.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// config.json.

@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::files;
 
 const CONFIG: &str = "config.json";
-const SNAPSHOTS: &str = "snapshots";
+/// The folder of a cached model that has a folder for each of its versions.
+pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// Most names that a message lists.
 const LISTED: usize = 8;
 

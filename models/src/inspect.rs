@@ -321,6 +321,7 @@ impl Inspection {
     fn add_metadata(&mut self, metadata: &HashMap<String, String>) {
         let known = [
             key::EXPORTER,
+            key::NAME,
             key::WEIGHTS,
             key::SOURCES,
             key::CONFIG,

@@ -24,6 +24,7 @@ mod added_tokens;
 mod checkpoint;
 mod files;
 mod folder;
+mod model_name;
 mod pooling;
 mod sampling;
 mod shards;

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
 use crate::json_fields::{self, Fields};
+use crate::model_name;
 use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
@@ -32,6 +33,7 @@ use crate::weights::Stored;
 /// An open model.bin.
 pub struct ModelFile {
     place: String,
+    name: Option<String>,
     map: Mmap,
     entries: HashMap<String, Entry>,
     header: Header,
@@ -63,6 +65,7 @@ impl ModelFile {
         }
         let file = ModelFile {
             place,
+            name: metadata.remove(key::NAME).and_then(|text| model_name::stated(&text)),
             map,
             entries: entries.into_iter().collect(),
             header,
@@ -108,6 +111,11 @@ impl ModelFile {
     /// Whether a weight of the graph is an adapter's.
     pub fn is_of_adapter(decl: &WeightDecl) -> bool {
         Beside::has(&decl.name)
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// config.json.

@@ -24,6 +24,8 @@ const DATA_ALIGN: usize = 64;
 
 /// The metadata keys of a model.bin.
 pub(crate) mod key {
+    /// What the model is called; absent where nothing says it.
+    pub const NAME: &str = "name";
     /// config.json to the byte.
     pub const CONFIG: &str = "config.json";
     /// tokenizer.json to the byte; absent without one.
@@ -148,6 +150,7 @@ fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<Stri
         }
     };
     add(key::EXPORTER, Some(concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string()));
+    add(key::NAME, checkpoint.name().map(str::to_string));
     add(key::WEIGHTS, Some(types.to_string()));
     add(key::SOURCES, Some(serde_json::json!(sources).to_string()));
     add(key::ADAPTERS, checkpoint.merged().map(|merged| merged.to_string()));

@@ -66,6 +66,25 @@ fn reported(file: &Gguf) -> (ModelFile, Vec<String>) {
     (ModelFile::open(&out).unwrap(), notes)
 }
 
+#[test]
+fn a_name_goes_with_the_model() {
+    let long = "x".repeat(201);
+    for (stated, name) in [
+        (Value::Text("Qwen3 0.6B".to_string()), Some("Qwen3 0.6B")),
+        (Value::Text("two\nlines".to_string()), None),
+        (Value::Text(String::new()), None),
+        (Value::Text(long), None),
+        (Value::U32(7), None),
+    ] {
+        let mut file = case("qwen3-tied", &as_bf16);
+        file.set("general.name", stated);
+        let checkpoint = opened(&file);
+        assert_eq!((checkpoint.name(), exported_file(&checkpoint, None).name()), (name, name));
+    }
+    let unnamed = opened(&case("qwen3-tied", &as_bf16));
+    assert_eq!((unnamed.name(), exported_file(&unnamed, None).name()), (None, None));
+}
+
 /// Integers and scales in the exported file are those of the blocks, by the definition of the types.
 #[test]
 fn q8_and_q4_are_copied() {

@@ -240,6 +240,23 @@ fn metadata_holds_what_a_compile_needs() {
 }
 
 #[test]
+fn the_name_is_that_of_the_folder_if_it_is_one() {
+    let good = small(Quant::Bf16);
+    let named = |file: &[u8]| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("m"), file).unwrap();
+        ModelFile::open(&dir.path().join("m")).unwrap().name().map(str::to_string)
+    };
+    let forged = |name: Value| {
+        fixtures::bytes::with_header(&good, &|header| header["__metadata__"]["name"] = name.clone())
+    };
+    assert_eq!(named(&good), Some("qwen3-tied".to_string()));
+    assert_eq!(named(&forged(json!("\u{1b}[31mred"))), None);
+    assert_eq!(named(&forged(json!("x".repeat(201)))), None);
+    assert_eq!(exported_file(&Checkpoint::sample(), None).name(), None);
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes() {
     let mut totals = Vec::new();
     for quant in [None, Some(Quant::F32), Some(Quant::I8 { group: 64 }), Some(INT4)] {

@@ -20,7 +20,7 @@ pub fn of(
     let (config, d) = (model.config(), plan.dims);
     json!({
         "model": {
-            "name": plan.name,
+            "name": model.name().unwrap_or(&plan.name),
             "architecture": config.model_type,
             "layers": d.layers,
             "hidden": d.hidden,

@@ -52,6 +52,8 @@ struct Foreign<'a> {
 /// What a reader makes of a file.
 #[derive(Default)]
 struct Import {
+    /// What the model is called.
+    name: Option<String>,
     /// Fields of a config.json.
     config: Map<String, Value>,
     tokenizer: Option<String>,
@@ -123,6 +125,7 @@ fn assemble(source: Foreign, import: Import, look: Look) -> Result<Checkpoint> {
         weights.files.push((name, files::Bytes::Mapped(files::map(&path)?)));
     }
     let texts = Texts {
+        name: import.name,
         config: text,
         tokenizer: import.tokenizer,
         tokenizer_config: import.tokenizer_config.map(|v| v.to_string()),

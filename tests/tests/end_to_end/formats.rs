@@ -7,7 +7,7 @@ use qwenc_tests::program::{qwenc, run};
 use qwenc_tests::variants::folder;
 
 use crate::compare::figure;
-use crate::fixtures::gguf::Gguf;
+use crate::fixtures::gguf::{Gguf, Value};
 use crate::fixtures::gguf_models::{as_bf16, as_q4_with_q8, as_q8, case, stories_file, Pack};
 use crate::fixtures::stories;
 
@@ -74,10 +74,15 @@ fn gguf_of_every_family_runs_as_it_is() {
             if name == "qwen2-bias" && weights != "bf16" {
                 continue;
             }
-            let file = written(&case(name, pack));
+            let mut model = case(name, pack);
+            model.set("general.name", Value::Text(format!("A {name}")));
+            let file = written(&model);
             let program = compiled(&file, &[]);
             let info = say(&program, &["info"]).ok();
             assert!(info.contains(&format!("weights           {weights}")), "{name}: {info}");
+            assert!(info.starts_with(&format!("model             A {name} (")), "{name}: {info}");
+            let version = say(&program, &["--version"]).ok();
+            assert!(version.trim_end().ends_with(&format!("model A {name}, {weights}")), "{version}");
             let error = nmse(&logits(&program, &golden.tokens, &[]), &golden.logits);
             println!("{name} {weights}: NMSE {error:.2e}");
             assert!(error <= limit, "{name} {weights}: NMSE {error:.2e}");

@@ -7,9 +7,10 @@ use serde_json::{json, Value};
 
 use super::{Foreign, Import};
 use crate::error::Result;
+use crate::model_name;
 use crate::sampling;
 use crate::side_keys;
-use values::Values;
+use values::{Stored, Values};
 
 mod config;
 mod overview;
@@ -50,7 +51,26 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     });
     let tokenizer = vocabulary.tokenizer;
     let (generation, warnings) = (generation(&values), notes(source, &values)?);
-    Ok(Import { config, tokenizer, tokenizer_config, generation, warnings, weights, ..Import::default() })
+    let name = name(&values);
+    Ok(Import {
+        name,
+        config,
+        tokenizer,
+        tokenizer_config,
+        generation,
+        warnings,
+        weights,
+        ..Import::default()
+    })
+}
+
+/// What the file calls the model.
+fn name(values: &Values) -> Option<String> {
+    match values.get("general.name")? {
+        Stored::Text(text) => model_name::stated(text),
+        // A description is no reason to refuse a file.
+        _ => None,
+    }
 }
 
 /// Sampling defaults of the file, under the names of generation_config.json.

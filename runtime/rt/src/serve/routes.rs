@@ -34,7 +34,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(whatis::models))
-        .route("/v1/models/{name}", get(whatis::model))
+        // Names have slashes, as `ORG/NAME` has.
+        .route("/v1/models/{*name}", get(whatis::model))
         .route("/models", get(whatis::models))
         .route("/health", get(whatis::health))
         .route("/metrics", get(whatis::metrics))

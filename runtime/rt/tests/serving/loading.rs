@@ -18,7 +18,7 @@ use qwenc_rt::serve::Web;
 fn model() -> Model {
     let tokenizer = Arc::new(tokenizer());
     Model {
-        name: "late".into(),
+        name: "lab/late".into(),
         tokenizer: Arc::clone(&tokenizer),
         template: None,
         metadata: qwenc_rt::image::metadata::Metadata::default(),
@@ -40,6 +40,16 @@ fn page_scripts() -> Vec<String> {
     scripts
 }
 
+/// The model is found by its whole name, encoded or not, and by no other.
+fn names_have_slashes(ask: impl Fn(&str) -> String) {
+    for path in ["/v1/models/lab/late", "/v1/models/lab%2Flate"] {
+        assert!(ask(path).starts_with("HTTP/1.1 200"), "{path}");
+    }
+    for path in ["/v1/models/late", "/v1/models/lab", "/v1/models/lab/late/"] {
+        assert!(ask(path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+}
+
 #[test]
 fn nothing_but_the_page_is_there_before_the_model() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -57,7 +67,7 @@ fn nothing_but_the_page_is_there_before_the_model() {
     assert_eq!(site.get("/health"), (503, json!({"status": "loading"})));
     let health = ask("GET /health", "").to_lowercase();
     assert!(health.starts_with("http/1.1 503") && health.contains("retry-after: 2"), "{health}");
-    for path in ["/v1/models", "/models", "/v1/models/late"] {
+    for path in ["/v1/models", "/models", "/v1/models/lab/late"] {
         let answer = ask(&format!("GET {path}"), key).to_lowercase();
         assert!(answer.starts_with("http/1.1 503") && answer.contains("retry-after: 2"), "{answer}");
         assert!(answer.contains("still being loaded"), "{answer}");
@@ -95,6 +105,6 @@ fn nothing_but_the_page_is_there_before_the_model() {
     assert!(ask("POST /", "").starts_with("HTTP/1.1 405"));
     server.loaded(model());
     assert_eq!(site.get("/health"), (200, json!({"status": "ok"})));
-    assert!(ask("GET /v1/models/late", key).starts_with("HTTP/1.1 200"));
+    names_have_slashes(|path| ask(&format!("GET {path}"), key));
     web.end();
 }
