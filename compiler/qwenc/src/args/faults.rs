@@ -27,7 +27,8 @@ pub struct Compare {
     /// Model, executable or file of activations to compare with the reference
     pub b: PathBuf,
     /// Input as token ids, such as 1,2,3. A file of activations has its own input
-    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = whole)]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(value_parser = whole(0..=u32::MAX))]
     pub tokens: Vec<u32>,
     /// Input as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
@@ -47,7 +48,8 @@ pub struct Perplexity {
     /// Text file; `-` reads standard input
     pub text: PathBuf,
     /// Tokens in one window of the text (default: the model's context)
-    #[arg(short, long, alias = "ctx-size", value_name = "N", value_parser = whole)]
+    #[arg(short, long, alias = "ctx-size", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole(0..=u32::MAX))]
     pub context: Option<u32>,
     /// Print JSON instead of a table
     #[arg(long)]

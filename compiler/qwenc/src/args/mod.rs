@@ -3,6 +3,7 @@
 //! In: arguments. Out: their values: flags of several commands here, the rest in `compile` and `faults`. Invariant: a
 //! flag's meaning is documented here and nowhere else in the code; docs/cli.md is generated from these definitions.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -123,7 +124,8 @@ pub struct Weights {
     pub quant: Option<QuantName>,
     /// Weights of a row that share one scale, at most 65536; for int4 32 or a multiple of 8 (default: 64 for int8, 32 for
     /// int4)
-    #[arg(long, value_name = "N", value_parser = group_size)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole(1..=qwenc_models::MAX_GROUP))]
     pub group_size: Option<u32>,
     /// With --quant int4: store embedding and LM head as int4 too, instead of int8
     #[arg(long)]
@@ -142,19 +144,17 @@ pub struct Changes {
     #[arg(long, value_name = "RULE")]
     pub rope_scaling: Option<String>,
     /// Longest context of the model in tokens (default: the checkpoint's)
-    #[arg(short, long, alias = "ctx-size", value_name = "N", value_parser = whole)]
+    #[arg(short, long, alias = "ctx-size", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole(0..=u32::MAX))]
     pub context: Option<u32>,
 }
 
-/// A number of tokens or an id.
-fn whole(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("expected a whole number of 0 to {}", u32::MAX))
-}
-
-fn group_size(text: &str) -> Result<u32, String> {
-    let most = qwenc_models::MAX_GROUP;
-    let size = text.parse().ok().filter(|size| (1..=most).contains(size));
-    size.ok_or_else(|| format!("expected a whole number of 1 to {most}"))
+/// A parser of whole numbers of a range; clap says what was found, and after which flag.
+fn whole(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+    move |text: &str| {
+        let number = text.parse::<u32>().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// Paths of all files that are read: the model, the adapters, a vocabulary from --state.
@@ -284,4 +284,43 @@ pub struct Inspect {
     pub json: bool,
     #[command(flatten)]
     pub stated: Stated,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_number_is_told_what_was_expected() {
+        let definition = Args::command();
+        let mut flags = 0;
+        for command in definition.get_subcommands() {
+            for arg in command.get_arguments() {
+                let is_number = |names: &[clap::builder::Str]| ["N", "IDS", "X"].contains(&names[0].as_str());
+                let Some(flag) = arg.get_long().filter(|_| arg.get_value_names().is_some_and(is_number))
+                else {
+                    continue;
+                };
+                for bad in ["x", "-1", ""] {
+                    let words = ["qwenc", command.get_name(), &format!("--{flag}"), bad];
+                    let said = Args::try_parse_from(words).unwrap_err().to_string();
+                    let named = said.contains(&format!("invalid value '{bad}' for '--{flag} <"));
+                    assert!(named && said.contains(">': expected a "), "{words:?}: {said}");
+                }
+                flags += 1;
+            }
+        }
+        assert!(flags >= 9, "{flags}");
+    }
+
+    #[test]
+    fn whole_numbers_end_where_they_say() {
+        let parse = whole(1..=64);
+        assert_eq!((parse("1"), parse("64")), (Ok(1), Ok(64)));
+        for bad in ["0", "65", "x", "", "1.5"] {
+            assert_eq!(parse(bad), Err("expected a whole number from 1 to 64".to_string()), "{bad}");
+        }
+    }
 }

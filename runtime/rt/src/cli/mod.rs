@@ -13,9 +13,11 @@ use crate::program::Code;
 
 mod serve;
 mod shared;
+mod values;
 
 pub use serve::Serve;
 pub use shared::{Adapter, AnswerArgs, DecodeName, KvName, Machine, SamplingArgs};
+use values::whole;
 
 /// A language model compiled to a program: code, weights and tokenizer in one file.
 #[derive(Debug, Parser)]
@@ -108,13 +110,14 @@ pub struct Generate {
     pub named_prompt: Option<String>,
     /// Prompt as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
     pub tokens: Vec<u32>,
     /// Print token ids, separated by commas, instead of text
     #[arg(long)]
     pub print_tokens: bool,
     /// Prompt-lookup speculation: guess up to N tokens from earlier text and check them in one step. The tokens stay the
     /// same (default: off)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(1..=64), allow_negative_numbers = true)]
     pub speculate: Option<u8>,
     /// Sampling.
     #[command(flatten)]
@@ -167,6 +170,7 @@ pub struct Embed {
     pub texts: Vec<String>,
     /// One text as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
     pub tokens: Vec<u32>,
     /// Runtime LoRA adapter.
     #[command(flatten)]
@@ -181,6 +185,7 @@ pub struct Embed {
 pub struct Logits {
     /// Input as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',', required_unless_present = "prompt")]
+    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
     pub tokens: Vec<u32>,
     /// Input as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
@@ -219,18 +224,20 @@ pub struct Perplexity {
 #[derive(Debug, Args)]
 pub struct Bench {
     /// Prompt length in tokens, for prefill (default: 512, or the context if it is shorter)
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1..=u32::MAX))]
     pub prompt: Option<u32>,
     /// Tokens to decode. They follow a single token, or with --context end at that position (default: 128, or as many as
     /// fit)
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1..=u32::MAX))]
     pub new: Option<u32>,
     /// Also decode N sequences (2 to 16) in batched steps, each with its own KV cache (default: off)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(2..=16), allow_negative_numbers = true)]
     pub batch: Option<u8>,
     /// Measured rounds, after one that warms up (default: 5)
     #[arg(long, value_name = "N", default_value_t = 5, hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(value_parser = whole::<u16>(1..=1000), allow_negative_numbers = true)]
     pub runs: u16,
     /// GPU: measure with made-up weights; the weights image may be missing. The speed is real, the answers are not
     #[arg(long)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::values::whole;
 use crate::cli::{Machine, SamplingArgs};
 use crate::serve::hosts::name_of;
 
@@ -19,10 +20,11 @@ pub struct Serve {
     pub host: IpAddr,
     /// Port to listen on; 0 takes any free port (default: 8080)
     #[arg(long, value_name = "N", default_value_t = 8080, hide_default_value = true)]
+    #[arg(value_parser = whole::<u16>(0..=u16::MAX), allow_negative_numbers = true)]
     pub port: u16,
     /// Most requests that are answered at the same time, each with its own KV cache (default: 4)
     #[arg(long, value_name = "N", default_value_t = 4, hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(value_parser = whole::<u16>(1..=512), allow_negative_numbers = true)]
     pub parallel: u16,
     /// Key that clients must send as `Authorization: Bearer KEY`
     #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -38,6 +40,7 @@ pub struct Serve {
     pub log_requests: bool,
     /// Most requests in the queue; further ones are refused with status 429 (default: 64)
     #[arg(long, value_name = "N", default_value_t = 64, hide_default_value = true)]
+    #[arg(value_parser = whole::<u16>(0..=u16::MAX), allow_negative_numbers = true)]
     pub max_queue: u16,
     /// Sampling of requests that do not say how.
     #[command(flatten)]

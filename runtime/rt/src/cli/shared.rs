@@ -5,6 +5,7 @@
 use clap::{Args, ValueEnum};
 use qwenc_abi::KvType;
 
+use crate::cli::values::{number, stop_text, temperature, whole};
 use crate::inference::cuda::Decode;
 
 /// Flags of sampling.
@@ -13,29 +14,31 @@ use crate::inference::cuda::Decode;
 pub struct SamplingArgs {
     /// Most tokens of an answer (default: the checkpoint's, else 512 for generate, 4096 for chat, as many as fit for serve)
     #[arg(short = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<usize>(0..=usize::MAX))]
     pub max_tokens: Option<usize>,
     /// Temperature: 0 always takes the likeliest token, higher values give more varied answers (default: 0 for generate,
     /// as `info` shows for others)
     #[arg(long, alias = "temp", value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Sample only from the K likeliest tokens; 0 turns this off
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
     pub top_k: Option<u32>,
     /// Sample only from the likeliest tokens whose probabilities add up to P; 1 turns this off
-    #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = number(0.0..=1.0), allow_negative_numbers = true)]
     pub top_p: Option<f32>,
     /// Sample only from tokens that are at least P times as likely as the likeliest; 0 turns this off
-    #[arg(long, value_name = "P", value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = number(0.0..=1.0), allow_negative_numbers = true)]
     pub min_p: Option<f32>,
     /// Repetition penalty: positive logits of tokens in prompt and answer are divided by R, negative ones multiplied
     /// (default: as `info` shows; 1 turns this off)
-    #[arg(long, alias = "repeat-penalty", value_name = "R", value_parser = repetition, allow_negative_numbers = true)]
+    #[arg(long, alias = "repeat-penalty", value_name = "R", allow_negative_numbers = true)]
+    #[arg(value_parser = number(0.01..=10.0))]
     pub repetition_penalty: Option<f32>,
     /// Presence penalty: subtracted from the logit of each token in the answer (default: 0)
-    #[arg(long, value_name = "P", value_parser = penalty, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = number(-2.0..=2.0), allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
     /// Frequency penalty: subtracted from the logit of a token once for each time it is in the answer (default: 0)
-    #[arg(long, value_name = "P", value_parser = penalty, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = number(-2.0..=2.0), allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
     /// Stop text: ends the answer and is not shown; may be given several times (default: the checkpoint's)
     #[arg(long, value_name = "TEXT", value_parser = stop_text, allow_hyphen_values = true)]
@@ -47,7 +50,7 @@ pub struct SamplingArgs {
 #[command(next_help_heading = "Answer")]
 pub struct AnswerArgs {
     /// Seed of the random numbers: the same seed gives the same answer (default: random; --stats shows it)
-    #[arg(short, long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "S", value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Continue after a stop token
     #[arg(long)]
@@ -62,22 +65,23 @@ pub struct AnswerArgs {
 #[command(next_help_heading = "Machine")]
 pub struct Machine {
     /// CPU: number of threads (default: the physical cores that the process may use)
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(short, long, value_name = "N", value_parser = whole::<u16>(1..=1024), allow_negative_numbers = true)]
     pub threads: Option<u16>,
     /// CPU: bind each thread to one core
     #[arg(long)]
     pub pin: bool,
     /// GPU: number of the device; `info` lists them (default: 0)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0..=usize::MAX), allow_negative_numbers = true)]
     pub device: Option<usize>,
     /// GPU: how decode steps are launched (default: graph)
     #[arg(long, value_name = "HOW", value_enum)]
     pub decode: Option<DecodeName>,
     /// Longest sequence in tokens; the KV cache grows with it (default: the model's context)
-    #[arg(short, long, alias = "ctx-size", value_name = "N")]
+    #[arg(short, long, alias = "ctx-size", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<usize>(0..=usize::MAX))]
     pub context: Option<usize>,
     /// Most prompt tokens in one step (default: 512)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=65536), allow_negative_numbers = true)]
     pub chunk: Option<u32>,
     /// Type of the KV cache (default: f32 for logits; for the other commands the type chosen when compiling)
     #[arg(long, value_name = "TYPE", value_enum)]
@@ -133,41 +137,6 @@ impl Machine {
             KvName::Int8 => KvType::I8,
         })
     }
-}
-
-fn temperature(text: &str) -> Result<f32, String> {
-    let t: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if t.is_finite() && t >= 0.0 {
-        return Ok(t);
-    }
-    Err("expected 0 or more".into())
-}
-
-fn stop_text(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("expected a text that is not empty".into());
-    }
-    Ok(text.to_owned())
-}
-
-fn repetition(text: &str) -> Result<f32, String> {
-    within(text, 0.01..=10.0)
-}
-
-fn penalty(text: &str) -> Result<f32, String> {
-    within(text, -2.0..=2.0)
-}
-
-fn within(text: &str, range: std::ops::RangeInclusive<f32>) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    Err(format!("expected a number from {} to {}", range.start(), range.end()))
-}
-
-fn fraction(text: &str) -> Result<f32, String> {
-    within(text, 0.0..=1.0)
 }
 
 #[cfg(test)]
