@@ -71,7 +71,7 @@ pub(crate) fn tensor<'a>(
     let stored = find(&name)?;
     let mismatch = || WeightError::Mismatch {
         name: name.clone(),
-        expected: format!("{}{:?}", decl.dtype, decl.shape),
+        expected: format!("{:?} in {}", decl.shape, decl.dtype.words()),
         found: stored.entry.describe(),
     };
     let dtype = tensors.quantised(&name).unwrap_or(decl.dtype);

@@ -57,7 +57,7 @@ pub enum LowerError {
         op: &'static str,
     },
     /// A weight type without kernels.
-    #[error("weight {name}: no kernel reads {dtype}; export it as f32, bf16, int8 or int4")]
+    #[error("weight {name}: no kernel reads {}; export it as f32, bf16, int8 or int4", dtype.words())]
     WeightType {
         /// The tensor.
         name: String,

@@ -116,7 +116,7 @@ fn load_parts<'a>(
         let part = load(plan, source, id, layer)?;
         if s.layout != Layout::Vector && part.dtype() != s.dtype {
             let name = plan.weights[id.0 as usize].tensor_name(layer);
-            let (expected, found) = (s.dtype.to_string(), part.dtype().to_string());
+            let (expected, found) = (s.dtype.words(), part.dtype().words());
             return Err(WeightError::Mismatch { name, expected, found });
         }
         Ok(part)

@@ -41,22 +41,40 @@ pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
     let mut found = Compared { text: String::new(), failed: 0 };
     found.settings(config, other_config);
     let (graph, theirs) = (model.graph()?, other.graph()?);
-    let names: usize = 6 + graph.weights.iter().map(|w| w.name.len()).max().unwrap_or(0);
+    let widths = Widths::of(&graph);
+    let Widths { names, types } = widths;
     // Writing to a string does not fail.
-    let _ = writeln!(found.text, "  {:<names$} {:<8} {:>10} {:>10}", "tensor", "type", "error", "at most");
+    let _ =
+        writeln!(found.text, "  {:<names$} {:<types$} {:>10} {:>10}", "tensor", "type", "error", "at most");
     let bar = progress::bytes("comparing", bytes(&graph, config.dims.layers));
     for layer in 0..config.dims.layers {
         for decl in graph.weights.iter().filter(|w| w.per_layer()) {
-            found.tensor(names, (model.weights(), decl), (&other, &theirs), layer, args.tolerance);
+            found.tensor(widths, (model.weights(), decl), (&other, &theirs), layer, args.tolerance);
             bar.inc(matrix_bytes(decl));
         }
     }
     for decl in graph.weights.iter().filter(|w| !w.per_layer()) {
-        found.tensor(names, (model.weights(), decl), (&other, &theirs), 0, args.tolerance);
+        found.tensor(widths, (model.weights(), decl), (&other, &theirs), 0, args.tolerance);
         bar.inc(matrix_bytes(decl));
     }
     bar.finish_and_clear();
     Ok(found)
+}
+
+/// Widths of the table's first two columns.
+#[derive(Clone, Copy)]
+struct Widths {
+    names: usize,
+    types: usize,
+}
+
+impl Widths {
+    fn of(graph: &Graph) -> Widths {
+        let (names, types) =
+            (graph.weights.iter().map(|w| w.name.len()), graph.weights.iter().map(|w| w.dtype.words().len()));
+        // Layers are numbers where names have `*`.
+        Widths { names: 6 + names.max().unwrap_or(0), types: types.max().unwrap_or(0).max("type".len()) }
+    }
 }
 
 fn matrix_bytes(decl: &WeightDecl) -> u64 {
@@ -103,14 +121,15 @@ impl Compared {
     /// A line of the table.
     fn tensor(
         &mut self,
-        names: usize,
+        widths: Widths,
         (model, decl): (&dyn WeightSource, &WeightDecl),
         (other, theirs): (&Checkpoint, &Graph),
         layer: u32,
         tolerance: Option<f64>,
     ) {
         let name = decl.tensor_name(layer);
-        let line = format!("  {name:<names$} {:<8}", decl.dtype.to_string());
+        let Widths { names, types } = widths;
+        let line = format!("  {name:<names$} {:<types$}", decl.dtype.words());
         let theirs = theirs.weights.iter().find(|w| w.name == decl.name);
         let pair = model.tensor(decl, layer).map_err(|e| e.to_string()).and_then(|ours| match theirs {
             None => Err("the checkpoint has none".to_string()),
