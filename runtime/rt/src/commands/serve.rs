@@ -121,6 +121,7 @@ fn model(
         template,
         allowed,
         context,
+        max_context: program.code.sizes().max_context as usize,
         fingerprint: format!("fp_{}{}", hex(&identity.code_id), hex(&identity.weights_id)),
         created: seconds(),
         constraints,

@@ -71,6 +71,8 @@ pub struct Model {
     pub allowed: Arc<[bool]>,
     /// Longest sequence.
     pub context: usize,
+    /// Longest sequence that the model allows; `context` may have been set lower.
+    pub max_context: usize,
     /// Which code and weights.
     pub fingerprint: String,
     /// When it was loaded, in seconds since 1970.
@@ -199,8 +201,18 @@ impl Model {
         } else {
             return Ok(());
         };
-        let message = format!("{why}; shorten it, or start the server with a larger --context");
-        Err(Refusal::bad(field, message).code("context_length_exceeded"))
+        Err(self.too_long(field, &why))
+    }
+
+    /// The refusal of a `field` that the context has no room for, with what can be done.
+    pub fn too_long(&self, field: &str, why: &str) -> Refusal {
+        let (context, most) = (self.context, self.max_context);
+        let advice = if context < most {
+            format!("shorten it, or start the server with --context up to {most}")
+        } else {
+            format!("shorten it: this model's limit is {most} tokens")
+        };
+        Refusal::bad(field, format!("{why}; {advice}")).code("context_length_exceeded")
     }
 
     /// The head of a new answer.

@@ -24,6 +24,7 @@ fn model() -> Model {
         metadata: qwenc_rt::image::metadata::Metadata::default(),
         allowed: vec![true; 2046].into(),
         context: 100,
+        max_context: 100,
         fingerprint: "fp".into(),
         created: 1,
         constraints: Constraints::new(&Constraints::sandbox().unwrap(), &tokenizer, 2046, &[2039]),

@@ -54,6 +54,25 @@ fn messages_are_refused_by_name() {
     ]);
 }
 
+/// More context is advised only where the model allows more.
+#[test]
+fn what_is_too_long_is_told_the_way_out() {
+    let lower = Site::new(Executable::talking(&free(ROWS)), &["--context", "20"]);
+    let raise = "shorten it, or start the server with --context up to 300";
+    let limit = "shorten it: this model's limit is 300 tokens";
+    for (site, tokens, advice) in [(&lower, 21, raise), (&*SITE, 301, limit)] {
+        let (ids, text) = (vec![5; tokens], "x ".repeat(64 * 300));
+        for (path, body) in [
+            ("/v1/completions", json!({"prompt": ids})),
+            ("/v1/embeddings", json!({"input": ids})),
+            ("/v1/completions", json!({"prompt": text})),
+        ] {
+            let (status, message, _) = site.refused(path, &body);
+            assert!(status == 400 && message.ends_with(advice), "{path}: {message}");
+        }
+    }
+}
+
 #[test]
 fn fields_are_refused_by_name() {
     let deep = (0..35).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));

@@ -243,13 +243,10 @@ fn check(model: &Model, prompt: &[u32], field: &str) -> Result<(), Refusal> {
     }
     model.check_tokens(prompt, field)?;
     if prompt.len() >= model.context {
-        let message = format!(
-            "the context of {} tokens has no room for an answer to a prompt of {}; shorten it, or start the \
-             server with a larger --context",
-            model.context,
-            prompt.len()
-        );
-        return Err(Refusal::bad(field, message).code("context_length_exceeded"));
+        let (context, length) = (model.context, prompt.len());
+        let why =
+            format!("the context of {context} tokens has no room for an answer to a prompt of {length}");
+        return Err(model.too_long(field, &why));
     }
     Ok(())
 }

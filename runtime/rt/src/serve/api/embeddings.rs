@@ -69,12 +69,8 @@ fn prompts(model: &Model, request: EmbeddingRequest) -> Result<Vec<Vec<u32>>, Re
                 Err(Refusal::bad("input", format!("input {index} has no tokens: there is nothing to embed")))
             }
             n if n > model.context => {
-                let message = format!(
-                    "input {index} has {n} tokens and the context holds {}; shorten it, or start the server with a \
-                     larger --context",
-                    model.context
-                );
-                Err(Refusal::bad("input", message).code("context_length_exceeded"))
+                let why = format!("input {index} has {n} tokens and the context holds {}", model.context);
+                Err(model.too_long("input", &why))
             }
             _ => Ok(ids),
         }
