@@ -84,12 +84,19 @@ fn item(arg: &Arg) -> String {
     text
 }
 
-fn anchor(heading: &str) -> String {
-    heading.to_lowercase().replace(' ', "-")
+/// The heading of a group of flags, which the other program may have under the same name.
+fn group_heading(heading: &str, program: &str) -> String {
+    format!("{heading} ({program})")
 }
 
-/// The section of a command and of those below it.
-fn section(command: &mut Command, groups: &BTreeMap<&str, Group>, page: &mut String) {
+/// The link to a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// The section of a program's command and of those below it.
+fn section(program: &str, command: &mut Command, groups: &BTreeMap<&str, Group>, page: &mut String) {
     let usage = command.render_usage().to_string().replace("Usage: ", "");
     let name = command.get_bin_name().unwrap_or_default().to_string();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -97,7 +104,9 @@ fn section(command: &mut Command, groups: &BTreeMap<&str, Group>, page: &mut Str
     let mut links = Vec::new();
     for (heading, flags) in by_heading(command) {
         match heading.filter(|heading| groups.contains_key(heading)) {
-            Some(heading) => links.push(format!("[{heading}](#{})", anchor(heading))),
+            Some(heading) => {
+                links.push(format!("[{heading}](#{})", anchor(&group_heading(heading, program))));
+            }
             None => flags.into_iter().for_each(|flag| page.push_str(&item(flag))),
         }
     }
@@ -109,7 +118,7 @@ fn section(command: &mut Command, groups: &BTreeMap<&str, Group>, page: &mut Str
         let _ = write!(page, "\nExamples:\n\n    {}\n", text.trim_start());
     }
     for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
-        section(below, &BTreeMap::new(), page);
+        section(program, below, &BTreeMap::new(), page);
     }
 }
 
@@ -124,15 +133,16 @@ fn page() -> String {
         for command in program.get_subcommands().filter(visible) {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             let called = format!("{name} {}", command.get_name());
-            let link = anchor(&called.replace(['.', '/'], ""));
+            let link = anchor(&called);
             let _ = writeln!(page, "- [`{called}`](#{link}): {about}");
         }
         let copy = program.clone();
         let groups = shared(&copy);
         for command in program.get_subcommands_mut().filter(|c| c.get_name() != "help" && !c.is_hide_set()) {
-            section(command, &groups, &mut page);
+            section(&name, command, &groups, &mut page);
         }
         for (heading, group) in &groups {
+            let heading = group_heading(heading, &name);
             let _ = write!(page, "\n### {heading}\n\nFlags of {}.\n\n", group.commands.join(", "));
             group.flags.iter().for_each(|flag| page.push_str(&item(flag)));
         }
@@ -153,6 +163,23 @@ fn the_reference_is_generated() {
         "{PAGE} is not what the definitions say; first difference (expected, found): {line:?}; read the change, then run \
          INSTA_UPDATE=always cargo test -p qwenc-tests --test tidy"
     );
+}
+
+/// Links to headings lead to one each.
+#[test]
+fn headings_of_the_reference_are_unique() {
+    let page = page();
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let mut anchors: Vec<String> = headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect();
+    let links = page.split("](#").skip(1).filter_map(|rest| rest.split(')').next());
+    let mut complaints: Vec<String> = links
+        .filter(|link| !anchors.iter().any(|anchor| anchor == link))
+        .map(|link| format!("{PAGE}: there is no heading #{link}"))
+        .collect();
+    anchors.sort();
+    let twice = anchors.windows(2).filter(|pair| pair[0] == pair[1]);
+    complaints.extend(twice.map(|pair| format!("{PAGE}: there are two headings #{}", pair[0])));
+    none(&complaints);
 }
 
 /// A default is written `(default: 64)`, in `--help` as on the page.
