@@ -233,6 +233,13 @@ fn the_server_says_what_it_is() {
     let schemas = &openapi["components"]["schemas"];
     assert_eq!(schemas["Token"]["maximum"], 2045, "the last that is a token");
     assert_eq!(schemas["ChatRequest"]["properties"]["lora"]["enum"], json!([null]));
+    for request in ["ChatRequest", "CompletionRequest"] {
+        for field in ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop", "max_tokens"] {
+            let said = schemas[request]["properties"][field]["description"].as_str().unwrap();
+            let default = "Default: serve's flag, else the checkpoint's generation_config, else ";
+            assert!(said.contains(default), "{request} {field}: {said}");
+        }
+    }
 }
 
 /// The description of the paths is that of the paths.
