@@ -8,10 +8,14 @@ mod paths;
 mod stubs;
 mod toolchain;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
+
+use flate2::write::ZlibEncoder;
+use flate2::Compression;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -19,9 +23,6 @@ type Failure = Box<dyn std::error::Error>;
 const RUNTIME_VARIABLE: &str = "QWENC_RUNTIME";
 /// The name that stands for no archive: dependencies are built before there is one, and the result can link nothing.
 const NONE: &str = "none";
-/// Level of zstd: higher ones take seconds for a few percent.
-const LEVEL: i32 = 12;
-
 fn main() -> Result<(), Failure> {
     let crate_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = crate_dir.join("../..").canonicalize()?;
@@ -92,8 +93,10 @@ fn runtime(root: &Path, out: &Path) -> Result<PathBuf, Failure> {
 fn embed(files: &[(String, PathBuf)], interpreter: &str, out: &Path) -> Result<(), Failure> {
     let mut table = String::from("/// Names and compressed contents.\nconst FILES: &[(&str, &[u8])] = &[\n");
     for (name, path) in files {
-        let packed = out.join(format!("{name}.zst"));
-        fs::write(&packed, zstd::bulk::compress(&fs::read(path)?, LEVEL)?)?;
+        let packed = out.join(format!("{name}.z"));
+        let mut encoder = ZlibEncoder::new(fs::File::create(&packed)?, Compression::best());
+        encoder.write_all(&fs::read(path)?)?;
+        encoder.finish()?;
         writeln!(table, "    ({name:?}, include_bytes!({packed:?})),")?;
     }
     table.push_str("];\n");

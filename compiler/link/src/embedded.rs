@@ -2,7 +2,10 @@
 //!
 //! In: a name. Out: its contents. Invariant: the set is that of the build script; a name that it lacks is an error, not a panic.
 
+use std::io::Read;
 use std::path::Path;
+
+use flate2::bufread::ZlibDecoder;
 
 use crate::error::LinkError;
 
@@ -15,10 +18,12 @@ pub const RUNTIME: &str = "libqwenc_rt.a";
 pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
     let packed = FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
     let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "this qwenc was built without it");
+    let mut whole = Vec::new();
     packed
         .ok_or_else(missing)
-        .and_then(zstd::decode_all)
-        .map_err(LinkError::io(Path::new(name), "unpacking what qwenc links with"))
+        .and_then(|packed| ZlibDecoder::new(packed).read_to_end(&mut whole))
+        .map_err(LinkError::io(Path::new(name), "unpacking what qwenc links with"))?;
+    Ok(whole)
 }
 
 /// Stand-ins for the shared libraries that a dynamic executable needs.

@@ -4,11 +4,12 @@
 //! out, it skips nothing.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use qwenc_cuda::{Form, Nvrtc};
+use qwenc_cuda::Nvrtc;
 
 /// A file of NVIDIA's packages.
 fn tool(name: &str) -> PathBuf {
@@ -57,13 +58,25 @@ impl Usage {
     }
 }
 
+/// The PTX of `source`, made by a process of its own, so that several are made at a time.
+fn ptx(source: &Path, sm: u32) -> Vec<u8> {
+    // Cargo builds examples with the tests, and puts them beside the folder of the tests.
+    let test = std::env::current_exe().unwrap();
+    let mut command = Command::new(test.parent().unwrap().with_file_name("examples").join("ptx"));
+    command.arg(nvrtc_path()).arg(sm.to_string()).stdin(File::open(source).unwrap());
+    let made = command.output().unwrap();
+    assert!(made.status.success(), "sm_{sm}: {}", String::from_utf8_lossy(&made.stderr));
+    let mut ptx = made.stdout;
+    assert_eq!(ptx.pop(), Some(0), "PTX is a C string");
+    ptx
+}
+
 /// What each kernel of `source` uses on one architecture.
 pub fn usage(source: &str, sm: u32) -> BTreeMap<String, Usage> {
-    let mut ptx = nvrtc().compile(source, sm, Form::Ptx).unwrap().bytes;
-    assert_eq!(ptx.pop(), Some(0), "PTX is a C string");
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("kernels.ptx");
-    std::fs::write(&file, ptx).unwrap();
+    let (text, file) = (folder.path().join("kernels.cu"), folder.path().join("kernels.ptx"));
+    std::fs::write(&text, source).unwrap();
+    std::fs::write(&file, ptx(&text, sm)).unwrap();
     let mut ptxas = Command::new(tool("bin/ptxas"));
     ptxas.arg("--verbose").arg(format!("--gpu-name=sm_{sm}")).arg(&file);
     let said = ptxas.arg("--output-file").arg(folder.path().join("kernels.cubin")).output().unwrap();
