@@ -5,8 +5,6 @@
 //! multiples of their length, and joined in order; so a token's result does not depend on what else is in the step,
 //! nor on which threads take which parts.
 
-use std::mem::offset_of;
-
 use inkwell::IntPredicate;
 use qwenc_abi::{KvType, Row};
 use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES, LANES};
@@ -14,6 +12,7 @@ use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES, LANES};
 use crate::attention_unit::{first_visible, together, windows, Heads, Shared, Unit};
 use crate::builder::{Any, Int};
 use crate::kernel::Kernel;
+use crate::names::{field, Named};
 use crate::softmax::Part;
 
 /// Shares of the work for each thread, at least, so that threads end together.
@@ -24,8 +23,8 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, a: &Attention) {
     let windows = windows(k);
     for ty in KvType::ALL {
         let s = Shared { a, ty, queries: k.buffer(a.q), results: k.buffer(a.out), windows };
-        c.when(k.kv_is(ty), || {
-            c.choose(splits(k), || by_parts(k, &s), || by_heads(k, &s));
+        c.when(&format!("kv_{}", ty.name()), k.kv_is(ty), || {
+            c.choose("split", splits(k), || by_parts(k, &s), || by_heads(k, &s));
         });
     }
     c.ret();
@@ -52,24 +51,25 @@ fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let rows_taken = rows_taken(k, (heads_at_once, rows_at_once));
     let shares = c.div(c.sub(c.add(rows, rows_taken), c.int(1)), rows_taken);
     let kept = k.buffer(s.a.parts);
-    k.take(c.times(shares, kv_heads), c.int(1), |unit, _| {
-        let (kv_head, first) = (c.div(unit, shares), c.mul(c.rem(unit, shares), rows_taken));
-        let end = c.min(c.add(first, rows_taken), rows);
+    k.take("unit", c.times(shares, kv_heads), c.int(1), |unit, _| {
+        let kv_head = c.div(unit, shares).named("kv_head");
+        let first = c.mul(c.rem(unit, shares), rows_taken).named("rows.start");
+        let end = c.min(c.add(first, rows_taken), rows).named("rows.end");
         for head in (0..group).step_by(heads_at_once as usize) {
             let heads = Heads::of(k, kv_head, head..group.min(head + heads_at_once));
             let total = |row: Int<'c>, i: usize| {
                 let before = c.add(c.times(c.sub(row, first), heads.count()), c.int(i as u64));
-                Part(c.at(kept, c.times(before, Part::bytes(c))))
+                Part(c.at(kept, c.times(before, Part::bytes(c))).named("total"))
             };
             let each = |then: &dyn Fn(Int<'c>, usize)| {
-                c.for_each(first, end, 1, |row| (0..heads.numbers.len()).for_each(|i| then(row, i)));
+                c.for_each("row", first, end, 1, |row| (0..heads.numbers.len()).for_each(|i| then(row, i)));
             };
             each(&|row, i| total(row, i).clear(c));
             let (from, to) = parts_seen(k, s, (first, end));
-            c.for_each(from, to, 1, |part| {
+            c.for_each("part", from, to, 1, |part| {
                 let by_rows = |rows: &[Int<'c>]| {
-                    let unit = Unit::new(k, s, rows, &heads, |_| Part::on_stack(c));
-                    c.when(unit.sees(c, part), || {
+                    let unit = Unit::new(k, s, rows, &heads, |_| Part::on_stack(c, "part"));
+                    c.when("seen", unit.sees(c, part), || {
                         unit.one_part(c, part);
                         for (n, query) in unit.queries.iter().enumerate() {
                             let (row, i) = (rows[n / heads.numbers.len()], n % heads.numbers.len());
@@ -77,19 +77,20 @@ fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
                         }
                     });
                 };
-                c.for_each(first, end, rows_at_once, |row| {
-                    let stop = c.min(c.add(row, c.int(rows_at_once)), end);
-                    let one_by_one = || c.for_each(row, stop, 1, |row| by_rows(&[row]));
+                c.for_each("first_row", first, end, rows_at_once, |row| {
+                    let stop = c.min(c.add(row, c.int(rows_at_once)), end).named("first_row.end");
+                    let one_by_one = || c.for_each("row", row, stop, 1, |row| by_rows(&[row]));
                     if rows_at_once == 1 {
                         return one_by_one();
                     }
                     let all: Vec<Int> = (0..rows_at_once).map(|i| c.add(row, c.int(i))).collect();
-                    c.choose(one_sequence(k, row, stop, rows_at_once), || by_rows(&all), one_by_one);
+                    let together = one_sequence(k, row, stop, rows_at_once);
+                    c.choose("one_sequence", together, || by_rows(&all), one_by_one);
                 });
             });
             each(&|row, i| total(row, i).finish(c, heads.result(k, s, row, i)));
         }
-        c.for_each(first, end, 1, |row| zero_padding(k, s, row));
+        c.for_each("row", first, end, 1, |row| zero_padding(k, s, row));
     });
 }
 
@@ -100,7 +101,7 @@ fn rows_taken<'c>(k: &Kernel<'c, '_>, (heads_at_once, rows_at_once): (u64, u64))
     let blocks = c.div(c.add(k.n_rows(), c.int(rows_at_once - 1)), c.int(rows_at_once));
     let units = c.times(blocks, u64::from(c.plan.dims.kv_heads));
     let share = c.div(units, c.times(k.threads(), SHARES));
-    c.times(c.max(c.min(share, c.int(most)), c.int(1)), rows_at_once)
+    c.times(c.max(c.min(share, c.int(most)), c.int(1)), rows_at_once).named("rows_taken")
 }
 
 /// The parts that any of the rows `first .. end` sees, from the first to behind the last.
@@ -111,13 +112,15 @@ fn parts_seen<'c>(
 ) -> (Int<'c>, Int<'c>) {
     let c = &k.code;
     let none = [c.int(u64::from(u32::MAX)).into(), c.int(0).into()];
-    let seen = c.fold(first, end, 1, &none, |row, carried| {
+    let seen = c.fold("row", first, end, 1, &none, |row, carried| {
+        let [lowest, highest] =
+            [(0, "lowest"), (1, "highest")].map(|(i, name)| carried[i].named(name).into_int_value());
         let position = k.position(row);
-        let lowest = c.min(carried[0].into_int_value(), first_visible(k, s.windows, position));
-        vec![lowest.into(), c.max(carried[1].into_int_value(), position).into()]
+        let lowest = c.min(lowest, first_visible(k, s.windows, position));
+        vec![lowest.into(), c.max(highest, position).into()]
     });
     let of = |position: Any<'c>| c.div(position.into_int_value(), c.int(ATTENTION_PART));
-    (of(seen[0]), c.add(of(seen[1]), c.int(1)))
+    (of(seen[0]).named("parts.start"), c.add(of(seen[1]), c.int(1)).named("parts.end"))
 }
 
 /// A thread takes a part of a kv head's positions; when all are done, a head's parts are joined.
@@ -133,9 +136,9 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let place = |head: Int<'c>, part: Int<'c>| {
         Part(c.at(kept, c.times(c.add(c.times(head, most), part), Part::bytes(c))))
     };
-    k.take(c.times(c.sub(end, first), kv_heads), c.int(1), |unit, _| {
-        let (part, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)));
-        let part = c.add(first, part);
+    k.take("unit", c.times(c.sub(end, first), kv_heads), c.int(1), |unit, _| {
+        let (part, kv_head) = (c.div(unit, c.int(kv_heads)), c.rem(unit, c.int(kv_heads)).named("kv_head"));
+        let part = c.add(first, part).named("part");
         for head in (0..group).step_by(heads_at_once as usize) {
             let heads = Heads::of(k, kv_head, head..group.min(head + heads_at_once));
             Unit::new(k, s, &[row], &heads, |head| place(head, part)).one_part(c, part);
@@ -143,10 +146,10 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     });
     k.barrier();
     let (start, stop) = k.share(c.int(u64::from(d.heads)));
-    let total = Part::on_stack(c);
-    c.for_each(start, stop, 1, |head| {
+    let total = Part::on_stack(c, "total");
+    c.for_each("head", start, stop, 1, |head| {
         total.clear(c);
-        c.for_each(first, end, 1, |part| total.join(c, place(head, part)));
+        c.for_each("part", first, end, 1, |part| total.join(c, place(head, part)));
         let column = c.times(head, 4 * u64::from(d.head_dim));
         total.finish(c, c.at(k.row_of(s.results, s.a.out, row), column));
     });
@@ -157,7 +160,8 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
 fn one_sequence<'c>(k: &Kernel<'c, '_>, first: Int<'c>, end: Int<'c>, count: u64) -> Int<'c> {
     let c = &k.code;
     let full = c.cmp(IntPredicate::EQ, c.sub(end, first), c.int(count));
-    let kv = |row: Int<'c>| c.load_int(c.i64(), c.plus(k.step_row(row), offset_of!(Row, kv) as u64));
+    let (name, offset) = field!(Row, kv);
+    let kv = |row: Int<'c>| c.load_int(c.i64(), c.plus(k.step_row(row), offset as u64)).named(name);
     // Rows of one sequence stand together, so the ends tell; `end` is at least one past `first`.
     let same = c.cmp(IntPredicate::EQ, kv(first), kv(c.sub(end, c.int(1))));
     c.and(full, same)

@@ -13,8 +13,10 @@ use qwenc_plan::{Attention, ATTENTION_PART, LANES};
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cache::{per_step, Cache};
 use crate::kernel::Kernel;
+use crate::names::{half, Named};
 use crate::prepare::pieces;
 use crate::softmax::{self, Maxima, Part, Query, MOST_QUERIES, TILE, TILE_VECTORS};
+use crate::tile::vectors;
 
 /// Sums of weighted values that stay in registers.
 const VALUE_SUMS: u64 = 16;
@@ -57,9 +59,9 @@ pub(crate) fn windows<'c>(k: &Kernel<'c, '_>) -> Option<Ptr<'c>> {
 pub(crate) fn first_visible<'c>(k: &Kernel<'c, '_>, windows: Option<Ptr<'c>>, position: Int<'c>) -> Int<'c> {
     let c = &k.code;
     let Some(table) = windows else { return c.int(0) };
-    let window = c.load_int(c.i64(), c.at(table, c.times(k.layer, 8)));
+    let window = c.load_int(c.i64(), c.at(table, c.times(k.layer, 8))).named("window");
     let seen = c.add(position, c.int(1));
-    c.sub(seen, c.min(seen, window))
+    c.sub(seen, c.min(seen, window)).named("first_visible")
 }
 
 /// Heads of one kv head.
@@ -73,7 +75,7 @@ impl<'c> Heads<'c> {
     pub fn of(k: &Kernel<'c, '_>, kv_head: Int<'c>, among: Range<u64>) -> Heads<'c> {
         let c = &k.code;
         let first = c.times(kv_head, u64::from(c.plan.dims.heads / c.plan.dims.kv_heads));
-        Heads { kv_head, numbers: among.map(|head| c.add(first, c.int(head))).collect() }
+        Heads { kv_head, numbers: among.map(|head| c.add(first, c.int(head)).named("head")).collect() }
     }
 
     pub fn count(&self) -> u64 {
@@ -120,7 +122,7 @@ impl<'c> Unit<'c> {
                     first,
                     position,
                     part: part(head),
-                    probabilities: c.stack(c.vec_f32(TILE as u32).into()),
+                    probabilities: c.stack("probabilities", c.vec_f32(TILE as u32).into()),
                 });
             }
         }
@@ -143,9 +145,9 @@ impl<'c> Unit<'c> {
         self.maxima.clear(c);
         let part_start = c.times(part, ATTENTION_PART);
         let first_tile = c.times(c.div(self.first, c.int(TILE)), TILE);
-        let start = c.max(part_start, first_tile);
-        let end = c.min(c.add(part_start, c.int(ATTENTION_PART)), self.end);
-        c.for_each(start, end, TILE, |tile| {
+        let start = c.max(part_start, first_tile).named("tiles.start");
+        let end = c.min(c.add(part_start, c.int(ATTENTION_PART)), self.end).named("tiles.end");
+        c.for_each("tile", start, end, TILE, |tile| {
             if self.queries.len() < MOST_QUERIES {
                 self.cache.prefetch(c, tile, AHEAD);
                 self.cache.prefetch(c, tile, AHEAD + u64::from(LANES));
@@ -162,30 +164,30 @@ impl<'c> Unit<'c> {
     /// `q · k / sqrt(h)` of each query for the positions of a tile.
     fn scores(&self, c: &Code<'c, '_>, tile: Int<'c>) -> Vec<Vec<Vector<'c>>> {
         let head_dim = u64::from(c.plan.dims.head_dim);
-        let vectors = TILE_VECTORS as usize;
+        let per_query = TILE_VECTORS as usize;
         let first = |v: usize| c.add(tile, c.int(v as u64 * u64::from(LANES)));
-        let init: Vec<Any> = vec![c.floats(0.0, LANES).into(); self.queries.len() * vectors];
+        let init: Vec<Any> = vec![c.floats(0.0, LANES).into(); self.queries.len() * per_query];
         let steps = c.int(head_dim / per_step(self.cache.ty));
-        let sums = c.fold(c.int(0), steps, 1, &init, |step, carried| {
-            let keys: Vec<Vector> = (0..vectors).map(|v| self.cache.keys(c, first(v), step)).collect();
-            let mut sums = carried.to_vec();
+        let sums = c.fold("step", c.int(0), steps, 1, &init, |step, carried| {
+            let keys: Vec<Vector> = (0..per_query).map(|v| self.cache.keys(c, first(v), step)).collect();
+            let mut sums = vectors("score", carried);
             for (n, query) in self.queries.iter().enumerate() {
-                let q = self.cache.operand(c, query.q, step, LANES);
+                let q = self.cache.operand(c, query.q, step, LANES).named("q");
                 for (v, &keys) in keys.iter().enumerate() {
-                    let sum = &mut sums[n * vectors + v];
-                    *sum = self.cache.multiply(c, sum.into_vector_value(), keys, q).into();
+                    let i = n * per_query + v;
+                    sums[i] = self.cache.multiply(c, sums[i], keys, q).named(&half("score", i));
                 }
             }
-            sums
+            sums.into_iter().map(Any::from).collect()
         });
         let scale = c.floats((1.0 / (head_dim as f64).sqrt()) as f32, LANES);
-        let scales: Vec<Vector> = (0..vectors)
+        let scales: Vec<Vector> = (0..per_query)
             .map(|v| self.cache.key_scales(c, first(v)).map_or(scale, |keys| c.vmul(keys, scale)))
             .collect();
         let scaled = |sums: &[Any<'c>]| {
             sums.iter().zip(&scales).map(|(s, &scale)| c.vmul(s.into_vector_value(), scale)).collect()
         };
-        sums.chunks(vectors).map(scaled).collect()
+        sums.chunks(per_query).map(scaled).collect()
     }
 
     /// `values · keep + Σ p · v` over the first `count` positions of a tile.
@@ -195,7 +197,7 @@ impl<'c> Unit<'c> {
         let together = (1..=VALUE_SUMS / self.queries.len() as u64).rev().find(|n| whole.is_multiple_of(*n));
         let together = together.unwrap_or(1);
         let lanes = u64::from(LANES);
-        c.for_each(c.int(0), c.int(whole * lanes), together * lanes, |column| {
+        c.for_each("column", c.int(0), c.int(whole * lanes), together * lanes, |column| {
             let columns: Vec<Int> = (0..together).map(|i| c.add(column, c.int(i * lanes))).collect();
             self.add_columns(c, tile, count, &columns, LANES);
         });
@@ -222,18 +224,18 @@ impl<'c> Unit<'c> {
                 mask.map_or(v, |mask| c.and_vec(v, c.ints(c.i32(), mask, lanes)))
             };
             let values: Vec<Vector> = columns.iter().map(value).collect();
-            let mut sums = sums.to_vec();
+            let mut sums: Vec<Vector> = sums.iter().map(|sum| sum.into_vector_value()).collect();
             for (n, query) in self.queries.iter().enumerate() {
-                let p = self.cache.operand(c, query.probabilities, step, lanes);
-                for (i, &v) in values.iter().enumerate() {
-                    let sum = &mut sums[n * columns.len() + i];
-                    *sum = self.cache.multiply(c, sum.into_vector_value(), v, p).into();
+                let p = self.cache.operand(c, query.probabilities, step, lanes).named("p");
+                let name = format!("value{n}.sum");
+                for (sum, &v) in sums[n * columns.len()..].iter_mut().zip(&values) {
+                    *sum = self.cache.multiply(c, sum.named(&name), v, p).named(&name);
                 }
             }
-            sums
+            sums.into_iter().map(Any::from).collect()
         };
         let steps = c.div(count, c.int(per_step(self.cache.ty)));
-        let sums = c.fold(c.int(0), steps, 1, &init, |step, sums| add(step, None, sums));
+        let sums = c.fold("step", c.int(0), steps, 1, &init, |step, sums| add(step, None, sums));
         let places: Vec<Ptr> =
             self.queries.iter().flat_map(|q| columns.iter().map(move |&column| place(q, column))).collect();
         for (&at, sum) in places.iter().zip(sums) {
@@ -241,7 +243,8 @@ impl<'c> Unit<'c> {
         }
         if self.cache.ty == KvType::Bf16 {
             // The last position may be alone in its pair, whose other half is nobody's.
-            c.when(c.cmp(IntPredicate::NE, c.rem(count, c.int(2)), c.int(0)), || {
+            let alone = c.cmp(IntPredicate::NE, c.rem(count, c.int(2)), c.int(0));
+            c.when("alone", alone, || {
                 let before: Vec<Any> = places.iter().map(|&at| c.load_vec(ty, at, 64).into()).collect();
                 for (&at, sum) in places.iter().zip(add(steps, Some(0xFFFF), &before)) {
                     c.store(at, sum.into_vector_value(), 64);
@@ -257,7 +260,7 @@ fn operand<'c>(c: &Code<'c, '_>, ty: KvType, q: Ptr<'c>) -> Ptr<'c> {
         return q;
     }
     let all = pieces(u64::from(c.plan.dims.head_dim));
-    let rounded = c.stack(c.vec_f32(LANES).array_type(all.len() as u32).into());
+    let rounded = c.stack("q.rounded", c.vec_f32(LANES).array_type(all.len() as u32).into());
     for (column, lanes) in all {
         let piece = c.load_vec(c.vec_f32(lanes), c.plus(q, 4 * column), 4);
         c.store(c.plus(rounded, 2 * column), c.to_bf16(piece), 32);

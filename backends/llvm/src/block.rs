@@ -9,6 +9,7 @@ use qwenc_plan::LANES;
 
 use crate::builder::{Code, Int, Ptr};
 use crate::coded::Exceptions;
+use crate::names::Named;
 use crate::tile::{largest_tile, Ahead, Loop, SUMS_BYTES};
 use crate::tile_float::{self, Floats, Place, STEP_INPUTS};
 
@@ -51,7 +52,7 @@ impl Block {
         count: Int<'c>,
         sums: Ptr<'c>,
     ) {
-        c.for_each(c.int(0), c.times(count, SUMS_BYTES), 64, |at| {
+        c.for_each("byte", c.int(0), c.times(count, SUMS_BYTES), 64, |at| {
             c.store(c.at(sums, at), c.floats(0.0, LANES), 64);
         });
         let work = Work { block: self, inner, panel, x, row_bytes, count, sums };
@@ -77,8 +78,8 @@ impl<'c> Work<'_, 'c> {
     /// Range by range, then what is left.
     fn plain(&self, c: &Code<'c, '_>) {
         let steps = c.int(self.inner.steps());
-        c.for_each(c.int(0), steps, self.block.range, |start| {
-            let end = c.min(c.add(start, c.int(self.block.range)), steps);
+        c.for_each("range", c.int(0), steps, self.block.range, |start| {
+            let end = c.min(c.add(start, c.int(self.block.range)), steps).named("range.end");
             self.steps(c, Place::Panel, (start, end));
         });
         self.rest(c, Place::Panel);
@@ -89,30 +90,33 @@ impl<'c> Work<'_, 'c> {
     fn coded(&self, c: &Code<'c, '_>, weights: &Floats) {
         let range = c.int(self.block.range);
         let vectors = self.block.range * self.inner.step_bytes() / 64;
-        let copy = c.stack(c.vec_f32(LANES).array_type(vectors as u32).into());
+        let copy = c.stack("copy", c.vec_f32(LANES).array_type(vectors as u32).into());
         let exceptions = Exceptions::of(c, weights.segment, self.panel);
-        let [step, exception] = [c.variable(), c.variable()];
-        let many = c.cmp(IntPredicate::UGE, self.count, c.int(COPY_TILES * self.block.tiles[0]));
+        let [step, exception] = ["range", "exception"].map(|name| c.variable(name));
+        let many =
+            c.cmp(IntPredicate::UGE, self.count, c.int(COPY_TILES * self.block.tiles[0])).named("many");
         let steps = c.int(self.inner.steps());
         let input = |step| c.times(step, STEP_INPUTS);
         let next = || {
             let start = step.get(c);
             (start, c.cmp(IntPredicate::ULT, start, steps))
         };
-        c.repeat(next, |start| {
-            let i = exception.get(c);
-            let excepted = c.div(exceptions.input(c, i), c.int(STEP_INPUTS));
+        c.repeat("range", next, |start| {
+            let i = exception.get(c).named("exception");
+            let excepted = c.div(exceptions.input(c, i), c.int(STEP_INPUTS)).named("excepted");
             // Before `start` only where the panel is damaged.
             let here = c.cmp(IntPredicate::ULE, excepted, start);
             let most = c.min(c.add(start, range), steps);
             let few = c.select(here, c.add(start, c.int(1)), c.min(excepted, most));
-            let end = c.select(many, most, few);
+            let end = c.select(many, most, few).named("range.end");
             let copied = || {
                 tile_float::copy(c, weights, self.panel, (start, end), copy);
                 exception.set(c, exceptions.put(c, i, (input(start), input(end)), copy));
                 self.steps(c, Place::Copy(copy), (start, end));
             };
-            c.choose(c.select(many, many, here), copied, || self.steps(c, Place::Panel, (start, end)));
+            c.choose("copied", c.select(many, many, here), copied, || {
+                self.steps(c, Place::Panel, (start, end))
+            });
             step.set(c, end);
         });
         if self.inner.has_rest() {
@@ -127,7 +131,7 @@ impl<'c> Work<'_, 'c> {
     fn each_tile(&self, c: &Code<'c, '_>, body: impl Fn(Int<'c>, u64)) {
         self.block.tiles.iter().fold(c.int(0), |first, &n| {
             let whole = c.add(first, c.times(c.div(c.sub(self.count, first), c.int(n)), n));
-            c.for_each(first, whole, n, |first| body(first, n));
+            c.for_each("token", first, whole, n, |first| body(first, n));
             whole
         });
     }
@@ -155,8 +159,8 @@ impl<'c> Work<'_, 'c> {
     /// Inputs and sums of a tile.
     fn rows(&self, c: &Code<'c, '_>, first: Int<'c>, n: u64) -> (Vec<Ptr<'c>>, Vec<Ptr<'c>>) {
         // As one value: LLVM would look for other ways to add it up, in every loop, for as long as all else takes.
-        let x = c.opaque(c.at(self.x, c.times(first, self.row_bytes)));
-        let sums = c.at(self.sums, c.times(first, SUMS_BYTES));
+        let x = c.opaque(c.at(self.x, c.times(first, self.row_bytes))).named("tile.x");
+        let sums = c.at(self.sums, c.times(first, SUMS_BYTES)).named("tile.sums");
         let rows = |first, bytes| (0..n).map(|i| c.plus(first, i * bytes)).collect();
         (rows(x, self.row_bytes), rows(sums, SUMS_BYTES))
     }

@@ -173,7 +173,7 @@ impl<'c> Code<'c, '_> {
     }
 
     /// Stack space, allocated once in the entry block.
-    pub fn stack(&self, ty: BasicTypeEnum<'c>) -> Ptr<'c> {
+    pub fn stack(&self, name: &str, ty: BasicTypeEnum<'c>) -> Ptr<'c> {
         let builder = self.cx.create_builder();
         // The function has had an entry block since `Code` was made.
         let entry = self.function.get_first_basic_block().expect("the function has an entry block");
@@ -181,7 +181,7 @@ impl<'c> Code<'c, '_> {
             Some(first) => builder.position_before(&first),
             None => builder.position_at_end(entry),
         }
-        built(builder.build_alloca(ty, ""))
+        built(builder.build_alloca(ty, name))
     }
 
     /// The same address, of which LLVM knows nothing: it goes through an empty piece of assembly. Stack

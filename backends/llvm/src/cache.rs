@@ -10,6 +10,7 @@ use qwenc_plan::LANES;
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::dot::dot2;
 use crate::kernel::Kernel;
+use crate::names::Named;
 use crate::prepare::pieces;
 
 /// Where a head's part of a cache lies.
@@ -41,14 +42,14 @@ impl<'c> Cache<'c> {
         let half = c.times(head_bytes, heads);
         let of_scales = c.times(capacity, heads * scale_bytes);
         let layer_bytes = c.times(c.add(half, of_scales), 2);
-        let layer = c.at(sequence, c.mul(layer_bytes, k.layer));
-        let keys = c.at(layer, c.mul(head_bytes, head));
+        let layer = c.at(sequence, c.mul(layer_bytes, k.layer)).named("kv.layer");
+        let keys = c.at(layer, c.mul(head_bytes, head)).named("keys");
         let scales = (ty == KvType::I8).then(|| {
             let first = c.at(layer, c.times(half, 2));
-            let of_keys = c.at(first, c.mul(c.times(capacity, 4), head));
-            [of_keys, c.at(of_keys, of_scales)]
+            let of_keys = c.at(first, c.mul(c.times(capacity, 4), head)).named("keys.scales");
+            [of_keys, c.at(of_keys, of_scales).named("values.scales")]
         });
-        Cache { ty, keys, values: c.at(keys, half), scales }
+        Cache { ty, keys, values: c.at(keys, half).named("values"), scales }
     }
 
     /// The keys of `step` at 16 positions from `first` on.
@@ -56,7 +57,7 @@ impl<'c> Cache<'c> {
         let e = self.ty.element_bytes();
         let tile = c.at(self.keys, c.times(first, u64::from(c.plan.dims.head_dim) * e));
         let at = c.at(tile, c.times(step, u64::from(LANES) * e * per_step(self.ty)));
-        self.read(c, at, LANES)
+        self.read(c, at, LANES).named("k")
     }
 
     /// The values of `step` from position `first` on, `lanes` of them from column `column` on.
@@ -70,7 +71,7 @@ impl<'c> Cache<'c> {
         let e = self.ty.element_bytes() * per_step(self.ty);
         let row = c.add(c.div(first, c.int(per_step(self.ty))), step);
         let at = c.add(c.times(row, u64::from(c.plan.dims.head_dim)), column);
-        self.read(c, c.at(self.values, c.times(at, e)), lanes)
+        self.read(c, c.at(self.values, c.times(at, e)), lanes).named("v")
     }
 
     /// What a lane holds: f32, or a pair of bf16 as i32.
@@ -119,12 +120,18 @@ impl<'c> Cache<'c> {
 
     /// What the products with keys are multiplied by at 16 positions from `first` on.
     pub fn key_scales(&self, c: &Code<'c, '_>, first: Int<'c>) -> Option<Vector<'c>> {
-        self.scales.map(|[keys, _]| c.load_vec(c.vec_f32(LANES), c.at(keys, c.times(first, 4)), 4))
+        self.scales_at(c, 0, first)
     }
 
     /// The same for the products with values.
     pub fn value_scales(&self, c: &Code<'c, '_>, first: Int<'c>) -> Option<Vector<'c>> {
-        self.scales.map(|[_, values]| c.load_vec(c.vec_f32(LANES), c.at(values, c.times(first, 4)), 4))
+        self.scales_at(c, 1, first)
+    }
+
+    /// The scales of keys or of values at 16 positions from `first` on.
+    fn scales_at(&self, c: &Code<'c, '_>, half: usize, first: Int<'c>) -> Option<Vector<'c>> {
+        let scales = self.scales?[half];
+        Some(c.load_vec(c.vec_f32(LANES), c.at(scales, c.times(first, 4)), 4).named("scale"))
     }
 
     /// Writes the key of `position`: keys lie in tiles of 16 positions, so that scores need no sums over
@@ -181,7 +188,7 @@ impl<'c> Cache<'c> {
             c.load_vec(c.vec_f32(n), c.plus(row, 4 * at), 4)
         });
         let (scale, inverse) = c.scale_and_inverse(largest, 127.0);
-        c.store(c.at(scales[half], c.times(position, 4)), scale, 4);
+        c.store(c.at(scales[half], c.times(position, 4)), scale.named("scale"), 4);
         c.splat(inverse, LANES)
     }
 }

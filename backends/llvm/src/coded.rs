@@ -8,13 +8,14 @@ use inkwell::IntPredicate;
 use qwenc_plan::{Coded, Segment, CODED_UNIT, LANES, PANEL_ROWS};
 
 use crate::builder::{Code, Int, Ptr, Vector};
+use crate::names::{halves, Named};
 
 /// Bytes of a vector.
 const BYTES: u32 = 4 * LANES;
 
 /// A panel's dictionary, in every 16 bytes of a vector.
 fn dictionary<'c>(c: &Code<'c, '_>, panel: Ptr<'c>) -> Vector<'c> {
-    let once = c.load_vec(c.i8().vec_type(16), panel, 64);
+    let once = c.load_vec(c.i8().vec_type(16), panel, 64).named("dictionary");
     let repeated: Vec<u32> = (0..BYTES).map(|i| i % 16).collect();
     c.shuffle(once, once, &repeated)
 }
@@ -43,16 +44,18 @@ fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
 pub(crate) fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
     let table = dictionary(c, panel);
     let bytes = c.i8().vec_type(BYTES);
-    let [first, second, codes] = [0, 64, 128].map(|at| c.load_vec(bytes, c.plus(unit, at), 64));
+    let [first, second, codes] = [(0, "lower"), (64, "lower"), (128, "codes")]
+        .map(|(at, name)| c.load_vec(bytes, c.plus(unit, at), 64).named(name));
     let low = c.and_vec(codes, c.ints(c.i8(), 15, BYTES));
     let high = c.lshr_vec(codes, c.ints(c.i8(), 4, BYTES));
     [(first, low), (second, high)].map(|(lower, codes)| {
-        let upper = look_up(c, table, codes);
-        [0, 8].map(|half| {
+        let upper = look_up(c, table, codes).named("upper");
+        let rows = [0, 8].map(|half| {
             let lane = |i: u32| 16 * (i / 16) + half + i % 16 / 2;
             let both: Vec<u32> = (0..BYTES).map(|i| lane(i) + BYTES * (i % 2)).collect();
             c.bits(c.shuffle(lower, upper, &both), c.vec_i32(LANES))
-        })
+        });
+        halves("w", rows)
     })
 }
 
@@ -67,7 +70,7 @@ pub(crate) struct Exceptions<'c> {
 impl<'c> Exceptions<'c> {
     pub fn of(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>) -> Exceptions<'c> {
         let count = c.zext(c.load_int(c.i32(), c.plus(panel, Coded::COUNT)), c.i64());
-        let count = c.min(count, c.int(s.coded_exceptions()));
+        let count = c.min(count, c.int(s.coded_exceptions())).named("exceptions");
         let cols = c.int(u64::from(s.cols));
         Exceptions { first: c.plus(panel, s.coded_exceptions_at()), count, cols }
     }
@@ -97,6 +100,7 @@ impl<'c> Exceptions<'c> {
         copy: Ptr<'c>,
     ) -> Int<'c> {
         c.count_while(
+            "exception",
             i,
             |i| c.cmp(IntPredicate::ULT, self.input(c, i), end),
             |i| {
@@ -113,7 +117,7 @@ impl<'c> Exceptions<'c> {
 
     /// `body(input, row, where the element is)` for all.
     fn each(&self, c: &Code<'c, '_>, body: impl FnOnce(Int<'c>, Int<'c>, Ptr<'c>)) {
-        c.for_each(c.int(0), self.count, 1, |i| {
+        c.for_each("exception", c.int(0), self.count, 1, |i| {
             let (input, row) = self.place(c, i);
             body(input, row, c.at(self.first, c.add(c.times(i, 8), c.int(4))));
         });
@@ -139,7 +143,7 @@ pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: In
         c.store(to, c.add_vec(upwards(upper, 24), upwards(lower, 16)), 4);
     };
     let cols = u64::from(s.cols);
-    c.for_each(c.int(0), c.int(cols / 4), 1, |i| {
+    c.for_each("quad", c.int(0), c.int(cols / 4), 1, |i| {
         let to = c.at(out, c.times(i, 16));
         (0..4).for_each(|input| element(unit(c, panel, i), input, c.plus(to, 4 * u64::from(input))));
     });
@@ -150,6 +154,6 @@ pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: In
     }
     Exceptions::of(c, s, panel).each(c, |input, row, element| {
         let own = c.cmp(IntPredicate::EQ, row, lane);
-        c.when(own, || c.store(c.at(out, c.times(input, 4)), c.load_f32(element), 4));
+        c.when("own", own, || c.store(c.at(out, c.times(input, 4)), c.load_f32(element), 4));
     });
 }

@@ -3,16 +3,14 @@
 //! In: tokens and positions. Out: `x[T, D]` and `rope[T, h]`, padding columns zero. The embedding is
 //! read from its panels, so that a tied head needs no second copy.
 
-use std::mem::offset_of;
-
 use inkwell::values::PointerValue;
-use qwenc_abi::Row;
 use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{Embed, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Code, Int, Ptr};
 use crate::coded;
 use crate::kernel::Kernel;
+use crate::names::Named;
 
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, e: &Embed) {
     let c = &k.code;
@@ -20,21 +18,20 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, e: &Embed) {
     let (image, x, rope) = (k.segment(e.table), k.buffer(e.out), k.buffer(e.rope));
     let frequencies = inverse_frequencies(c);
     let (start, end) = k.share(k.n_rows());
-    c.for_each(start, end, 1, |row| {
-        let token = c.load_int(c.i32(), c.plus(k.step_row(row), offset_of!(Row, token) as u64));
-        let token = c.zext(token, c.i64());
+    c.for_each("row", start, end, 1, |row| {
+        let token = k.token(row);
         let panel = c.times(c.div(token, c.int(u64::from(PANEL_ROWS))), table.panel_bytes());
-        let lane = c.rem(token, c.int(u64::from(PANEL_ROWS)));
+        let lane = c.rem(token, c.int(u64::from(PANEL_ROWS))).named("lane");
         let out = k.row_of(x, e.out, row);
         zero(c, out, c.plan.buffer(e.out).row_bytes);
-        gather(c, &table, c.at(image, panel), lane, out);
+        gather(c, &table, c.at(image, panel).named("panel"), lane, out);
         angles(k, frequencies, row, k.row_of(rope, e.rope, row));
     });
     c.ret();
 }
 
 fn zero<'c>(c: &Code<'c, '_>, out: Ptr<'c>, bytes: u64) {
-    c.for_each(c.int(0), c.int(bytes), 64, |at| {
+    c.for_each("byte", c.int(0), c.int(bytes), 64, |at| {
         c.store(c.at(out, at), c.floats(0.0, LANES), 64);
     });
 }
@@ -44,12 +41,12 @@ fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out:
     let cols = u64::from(s.cols);
     let word = |i: Int<'c>| c.at(panel, c.add(c.times(lane, 4), c.times(i, 4 * u64::from(PANEL_ROWS))));
     match s.dtype {
-        DType::F32 => c.for_each(c.int(0), c.int(cols), 1, |i| {
+        DType::F32 => c.for_each("input", c.int(0), c.int(cols), 1, |i| {
             c.store(c.at(out, c.times(i, 4)), c.load_f32(word(i)), 4);
         }),
         DType::Bf16 if s.coded => coded::gather(c, s, panel, lane, out),
         DType::Bf16 | DType::F16 => {
-            c.for_each(c.int(0), c.int(cols.div_ceil(2)), 1, |i| {
+            c.for_each("pair", c.int(0), c.int(cols.div_ceil(2)), 1, |i| {
                 let pair = c.load_vec(c.i16().vec_type(2), word(i), 4);
                 let wide = c.shl_vec(c.zext_vec(pair, c.vec_i32(2)), c.ints(c.i32(), 16, 2));
                 c.store(c.at(out, c.times(i, 8)), c.bits(wide, c.vec_f32(2)), 4);
@@ -72,6 +69,7 @@ fn gather_int<'c>(c: &Code<'c, '_>, s: &Segment, unit: u64, panel: Ptr<'c>, lane
             ScaleType::F32 => c.load_f32(at),
             ScaleType::F16 => c.lane(c.load_f16(at, 1), 0).into_float_value(),
         };
+        let scale = scale.named("scale");
         let words = c.at(c.plus(base, u64::from(PANEL_ROWS) * scales.bytes()), c.times(lane, 4));
         let columns = c.at(out, c.times(g, 4 * group));
         let piece = |i: Int<'c>, lanes: u64| {
@@ -96,12 +94,12 @@ fn gather_int<'c>(c: &Code<'c, '_>, s: &Segment, unit: u64, panel: Ptr<'c>, lane
                 }
             }
         };
-        c.for_each(c.int(0), c.int(width / unit), 1, |i| piece(i, unit));
+        c.for_each("unit", c.int(0), c.int(width / unit), 1, |i| piece(i, unit));
         if !width.is_multiple_of(unit) {
             piece(c.int(width / unit), width % unit);
         }
     };
-    c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));
+    c.for_each("group", c.int(0), c.int(cols / group), 1, |g| one(g, group));
     if cols % group > 0 {
         one(c.int(cols / group), cols % group);
     }
@@ -127,13 +125,13 @@ fn angles<'c>(k: &Kernel<'c, '_>, frequencies: Ptr<'c>, row: Int<'c>, out: Ptr<'
     let position = c.int_to_float(k.position(row));
     let piece = |at: Int<'c>, lanes: u32| {
         let f = c.load_vec(c.vec_f32(lanes), c.at(frequencies, at), 4);
-        let (sin, cos) = c.sin_cos(c.vmul(c.splat(position, lanes), f));
+        let (sin, cos) = c.sin_cos(c.vmul(c.splat(position, lanes), f).named("angle"));
         let factor = c.floats(factor, lanes);
-        c.store(c.at(out, at), c.vmul(cos, factor), 4);
-        c.store(c.at(out, c.add(at, c.int(4 * u64::from(half)))), c.vmul(sin, factor), 4);
+        c.store(c.at(out, at), c.vmul(cos, factor).named("cos"), 4);
+        c.store(c.at(out, c.add(at, c.int(4 * u64::from(half)))), c.vmul(sin, factor).named("sin"), 4);
     };
     let whole = half / LANES * LANES;
-    c.for_each(c.int(0), c.int(4 * u64::from(whole)), 64, |at| piece(at, LANES));
+    c.for_each("byte", c.int(0), c.int(4 * u64::from(whole)), 64, |at| piece(at, LANES));
     if half > whole {
         piece(c.int(4 * u64::from(whole)), half - whole);
     }

@@ -19,6 +19,7 @@ use qwenc_plan::{Kernel as PlanKernel, Plan, SegmentId};
 use sha2::{Digest, Sha256};
 
 use crate::builder::Code;
+use crate::comments::annotate;
 use crate::cpu::Cpu;
 use crate::kernel::Kernel;
 use crate::step;
@@ -55,7 +56,15 @@ pub enum EmitError {
 }
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-const MODEL_SYMBOL: &str = "qwenc_model";
+/// The model's description.
+pub(crate) const MODEL_SYMBOL: &str = "qwenc_model";
+/// The step function.
+pub(crate) const STEP_SYMBOL: &str = "qwenc_step";
+
+/// The function of kernel `number` of the plan.
+pub(crate) fn kernel_symbol(number: u32, kernel: &PlanKernel) -> String {
+    format!("k{number}_{}", kernel.name())
+}
 
 /// What all functions of a module share.
 struct Unit<'c, 'a> {
@@ -78,11 +87,11 @@ pub fn emit_asm(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The LLVM IR as this crate writes it, before LLVM's passes.
+/// The LLVM IR as this crate writes it, before LLVM's passes, with comments that say what is what in the plan.
 pub fn emit_ir(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
     let cx = Context::create();
     let module = build(&cx, plan, cpu)?;
-    Ok(module.print_to_string().to_string())
+    Ok(annotate(&module.print_to_string().to_string(), plan, cpu))
 }
 
 /// How the runtime is entered.
@@ -209,7 +218,7 @@ fn declare<'c>(unit: &Unit<'c, '_>, name: &str) -> FunctionValue<'c> {
 }
 
 fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> FunctionValue<'c> {
-    let function = declare(unit, &format!("k{number}_{}", kernel.name()));
+    let function = declare(unit, &kernel_symbol(number, kernel));
     let code = code(unit, function);
     code.b.position_at_end(unit.cx.append_basic_block(function, "entry"));
     // Kernels stay functions of their own, so that a profile names them.
@@ -230,7 +239,7 @@ fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> Fun
 fn emit_step<'c>(unit: &Unit<'c, '_>, kernels: [&[FunctionValue<'c>]; 3]) -> FunctionValue<'c> {
     let (pointer, i64) = (unit.cx.ptr_type(AddressSpace::default()), unit.cx.i64_type());
     let ty = unit.cx.void_type().fn_type(&[pointer.into(), i64.into()], false);
-    let function = unit.module.add_function("qwenc_step", ty, Some(Linkage::Internal));
+    let function = unit.module.add_function(STEP_SYMBOL, ty, Some(Linkage::Internal));
     step::emit_step(code(unit, function), kernels);
     function
 }

@@ -3,13 +3,14 @@
 //! In: `StepArgs`, layer and thread. Out: addresses of rows, segments and caches; loops over shares.
 //! Invariant: field offsets come from the ABI's structs by `offset_of!`.
 
-use std::mem::{offset_of, size_of};
+use std::mem::size_of;
 
 use inkwell::{AddressSpace, IntPredicate};
 use qwenc_abi::{KvType, Row, StepArgs};
 use qwenc_plan::{BufferId, Rows, SegmentId};
 
 use crate::builder::{Code, Int, Ptr};
+use crate::names::{self, field, Field, Named};
 
 /// A kernel under construction: code plus the three arguments.
 pub(crate) struct Kernel<'c, 'a> {
@@ -24,42 +25,44 @@ pub(crate) struct Kernel<'c, 'a> {
 impl<'c, 'a> Kernel<'c, 'a> {
     /// The kernel's arguments; the builder stands in its entry block.
     pub fn new(code: Code<'c, 'a>, number: u32) -> Kernel<'c, 'a> {
-        let param = |i: u32| {
+        let param = |i: u32, name| {
             // Every kernel is declared with these three parameters.
-            code.function.get_nth_param(i).expect("kernels take args, layer, thread")
+            code.function.get_nth_param(i).expect("kernels take args, layer, thread").named(name)
         };
-        let (args, layer, thread) =
-            (param(0).into_pointer_value(), param(1).into_int_value(), param(2).into_int_value());
+        let args = param(0, "args").into_pointer_value();
+        let (layer, thread) = (param(1, "layer").into_int_value(), param(2, "thread").into_int_value());
         Kernel { code, args, layer, thread, number }
     }
 
     /// The step itself, which takes `args` and `thread` and is of no layer.
     pub fn of_step(code: Code<'c, 'a>) -> Kernel<'c, 'a> {
-        // The step is declared with these two parameters.
-        let param = |i: u32| code.function.get_nth_param(i).expect("the step takes args and thread");
-        let (args, thread) = (param(0).into_pointer_value(), param(1).into_int_value());
+        let param = |i: u32, name| {
+            // The step is declared with these two parameters.
+            code.function.get_nth_param(i).expect("the step takes args and thread").named(name)
+        };
+        let (args, thread) = (param(0, "args").into_pointer_value(), param(1, "thread").into_int_value());
         let layer = code.int(0);
         Kernel { code, args, layer, thread, number: 0 }
     }
 
     /// An 8-byte number of `StepArgs`.
-    pub fn field(&self, offset: usize) -> Int<'c> {
-        self.code.load_int(self.code.i64(), self.code.plus(self.args, offset as u64))
+    pub fn field(&self, (name, offset): Field) -> Int<'c> {
+        self.code.load_int(self.code.i64(), self.code.plus(self.args, offset as u64)).named(name)
     }
 
     /// A pointer of `StepArgs`.
-    pub fn pointer(&self, offset: usize) -> Ptr<'c> {
-        self.code.load_ptr(self.code.plus(self.args, offset as u64))
+    pub fn pointer(&self, (name, offset): Field) -> Ptr<'c> {
+        self.code.load_ptr(self.code.plus(self.args, offset as u64)).named(name)
     }
 
     /// Tokens of the step.
     pub fn n_rows(&self) -> Int<'c> {
-        self.field(offset_of!(StepArgs, n_rows))
+        self.field(field!(StepArgs, n_rows))
     }
 
     /// Threads that run the step.
     pub fn threads(&self) -> Int<'c> {
-        self.field(offset_of!(StepArgs, threads))
+        self.field(field!(StepArgs, threads))
     }
 
     /// This thread's part of `0..total`, in order and as even as it goes.
@@ -69,26 +72,27 @@ impl<'c, 'a> Kernel<'c, 'a> {
 
     fn share_of(&self, thread: Int<'c>, total: Int<'c>) -> (Int<'c>, Int<'c>) {
         let threads = self.threads();
-        let at = |i: Int<'c>| self.code.div(self.code.mul(total, i), threads);
-        (at(thread), at(self.code.add(thread, self.code.int(1))))
+        let at = |i: Int<'c>, name| self.code.div(self.code.mul(total, i), threads).named(name);
+        (at(thread, "share.start"), at(self.code.add(thread, self.code.int(1)), "share.end"))
     }
 
     /// `0..total` in pieces of `piece`, each given as start and end. A thread takes its own share front to back, so that it reads
     /// one stream, then helps the others with theirs, so that a thread whose core is busy elsewhere
-    /// holds nobody up.
-    pub fn take(&self, total: Int<'c>, piece: Int<'c>, body: impl FnOnce(Int<'c>, Int<'c>)) {
+    /// holds nobody up. `name` is that of a piece.
+    pub fn take(&self, name: &str, total: Int<'c>, piece: Int<'c>, body: impl FnOnce(Int<'c>, Int<'c>)) {
         let c = &self.code;
         let threads = self.threads();
-        c.for_each(c.int(0), threads, 1, |i| {
-            let owner = c.rem(c.add(self.thread, i), threads);
+        c.for_each("turn", c.int(0), threads, 1, |turn| {
+            let owner = c.rem(c.add(self.thread, turn), threads).named("owner");
             let (start, end) = self.share_of(owner, total);
             let counter = self.counter(owner, self.number);
             c.repeat(
+                name,
                 || {
                     let at = c.add(start, c.fetch_add(counter, piece));
                     (at, c.cmp(IntPredicate::ULT, at, end))
                 },
-                |at| body(at, c.min(c.add(at, piece), end)),
+                |at| body(at, c.min(c.add(at, piece), end).named(&format!("{name}.end"))),
             );
         });
     }
@@ -96,8 +100,9 @@ impl<'c, 'a> Kernel<'c, 'a> {
     /// Where a thread's share of kernel `number` is counted.
     fn counter(&self, thread: Int<'c>, number: u32) -> Ptr<'c> {
         let c = &self.code;
-        let arena = self.pointer(offset_of!(StepArgs, arena));
-        c.at(c.plus(arena, 64 * u64::from(number)), c.times(thread, c.plan.counter_bytes()))
+        let arena = self.pointer(field!(StepArgs, arena));
+        let of_kernel = c.plus(arena, 64 * u64::from(number));
+        c.at(of_kernel, c.times(thread, c.plan.counter_bytes())).named("counter")
     }
 
     /// Makes kernel `number` ready for the next time. All threads have left it, and meet once more
@@ -111,8 +116,8 @@ impl<'c, 'a> Kernel<'c, 'a> {
         let cx = self.code.cx;
         let pointer = cx.ptr_type(AddressSpace::default());
         let ty = cx.void_type().fn_type(&[pointer.into()], false);
-        let barrier = self.pointer(offset_of!(StepArgs, barrier));
-        let data = self.pointer(offset_of!(StepArgs, barrier_data));
+        let barrier = self.pointer(field!(StepArgs, barrier));
+        let data = self.pointer(field!(StepArgs, barrier_data));
         // A pointer and a matching type: always well-formed.
         self.code.b.build_indirect_call(ty, barrier, &[data.into()], "").expect("a well-typed call");
     }
@@ -121,13 +126,13 @@ impl<'c, 'a> Kernel<'c, 'a> {
     pub fn observe(&self, number: u32, layer: Int<'c>) {
         let c = &self.code;
         let zero = c.int(0);
-        let address = self.field(offset_of!(StepArgs, observer));
-        c.when(c.cmp(IntPredicate::NE, address, zero), || {
-            c.when(c.cmp(IntPredicate::EQ, self.thread, zero), || {
+        let address = self.field(field!(StepArgs, observer));
+        c.when("observed", c.cmp(IntPredicate::NE, address, zero), || {
+            c.when("first_thread", c.cmp(IntPredicate::EQ, self.thread, zero), || {
                 let (pointer, i64) = (c.cx.ptr_type(AddressSpace::default()), c.i64());
                 let ty = c.cx.void_type().fn_type(&[pointer.into(), i64.into(), i64.into()], false);
-                let observer = self.pointer(offset_of!(StepArgs, observer));
-                let data = self.pointer(offset_of!(StepArgs, observer_data));
+                let observer = self.pointer(field!(StepArgs, observer));
+                let data = self.pointer(field!(StepArgs, observer_data));
                 let operands = [data.into(), c.int(u64::from(number)).into(), layer.into()];
                 // A pointer and a matching type: always well-formed.
                 c.b.build_indirect_call(ty, observer, &operands, "").expect("a well-typed call");
@@ -145,7 +150,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
     pub fn buffer_of(&self, id: BufferId, thread: Int<'c>) -> Ptr<'c> {
         let c = &self.code;
         let buffer = c.plan.buffer(id);
-        let max_rows = self.field(offset_of!(StepArgs, max_rows));
+        let max_rows = self.field(field!(StepArgs, max_rows));
         let threads = self.threads();
         let counters = c.times(threads, c.plan.counter_bytes());
         let offset = match buffer.rows {
@@ -155,61 +160,72 @@ impl<'c, 'a> Kernel<'c, 'a> {
                 c.add(c.add(rows, c.int(buffer.offset)), c.times(thread, c.plan.thread_bytes))
             }
         };
-        c.at(self.pointer(offset_of!(StepArgs, arena)), offset)
+        c.at(self.pointer(field!(StepArgs, arena)), offset).named(&names::buffer(c.plan, id))
     }
 
     /// Row `r` of a buffer that starts at `base`.
     pub fn row_of(&self, base: Ptr<'c>, id: BufferId, r: Int<'c>) -> Ptr<'c> {
-        self.code.at(base, self.code.times(r, self.code.plan.buffer(id).row_bytes))
+        let c = &self.code;
+        let row = c.at(base, c.times(r, c.plan.buffer(id).row_bytes));
+        row.named(&format!("{}.row", names::buffer(c.plan, id)))
     }
 
     /// Start of a segment; this layer's, if it is per-layer.
     pub fn segment(&self, id: SegmentId) -> Ptr<'c> {
         let c = &self.code;
         let segment = c.plan.segment(id);
-        let image = self.pointer(offset_of!(StepArgs, weights));
-        match segment.per_layer {
+        let image = self.pointer(field!(StepArgs, weights));
+        let start = match segment.per_layer {
             false => c.plus(image, segment.offset),
             true => {
                 let record = c.times(self.layer, c.plan.layer_bytes);
                 c.at(c.plus(image, c.plan.layers_offset + segment.offset), record)
             }
-        }
+        };
+        start.named(&names::segment(c.plan, id))
     }
 
     /// `StepArgs::rows[r]`.
     pub fn step_row(&self, r: Int<'c>) -> Ptr<'c> {
-        let rows = self.pointer(offset_of!(StepArgs, rows));
-        self.code.at(rows, self.code.times(r, size_of::<Row>() as u64))
+        let rows = self.pointer(field!(StepArgs, rows));
+        self.code.at(rows, self.code.times(r, size_of::<Row>() as u64)).named("step_row")
+    }
+
+    /// A 4-byte number of `StepArgs::rows[r]`, as i64.
+    fn row_field(&self, r: Int<'c>, (name, offset): Field) -> Int<'c> {
+        let c = &self.code;
+        c.zext(c.load_int(c.i32(), c.plus(self.step_row(r), offset as u64)), c.i64()).named(name)
+    }
+
+    /// The token in row `r`, as i64.
+    pub fn token(&self, r: Int<'c>) -> Int<'c> {
+        self.row_field(r, field!(Row, token))
     }
 
     /// Position of the token in row `r`, as i64.
     pub fn position(&self, r: Int<'c>) -> Int<'c> {
-        let c = &self.code;
-        let at = c.plus(self.step_row(r), offset_of!(Row, position) as u64);
-        c.zext(c.load_int(c.i32(), at), c.i64())
+        self.row_field(r, field!(Row, position))
     }
 
     /// The cache of the sequence of row `r`.
     pub fn kv(&self, r: Int<'c>) -> Ptr<'c> {
-        self.code.load_ptr(self.code.plus(self.step_row(r), offset_of!(Row, kv) as u64))
+        let (name, offset) = field!(Row, kv);
+        self.code.load_ptr(self.code.plus(self.step_row(r), offset as u64)).named(name)
     }
 
     /// The adapter of row `r`, as i64: from 1, 0 for none.
     pub fn adapter(&self, r: Int<'c>) -> Int<'c> {
-        let c = &self.code;
-        let at = c.plus(self.step_row(r), offset_of!(Row, adapter) as u64);
-        c.zext(c.load_int(c.i32(), at), c.i64())
+        self.row_field(r, field!(Row, adapter))
     }
 
     /// Positions of every cache.
     pub fn kv_capacity(&self) -> Int<'c> {
-        self.field(offset_of!(StepArgs, kv_capacity))
+        self.field(field!(StepArgs, kv_capacity))
     }
 
     /// Whether the caches are of this type.
     pub fn kv_is(&self, ty: KvType) -> Int<'c> {
-        let found = self.field(offset_of!(StepArgs, kv_type));
+        let found = self.field(field!(StepArgs, kv_type));
         self.code.cmp(IntPredicate::EQ, found, self.code.int(ty as u64))
     }
 }

@@ -4,8 +4,6 @@
 //! once; many (prefill) reuse a panel for tile after tile while it is in cache. Invariant: an output
 //! is one chain of accumulations over the inputs in order, whatever the tile.
 
-use std::mem::offset_of;
-
 use inkwell::IntPredicate;
 use qwenc_abi::StepArgs;
 use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
@@ -13,6 +11,7 @@ use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
 use crate::block::Block;
 use crate::builder::{Code, Int, Near, Ptr, Vector};
 use crate::kernel::Kernel;
+use crate::names::{field, halves, Named};
 use crate::prepare;
 use crate::tile::{Loop, SUMS_BYTES};
 
@@ -25,7 +24,7 @@ struct Lines<'c> {
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let c = &k.code;
     let tokens = match l.out {
-        Dest::Logits => k.field(offset_of!(StepArgs, n_outputs)),
+        Dest::Logits => k.field(field!(StepArgs, n_outputs)),
         Dest::Buffer(_) => k.n_rows(),
     };
     let inputs = match l.prepared {
@@ -38,22 +37,22 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let inner = Loop::of(weight, l.inputs);
     let panels = u64::from(weight.panels());
     let block = Block::of(c, &inner, inputs.row_bytes, weight.panel_bytes());
-    let sums = c.stack(c.vec_f32(LANES).array_type((block.tokens * SUMS_BYTES / 64) as u32).into());
-    let few = c.cmp(IntPredicate::ULE, tokens, c.int(FEW_TOKENS));
+    let sums = c.stack("sums", c.vec_f32(LANES).array_type((block.tokens * SUMS_BYTES / 64) as u32).into());
+    let few = c.cmp(IntPredicate::ULE, tokens, c.int(FEW_TOKENS)).named("few");
     let piece = |bytes| c.int(panels_at_once(panels, weight.panel_bytes(), bytes));
-    let piece = c.select(few, piece(STREAM_BYTES), piece(PIECE_BYTES));
-    k.take(c.int(panels), piece, |first_panel, last_panel| {
-        c.for_each(c.int(0), tokens, block.tokens, |start| {
-            let count = c.min(c.int(block.tokens), c.sub(tokens, start));
-            let x = c.at(inputs.base, c.times(start, inputs.row_bytes));
-            c.for_each(first_panel, last_panel, 1, |panel| {
-                let weights = c.at(image, c.times(panel, weight.panel_bytes()));
-                c.for_each(c.int(0), count, 1, |t| out.fetch(c, l, (panel, c.add(start, t))));
+    let piece = c.select(few, piece(STREAM_BYTES), piece(PIECE_BYTES)).named("piece.panels");
+    k.take("piece", c.int(panels), piece, |first_panel, last_panel| {
+        c.for_each("block", c.int(0), tokens, block.tokens, |start| {
+            let count = c.min(c.int(block.tokens), c.sub(tokens, start)).named("block.tokens");
+            let x = c.at(inputs.base, c.times(start, inputs.row_bytes)).named("block.x");
+            c.for_each("panel", first_panel, last_panel, 1, |panel| {
+                let weights = c.at(image, c.times(panel, weight.panel_bytes())).named("panel.w");
+                c.for_each("token", c.int(0), count, 1, |t| out.fetch(c, l, (panel, c.add(start, t))));
                 block.multiply(c, &inner, weights, (x, inputs.row_bytes), count, sums);
-                c.for_each(c.int(0), count, 1, |t| {
+                c.for_each("token", c.int(0), count, 1, |t| {
                     let sums = c.at(sums, c.times(t, SUMS_BYTES));
                     let both = [0, 64].map(|at| c.load_vec(c.vec_f32(LANES), c.plus(sums, at), 64));
-                    out.write(k, l, (panel, c.add(start, t)), both);
+                    out.write(k, l, (panel, c.add(start, t)), halves("sum", both));
                 });
             });
         });
@@ -90,14 +89,15 @@ fn prepared_inputs<'c>(
         let row = match l.out {
             Dest::Buffer(_) => row,
             Dest::Logits => {
-                let outputs = k.pointer(offset_of!(StepArgs, outputs));
-                c.zext(c.load_int(c.i32(), c.at(outputs, c.times(row, 4))), c.i64())
+                let outputs = k.pointer(field!(StepArgs, outputs));
+                c.zext(c.load_int(c.i32(), c.at(outputs, c.times(row, 4))), c.i64()).named("output")
             }
         };
         prepare::emit(k, l, k.row_of(source, l.input, row), to);
     };
     let single = c.cmp(IntPredicate::EQ, tokens, c.int(1));
     let base = c.either(
+        "single",
         single,
         || {
             let own = k.buffer(thread);
@@ -107,12 +107,12 @@ fn prepared_inputs<'c>(
         || {
             let all = k.buffer(step);
             let (start, end) = k.share(tokens);
-            c.for_each(start, end, 1, |row| prepare(row, k.row_of(all, step, row)));
+            c.for_each("row", start, end, 1, |row| prepare(row, k.row_of(all, step, row)));
             k.barrier();
             all.into()
         },
     );
-    Lines { base: base.into_pointer_value(), row_bytes }
+    Lines { base: base.named("prepared").into_pointer_value(), row_bytes }
 }
 
 /// Where results go.
@@ -129,7 +129,7 @@ impl<'c> Output<'c> {
         match l.out {
             Dest::Buffer(b) => Output { base: k.buffer(b), row_bytes: plan.buffer(b).row_bytes, bias },
             Dest::Logits => {
-                let base = k.pointer(offset_of!(StepArgs, logits));
+                let base = k.pointer(field!(StepArgs, logits));
                 Output { base, row_bytes: 4 * logits_stride(plan.dims.vocab_rows), bias }
             }
         }
@@ -139,7 +139,7 @@ impl<'c> Output<'c> {
     fn place(&self, c: &Code<'c, '_>, l: &Linear, (panel, row): (Int<'c>, Int<'c>)) -> (Ptr<'c>, u64) {
         let outputs = u64::from(if l.swiglu { LANES } else { PANEL_ROWS });
         let row = c.at(self.base, c.times(row, self.row_bytes));
-        (c.at(row, c.times(panel, 4 * outputs)), 4 * outputs / 64)
+        (c.at(row, c.times(panel, 4 * outputs)).named("out"), 4 * outputs / 64)
     }
 
     /// Asks for the lines that the epilogue writes, which most likely were pushed out of the caches since.
@@ -160,12 +160,12 @@ impl<'c> Output<'c> {
             let here = c.plus(out, 64 * i);
             if let Some(bias) = self.bias {
                 let bias = c.at(bias, c.add(c.times(at.0, 4 * u64::from(PANEL_ROWS)), c.int(64 * i)));
-                y = c.vadd(y, c.load_vec(c.vec_f32(LANES), bias, 64));
+                y = c.vadd(y, c.load_vec(c.vec_f32(LANES), bias, 64).named("bias"));
             }
             if l.residual.is_some() {
-                y = c.vadd(c.load_vec(c.vec_f32(LANES), here, 64), y);
+                y = c.vadd(c.load_vec(c.vec_f32(LANES), here, 64).named("residual"), y);
             }
-            c.store(here, y, 64);
+            c.store(here, y.named("y"), 64);
         }
     }
 }

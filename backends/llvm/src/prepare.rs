@@ -7,6 +7,7 @@ use qwenc_plan::{round_up, Inputs, Linear, LANES};
 
 use crate::builder::{Code, Float, Int, Ptr, Vector};
 use crate::kernel::Kernel;
+use crate::names::Named;
 use crate::tile_int::{Quantised, RowLayout};
 
 /// Pieces of a row: whole vectors, then what is left.
@@ -30,12 +31,12 @@ struct Source<'c, 'a, 'k> {
 impl<'c> Source<'c, '_, '_> {
     fn load(&self, column: Int<'c>, lanes: u32) -> Vector<'c> {
         let (c, ty, at) = (self.c, self.c.vec_f32(lanes), self.c.times(column, 4));
-        let mut x = c.load_vec(ty, c.at(self.row, at), 4);
+        let mut x = c.load_vec(ty, c.at(self.row, at), 4).named("x");
         if let Some(scale) = self.inverse_rms {
             x = c.vmul(x, c.splat(scale, lanes));
         }
         match self.gain {
-            Some(gain) => c.vmul(x, c.load_vec(ty, c.at(gain, at), 4)),
+            Some(gain) => c.vmul(x, c.load_vec(ty, c.at(gain, at), 4).named("gain")),
             None => x,
         }
     }
@@ -47,7 +48,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear, row: Ptr<'c>, out: Ptr<'c
     let weight = c.plan.segment(l.weight);
     let inverse_rms = l.norm.map(|eps| {
         let sum = sum_of_squares(c, row, weight.cols);
-        c.inverse_rms(sum, weight.cols, eps.get())
+        c.inverse_rms(sum, weight.cols, eps.get()).named("inverse_rms")
     });
     let source = Source { c, row, gain: l.gain.map(|g| k.segment(g)), inverse_rms };
     match (Quantised::of(weight, l.inputs.planes()), l.inputs) {
@@ -56,7 +57,7 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear, row: Ptr<'c>, out: Ptr<'c
         (None, _) => {
             // Padding columns are zero in, and zero out.
             let end = c.int(round_up(u64::from(weight.cols), u64::from(LANES)));
-            c.for_each(c.int(0), end, u64::from(LANES), |i| {
+            c.for_each("column", c.int(0), end, u64::from(LANES), |i| {
                 c.store(c.at(out, c.times(i, 4)), source.load(i, LANES), 64);
             });
         }
@@ -67,9 +68,9 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear, row: Ptr<'c>, out: Ptr<'c
 fn sum_of_squares<'c>(c: &Code<'c, '_>, row: Ptr<'c>, width: u32) -> Float<'c> {
     let end = c.int(round_up(u64::from(width), u64::from(LANES)));
     let zero = c.floats(0.0, LANES).into();
-    let sums = c.fold(c.int(0), end, u64::from(LANES), &[zero], |i, sum| {
-        let x = c.load_vec(c.vec_f32(LANES), c.at(row, c.times(i, 4)), 64);
-        vec![c.fma(x, x, sum[0].into_vector_value()).into()]
+    let sums = c.fold("column", c.int(0), end, u64::from(LANES), &[zero], |i, sum| {
+        let x = c.load_vec(c.vec_f32(LANES), c.at(row, c.times(i, 4)), 64).named("x");
+        vec![c.fma(x, x, sum[0].named("squares").into_vector_value()).into()]
     });
     c.sum_lanes(sums[0].into_vector_value())
 }
@@ -77,7 +78,7 @@ fn sum_of_squares<'c>(c: &Code<'c, '_>, row: Ptr<'c>, width: u32) -> Float<'c> {
 /// Rows of bf16. Padding columns are zero in, and zero out.
 fn round<'c>(source: &Source<'c, '_, '_>, cols: u64, out: Ptr<'c>) {
     let c = source.c;
-    c.for_each(c.int(0), c.int(round_up(cols, u64::from(LANES))), u64::from(LANES), |i| {
+    c.for_each("column", c.int(0), c.int(round_up(cols, u64::from(LANES))), u64::from(LANES), |i| {
         c.store(c.at(out, c.times(i, 2)), c.to_bf16(source.load(i, LANES)), 32);
     });
 }
@@ -89,11 +90,11 @@ fn quantise<'c>(source: &Source<'c, '_, '_>, q: &Quantised, out: Ptr<'c>) {
         let planes = (q.planes(), layout.plane_bytes(width));
         let inputs = c.at(out, layout.inputs(c, g));
         let (scale, sum) = quantise_group(source, c.times(g, group), width, planes, inputs);
-        c.store(c.at(out, c.times(g, 4)), scale, 4);
+        c.store(c.at(out, c.times(g, 4)), scale.named("scale"), 4);
         let correction = c.add(c.int(layout.corrections()), c.times(g, 4));
-        c.store(c.at(out, correction), c.times_i32(sum, q.correction()), 4);
+        c.store(c.at(out, correction), c.times_i32(sum, q.correction()).named("correction"), 4);
     };
-    c.for_each(c.int(0), c.int(cols / group), 1, |g| one(g, group));
+    c.for_each("group", c.int(0), c.int(cols / group), 1, |g| one(g, group));
     if !cols.is_multiple_of(group) {
         one(c.int(cols / group), cols % group);
     }
@@ -117,7 +118,7 @@ fn quantise_group<'c>(
     for piece in pieces(width) {
         let (at, lanes) = piece;
         let scaled = c.vmul(load(piece), c.splat(inverse, lanes));
-        let q = c.to_int(c.vector_intrinsic("llvm.roundeven", &[scaled]), c.vec_i32(lanes));
+        let q = c.to_int(c.vector_intrinsic("llvm.roundeven", &[scaled]), c.vec_i32(lanes)).named("q");
         for (p, plane) in (0..).zip(split(c, q, planes)) {
             let to = c.plus(out, p * plane_bytes + at);
             c.store(to, c.trunc_vec(plane, c.i8().vec_type(lanes)), 1);
@@ -144,5 +145,5 @@ fn split<'c>(c: &Code<'c, '_>, q: Vector<'c>, planes: u64) -> Vec<Vector<'c>> {
     let constant = |n: u64| c.ints(c.i32(), n, q.get_type().get_size());
     let high = c.shr_vec(c.add_vec(q, constant(64)), constant(7));
     let low = c.sub_vec(q, c.shl_vec(high, constant(7)));
-    vec![high, low]
+    vec![high.named("q.high"), low.named("q.low")]
 }

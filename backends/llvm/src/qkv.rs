@@ -10,6 +10,7 @@ use qwenc_plan::{PrepareQkv, SegmentId, LANES};
 use crate::builder::{Float, Ptr, Vector};
 use crate::cache::Cache;
 use crate::kernel::Kernel;
+use crate::names::Named;
 use crate::prepare::pieces;
 
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv) {
@@ -19,14 +20,15 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv) {
     let (qkv, rope) = (k.buffer(p.qkv), k.buffer(p.rope));
     let units = heads + kv_heads;
     let (start, end) = k.share(c.times(k.n_rows(), units));
-    c.for_each(start, end, 1, |unit| {
-        let (row, head) = (c.div(unit, c.int(units)), c.rem(unit, c.int(units)));
+    c.for_each("unit", start, end, 1, |unit| {
+        let (row, head) = (c.div(unit, c.int(units)).named("row"), c.rem(unit, c.int(units)).named("head"));
         let line = k.row_of(qkv, p.qkv, row);
-        let x = c.at(line, c.times(head, width));
+        let x = c.at(line, c.times(head, width)).named("head.x");
         let angles = k.row_of(rope, p.rope, row);
         let is_query = c.cmp(IntPredicate::ULT, head, c.int(heads));
         let done = || c.int(0).into();
         c.either(
+            "query",
             is_query,
             || {
                 for (at, y) in rotated(k, p, p.q_gain, x, angles) {
@@ -35,14 +37,14 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv) {
                 done()
             },
             || {
-                let kv_head = c.sub(head, c.int(heads));
-                let v = c.at(line, c.times(c.add(kv_head, c.int(heads + kv_heads)), width));
+                let kv_head = c.sub(head, c.int(heads)).named("kv_head");
+                let v = c.at(line, c.times(c.add(kv_head, c.int(heads + kv_heads)), width)).named("head.v");
                 for (at, y) in rotated(k, p, p.k_gain, x, angles) {
                     c.store(c.plus(x, 4 * at), y, 4);
                 }
                 let position = k.position(row);
                 for ty in KvType::ALL {
-                    c.when(k.kv_is(ty), || {
+                    c.when(&format!("kv_{}", ty.name()), k.kv_is(ty), || {
                         let cache = Cache::of(k, ty, row, kv_head);
                         cache.store_key(c, position, x);
                         cache.store_value(c, position, v);
@@ -76,8 +78,9 @@ fn rotated<'c>(
     };
     let mut out = Vec::new();
     for (at, lanes) in pieces(half) {
-        let (re, im) = (normed(at, lanes), normed(half + at, lanes));
-        let (cos, sin) = (load(angles, at, lanes), load(angles, half + at, lanes));
+        let (re, im) = (normed(at, lanes).named("re"), normed(half + at, lanes).named("im"));
+        let cos = load(angles, at, lanes).named("cos");
+        let sin = load(angles, half + at, lanes).named("sin");
         out.push((at, c.fma(re, cos, c.vneg(c.vmul(im, sin)))));
         out.push((half + at, c.fma(im, cos, c.vmul(re, sin))));
     }
@@ -100,5 +103,5 @@ fn inverse_rms<'c>(k: &Kernel<'c, '_>, p: &PrepareQkv, x: Ptr<'c>) -> Float<'c> 
     if let Some(s) = whole {
         sum = c.fadd(c.sum_lanes(s), sum);
     }
-    c.inverse_rms(sum, head_dim, p.eps.get())
+    c.inverse_rms(sum, head_dim, p.eps.get()).named("inverse_rms")
 }

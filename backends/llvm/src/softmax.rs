@@ -10,6 +10,7 @@ use qwenc_plan::{Attention, LANES};
 
 use crate::builder::{Code, Float, Int, Ptr, Vector};
 use crate::cache::Cache;
+use crate::names::Named;
 use crate::prepare::pieces;
 
 /// Vectors of positions in a tile: a maximum is taken over all of them at once.
@@ -28,13 +29,13 @@ impl<'c> Part<'c> {
     }
 
     /// On the stack, empty when [`Part::clear`]ed.
-    pub fn on_stack(c: &Code<'c, '_>) -> Part<'c> {
-        Part(c.stack(c.vec_f32(LANES).array_type((Part::bytes(c) / 64) as u32).into()))
+    pub fn on_stack(c: &Code<'c, '_>, name: &str) -> Part<'c> {
+        Part(c.stack(name, c.vec_f32(LANES).array_type((Part::bytes(c) / 64) as u32).into()))
     }
 
     pub fn clear(self, c: &Code<'c, '_>) {
         c.store(self.0, c.float(f32::NEG_INFINITY), 4);
-        c.for_each(c.int(64), c.int(Part::bytes(c)), 64, |at| {
+        c.for_each("byte", c.int(64), c.int(Part::bytes(c)), 64, |at| {
             c.store(c.at(self.0, at), c.floats(0.0, LANES), 64);
         });
     }
@@ -55,13 +56,13 @@ impl<'c> Part<'c> {
     /// Takes in a part that comes after this one.
     pub fn join(self, c: &Code<'c, '_>, later: Part<'c>) {
         let (before, after) = (c.load_f32(self.0), c.load_f32(later.0));
-        let max = c.fselect(c.fgreater(after, before), after, before);
+        let max = c.fselect(c.fgreater(after, before), after, before).named("max");
         // Before the first part `before` is -inf, which `exp` takes as its smallest argument, and
         // everything that it scales is zero.
         let factor = |of: Float<'c>| c.exp(c.vsub(c.splat(of, LANES), c.splat(max, LANES)));
-        let (keep, take) = (factor(before), factor(after));
+        let (keep, take) = (factor(before).named("keep"), factor(after).named("take"));
         c.store(self.0, max, 4);
-        c.for_each(c.int(64), c.int(Part::bytes(c)), 64, |at| {
+        c.for_each("byte", c.int(64), c.int(Part::bytes(c)), 64, |at| {
             let load = |part: Part<'c>| c.load_vec(c.vec_f32(LANES), c.at(part.0, at), 64);
             c.store(c.at(self.0, at), c.fma(load(self), keep, c.vmul(load(later), take)), 64);
         });
@@ -69,7 +70,7 @@ impl<'c> Part<'c> {
 
     /// Weighted values over their sum.
     pub fn finish(self, c: &Code<'c, '_>, out: Ptr<'c>) {
-        let sum = c.sum_lanes(c.load_vec(c.vec_f32(LANES), self.sum(c), 64));
+        let sum = c.sum_lanes(c.load_vec(c.vec_f32(LANES), self.sum(c), 64)).named("sum");
         for (column, lanes) in pieces(u64::from(c.plan.dims.head_dim)) {
             let v = c.load_vec(c.vec_f32(lanes), self.values(c, c.int(4 * column)), 64);
             c.store(c.plus(out, 4 * column), c.vdiv(v, c.splat(sum, lanes)), 4);
@@ -91,7 +92,7 @@ impl<'c> Maxima<'c> {
 
     /// On the stack, of nothing when [`Maxima::clear`]ed.
     pub fn on_stack(c: &Code<'c, '_>) -> Maxima<'c> {
-        let [now, keep] = [(); 2].map(|()| c.stack(c.vec_f32(Self::LANES).into()));
+        let [now, keep] = ["maxima", "keeps"].map(|name| c.stack(name, c.vec_f32(Self::LANES).into()));
         Maxima { now, keep }
     }
 
@@ -105,7 +106,7 @@ impl<'c> Maxima<'c> {
         // Lanes without a query repeat the others.
         let highest =
             c.largest_of_each(std::array::from_fn::<_, MOST_QUERIES, _>(|n| scores[n % scores.len()]));
-        let max = c.larger(highest, old);
+        let max = c.larger(highest, old).named("max");
         c.store(self.now, max, 32);
         // Before the first visible position both are -inf; `exp` takes their difference, which is no
         // number, as its smallest argument, and everything it scales is still zero.
@@ -114,12 +115,12 @@ impl<'c> Maxima<'c> {
 
     /// The maximum of query `n`.
     pub fn of(&self, c: &Code<'c, '_>, n: usize) -> Float<'c> {
-        c.load_f32(c.plus(self.now, 4 * n as u64))
+        c.load_f32(c.plus(self.now, 4 * n as u64)).named("max")
     }
 
     /// The factor that the last tile puts on what query `n` had before.
     pub fn keep(&self, c: &Code<'c, '_>, n: usize) -> Float<'c> {
-        c.load_f32(c.plus(self.keep, 4 * n as u64))
+        c.load_f32(c.plus(self.keep, 4 * n as u64)).named("keep")
     }
 }
 
@@ -169,7 +170,7 @@ impl<'c> Query<'c> {
         let visible = |v: u64| {
             let positions = c.add_vec(wide(start(c, tile, v as usize)), c.lane_numbers(LANES));
             let past = c.cmp_vec(IntPredicate::ULE, positions, wide(self.position));
-            c.and_vec(past, c.cmp_vec(IntPredicate::UGE, positions, wide(self.first)))
+            c.and_vec(past, c.cmp_vec(IntPredicate::UGE, positions, wide(self.first))).named("visible")
         };
         (0..TILE_VECTORS).map(visible).collect()
     }
@@ -186,7 +187,7 @@ impl<'c> Query<'c> {
         let zero = c.floats(0.0, LANES);
         let mut sum = c.vmul(c.load_vec(c.vec_f32(LANES), self.part.sum(c), 64), c.splat(keep, LANES));
         for (v, (&scores, &seen)) in scores.iter().zip(seen).enumerate() {
-            let p = c.vselect(seen, c.exp(c.vsub(scores, c.splat(max, LANES))), zero);
+            let p = c.vselect(seen, c.exp(c.vsub(scores, c.splat(max, LANES))), zero).named("p");
             let (p, stored) = match cache.ty {
                 KvType::F32 => (p, p),
                 // The sum is of what weights the values.
@@ -201,7 +202,7 @@ impl<'c> Query<'c> {
             };
             let bytes = if cache.ty == KvType::Bf16 { 2 } else { 4 };
             c.store(c.plus(self.probabilities, v as u64 * u64::from(LANES) * bytes), stored, 32);
-            sum = c.vadd(sum, p);
+            sum = c.vadd(sum, p).named("sum");
         }
         c.store(self.part.sum(c), sum, 64);
     }

@@ -4,14 +4,13 @@
 //! observer, the first thread calls it after each kernel, and all meet again; without one that costs a test of a
 //! pointer.
 
-use std::mem::offset_of;
-
 use inkwell::values::FunctionValue;
 use inkwell::IntPredicate;
 use qwenc_abi::StepArgs;
 
 use crate::builder::{Code, Int};
 use crate::kernel::Kernel;
+use crate::names::field;
 
 /// The step: kernels in order, all threads meeting after each; layers as a loop.
 /// `kernels` are the functions of prologue, block and head.
@@ -32,9 +31,9 @@ pub(crate) fn emit_step<'c>(code: Code<'c, '_>, kernels: [&[FunctionValue<'c>]; 
     let (block, head) = (kernels[0].len(), kernels[0].len() + kernels[1].len());
     run(kernels[0], 0, zero);
     let layers = k.code.int(u64::from(k.code.plan.dims.layers));
-    k.code.for_each(zero, layers, 1, |layer| run(kernels[1], block, layer));
-    let wanted = k.field(offset_of!(StepArgs, n_outputs));
+    k.code.for_each("layer", zero, layers, 1, |layer| run(kernels[1], block, layer));
+    let wanted = k.field(field!(StepArgs, n_outputs));
     let any = k.code.cmp(IntPredicate::NE, wanted, zero);
-    k.code.when(any, || run(kernels[2], head, zero));
+    k.code.when("outputs", any, || run(kernels[2], head, zero));
     k.code.ret();
 }

@@ -6,6 +6,7 @@
 use qwenc_plan::{Swiglu, LANES};
 
 use crate::kernel::Kernel;
+use crate::names::Named;
 
 pub(crate) fn emit(k: &Kernel, s: &Swiglu) {
     let c = &k.code;
@@ -14,12 +15,14 @@ pub(crate) fn emit(k: &Kernel, s: &Swiglu) {
     // Rows are padded to whole vectors, so the last piece of `up` may begin before the padding and end in it.
     let pieces = u64::from(width.div_ceil(LANES));
     let (start, end) = k.share(c.times(k.n_rows(), pieces));
-    c.for_each(start, end, 1, |unit| {
-        let (row, piece) = (c.div(unit, c.int(pieces)), c.rem(unit, c.int(pieces)));
+    c.for_each("unit", start, end, 1, |unit| {
+        let (row, piece) =
+            (c.div(unit, c.int(pieces)).named("row"), c.rem(unit, c.int(pieces)).named("piece"));
         let at = c.times(piece, 4 * u64::from(LANES));
         let gate = c.at(k.row_of(input, s.input, row), at);
         let up = c.plus(gate, 4 * u64::from(width));
-        let [gate, up] = [gate, up].map(|at| c.load_vec(c.vec_f32(LANES), at, 4));
+        let [gate, up] =
+            [(gate, "gate"), (up, "up")].map(|(at, name)| c.load_vec(c.vec_f32(LANES), at, 4).named(name));
         c.store(c.at(k.row_of(out, s.out, row), at), c.vmul(c.silu(gate), up), 4);
     });
     c.ret();

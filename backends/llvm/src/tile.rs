@@ -7,6 +7,7 @@
 use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
+use crate::names::{half, Named};
 use crate::tile_float::{self, Floats, Place};
 use crate::tile_int::{self, Quantised};
 
@@ -45,7 +46,7 @@ impl<'c> Ahead<'c> {
             let (bytes, near) = if inner.coded().is_some() { CODED_AHEAD } else { STREAM_AHEAD };
             return Ahead { bytes: c.int(bytes), near };
         }
-        Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)), near: Near::Second }
+        Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)).named("ahead"), near: Near::Second }
     }
 
     /// Some lines, as they lie after `weights`.
@@ -135,13 +136,14 @@ impl<'a> Loop<'a> {
 /// Loads the sums of a tile, two vectors a token, and stores what `body` makes of them.
 pub(crate) fn held<'c>(c: &Code<'c, '_>, sums: &[Ptr<'c>], body: impl FnOnce(&[Any<'c>]) -> Vec<Any<'c>>) {
     let places: Vec<Ptr> = sums.iter().flat_map(|&at| [at, c.plus(at, 64)]).collect();
-    let before: Vec<Any> = places.iter().map(|&at| c.load_vec(c.vec_f32(LANES), at, 64).into()).collect();
+    let load = |(i, &at)| c.load_vec(c.vec_f32(LANES), at, 64).named(&half("sum", i)).into();
+    let before: Vec<Any> = places.iter().enumerate().map(load).collect();
     for (at, sum) in places.into_iter().zip(body(&before)) {
         c.store(at, sum.into_vector_value(), 64);
     }
 }
 
-/// Carried values of a loop, all of which are vectors.
-pub(crate) fn vectors<'c>(values: &[Any<'c>]) -> Vec<Vector<'c>> {
-    values.iter().map(|v| v.into_vector_value()).collect()
+/// Carried values of a loop, all of which are vectors: two for each row of a tile, and named so.
+pub(crate) fn vectors<'c>(name: &str, values: &[Any<'c>]) -> Vec<Vector<'c>> {
+    (0..).zip(values).map(|(i, v)| v.into_vector_value().named(&half(name, i))).collect()
 }

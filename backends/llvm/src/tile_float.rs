@@ -13,6 +13,7 @@ use qwenc_plan::{Coded, Inputs, Segment, CODED_UNIT, LANES, PANEL_ROWS};
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::coded;
 use crate::dot::dot2;
+use crate::names::{half, halves, Named};
 use crate::tile::{vectors, Ahead};
 
 /// Reads of weights in a step, so that the loop's counter costs little. A read is two vectors.
@@ -77,7 +78,7 @@ pub(crate) fn emit<'c>(
     (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
-    c.fold(start, end, 1, sums, |step, sums| {
+    c.fold("step", start, end, 1, sums, |step, sums| {
         let [start, step] = [start, step].map(|step| c.times(step, loads(1)));
         let load = |sums: Vec<Any<'c>>, i| {
             let number = c.add(step, c.int(i));
@@ -128,7 +129,7 @@ pub(crate) fn copy_rest<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, to: Pt
 }
 
 fn copy_loads<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, [first, end]: [Int<'c>; 2], to: Ptr<'c>) {
-    c.for_each(first, end, 1, |number| {
+    c.for_each("load", first, end, 1, |number| {
         let to = c.at(to, c.times(c.sub(number, first), LOADED * READ_BYTES));
         for (i, half) in (0..).zip(load(c, f, panel, number).flatten()) {
             c.store(c.plus(to, 64 * i), half, 64);
@@ -170,7 +171,7 @@ fn plain<'c, 'a>(c: &'a Code<'c, '_>, panel: Ptr<'c>, number: Int<'c>) -> Reads<
 
 fn plain_read<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, read: Int<'c>) -> [Vector<'c>; 2] {
     let at = c.at(panel, c.times(read, READ_BYTES));
-    [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64))
+    halves("w", [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64)))
 }
 
 /// The products of some reads of a load, which asks for what lies ahead in the panel.
@@ -182,7 +183,7 @@ fn products<'c>(
     number: Int<'c>,
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
-    let mut sums = vectors(sums);
+    let mut sums = vectors("sum", sums);
     let lines = stored_bytes(f) / 64;
     for (i, weights) in (0..).zip(weights) {
         if let Some((ahead, panel)) = ahead {
@@ -208,9 +209,9 @@ fn pairs<'c>(
     sums: &mut [Vector<'c>],
 ) {
     for (t, row) in x.iter().enumerate() {
-        let value = c.splat(c.load_int(c.i32(), c.at(*row, c.times(read, 4))), LANES);
-        for (half, w) in weights.into_iter().enumerate() {
-            sums[2 * t + half] = dot2(c, sums[2 * t + half], w, value);
+        let value = c.splat(c.load_int(c.i32(), c.at(*row, c.times(read, 4))), LANES).named("x");
+        for (i, w) in (2 * t..).zip(weights) {
+            sums[i] = dot2(c, sums[i], w, value).named(&half("sum", i));
         }
     }
 }
@@ -229,9 +230,9 @@ fn columns<'c>(
     for i in 0..inputs_per_read(s) as usize {
         for (t, row) in x.iter().enumerate() {
             let value = c.load_f32(c.at(*row, c.add(inputs, c.int(4 * i as u64))));
-            let value = c.splat(value, LANES);
-            for (half, columns) in halves.iter().enumerate() {
-                sums[2 * t + half] = c.fma(columns[i], value, sums[2 * t + half]);
+            let value = c.splat(value, LANES).named("x");
+            for (n, columns) in (2 * t..).zip(&halves) {
+                sums[n] = c.fma(columns[i], value, sums[n]).named(&half("sum", n));
             }
         }
     }
@@ -240,7 +241,7 @@ fn columns<'c>(
 /// The f32 weights of 16 rows for one input (f32), or for two neighbours (bf16).
 fn input_columns<'c>(c: &Code<'c, '_>, s: &Segment, bits: Vector<'c>) -> Vec<Vector<'c>> {
     match s.dtype {
-        DType::F32 => vec![c.bits(bits, c.vec_f32(LANES))],
-        _ => c.bf16_pair(bits).to_vec(),
+        DType::F32 => vec![c.bits(bits, c.vec_f32(LANES)).named("w")],
+        _ => c.bf16_pair(bits).map(|w| w.named("w")).to_vec(),
     }
 }

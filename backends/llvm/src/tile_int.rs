@@ -10,6 +10,7 @@ use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::dot::{dot4, keeps_bias, Bytes};
+use crate::names::{half, halves, Named};
 use crate::tile::{self, vectors, Ahead, STREAM_TILE};
 
 /// Bytes of weights that one dot product of a panel takes: a quad of inputs of 32 rows.
@@ -109,10 +110,11 @@ impl<'a> Quantised<'a> {
 
     /// The scales of the panel's rows for the group that starts at `group`, as f32.
     fn scales<'c>(&self, c: &Code<'c, '_>, group: Ptr<'c>) -> [Vector<'c>; 2] {
-        [0, 1].map(|half| match self.scales {
+        let scales = [0, 1].map(|half| match self.scales {
             ScaleType::F32 => c.load_vec(c.vec_f32(LANES), c.plus(group, 64 * half), 64),
             ScaleType::F16 => c.load_f16(c.plus(group, 32 * half), LANES),
-        })
+        });
+        halves("w.scale", scales)
     }
 
     /// Quads `first ..= last` of both halves, where `last` is the next one if two share their bytes.
@@ -127,12 +129,14 @@ impl<'a> Quantised<'a> {
         if let Some(ahead) = ahead {
             ahead.fetch(c, at, 2);
         }
-        let words = [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64));
+        let words = halves("w", [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64)));
         match self.bytes {
             Bytes::Eight => vec![words],
             Bytes::Four => {
                 let (four, low) = (c.ints(c.i32(), 4, LANES), c.ints(c.i32(), 0x0F0F_0F0F, LANES));
-                vec![words.map(|w| c.and_vec(w, low)), words.map(|w| c.and_vec(c.lshr_vec(w, four), low))]
+                let (first, second) =
+                    (words.map(|w| c.and_vec(w, low)), words.map(|w| c.and_vec(c.lshr_vec(w, four), low)));
+                [first, second].map(|quad| halves("w", quad)).to_vec()
             }
         }
     }
@@ -150,18 +154,19 @@ pub(crate) fn emit<'c>(
     let group = |g: Int<'c>| (g, q.group, Some(ahead));
     if x.len() > STREAM_TILE {
         // Registers are for the dot products of a group; the sums stay where they are.
-        return c.for_each(start, end, 1, |g| {
+        return c.for_each("group", start, end, 1, |g| {
             add_group(c, q, panel, x, group(g), &mut |i, dot, scale| {
                 let at = c.plus(sums[i / 2], 64 * (i as u64 % 2));
-                c.store(at, c.fma(dot, scale, c.load_vec(c.vec_f32(LANES), at, 64)), 64);
+                let sum = c.load_vec(c.vec_f32(LANES), at, 64).named(&half("sum", i));
+                c.store(at, c.fma(dot, scale, sum).named(&half("sum", i)), 64);
             });
         });
     }
     tile::held(c, sums, |before| {
-        c.fold(start, end, 1, before, |g, before| {
-            let mut sums = vectors(before);
+        c.fold("group", start, end, 1, before, |g, before| {
+            let mut sums = vectors("sum", before);
             add_group(c, q, panel, x, group(g), &mut |i, dot, scale| {
-                sums[i] = c.fma(dot, scale, sums[i]);
+                sums[i] = c.fma(dot, scale, sums[i]).named(&half("sum", i));
             });
             sums.into_iter().map(Into::into).collect()
         })
@@ -178,8 +183,10 @@ pub(crate) fn emit_rest<'c>(
 ) {
     let last = (c.int(q.cols() / q.group), q.cols() % q.group, None);
     tile::held(c, sums, |before| {
-        let mut sums = vectors(before);
-        add_group(c, q, panel, x, last, &mut |i, dot, scale| sums[i] = c.fma(dot, scale, sums[i]));
+        let mut sums = vectors("sum", before);
+        add_group(c, q, panel, x, last, &mut |i, dot, scale| {
+            sums[i] = c.fma(dot, scale, sums[i]).named(&half("sum", i));
+        });
         sums.into_iter().map(Into::into).collect()
     });
 }
@@ -197,7 +204,9 @@ fn add_group<'c>(
     let weights = c.at(panel, c.times(g, q.segment.group_bytes(q.group)));
     let row = |&row: &Ptr<'c>| Row {
         scale: c.at(row, c.times(g, 4)),
-        correction: c.load_int(c.i32(), c.at(row, c.add(c.int(layout.corrections()), c.times(g, 4)))),
+        correction: c
+            .load_int(c.i32(), c.at(row, c.add(c.int(layout.corrections()), c.times(g, 4))))
+            .named("correction"),
         inputs: c.at(row, layout.inputs(c, g)),
         plane_bytes: layout.plane_bytes(width),
     };
@@ -206,10 +215,10 @@ fn add_group<'c>(
     let dots = group_dots(c, q, c.plus(weights, q.scale_bytes()), (units, ahead), &rows);
     let of_weights = q.scales(c, weights);
     for (t, row) in rows.iter().enumerate() {
-        let of_inputs = c.splat(c.load_f32(row.scale), LANES);
+        let of_inputs = c.splat(c.load_f32(row.scale), LANES).named("x.scale");
         for (half, of_weights) in of_weights.into_iter().enumerate() {
             let dot = c.to_float(dots[2 * t + half], c.vec_f32(LANES));
-            add(2 * t + half, dot, c.vmul(of_weights, of_inputs));
+            add(2 * t + half, dot, c.vmul(of_weights, of_inputs).named("scale"));
         }
     }
 }
@@ -270,9 +279,9 @@ fn pass<'c>(
         for (i, halves) in q.quads(c, weights, unit, ahead).into_iter().enumerate() {
             let at = c.add(c.times(unit, q.unit()), c.int(4 * i as u64));
             for (n, &row) in inputs.iter().enumerate() {
-                let x = c.splat(c.load_int(c.i32(), c.at(row, at)), LANES);
-                for (half, w) in halves.into_iter().enumerate() {
-                    dots[2 * n + half] = dot4(c, q.bytes, dots[2 * n + half], w, x);
+                let x = c.splat(c.load_int(c.i32(), c.at(row, at)), LANES).named("x");
+                for (i, w) in (2 * n..).zip(halves) {
+                    dots[i] = dot4(c, q.bytes, dots[i], w, x).named(&half("dot", i));
                 }
             }
         }
@@ -288,10 +297,10 @@ fn pass<'c>(
         1 => body(c.int(0), dots),
         _ => {
             let init: Vec<Any> = dots.into_iter().map(Into::into).collect();
-            let folded = c.fold(c.int(0), c.int(whole), unroll, &init, |i, carried| {
-                body(i, vectors(carried)).into_iter().map(Into::into).collect()
+            let folded = c.fold("unit", c.int(0), c.int(whole), unroll, &init, |i, carried| {
+                body(i, vectors("dot", carried)).into_iter().map(Into::into).collect()
             });
-            vectors(&folded)
+            vectors("dot", &folded)
         }
     };
     (whole..units).fold(dots, |dots, unit| step(c.int(unit), dots))

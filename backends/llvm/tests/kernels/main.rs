@@ -6,6 +6,7 @@
 mod adapters;
 mod loaded;
 mod model;
+mod readable;
 
 use loaded::{Caches, Loaded, Runner};
 use model::{graph, Random, Shape, ODD, ODDER};
