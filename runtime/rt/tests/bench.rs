@@ -116,11 +116,11 @@ fn bad_flags_are_refused_by_name() {
     let e = Executable::new(tiny(), &[3; 20], b"", &json!({}));
     let most = CONTEXT.to_string();
     let bad: [(&[&str], [&str; 3]); 10] = [
-        (&["--prompt", "0"], ["--prompt", "0", "1.."]),
-        (&["--new", "0"], ["--new", "0", "1.."]),
-        (&["--runs", "0"], ["--runs", "0", "1..="]),
-        (&["--batch", "1"], ["--batch", "1", "2..="]),
-        (&["--batch", "17"], ["--batch", "17", "2..="]),
+        (&["--prompt", "0"], ["--prompt", "'0'", "from 1 to"]),
+        (&["--new", "0"], ["--new", "'0'", "from 1 to"]),
+        (&["--runs", "0"], ["--runs", "'0'", "from 1 to"]),
+        (&["--batch", "1"], ["--batch", "'1'", "from 2 to 16"]),
+        (&["--batch", "17"], ["--batch", "'17'", "from 2 to 16"]),
         (&["--batch", "8", "--chunk", "7"], ["8 sequences", "found 7", "raise --chunk"]),
         (&["--prompt", "301"], ["--prompt", "301", &most]),
         (&["--new", "300"], ["--new", "300", "1 to 299"]),

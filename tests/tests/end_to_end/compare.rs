@@ -158,7 +158,7 @@ fn what_cannot_be_compared_is_said() {
 /// On a GPU nothing is left to be read: the logits alone are compared, and the flag is refused by name.
 #[test]
 fn an_executable_for_gpus_is_compared_by_its_logits() {
-    let device = on_host(&["bf16"]);
+    let device = on_host("bf16");
     let said = compare(Path::new("sample"), &device, &["--tokens", "5,6,7,8"]).ok();
     assert!(said.contains("\n1 compared;") && said.contains("top-1 agreement 4 of 4"), "{said}");
     let out = folder().join("x.safetensors");

@@ -1,8 +1,10 @@
 //! An executable for GPUs, run as a whole: its runtime, its launches, its kernels, against a stand-in for driver and
 //! device. Its answers are those of transformers, and of an executable for the CPU.
 
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use qwenc_tests::golden::{answers, greedy, logits, nmse, say};
 use qwenc_tests::host_cuda::{driver, Host};
@@ -11,13 +13,21 @@ use qwenc_tests::variants::{executable, folder};
 
 use crate::cuda::compile;
 
-/// The sample for GPUs, and a program that runs it on the stand-in: every run in another order.
-pub fn on_host(quant: &[&str]) -> PathBuf {
+type Made = Mutex<HashMap<String, Arc<OnceLock<PathBuf>>>>;
+
+/// A program that runs the sample for GPUs on the stand-in, every run in another order; made once for each weight type.
+/// The executable itself is `qwen` beside it.
+pub fn on_host(quant: &str) -> PathBuf {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    let made = MADE.get_or_init(Made::default).lock().unwrap().entry(quant.to_string()).or_default().clone();
+    made.get_or_init(|| make(quant)).clone()
+}
+
+fn make(quant: &str) -> PathBuf {
     let place = folder();
     let path = place.join("qwen");
-    let flags = [&["--quant"], quant].concat();
-    run(&mut compile(&[&flags[..], &["--sm", "90", "-o", path.to_str().unwrap()]].concat())).ok();
-    let source = run(&mut compile(&[&flags[..], &["--emit", "cuda"]].concat())).ok();
+    run(&mut compile(&["--quant", quant, "--sm", "90", "-o", path.to_str().unwrap()])).ok();
+    let source = run(&mut compile(&["--quant", quant, "--emit", "cuda"])).ok();
     let kernels = Host::new(&source);
     let script = place.join("run");
     let text = format!(
@@ -42,7 +52,7 @@ fn check_answers(device: &Path, flags: &[&str], most_tokens: usize) {
 
 #[test]
 fn answers_as_transformers_does() {
-    let device = on_host(&["bf16"]);
+    let device = on_host("bf16");
     for decode in ["graph", "launches", "persistent"] {
         check_answers(&device, &["--decode", decode], 12);
     }
@@ -60,16 +70,16 @@ fn answers_as_transformers_does() {
 #[test]
 fn logits_are_those_of_the_cpu() {
     let tokens: Vec<u32> = (0..70).map(|i| (i * 37 + 11) % 1900).collect();
-    for quant in [&["int8"][..], &["int4"]] {
+    for quant in ["int8", "int4"] {
         let device = on_host(quant);
-        let cpu = executable("sample", quant[0]);
+        let cpu = executable("sample", quant);
         // Sums in another order move an input of the integers to its neighbour now and then.
         let expected = logits(&cpu, &tokens, &[]);
         for flags in [&["--chunk", "64"][..], &["--chunk", "7", "--decode", "launches"]] {
             let error = nmse(&logits(&device, &tokens, flags), &expected);
-            assert!(error <= 2e-4, "{quant:?} {flags:?}: NMSE {error:.2e}");
+            assert!(error <= 2e-4, "{quant} {flags:?}: NMSE {error:.2e}");
         }
-        if quant == ["int8"] {
+        if quant == "int8" {
             check_answers(&device, &[], 10);
         }
     }

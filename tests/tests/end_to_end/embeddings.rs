@@ -112,7 +112,7 @@ fn the_server_has_the_same_numbers() {
 
 #[test]
 fn a_gpu_has_nearly_the_same() {
-    let device = on_host(&["bf16"]);
+    let device = on_host("bf16");
     let (found, expected) =
         (embed(&device, &["The sun"]), embed(&executable("sample", "bf16"), &["The sun"]));
     let error = nmse(&found, &expected);

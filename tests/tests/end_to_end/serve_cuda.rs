@@ -10,7 +10,7 @@ use crate::served::{question, with, Served};
 
 #[test]
 fn a_gpu_serves_as_a_cpu_does() {
-    let (device, cpu) = (Served::of(&on_host(&["bf16"]), &["--parallel", "3"]), Served::new("bf16", &[]));
+    let (device, cpu) = (Served::of(&on_host("bf16"), &["--parallel", "3"]), Served::new("bf16", &[]));
     // Those that no rounding changes.
     let safe: Vec<String> = answers()
         .into_iter()

@@ -107,22 +107,29 @@ impl Nvrtc {
 
     /// Compiles `source` to one form for one architecture.
     pub fn compile(&self, source: &str, sm: u32, form: Form) -> Result<Compiled, NvrtcError> {
+        let bytes = self.compile_forms(source, sm, &[form])?.remove(0);
+        Ok(Compiled { sm, form, bytes })
+    }
+
+    /// The bytes of `source` in every one of `forms`. A cubin is assembled from PTX, which is that of the architecture
+    /// without a device; so both cost no more than the cubin.
+    fn compile_forms(&self, source: &str, sm: u32, forms: &[Form]) -> Result<Vec<Vec<u8>>, NvrtcError> {
         self.knows(&[sm])?;
         let text = |s: &str| CString::new(s).map_err(|_| NvrtcError::Nul);
-        let kind = if form == Form::Ptx { "compute" } else { "sm" };
+        let kind = if forms.contains(&Form::Cubin) { "sm" } else { "compute" };
         let architecture = format!("--gpu-architecture={kind}_{sm}");
         let options: Result<Vec<_>, _> = OPTIONS.iter().copied().chain([&*architecture]).map(text).collect();
         let program = self.loaded.program(&text(source)?, &text(FILE_NAME)?)?;
         program.compile(&options?, &architecture)?;
-        let bytes = match form {
-            Form::Cubin => program.cubin()?,
-            Form::Ptx => program.ptx()?,
+        let bytes = |form: &Form| match form {
+            Form::Cubin => program.cubin(),
+            Form::Ptx => program.ptx(),
         };
-        Ok(Compiled { sm, form, bytes })
+        forms.iter().map(bytes).collect()
     }
 
     /// Compiles `source` to every one of `targets`, in their order, on at most `threads` threads; `done` is told
-    /// how many are ready.
+    /// how many are ready. Neighbours of one architecture are compiled once.
     pub fn compile_all(
         &self,
         source: &str,
@@ -130,23 +137,31 @@ impl Nvrtc {
         threads: usize,
         done: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Compiled>, NvrtcError> {
+        let programs: Vec<_> = targets.chunk_by(|(a, _), (b, _)| a == b).collect();
         let (next, ready) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let results = Mutex::new(Vec::new());
         let work = || loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&(sm, form)) = targets.get(i) else { return };
-            let result = self.compile(source, sm, form);
-            results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
-            done(ready.fetch_add(1, Ordering::Relaxed) + 1);
+            let Some(&program) = programs.get(i) else { return };
+            let (sm, forms) = (program[0].0, program.iter().map(|(_, form)| *form).collect::<Vec<_>>());
+            let pieces = self.compile_forms(source, sm, &forms).map(|all| {
+                all.into_iter()
+                    .zip(forms)
+                    .map(|(bytes, form)| Compiled { sm, form, bytes })
+                    .collect::<Vec<_>>()
+            });
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((i, pieces));
+            program.iter().for_each(|_| done(ready.fetch_add(1, Ordering::Relaxed) + 1));
         };
         std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, targets.len().max(1)) {
+            for _ in 0..threads.clamp(1, programs.len().max(1)) {
                 scope.spawn(work);
             }
         });
         let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         results.sort_by_key(|(i, _)| *i);
-        results.into_iter().map(|(_, result)| result).collect()
+        let pieces: Result<Vec<_>, _> = results.into_iter().map(|(_, pieces)| pieces).collect();
+        Ok(pieces?.concat())
     }
 }
 

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use qwenc_cuda::{Compiled, Form, Nvrtc, NvrtcError, DEFAULT_SMS};
+use qwenc_ir::DType;
 
-use crate::tools::{nvrtc, nvrtc_path};
+use crate::ptxas::{source, SAMPLE};
+use crate::tools::{nvrtc, nvrtc_path, Ptx};
 
 const TWICE: &str = "extern \"C\" __global__ void twice(float *x) { x[threadIdx.x] *= 2.0f; }\n";
 
@@ -25,6 +27,19 @@ fn the_same_bytes_whatever_the_threads() {
     }
     let made: Vec<_> = once.iter().map(|c| (c.sm, c.form)).collect();
     assert_eq!(made, targets());
+}
+
+/// The tables of ptxas rely on it, as `compile_all` does on PTX beside a cubin.
+#[test]
+fn the_same_ptx_for_every_architecture() {
+    let kernels = source(SAMPLE, DType::Bf16);
+    let ptx = Ptx::of(&kernels);
+    let beside = nvrtc().compile_all(&kernels, &[(120, Form::Cubin), (120, Form::Ptx)], 1, &|_| ()).unwrap();
+    let alone = nvrtc().compile(&kernels, 90, Form::Ptx).unwrap();
+    for made in [&alone, &beside[1]] {
+        assert!(made.bytes.strip_suffix(b"\0").unwrap() == ptx.text(made.sm).as_bytes(), "sm_{}", made.sm);
+    }
+    assert!(all(1).pop() == Some(nvrtc().compile(TWICE, 120, Form::Ptx).unwrap()));
 }
 
 #[test]

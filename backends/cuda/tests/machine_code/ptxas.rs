@@ -10,14 +10,15 @@ use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{lower, Options};
 
 use crate::model::{graph, Shape};
-use crate::tools::{report, usage, Usage};
+use crate::tools::{report, usage, Ptx, Usage};
 
 /// Where the sine of a large angle is reduced, which takes an array; most kernels that have it keep it in registers.
 const MOST_STACK: u32 = 32;
 
 /// A table with a row for each kernel: registers by architecture, and bytes of static shared memory.
 fn table(source: &str) -> String {
-    let of = DEFAULT_SMS.map(|sm| usage(source, sm));
+    let ptx = Ptx::of(source);
+    let of = DEFAULT_SMS.map(|sm| usage(&ptx, sm));
     let mut text = String::new();
     let names = DEFAULT_SMS.map(|sm| format!("{:>7}", format!("sm_{sm}"))).concat();
     writeln!(text, "{:<24}{names} shared", "registers").unwrap();
@@ -49,7 +50,7 @@ fn what_the_table_shows() {
 }
 
 /// The kernels of a model of this shape.
-fn source(shape: Shape, dtype: DType) -> String {
+pub fn source(shape: Shape, dtype: DType) -> String {
     let plan = lower(&graph(shape, dtype), &Options::default()).unwrap();
     emit(&plan).unwrap().text
 }
@@ -60,7 +61,8 @@ fn qwen3((layers, hidden, intermediate, heads): (u32, u32, u32, u32), tied: bool
     Shape { layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, tied, windows: false }
 }
 
-const SAMPLE: Shape = Shape {
+/// The sample's shape.
+pub const SAMPLE: Shape = Shape {
     layers: 4,
     hidden: 128,
     intermediate: 384,
@@ -122,8 +124,9 @@ extern "C" __global__ void __launch_bounds__(768, 2) spills(float *x, int n) {
     for (int i = 0; i < 96; i++) x[i] = sums[i];
 }
 "#;
+    let ptx = Ptx::of(source);
     for sm in DEFAULT_SMS {
-        let used = usage(source, sm)["spills"];
+        let used = usage(&ptx, sm)["spills"];
         assert!(!used.stays_in_registers() && used.spill_stores > 0 && used.spill_loads > 0, "{used:?}");
     }
 }

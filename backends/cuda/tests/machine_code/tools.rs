@@ -4,12 +4,11 @@
 //! out, it skips nothing.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use qwenc_cuda::Nvrtc;
+use qwenc_cuda::{Form, Nvrtc, OLDEST_SM};
 
 /// A file of NVIDIA's packages.
 fn tool(name: &str) -> PathBuf {
@@ -58,25 +57,36 @@ impl Usage {
     }
 }
 
-/// The PTX of `source`, made by a process of its own, so that several are made at a time.
-fn ptx(source: &Path, sm: u32) -> Vec<u8> {
-    // Cargo builds examples with the tests, and puts them beside the folder of the tests.
-    let test = std::env::current_exe().unwrap();
-    let mut command = Command::new(test.parent().unwrap().with_file_name("examples").join("ptx"));
-    command.arg(nvrtc_path()).arg(sm.to_string()).stdin(File::open(source).unwrap());
-    let made = command.output().unwrap();
-    assert!(made.status.success(), "sm_{sm}: {}", String::from_utf8_lossy(&made.stderr));
-    let mut ptx = made.stdout;
-    assert_eq!(ptx.pop(), Some(0), "PTX is a C string");
-    ptx
+/// The PTX of kernels, for every architecture. They have no code for one alone; NVRTC has an optimiser for the older ones
+/// and one for those from [`NEWER`] on (a test compares what it makes for others).
+pub struct Ptx([String; 2]);
+
+/// The first architecture whose PTX is another.
+const NEWER: u32 = 100;
+
+impl Ptx {
+    /// Compiles `source`.
+    pub fn of(source: &str) -> Ptx {
+        assert!(!source.contains("__CUDA_ARCH__"), "PTX of its own for each architecture");
+        Ptx([OLDEST_SM, NEWER].map(|sm| {
+            let mut bytes = nvrtc().compile(source, sm, Form::Ptx).unwrap().bytes;
+            assert_eq!(bytes.pop(), Some(0), "PTX is a C string");
+            String::from_utf8(bytes).unwrap()
+        }))
+    }
+
+    /// The text for an architecture.
+    pub fn text(&self, sm: u32) -> String {
+        let (made, first) = if sm < NEWER { (&self.0[0], OLDEST_SM) } else { (&self.0[1], NEWER) };
+        made.replace(&format!("\n.target sm_{first}\n"), &format!("\n.target sm_{sm}\n"))
+    }
 }
 
-/// What each kernel of `source` uses on one architecture.
-pub fn usage(source: &str, sm: u32) -> BTreeMap<String, Usage> {
+/// What each kernel uses on one architecture.
+pub fn usage(ptx: &Ptx, sm: u32) -> BTreeMap<String, Usage> {
     let folder = tempfile::tempdir().unwrap();
-    let (text, file) = (folder.path().join("kernels.cu"), folder.path().join("kernels.ptx"));
-    std::fs::write(&text, source).unwrap();
-    std::fs::write(&file, ptx(&text, sm)).unwrap();
+    let file = folder.path().join("kernels.ptx");
+    std::fs::write(&file, ptx.text(sm)).unwrap();
     let mut ptxas = Command::new(tool("bin/ptxas"));
     ptxas.arg("--verbose").arg(format!("--gpu-name=sm_{sm}")).arg(&file);
     let said = ptxas.arg("--output-file").arg(folder.path().join("kernels.cubin")).output().unwrap();
