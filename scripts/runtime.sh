@@ -11,18 +11,22 @@ profile=${2:-dev}
 folder=$profile
 [ "$profile" != dev ] || folder=debug
 
-# The settings of a release build for the runtime's own crates; its dependencies have them anyway (Cargo.toml).
-flags=()
-for crate in qwenc-rt qwenc-bpe qwenc-files qwenc-jinja; do
-    for setting in opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false; do
-        flags+=(--config "profile.$profile.package.$crate.$setting")
-    done
-done
 # Cargo unites the features that all built packages ask of a dependency, so that dependencies are shared only if qwenc is
-# built too. These are built again with the runtime: not optimised, they take the least time.
-for crate in qwenc qwenc-link qwenc-models; do
+# built too. It is built again with the runtime in it: not optimised, it takes the least time here.
+flags=()
+again=(qwenc qwenc-link)
+if [ "$profile" = dev ]; then
+    # The settings of a release build for the runtime's own crates; its dependencies have them anyway (Cargo.toml).
+    for crate in qwenc-rt qwenc-bpe qwenc-files qwenc-jinja; do
+        for setting in opt-level=3 codegen-units=16 debug=false debug-assertions=false overflow-checks=false; do
+            flags+=(--config "profile.dev.package.$crate.$setting")
+        done
+    done
+    again+=(qwenc-models)
+fi
+for crate in "${again[@]}"; do
     flags+=(--config "profile.$profile.package.$crate.opt-level=0")
 done
 QWENC_RUNTIME=none CARGO_INCREMENTAL=0 cargo build --profile "$profile" --locked --lib -p qwenc-rt -p qwenc "${flags[@]}"
 archive=$target/$folder/libqwenc_rt.a
-cmp -s "$archive" "$file" || cp "$archive" "$file"
+cmp -s "$archive" "$file" || ln -f "$archive" "$file"

@@ -45,7 +45,9 @@ fn main() -> Result<(), Failure> {
     files.extend(toolchain::static_files(&out)?);
     files.extend(toolchain::compiled(&crate_dir, &out)?);
     files.extend(stubs::make(&crate_dir, &out, &archive)?);
-    embed(&files, &stubs::interpreter(&out.join(stubs::PROBE))?, &out)
+    embed(&files, &stubs::interpreter(&out.join(stubs::PROBE))?, &out)?;
+    // Nothing else of this folder is as large.
+    Ok(fs::remove_file(archive)?)
 }
 
 /// The runtime's archive: made beforehand, or built by a cargo of its own in a target folder of its own, since this
