@@ -15,8 +15,11 @@ fi
 
 work=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 mkdir -p "$work/findings"
-# scripts/test.sh leaves them too.
-[ -d "$work/seeds" ] || QWENC_SEEDS="$work/seeds" cargo test --quiet -p qwenc-models --test mutations seeds_are_models
+# scripts/test.sh leaves seeds too; those of older sources may be refused.
+if [ ! -d "$work/seeds" ] || [ -n "$(find models/src models/tests -newer "$work/seeds" -print -quit)" ]; then
+    rm -rf "$work/seeds"
+    QWENC_SEEDS="$work/seeds" cargo test --quiet -p qwenc-models --test mutations seeds_are_models
+fi
 
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"

@@ -12,7 +12,7 @@ folder=$profile
 [ "$profile" != dev ] || folder=debug
 
 # Cargo unites the features that all built packages ask of a dependency, so that dependencies are shared only if qwenc is
-# built too. It is built again with the runtime in it: not optimised, it takes the least time here.
+# built too. qwenc is compiled again later, with the runtime in it; here it is not optimised.
 flags=()
 again=(qwenc qwenc-link)
 if [ "$profile" = dev ]; then
@@ -29,4 +29,4 @@ for crate in "${again[@]}"; do
 done
 QWENC_RUNTIME=none CARGO_INCREMENTAL=0 cargo build --profile "$profile" --locked --lib -p qwenc-rt -p qwenc "${flags[@]}"
 archive=$target/$folder/libqwenc_rt.a
-cmp -s "$archive" "$file" || ln -f "$archive" "$file"
+cmp -s "$archive" "$file" || cp "$archive" "$file"

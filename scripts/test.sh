@@ -20,4 +20,5 @@ export RUSTC_WORKSPACE_WRAPPER CLIPPY_ARGS
 cargo build --workspace --all-targets --locked
 # What scripts/fuzz.sh begins with.
 export QWENC_SEEDS=$target/fuzz/seeds
+rm -rf "$QWENC_SEEDS"
 QWENC_TESTS_SKIP_NOTHING=1 cargo test --workspace --locked

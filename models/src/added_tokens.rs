@@ -96,13 +96,13 @@ impl Tokens {
         self.tokens.iter().position(|token| token["content"] == text)
     }
 
-    /// The id that the tokenizers library gives to a new token.
-    fn next_id(&self, text: &str) -> u64 {
+    /// The id that the tokenizers library gives to a new token; `None` after the last one that there is.
+    fn next_id(&self, text: &str) -> Option<u64> {
         if let Some(id) = self.vocabulary.get(text).and_then(Value::as_u64) {
-            return id;
+            return Some(id);
         }
         let last = self.tokens.iter().filter_map(|token| token["id"].as_u64()).max();
-        last.map_or(self.size, |last| if last >= self.size { last.saturating_add(1) } else { self.size })
+        last.filter(|&last| last >= self.size).map_or(Some(self.size), |last| last.checked_add(1))
     }
 
     /// Adds a token, or gives the one of this text these flags.
@@ -113,8 +113,13 @@ impl Tokens {
         }
         let place = self.place(&text);
         let id = match place {
-            Some(at) => self.tokens[at]["id"].as_u64().unwrap_or_default(),
+            Some(at) => Some(self.tokens[at]["id"].as_u64().unwrap_or_default()),
             None => self.next_id(&text),
+        };
+        let Some(id) = id else {
+            self.warnings
+                .push(format!("{text:?} is not added: a token has id {}, the last there is", u64::MAX));
+            return;
         };
         if let Some(other) = stated.filter(|&stated| stated != id) {
             self.warnings

@@ -237,7 +237,7 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// What the model is called: by its GGUF file, or by its folder.
+    /// Name of the model, if its GGUF file has one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

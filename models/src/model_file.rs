@@ -113,7 +113,7 @@ impl ModelFile {
         Beside::has(&decl.name)
     }
 
-    /// What the model is called.
+    /// Name of the model.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

@@ -1,40 +1,23 @@
 //! The name of a model, as people know it.
 //!
-//! In: a text that a file states, or a folder. Out: the name, or none. Invariant: a name is one line of at most
-//! [`LONGEST`] bytes without control characters, whatever file it came from.
-
-use std::path::Path;
-
-use crate::folder::SNAPSHOTS;
+//! In: a text that a file states. Out: the name, or none. Invariant: a name is one line of at most [`LONGEST`] bytes that shows
+//! as it is written: no control characters, none that turn or hide text. It comes from what a file says, never from where the
+//! file is, so that a copy elsewhere gives the same bytes.
 
 /// Longest name, in bytes.
 const LONGEST: usize = 200;
-/// Begins the name of a model's folder in a Hugging Face cache; each `/` of the model's name is `--` there.
-const CACHED: &str = "models--";
 
 /// The name that a text is, if it can be one.
 pub(crate) fn stated(text: &str) -> Option<String> {
     let name = text.trim();
-    let is_name = !name.is_empty() && name.len() <= LONGEST && !name.contains(char::is_control);
+    let is_name = !name.is_empty() && name.len() <= LONGEST && !name.contains(is_hidden);
     is_name.then(|| name.to_string())
 }
 
-/// The name of a checkpoint's folder: `ORG/NAME` in a Hugging Face cache, else the folder's own. Hidden and temporary
-/// folders, whose names begin with a dot, name no model.
-pub(crate) fn of_folder(folder: &Path) -> Option<String> {
-    let folder = folder.canonicalize().ok()?;
-    let snapshots = folder.parent().filter(|parent| parent.ends_with(SNAPSHOTS));
-    let cached = snapshots.and_then(Path::parent).and_then(own_name).and_then(|own| own.strip_prefix(CACHED));
-    let own = own_name(&folder)?;
-    match cached.or(own.strip_prefix(CACHED)) {
-        Some(name) => stated(&name.replace("--", "/")),
-        None if own.starts_with('.') => None,
-        None => stated(own),
-    }
-}
-
-fn own_name(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()
+/// Characters that do not show, or change the direction of what does.
+fn is_hidden(c: char) -> bool {
+    let invisible = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{2069}'];
+    c.is_control() || c == '\u{feff}' || invisible.iter().any(|range| range.contains(&c))
 }
 
 #[cfg(test)]
@@ -51,30 +34,13 @@ mod tests {
             (" ", None),
             ("two\nlines", None),
             ("\u{1b}[31mred", None),
+            ("two\u{2028}lines", None),
+            ("\u{202e}drawkcab", None),
+            ("\u{200b}", None),
             (&long[1..], Some(&long[1..])),
             (long.as_str(), None),
         ] {
             assert_eq!(stated(text).as_deref(), name, "{text:?}");
         }
-    }
-
-    #[test]
-    fn folders_name_models() {
-        let root = tempfile::tempdir().unwrap();
-        for (folder, name) in [
-            ("Qwen3-0.6B", Some("Qwen3-0.6B")),
-            ("models--Qwen--Qwen3-0.6B/snapshots/c1899de2", Some("Qwen/Qwen3-0.6B")),
-            ("models--gpt2", Some("gpt2")),
-            ("other/snapshots/best", Some("best")),
-            (".hidden", None),
-        ] {
-            let folder = root.path().join(folder);
-            std::fs::create_dir_all(&folder).unwrap();
-            assert_eq!(of_folder(&folder).as_deref(), name, "{}", folder.display());
-            // However its path is written.
-            std::fs::create_dir(folder.join("below")).unwrap();
-            assert_eq!(of_folder(&folder.join("below/..")).as_deref(), name, "{}", folder.display());
-        }
-        assert_eq!(of_folder(&root.path().join("absent")), None);
     }
 }

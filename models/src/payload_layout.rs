@@ -24,7 +24,7 @@ const DATA_ALIGN: usize = 64;
 
 /// The metadata keys of a model.bin.
 pub(crate) mod key {
-    /// What the model is called; absent where nothing says it.
+    /// Name of the model; absent where nothing says it.
     pub const NAME: &str = "name";
     /// config.json to the byte.
     pub const CONFIG: &str = "config.json";

@@ -11,7 +11,6 @@ use crate::added_tokens::{self, Listed};
 use crate::error::Result;
 use crate::files;
 use crate::json_fields;
-use crate::model_name;
 use crate::pooling;
 use crate::side_files::Named;
 use crate::side_keys;
@@ -20,7 +19,7 @@ use crate::template_files;
 /// The text files of a checkpoint.
 #[derive(Default)]
 pub(crate) struct Texts {
-    /// What the model is called.
+    /// Name of the model.
     pub name: Option<String>,
     pub config: String,
     pub tokenizer: Option<String>,
@@ -51,7 +50,7 @@ impl Texts {
             false => own,
         };
         Ok(Texts {
-            name: model_name::of_folder(dir),
+            name: None,
             config,
             tokenizer: text("tokenizer.json")?,
             tokenizer_config,

@@ -240,7 +240,7 @@ fn metadata_holds_what_a_compile_needs() {
 }
 
 #[test]
-fn the_name_is_that_of_the_folder_if_it_is_one() {
+fn a_name_that_is_none_is_left_out() {
     let good = small(Quant::Bf16);
     let named = |file: &[u8]| {
         let dir = tempfile::tempdir().unwrap();
@@ -250,7 +250,8 @@ fn the_name_is_that_of_the_folder_if_it_is_one() {
     let forged = |name: Value| {
         fixtures::bytes::with_header(&good, &|header| header["__metadata__"]["name"] = name.clone())
     };
-    assert_eq!(named(&good), Some("qwen3-tied".to_string()));
+    assert_eq!(named(&good), None);
+    assert_eq!(named(&forged(json!("Qwen3 0.6B"))), Some("Qwen3 0.6B".to_string()));
     assert_eq!(named(&forged(json!("\u{1b}[31mred"))), None);
     assert_eq!(named(&forged(json!("x".repeat(201)))), None);
     assert_eq!(exported_file(&Checkpoint::sample(), None).name(), None);

@@ -62,7 +62,7 @@ fn a_template_of_a_processor_is_taken_where_there_is_no_other() {
     }
 }
 
-/// What would only show once the model is asked something.
+/// Faults that would else show once the model is asked something.
 #[test]
 fn a_tokenizer_or_a_template_that_cannot_work_is_told() {
     let (config, tensors) = parts("qwen3-tied");

@@ -22,12 +22,12 @@ pub(crate) fn annotate(ir: &str, plan: &Plan, cpu: &Cpu) -> String {
     text
 }
 
-/// What stands at the top of the text.
+/// Header of the text.
 fn header(plan: &Plan, cpu: &Cpu) -> String {
     let features = [&["x86-64"], cpu.features()].concat().join(", ");
     format!(
         "; The kernels of model {:?} for CPU {}, before LLVM's passes.\n; CPU features: {features}.\n\
-         ; Names that begin with b0, b1, ... are buffers of the plan, with w0, w1, ... its packed tensors.\n",
+         ; b0.NAME is a buffer of the plan, w0.NAME a packed tensor; LLVM numbers names that occur again.\n",
         plan.name,
         cpu.name(),
     )

@@ -78,7 +78,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
 
     /// `0..total` in pieces of `piece`, each given as start and end. A thread takes its own share front to back, so that it reads
     /// one stream, then helps the others with theirs, so that a thread whose core is busy elsewhere
-    /// holds nobody up. `name` is that of a piece.
+    /// delays no other thread. `name` is that of a piece.
     pub fn take(&self, name: &str, total: Int<'c>, piece: Int<'c>, body: impl FnOnce(Int<'c>, Int<'c>)) {
         let c = &self.code;
         let threads = self.threads();

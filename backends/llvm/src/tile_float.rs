@@ -241,7 +241,7 @@ fn columns<'c>(
 /// The f32 weights of 16 rows for one input (f32), or for two neighbours (bf16).
 fn input_columns<'c>(c: &Code<'c, '_>, s: &Segment, bits: Vector<'c>) -> Vec<Vector<'c>> {
     match s.dtype {
-        DType::F32 => vec![c.bits(bits, c.vec_f32(LANES)).named("w")],
-        _ => c.bf16_pair(bits).map(|w| w.named("w")).to_vec(),
+        DType::F32 => vec![c.bits(bits, c.vec_f32(LANES)).named("w.column")],
+        _ => c.bf16_pair(bits).map(|w| w.named("w.column")).to_vec(),
     }
 }

@@ -21,8 +21,9 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Names the archive to embed instead of building it here.
 const RUNTIME_VARIABLE: &str = "QWENC_RUNTIME";
-/// The name that stands for no archive: dependencies are built before there is one, and the result can link nothing.
+/// Value for a build without a runtime, with which scripts/runtime.sh compiles the dependencies of both; it links nothing.
 const NONE: &str = "none";
+
 fn main() -> Result<(), Failure> {
     let crate_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = crate_dir.join("../..").canonicalize()?;

@@ -14,6 +14,11 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 /// The runtime.
 pub const RUNTIME: &str = "libqwenc_rt.a";
 
+/// Whether there is a runtime; qwenc can be built without, and then links nothing.
+pub fn has_runtime() -> bool {
+    FILES.iter().any(|(name, _)| *name == RUNTIME)
+}
+
 /// A file's contents.
 pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
     let packed = FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);

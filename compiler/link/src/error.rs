@@ -18,6 +18,9 @@ pub enum LinkError {
         /// The system's words.
         source: io::Error,
     },
+    /// There is nothing to link with.
+    #[error("this qwenc was built with QWENC_RUNTIME=none, so that it links nothing; build it again without that, or with QWENC_RUNTIME=FILE of scripts/runtime.sh")]
+    NoRuntime,
     /// The output path cannot be a file.
     #[error("{path}: expected a path for a file, found {found}; give another -o")]
     Output {

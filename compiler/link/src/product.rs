@@ -54,6 +54,9 @@ pub struct Product {
 impl Product {
     /// Checks the output path and makes room beside it.
     pub fn new(output: &Path, form: Form, linker: Linker) -> Result<Product, LinkError> {
+        if !embedded::has_runtime() {
+            return Err(LinkError::NoRuntime);
+        }
         let refuse = |found| LinkError::Output { path: output.to_path_buf(), found };
         if output.is_dir() {
             return Err(refuse("a directory"));

@@ -52,7 +52,7 @@ struct Foreign<'a> {
 /// What a reader makes of a file.
 #[derive(Default)]
 struct Import {
-    /// What the model is called.
+    /// Name of the model.
     name: Option<String>,
     /// Fields of a config.json.
     config: Map<String, Value>,

@@ -82,7 +82,7 @@ impl Ptx {
     }
 }
 
-/// What each kernel uses on one architecture.
+/// Resource usage of each kernel on one architecture.
 pub fn usage(ptx: &Ptx, sm: u32) -> BTreeMap<String, Usage> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kernels.ptx");

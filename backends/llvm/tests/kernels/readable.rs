@@ -98,6 +98,9 @@ fn what_a_reader_looks_for_has_a_name() {
             let variable = line.split_once(" = alloca ").map(|(name, _)| name.trim_start_matches("  %"));
             let block = line.split_once(':').filter(|_| !line.starts_with([' ', ';'])).map(|(name, _)| name);
             assert!(!variable.or(block).is_some_and(is_number), "{line}");
+            // These names are tensors of the plan.
+            let value = line.split_once(" = ").and_then(|(name, _)| name.trim_start().strip_prefix("%w"));
+            assert!(!value.is_some_and(is_number), "{line}");
         }
         let buffers = plan.buffers.iter().enumerate().map(|(i, b)| format!("  %b{i}.{} = ", b.name));
         let fields =

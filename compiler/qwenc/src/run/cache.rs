@@ -229,19 +229,24 @@ impl Cache {
     }
 
     /// Removes half-made entries that no process is making, then the least recently used ones beyond `limit` bytes, but
-    /// never `current`.
+    /// never `current`. What cannot be removed is the error, once all else is done.
     pub fn trim(&self, limit: u64, current: &str) -> Result<()> {
+        let mut failed = None;
         for key in self.names(".new")? {
-            self.remove_leftovers(&key)?;
+            failed = failed.or(self.remove_leftovers(&key).err());
         }
         let mut total = 0u64;
         for entry in self.entries()? {
             total = total.saturating_add(entry.bytes);
-            if total > limit && entry.key != current && self.remove(&entry.key)? {
-                total -= entry.bytes;
+            if total > limit && entry.key != current {
+                match self.remove(&entry.key) {
+                    Ok(true) => total -= entry.bytes,
+                    Ok(false) => {}
+                    Err(e) => failed = failed.or(Some(e)),
+                }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Removes all that is not in use; gives the number of entries and bytes removed, and the number of those in use.

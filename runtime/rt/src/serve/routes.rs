@@ -61,7 +61,8 @@ async fn no_such_method(method: Method, request: Request) -> Refusal {
 
 /// Checks host, origin and key, and counts.
 async fn entrance(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map_or("other", |p| p.as_str()).to_owned();
+    // A path parameter that may have slashes is `{*name}` to the router, `{name}` to people.
+    let path = request.extensions().get::<MatchedPath>().map_or("other", |p| p.as_str()).replace("{*", "{");
     let method = request.method().clone();
     let begun = Instant::now();
     let response = match admitted(&server, &path, &request) {

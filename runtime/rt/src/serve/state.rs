@@ -210,7 +210,7 @@ impl Model {
         let advice = if context < most {
             format!("shorten it, or start the server with --context up to {most}")
         } else {
-            format!("shorten it: this model's limit is {most} tokens")
+            format!("shorten it: this executable was compiled for at most {most} tokens")
         };
         Refusal::bad(field, format!("{why}; {advice}")).code("context_length_exceeded")
     }

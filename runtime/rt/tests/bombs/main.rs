@@ -306,6 +306,31 @@ fn clients_that_leave_take_their_formats_along() {
     site.until("qwenc_connections", 1.0);
 }
 
+/// Twelve formats that take all the time there is stand before it.
+#[test]
+fn a_format_that_is_soon_prepared_does_not_wait_for_long_ones() {
+    let _turn = turn();
+    let site = site();
+    let usual = asked(&regex("[0-9]{3}-[a-f]{2}"));
+    let answer = site.ok("/v1/chat/completions", &usual)["choices"].clone();
+    let text = asked(&regex("\\w?".repeat(9000))).to_string();
+    let send = |_| {
+        let mut client = TcpStream::connect(&site.address).unwrap();
+        write!(client, "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}", text.len()).unwrap();
+        client
+    };
+    let clients: Vec<_> = (0..12).map(send).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    assert_eq!(post(&site, &usual).1["choices"], answer);
+    let took = begun.elapsed();
+    eprintln!("answered in {took:?}");
+    // One after the other they take 48 seconds of processor time.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    drop(clients);
+    site.until("qwenc_connections", 1.0);
+}
+
 #[test]
 fn bounds_beyond_floats_are_refused() {
     let _turn = turn();

@@ -59,7 +59,7 @@ fn messages_are_refused_by_name() {
 fn what_is_too_long_is_told_the_way_out() {
     let lower = Site::new(Executable::talking(&free(ROWS)), &["--context", "20"]);
     let raise = "shorten it, or start the server with --context up to 300";
-    let limit = "shorten it: this model's limit is 300 tokens";
+    let limit = "shorten it: this executable was compiled for at most 300 tokens";
     for (site, tokens, advice) in [(&lower, 21, raise), (&*SITE, 301, limit)] {
         let (ids, text) = (vec![5; tokens], "x ".repeat(64 * 300));
         for (path, body) in [

@@ -1,9 +1,10 @@
 //! Work of a sandbox process for one answer: it prepares the format, then says after each token what may follow.
 //!
-//! In: a shape, then tokens. Out: one message for each. Invariant: each task has a budget of processor time, and one that
-//! goes beyond it ends the process, not the server.
+//! In: a budget and a shape, then tokens. Out: one message for each. Invariant: each task has a budget of processor time, and
+//! one that goes beyond it ends the process, not the server.
 
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::serve::constrain::grammar::{Grammars, Position, Words};
@@ -39,6 +40,7 @@ impl Job for Keeper {
         let before = limits::held();
         let mut position: Option<Position> = None;
         while let Ok(Some(message)) = frame::read(stream) {
+            // Reading what was asked takes a part of the first task, which is given its own budget then.
             limits::task(Some(if position.is_some() { STEP } else { PREPARATION }));
             let next = match &mut position {
                 None => self.begin(&message, &mut position),
@@ -61,7 +63,8 @@ impl Job for Keeper {
 impl Keeper {
     fn begin(&self, message: &[u8], position: &mut Option<Position>) -> Result<Option<Vec<u32>>> {
         let unreadable = |e: serde_json::Error| Error::Constraint { why: e.to_string() };
-        let shape: Shape = serde_json::from_slice(message).map_err(unreadable)?;
+        let (budget, shape): (Duration, Shape) = serde_json::from_slice(message).map_err(unreadable)?;
+        limits::task(Some(budget));
         let (begun, mask) = self.0.start(&shape)?;
         *position = Some(begun);
         Ok(Some(mask))

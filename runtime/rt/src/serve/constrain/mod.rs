@@ -2,7 +2,9 @@
 //!
 //! In: what the answer must be, then each token as it is chosen. Out: the tokens that may come. Invariant: it fails
 //! closed: what cannot be enforced is refused before it starts, and where it cannot go on there is an error, never an
-//! unconstrained token. Grammars live in processes of the sandbox; nothing here waits for one but where it says so.
+//! unconstrained token. Grammars live in processes of the sandbox; nothing here waits for one but where it says so. A format
+//! that is soon prepared never waits for one that takes long: each begins in a lane with a short budget, and only what is
+//! not done there goes on, from its beginning, in the lane for long ones.
 //!
 //! `grammar` is llguidance, `keeper` what a process does with it, `schema` brings schemas into its form.
 
@@ -18,19 +20,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::serve::constrain::grammar::Words;
 use crate::serve::constrain::keeper::{Keeper, Said};
-use crate::serve::sandbox::limits::{MEMORY, MEMORY_OF_ALL, MODEST, PREPARATION, STEP};
+use crate::serve::sandbox::limits::{MEMORY, MEMORY_OF_ALL, MODEST, PREPARATION, SHORT_PREPARATION, STEP};
 use crate::serve::sandbox::{frame, Process, Sandbox};
 use crate::text::tokenizer::Tokenizer;
 
-/// Formats that are prepared at a time.
-const AT_A_TIME: usize = 2;
-/// Formats that wait to be prepared; more are refused.
+/// Formats that wait in a lane; more are refused.
 const WAITING: usize = 64;
 /// Time for one to be prepared, beside whatever else the machine does, and to wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,8 +58,28 @@ pub struct Constraints {
     think: Option<(u32, u32)>,
     /// The sandbox knows the vocabulary: made when first needed, since it takes a moment.
     prepared: OnceCell<std::result::Result<(), String>>,
-    turns: Semaphore,
+    lanes: [Lane; 2],
+}
+
+/// Where formats are prepared, one at a time.
+struct Lane {
+    /// Processor time that each may take.
+    budget: Duration,
+    turn: Semaphore,
     places: Semaphore,
+}
+
+impl Lane {
+    fn new(budget: Duration) -> Lane {
+        Lane { budget, turn: Semaphore::new(1), places: Semaphore::new(1 + WAITING) }
+    }
+
+    /// Waits for a turn, which ends when both are dropped.
+    async fn enter(&self) -> Result<[SemaphorePermit<'_>; 2]> {
+        let place = self.places.try_acquire().map_err(|_| busy())?;
+        let turn = timeout(PATIENCE, self.turn.acquire()).await.ok().and_then(|turn| turn.ok());
+        Ok([turn.ok_or_else(busy)?, place])
+    }
 }
 
 /// One answer's bounds.
@@ -117,28 +137,24 @@ impl Constraints {
         let stop = stop.iter().copied().filter(|&id| (id as usize) < rows).collect();
         let think = tokenizer.added_id("<think>").zip(tokenizer.added_id("</think>"));
         let (sandbox, tokenizer, prepared) = (Arc::clone(sandbox), Arc::clone(tokenizer), OnceCell::new());
-        let (turns, places) = (Semaphore::new(AT_A_TIME), Semaphore::new(AT_A_TIME + WAITING));
-        Constraints { sandbox, tokenizer, rows, stop, think, prepared, turns, places }
+        let lanes = [SHORT_PREPARATION, PREPARATION].map(Lane::new);
+        Constraints { sandbox, tokenizer, rows, stop, think, prepared, lanes }
     }
 
     /// Bounds for one answer; `opened`: the prompt ends amid thinking, `None` where it rules thinking out. Dropping the
     /// future ends what it began.
     pub async fn start(&self, shape: &Shape, opened: Option<bool>) -> Result<Constraint> {
         check(shape)?;
-        let busy = || Error::Busy { what: "formats are being prepared".into() };
-        let _place = self.places.try_acquire().map_err(|_| busy())?;
-        let _turn = timeout(PATIENCE, self.turns.acquire()).await.map_err(|_| busy())?;
-        self.prepared.get_or_init(|| self.prepare()).await.clone().map_err(|why| refused(&why))?;
-        let failed = |e: std::io::Error| Error::Busy {
-            what: format!("formats hold all processes that can be had ({e})"),
-        };
-        let (process, stream) = self.sandbox.process().map_err(failed)?;
-        stream.set_nonblocking(true).map_err(failed)?;
-        let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
-        let asked = serde_json::to_vec(shape).map_err(|e| refused(&e.to_string()))?;
-        let answer =
-            timeout(PATIENCE, exchange(&stream, &frame::framed(&asked))).await.map_err(|_| busy())?;
-        let said = answer.ok().and_then(|message| Said::read(&message)).ok_or_else(|| {
+        let mut begun = None;
+        for lane in &self.lanes {
+            let _turn = lane.enter().await?;
+            self.prepared.get_or_init(|| self.prepare()).await.clone().map_err(|why| refused(&why))?;
+            begun = self.attempt(shape, lane.budget).await?;
+            if begun.is_some() {
+                break;
+            }
+        }
+        let (process, stream, said) = begun.ok_or_else(|| {
             let (seconds, megabytes) = (PREPARATION.as_secs(), MEMORY >> 20);
             refused(&format!("it takes more than {seconds} s or {megabytes} MB to prepare"))
         })?;
@@ -147,7 +163,6 @@ impl Constraints {
             (Some(_), Some(true)) => Thinking::Does,
             (Some(_), Some(false)) => Thinking::May,
         };
-        let stream = stream.into_std().map_err(failed)?;
         let (think, inbox, state) = (self.think, Vec::new(), State::Waits(Instant::now()));
         let opening = Vec::new();
         let mut constraint = Constraint { process, stream, inbox, think, thinking, state, opening };
@@ -161,6 +176,21 @@ impl Constraints {
                 }
             }
         }
+    }
+
+    /// Prepares a format in a process of its own; `None` if it goes beyond its limits.
+    async fn attempt(&self, shape: &Shape, budget: Duration) -> Result<Option<(Process, UnixStream, Said)>> {
+        let failed = |e: std::io::Error| Error::Busy {
+            what: format!("formats hold all processes that can be had ({e})"),
+        };
+        let (process, stream) = self.sandbox.process().map_err(failed)?;
+        stream.set_nonblocking(true).map_err(failed)?;
+        let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
+        let asked = serde_json::to_vec(&(budget, shape)).map_err(|e| refused(&e.to_string()))?;
+        let answer =
+            timeout(PATIENCE, exchange(&stream, &frame::framed(&asked))).await.map_err(|_| busy())?;
+        let stream = stream.into_std().map_err(failed)?;
+        Ok(answer.ok().and_then(|message| Said::read(&message)).map(|said| (process, stream, said)))
     }
 
     /// Tells the sandbox of the vocabulary.
@@ -340,6 +370,10 @@ fn check(shape: &Shape) -> Result<()> {
         Shape::Regex(_) => None,
     };
     inexact.map_or(Ok(()), |why| Err(refused(&why)))
+}
+
+fn busy() -> Error {
+    Error::Busy { what: "formats are being prepared".into() }
 }
 
 fn slow() -> String {

@@ -15,6 +15,8 @@ pub const MEMORY_OF_ALL: i64 = 160 << 20;
 pub const MODEST: i64 = 4 << 20;
 /// Processor time to prepare a format.
 pub const PREPARATION: Duration = Duration::from_secs(4);
+/// Processor time that a format may take before others, which take less, go first.
+pub const SHORT_PREPARATION: Duration = Duration::from_millis(100);
 /// Processor time to find the tokens that may come next.
 pub const STEP: Duration = Duration::from_secs(2);
 /// Processor time of the first task before the process drops to the lowest priority for good.
