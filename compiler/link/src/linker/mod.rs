@@ -135,7 +135,7 @@ mod tests {
         assert!(by_wild(&refusal) && file.is_empty(), "{refusal}");
         let (done, file) = linked(Linker::Any, Some(SCRIPT));
         assert!(done.unwrap().is_some_and(|reason| by_wild(&reason)) && file.starts_with(b"\x7fELF"));
-        // What neither links is told in the second's words.
+        // Where both fail, the error is the C compiler's.
         let refusal = linked(Linker::Any, Some(&b"no object"[..])).0.unwrap_err().to_string();
         assert!(!by_wild(&refusal) && refusal.contains("more.o"), "{refusal}");
     }

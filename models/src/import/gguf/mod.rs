@@ -64,7 +64,7 @@ pub(super) fn read(source: &Foreign) -> Result<Import> {
     })
 }
 
-/// What the file calls the model.
+/// Name of the model, from `general.name`.
 fn name(values: &Values) -> Option<String> {
     match values.get("general.name")? {
         Stored::Text(text) => model_name::stated(text),

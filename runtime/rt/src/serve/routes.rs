@@ -61,7 +61,7 @@ async fn no_such_method(method: Method, request: Request) -> Refusal {
 
 /// Checks host, origin and key, and counts.
 async fn entrance(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    // A path parameter that may have slashes is `{*name}` to the router, `{name}` to people.
+    // The router's pattern for a parameter with slashes is `{*name}`; metrics, log and openapi.json have `{name}`.
     let path = request.extensions().get::<MatchedPath>().map_or("other", |p| p.as_str()).replace("{*", "{");
     let method = request.method().clone();
     let begun = Instant::now();

@@ -107,7 +107,7 @@ fn nothing_but_the_page_is_there_before_the_model() {
     server.loaded(model());
     assert_eq!(site.get("/health"), (200, json!({"status": "ok"})));
     names_have_slashes(|path| ask(&format!("GET {path}"), key));
-    // As openapi.json and people write it.
+    // The label of the metric is the path of openapi.json, not the router's pattern.
     assert!(ask("GET /metrics", key).contains(r#"path="/v1/models/{name}""#));
     web.end();
 }

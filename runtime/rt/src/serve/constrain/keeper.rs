@@ -40,7 +40,7 @@ impl Job for Keeper {
         let before = limits::held();
         let mut position: Option<Position> = None;
         while let Ok(Some(message)) = frame::read(stream) {
-            // Reading what was asked takes a part of the first task, which is given its own budget then.
+            // Until the message is parsed, which states the budget of the first task.
             limits::task(Some(if position.is_some() { STEP } else { PREPARATION }));
             let next = match &mut position {
                 None => self.begin(&message, &mut position),

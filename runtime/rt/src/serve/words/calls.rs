@@ -198,7 +198,7 @@ mod tests {
                         calls[index].1 += &text;
                     }
                     Piece::Content(text) => content += &text,
-                    Piece::Reasoning(_) => unreachable!(),
+                    Piece::Reasoning(text) => panic!("reasoning among calls: {text}"),
                 }
             }
         }
