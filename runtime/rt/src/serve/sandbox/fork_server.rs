@@ -25,8 +25,6 @@ pub fn run<J: Job>(control: &UnixStream) -> ! {
         // SAFETY: to ignore is always a valid disposition.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    // What a process says of its end is read by nothing.
-    std::panic::set_hook(Box::new(|_| {}));
     limits::of_all();
     let mut processes = HashMap::new();
     let mut job: Option<J> = None;

@@ -14,6 +14,7 @@ pub mod limits;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,6 +52,7 @@ impl Sandbox {
             reason: format!("cannot start the format process: {source}"),
         };
         let (control, theirs) = UnixStream::pair().map_err(failed)?;
+        let silent = Silent::new();
         // A fork has the stack of the thread that forks: this one has the size that the processes need.
         let forked =
             std::thread::Builder::new().name("formats".into()).stack_size(limits::STACK).spawn(move || {
@@ -63,6 +65,7 @@ impl Sandbox {
             });
         let process = forked.map_err(failed)?.join().map_err(|_| failed(io::ErrorKind::Other.into()))?;
         let process = process.map_err(failed)?;
+        drop(silent);
         let (next, held) = (AtomicU64::new(0), AtomicI64::new(0));
         Ok(Arc::new(Sandbox { control: Mutex::new(control), process, next, held }))
     }
@@ -89,6 +92,34 @@ impl Sandbox {
 
     fn control(&self) -> MutexGuard<'_, UnixStream> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Hook = Box<dyn Fn(&PanicHookInfo) + Send + Sync>;
+
+/// A panic hook that prints nothing, which the processes inherit; the hook before comes back when this is dropped. It is set
+/// before the fork: the lock of the hook may be held by a thread that panics, and in a copy of this process nothing opens it.
+struct Silent {
+    hook: Option<Hook>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Silent {
+    fn new() -> Silent {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        Silent { hook: Some(hook), _turn: turn }
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        // A thread that panics may not change the hook.
+        if let Some(hook) = self.hook.take().filter(|_| !std::thread::panicking()) {
+            panic::set_hook(hook);
+        }
     }
 }
 
