@@ -29,4 +29,4 @@ for crate in "${again[@]}"; do
 done
 QWENC_RUNTIME=none CARGO_INCREMENTAL=0 cargo build --profile "$profile" --locked --lib -p qwenc-rt -p qwenc "${flags[@]}"
 archive=$target/$folder/libqwenc_rt.a
-cmp -s "$archive" "$file" || cp "$archive" "$file"
+cmp -s "$archive" "$file" || ln -f "$archive" "$file" || cp "$archive" "$file"

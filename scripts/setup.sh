@@ -11,7 +11,7 @@ if ! command -v cargo >/dev/null; then
 fi
 
 missing=()
-for package in llvm-19-dev libpolly-19-dev libzstd-dev zlib1g-dev libxml2-dev libffi-dev libtinfo-dev gcc g++ libc6-dev pkg-config; do
+for package in llvm-19-dev libzstd-dev zlib1g-dev libffi-dev gcc g++ libc6-dev; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 scripts/install.sh "${missing[@]}"
