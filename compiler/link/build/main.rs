@@ -94,7 +94,7 @@ fn runtime(root: &Path, out: &Path) -> Result<PathBuf, Failure> {
 
 /// Compresses the files and writes the table `FILES` of their names and bytes, and the name of the dynamic loader.
 fn embed(files: &[(String, PathBuf)], interpreter: &str, out: &Path) -> Result<(), Failure> {
-    let mut table = String::from("/// Names and compressed contents.\nconst FILES: &[(&str, &[u8])] = &[\n");
+    let mut table = String::from("/// Names and compressed contents.\nstatic FILES: &[(&str, &[u8])] = &[\n");
     for (name, path) in files {
         let packed = out.join(format!("{name}.z"));
         let mut encoder = ZlibEncoder::new(fs::File::create(&packed)?, Compression::best());

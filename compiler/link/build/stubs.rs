@@ -33,6 +33,7 @@ pub fn make(crate_dir: &Path, out: &Path, runtime: &Path) -> Result<Vec<(String,
     command.arg("-Wl,--whole-archive").arg(runtime).arg("-Wl,--no-whole-archive,--as-needed");
     run(command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]))?;
     let needs = needs(&whole)?;
+    fs::remove_file(&whole)?;
     needs.iter().map(|(library, versions)| Ok((library.clone(), stub(library, versions, out)?))).collect()
 }
 
