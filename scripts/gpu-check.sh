@@ -10,7 +10,8 @@ usage() {
 gpu-check.sh pack DIR [flags]    makes DIR/check.tar.xz: executables and what they should say; needs cargo and NVRTC
 gpu-check.sh [run] DIR [flags]   runs it; needs bash and Python 3.8, and a GPU: without one it exits with 77
 
-  0: all passed    1: something failed    2: the command line makes no sense    77: skipped, no CUDA device
+  0: all passed    1: something failed    2: the command line makes no sense    3: right, but a target of speed was missed
+  77: skipped, no CUDA device
 
 pack:
   --sm LIST          compute capabilities to compile for; 90
@@ -19,12 +20,15 @@ pack:
   --types LIST       of f32, bf16, bf16-activations, int8, int4; all
   --shapes LIST      of 0.6b, 1.7b, 4b, 8b, tiny: what speed is measured on; the first four, or none
 run:
-  --only LIST        of answers, sanitizer, speed; all. Results of other parts in the file are kept
+  --only LIST        of answers, speed, sanitizer; all. Results of other parts in the file are kept
   --no-sanitizer     leaves compute-sanitizer out
-  --minutes N        ends in time with what there is; 20
+  --minutes N        ends in time with what there is; 8. Results are written after every line
+  --models LIST      small models whose answers are looked at, of those that were packed; all
+  --shapes LIST      shapes whose speed is measured, of those that were packed; 0.6b,8b
+  --peer WAY         transformers' decode beside: capture, compile (minutes more) or none; capture
   --jobs N           executables at a time where nothing is measured; 4
   --device N         which GPU, as `info` numbers them; 0
-  --contexts LIST    of 128, 2048, 16384: where decode ends whose speed is measured; all
+  --contexts LIST    of 128, 2048, 16384: where decode ends whose speed is measured; 128,16384
   --new N            tokens of a measurement, 64
   --results FILE     where all figures go; DIR/results.json
 EOF

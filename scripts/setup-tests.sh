@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what tests need besides scripts/setup.sh and is missing: valgrind, Node and Chromium by apt; NVIDIA's NVRTC and
-# ptxas into target/nvidia, with which tests compile CUDA kernels; into target/python what the Python package is built and
+# Installs what tests need besides scripts/setup.sh and is missing: valgrind, Node and Chromium by apt; NVIDIA's NVRTC,
+# ptxas and nvdisasm into target/nvidia, with which tests compile CUDA kernels and read their machine code; into target/python what the Python package is built and
 # checked with; into target/clients the clients that test the server; into target/page what opens its page in Chromium.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,7 +32,7 @@ environment() {
 }
 
 # The versions that the tests' register counts are for. nvcc is wanted for its ptxas alone, not for what it needs itself.
-environment target/nvidia --no-deps nvidia_cuda_nvrtc-13.5.37 nvidia_cuda_nvcc-13.5.37
+environment target/nvidia --no-deps nvidia_cuda_nvrtc-13.5.37 nvidia_cuda_nvcc-13.5.37 nvidia_cuda_nvdisasm-13.5.37
 # Builds and checks the Python package.
 environment target/python "" numpy-2.4.6 pytest-9.2.0 build-1.6.1 setuptools-84.2.1 mypy-2.4.1
 # The server's clients: the versions that tests/clients was written with.

@@ -15,7 +15,17 @@ const PREFIX: &str = "LLVM_SYS_191_PREFIX";
 /// The parts of LLVM that inkwell calls, as llvm-config names them: the C API of all that is in a module, reading and writing of
 /// IR and bitcode, passes, debug information, the code generator for x86, and the interpreters of IR, which inkwell knows.
 const COMPONENTS: [&str; 11] = [
-    "core", "analysis", "bitreader", "bitwriter", "irreader", "linker", "passes", "target", "x86", "mcjit", "interpreter",
+    "core",
+    "analysis",
+    "bitreader",
+    "bitwriter",
+    "irreader",
+    "linker",
+    "passes",
+    "target",
+    "x86",
+    "mcjit",
+    "interpreter",
 ];
 /// What those parts call: compression, calls of functions found at run time, and the C++ library.
 const NEEDED: [&str; 4] = ["z", "zstd", "ffi", "stdc++"];
@@ -35,7 +45,10 @@ fn main() -> ExitCode {
 fn link() -> Result<(), String> {
     let config = llvm_config()?;
     let libraries = said(Command::new(&config).args(["--link-static", "--libnames"]).args(COMPONENTS))?;
-    println!("cargo:rustc-link-search=native={}", said(Command::new(&config).args(["--link-static", "--libdir"]))?);
+    println!(
+        "cargo:rustc-link-search=native={}",
+        said(Command::new(&config).args(["--link-static", "--libdir"]))?
+    );
     for name in libraries.split_whitespace() {
         let name = name.strip_prefix("lib").and_then(|name| name.strip_suffix(".a"));
         archive(name.ok_or_else(|| format!("llvm-config names no archive but {libraries:?}"))?);
@@ -63,9 +76,12 @@ fn llvm_config() -> Result<PathBuf, String> {
         Some(prefix) => vec![Path::new(&prefix).join("bin/llvm-config")],
         None => vec![PathBuf::from("llvm-config-19"), PathBuf::from("llvm-config")],
     };
-    let is_19 = |name: &&PathBuf| said(Command::new(name).arg("--version")).is_ok_and(|v| v.starts_with("19."));
+    let is_19 =
+        |name: &&PathBuf| said(Command::new(name).arg("--version")).is_ok_and(|v| v.starts_with("19."));
     let found = names.iter().find(is_19);
-    found.cloned().ok_or_else(|| format!("no llvm-config of LLVM 19 among {names:?}; scripts/setup.sh installs it"))
+    found
+        .cloned()
+        .ok_or_else(|| format!("no llvm-config of LLVM 19 among {names:?}; scripts/setup.sh installs it"))
 }
 
 /// What a program prints, without the line's end.

@@ -42,6 +42,9 @@ DECODES = ("graph", "launches", "persistent")
 SHAPES = ("0.6b", "1.7b", "4b", "8b")
 SPEED_TYPES = ("bf16", "bf16-activations", "int8")
 TARGET_SHAPES = ("0.6b", "8b")
+TARGET_CONTEXTS = (128, 16384)
+# How transformers decodes: one recorded CUDA graph, or torch.compile too, which takes minutes.
+PEERS = ("capture", "compile", "none")
 
 # Positions at the end of decode, and tokens of the prompt measured in the same call.
 CONTEXTS = ((128, 128), (2048, 512), (16384, 4096))

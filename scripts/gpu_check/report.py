@@ -9,7 +9,8 @@ import subprocess
 import threading
 import time
 
-PASS, FAIL, SKIP = "pass", "FAIL", "skip"
+# A target that is missed is no fault.
+PASS, FAIL, MISS, SKIP = "pass", "FAIL", "miss", "skip"
 # The last seconds are for ending.
 SPARE = 5
 OVER = "the time of --minutes is over"
@@ -29,6 +30,8 @@ class Report:
         self.lines = {}
         self.part = None
         self.lock = threading.Lock()
+        # Called after every line.
+        self.written = lambda: None
 
     def begin(self, part, share):
         """`share` of the time that is left."""
@@ -41,6 +44,7 @@ class Report:
         with self.lock:
             self.lines[self.part].append({"verdict": verdict, "what": what, **figures})
             print(f"  {verdict}  {what}", flush=True)
+            self.written()
 
     def judge(self, passed, what, **figures):
         self.line(PASS if passed else FAIL, what, **figures)
@@ -71,8 +75,14 @@ class Report:
     def count(self, verdict):
         return sum(line["verdict"] == verdict for lines in self.lines.values() for line in lines)
 
+    def all_failed(self, part):
+        """Whether lines of a part failed and none passed."""
+        verdicts = {line["verdict"] for line in self.lines[part]}
+        return FAIL in verdicts and PASS not in verdicts
+
     def totals(self):
-        return f"{self.count(PASS)} passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped"
+        missed = f", {self.count(MISS)} targets missed" if self.count(MISS) else ""
+        return f"{self.count(PASS)} passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped{missed}"
 
 
 def run(command, seconds):

@@ -10,13 +10,15 @@ import pathlib
 import sys
 
 import cases
-from report import Failed
+from report import MISS, PASS, Failed
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Seconds: the largest model, and a compilation by PyTorch.
 PATIENCE, PEER_PATIENCE = 120, 240
 ROUNDS = 3
-TOK_S, SHARE, INT8, PREFILL, PEER = 2500, 0.88, 1.6, 0.5, 3.0
+# Tokens per second of 0.6B in bf16 by way of decode, as others have published them for an H200 or less, and the wish beyond.
+TOK_S, STRETCH = {"graph": 1650, "persistent": 1850}, 2500
+SHARE, INT8, PREFILL, PEER = 0.88, 1.6, 0.5, 3.0
 
 
 class Speed:
@@ -74,7 +76,10 @@ class Speed:
             self.report.line("pass", f"matrix product: {self.product['tflops']:.0f} TFLOP/s", **self.product)
 
     def measure_peer(self):
-        self.peer = self.script("transformers_decode.py", "transformers' decode", "128")
+        if self.check.peer == "none":
+            self.report.line("skip", "transformers' decode: not asked for")
+            return
+        self.peer = self.script("transformers_decode.py", "transformers' decode", "128", self.check.peer)
         if self.peer:
             said = f"{self.peer['tok_s']:.1f} tok/s by {self.peer['how']}"
             self.report.line("pass", f"transformers' decode: {said}", **self.peer)
@@ -89,14 +94,18 @@ class Speed:
             self.report.line("skip", f"target: {what}: not measured")
             return
         words = f"{form.format(found)}, wanted {form.format(least)}"
-        self.report.judge(found >= least, f"target: {what}: {words}", found=found, least=least)
+        verdict = PASS if found >= least else MISS
+        self.report.line(verdict, f"target: {what}: {words}", found=found, least=least)
 
     def targets(self):
         def ratio(a, b):
             return a / b if a is not None and b else None
 
         small, large = self.best("0.6b", "bf16", "decode_tok_s"), self.best("8b", "bf16", "decode_tok_s")
-        self.target("0.6b bf16, decode", small, TOK_S, "{:.0f} tok/s")
+        for decode, least in TOK_S.items():
+            found = self.found.get(("0.6b", "bf16", 128, decode), {}).get("decode_tok_s")
+            self.target(f"0.6b bf16, decode {decode}", found, least, "{:.0f} tok/s")
+        self.target("0.6b bf16, the wish", small, STRETCH, "{:.0f} tok/s")
         self.target("8b bf16, share of bandwidth", self.best("8b", "bf16", "bandwidth_share"), SHARE, "{:.1%}")
         self.target("8b int8 over bf16", ratio(self.best("8b", "int8", "decode_tok_s"), large), INT8, "{:.2f}")
         prompts = [self.found.get(("8b", kind, 16384, "graph")) for kind in ("bf16", "bf16-activations")]

@@ -235,13 +235,19 @@ template <int N> void copy_async_wait() {
     static_assert(N >= 0, "a number of groups");
     qwenc_host::copy_wait(N);
 }
-inline uint4 load_once(const void *global) {
-    return *qwenc_host::aligned<const uint4>(global, 16, "load_once: an address that is not 16-byte aligned");
+inline void load_once(uint4 &v, const void *global, bool wanted) {
+    if (wanted) v = *qwenc_host::aligned<const uint4>(global, 16, "load_once: an address that is not 16-byte aligned");
+}
+inline void load_once(uint2 &v, const void *global, bool wanted) {
+    if (wanted) v = *qwenc_host::aligned<const uint2>(global, 8, "load_once: an address that is not 8-byte aligned");
 }
 inline float load_fresh(const float *global) {
     qwenc_host::preempt();
     return *qwenc_host::aligned<const float>(global, 4, "load_fresh: an address that is not 4-byte aligned");
 }
+inline unsigned thread_again() { return threadIdx.x; }
+template <class T> void forget(T &) {}
+template <class T> T *in_global(T *pointer) { return pointer; }
 float from_f16(unsigned short bits);
 unsigned pack_bf16(float low, float high);
 inline void prefetch_l2(const void *) {}

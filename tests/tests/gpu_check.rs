@@ -78,6 +78,7 @@ fn wrong_kernels_fail() {
     let said = run(kernels("int8").lend(&mut command, 1));
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("0 passed, 4 failed, 0 skipped"), "{said:?}");
+    assert!(said.out.contains("every answer is wrong: nothing else is looked at"), "{said:?}");
 }
 
 #[test]
@@ -87,6 +88,12 @@ fn wrong_arguments() {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(
         said.err.contains("check.tar.xz: no such file; make it with `scripts/gpu-check.sh pack "),
+        "{said:?}"
+    );
+    let said = run(check().arg(packed()).args(["--models", "qwen3-yarn"]));
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("--models qwen3-yarn: expected some of qwen3-tied, none, as packed"),
         "{said:?}"
     );
     assert_eq!(run(&mut check()).code, Some(2));

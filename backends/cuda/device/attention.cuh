@@ -3,7 +3,8 @@
 // A warp has a tile of 16 queries that share a kv head: the query heads of its group, for as many tokens as fit. The
 // positions are cut into parts of 64. A part has its own maximum, sum and weighted values, and parts are joined in
 // ascending order: by the warp that computes them one after the other, or, where few tokens leave the device idle, by
-// the last of several warps that computed them side by side. Both give the same bits.
+// the last of several blocks that computed them side by side, a warp each or, where there are few, all warps of a block
+// one. All give the same bits.
 
 constexpr int PART = 64, GROUP = HEADS / KV_HEADS;
 // Query heads of a tile, tiles of a kv head's group, tokens of a tile.
@@ -33,15 +34,16 @@ struct Queries {
 // what it wrote itself.
 constexpr int QUERY_WORDS = QUERY_PLANES * STEPS * 128;
 
-template <class A>
-__device__ inline void load_queries(const Step& s, const Queries& q, unsigned* to) {
+// `row_of_query(token, head)` has a query's dimensions, `token` and `head` counted from the tile's first.
+template <class Rows>
+__device__ inline void load_queries(const Queries& q, unsigned* to, const Rows& row_of_query) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     for (int i = 0; i < STEPS * 4; i++) {
         int row = g + i % 2 * 8, dim = i / 4 * 16 + i / 2 % 2 * 8 + 2 * t, token = row / TILE_HEADS;
-        int head = q.head + row % TILE_HEADS;
+        int head = row % TILE_HEADS;
         float low = 0, high = 0;
-        if (token < q.tokens && head % GROUP + 1 > row % TILE_HEADS && dim < HEAD_DIM) {
-            const float* x = row_of<typename A::Q>(s, q.first + token) + head * HEAD_DIM + dim;
+        if (token < q.tokens && (q.head + head) % GROUP + 1 > head && dim < HEAD_DIM) {
+            const float* x = row_of_query(token, head) + dim;
             low = x[0];
             high = x[1];
         }
@@ -54,12 +56,21 @@ __device__ inline void load_queries(const Step& s, const Queries& q, unsigned* t
     }
 }
 
-// Scores of a part: [tile of 8 positions][as the instruction's], in units of the logarithm to base 2.
-template <int KV>
-__device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, unsigned begin, float (&out)[PART / 8][4]) {
+// The queries of a tile as they lie in memory.
+template <class A>
+__device__ inline void load_queries(const Step& s, const Queries& q, unsigned* to) {
+    load_queries(q, to, [&](int token, int head) {
+        return row_of<typename A::Q>(s, q.first + token) + (q.head + head) * HEAD_DIM;
+    });
+}
+
+// Scores of positions from `begin` on: [tile of 8 positions][as the instruction's], in units of the logarithm to base 2.
+template <int KV, int TILES>
+__device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, unsigned begin, float (&out)[TILES][4]) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    for (int i = 0; i < PART / 2; i++) out[i / 4][i % 4] = 0;
-#pragma unroll 2
+    for (int i = 0; i < 4 * TILES; i++) out[i / 4][i % 4] = 0;
+    // The keys of all steps are under way where there are few.
+#pragma unroll TILES == 1 ? STEPS : 2
     for (int step = 0; step < STEPS; step++) {
         unsigned a[QUERY_PLANES][4];
         for (int plane = 0; plane < QUERY_PLANES; plane++) {
@@ -69,7 +80,7 @@ __device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, u
             a[plane][2] = v.z;
             a[plane][3] = v.w;
         }
-        for (int tile = 0; tile < PART / 8; tile++) {
+        for (int tile = 0; tile < TILES; tile++) {
             unsigned b[Cache<KV>::PLANES][2];
             Cache<KV>::template load<2>(cache.keys, (size_t(begin + 8 * tile + g) * STEPS + step) * 8 + 2 * t, b);
             for (int plane = 0; plane < QUERY_PLANES; plane++) {
@@ -77,7 +88,7 @@ __device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, u
             }
         }
     }
-    for (int i = 0; i < PART / 2; i++) {
+    for (int i = 0; i < 4 * TILES; i++) {
         float scale = SCORE_SCALE;
         if constexpr (KV == KV_INT8) scale *= cache.key_scales[begin + i / 4 * 8 + 2 * t + i % 2];
         out[i / 4][i % 4] *= scale;
@@ -104,28 +115,36 @@ __device__ inline void keep_weights(const Cache<KV>& cache, unsigned begin, cons
     }
 }
 
-// The weighted values, 32 dimensions at a time: `sink(chunk, values)` gets [tile of 8][as the instruction's], of which
-// tile j has dimensions 4n + j of the chunk.
-template <int KV, class Sink>
-__device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const Part& part, const Sink& sink) {
+// The weighted values of neighbouring tiles of a chunk: [tile][as the instruction's]. Tile j of a chunk has its dimensions
+// 4n + j.
+template <int KV, int TILES>
+__device__ inline void weigh_tiles(
+    const Cache<KV>& cache, unsigned begin, const Part& part, int chunk, int first_tile, float (&values)[TILES][4]) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-#pragma unroll
-    for (int chunk = 0; chunk < CHUNKS; chunk++) {
-        float values[4][4] = {};
-        for (int step = 0; step < PART / 16; step++) {
-            unsigned b[2][Cache<KV>::PLANES][4];
-            for (int half = 0; half < 2; half++) {
-                size_t pair = begin / 2 + 8 * step + 4 * half + t;
-                Cache<KV>::template load<4>(cache.values, pair * DIMS + 32 * chunk + 4 * g, b[half]);
-            }
-            for (int tile = 0; tile < 4; tile++) {
-                for (int plane = 0; plane < QUERY_PLANES; plane++) {
-                    for (int v = 0; v < Cache<KV>::PLANES && plane + v < 2; v++) {
-                        mma_bf16(values[tile], part.weights[step][plane], b[0][v][tile], b[1][v][tile]);
-                    }
+    for (int i = 0; i < 4 * TILES; i++) values[i / 4][i % 4] = 0;
+    for (int step = 0; step < PART / 16; step++) {
+        unsigned b[2][Cache<KV>::PLANES][TILES];
+        for (int half = 0; half < 2; half++) {
+            size_t pair = begin / 2 + 8 * step + 4 * half + t;
+            Cache<KV>::template load<TILES>(cache.values, pair * DIMS + 32 * chunk + 4 * g + first_tile, b[half]);
+        }
+        for (int tile = 0; tile < TILES; tile++) {
+            for (int plane = 0; plane < QUERY_PLANES; plane++) {
+                for (int v = 0; v < Cache<KV>::PLANES && plane + v < 2; v++) {
+                    mma_bf16(values[tile], part.weights[step][plane], b[0][v][tile], b[1][v][tile]);
                 }
             }
         }
+    }
+}
+
+// The weighted values, a chunk of 32 dimensions at a time: `sink(chunk, values)` gets its four tiles.
+template <int KV, class Sink>
+__device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const Part& part, const Sink& sink) {
+#pragma unroll 2
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+        float values[4][4];
+        weigh_tiles<KV, 4>(cache, begin, part, chunk, 0, values);
         sink(chunk, values);
     }
 }
@@ -136,38 +155,86 @@ __device__ inline unsigned first_seen(const Step& s, unsigned position) {
     return window == 0 || position < window ? 0 : position + 1 - window;
 }
 
-// The softmax of a part, its maximum taken out.
-template <int KV>
-__device__ inline void soften(
-    const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries, unsigned begin, Part& part) {
+// What is not seen becomes minus infinity; `most` is the largest that is left, of the lane's two queries.
+template <int TILES>
+__device__ inline void mask(const Step& s, const Queries& q, unsigned begin, float (&p)[TILES][4], float (&most)[2]) {
     int t = threadIdx.x % 4;
-    float p[PART / 8][4];
-    scores<KV>(cache, queries, begin, p);
+    unsigned from[2];
     for (int row = 0; row < 2; row++) {
-        part.most[row] = minus_infinity();
-        part.sum[row] = 0;
+        most[row] = minus_infinity();
+        from[row] = first_seen(s, q.position[row]);
     }
-    for (int i = 0; i < PART / 2; i++) {
+    for (int i = 0; i < 4 * TILES; i++) {
         int row = i / 2 % 2;
         unsigned position = begin + i / 4 * 8 + 2 * t + i % 2;
-        bool seen = q.mine[row] && position <= q.position[row] && position >= first_seen(s, q.position[row]);
+        // Without branches.
+        bool seen = q.mine[row] & (position <= q.position[row]) & (position >= from[row]);
         if (!seen) p[i / 4][i % 4] = minus_infinity();
-        part.most[row] = fmaxf(part.most[row], p[i / 4][i % 4]);
+        most[row] = fmaxf(most[row], p[i / 4][i % 4]);
     }
     for (int row = 0; row < 2; row++) {
-        for (int other = 1; other < 4; other *= 2) {
-            part.most[row] = fmaxf(part.most[row], __shfl_xor_sync(~0u, part.most[row], other));
-        }
+        for (int other = 1; other < 4; other *= 2) most[row] = fmaxf(most[row], __shfl_xor_sync(~0u, most[row], other));
     }
-    for (int i = 0; i < PART / 2; i++) {
-        int row = i / 2 % 2;
-        p[i / 4][i % 4] = weight_of(p[i / 4][i % 4], part.most[row]);
-        part.sum[row] += p[i / 4][i % 4];
-    }
+}
+
+// The sums of a part's weights, and the weights as planes.
+template <int KV>
+__device__ inline void keep_part(const Cache<KV>& cache, unsigned begin, const float (&p)[PART / 8][4], Part& part) {
+    for (int row = 0; row < 2; row++) part.sum[row] = 0;
+    for (int i = 0; i < PART / 2; i++) part.sum[i / 2 % 2] += p[i / 4][i % 4];
     for (int row = 0; row < 2; row++) {
         for (int other = 1; other < 4; other *= 2) part.sum[row] += __shfl_xor_sync(~0u, part.sum[row], other);
     }
     keep_weights<KV>(cache, begin, p, part);
+}
+
+// The softmax of a part, its maximum taken out, by a warp.
+template <int KV>
+__device__ inline void soften(
+    const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries, unsigned begin, Part& part) {
+    float p[PART / 8][4];
+    scores<KV>(cache, queries, begin, p);
+    mask(s, q, begin, p, part.most);
+    for (int i = 0; i < PART / 2; i++) p[i / 4][i % 4] = weight_of(p[i / 4][i % 4], part.most[i / 2 % 2]);
+    keep_part<KV>(cache, begin, p, part);
+}
+
+// The same by all eight warps of a block, a tile of positions each. `shared` has a PartTogether.
+struct PartTogether {
+    // Maxima, [tile][query], and weights, [tile][lane].
+    float most[PART / 8][16];
+    float4 weights[PART / 8][32];
+};
+static_assert(sizeof(PartTogether) == 512 + 4096, "as a launch reserves it");
+
+template <int KV>
+__device__ inline void soften_together(const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries,
+                                       unsigned begin, Part& part, PartTogether& shared) {
+    static_assert(PART / 8 == THREADS / 32, "a tile to a warp");
+    int lane = threadIdx.x % 32, g = lane / 4, tile = threadIdx.x / 32;
+    float mine[1][4], most[2], p[PART / 8][4];
+    scores<KV>(cache, queries, begin + 8 * tile, mine);
+    mask(s, q, begin + 8 * tile, mine, most);
+    if (lane % 4 == 0) {
+        shared.most[tile][g] = most[0];
+        shared.most[tile][g + 8] = most[1];
+    }
+    __syncthreads();
+    for (int row = 0; row < 2; row++) {
+        part.most[row] = shared.most[0][g + 8 * row];
+        for (int i = 1; i < PART / 8; i++) part.most[row] = fmaxf(part.most[row], shared.most[i][g + 8 * row]);
+    }
+    for (int i = 0; i < 4; i++) mine[0][i] = weight_of(mine[0][i], part.most[i / 2]);
+    shared.weights[tile][lane] = make_float4(mine[0][0], mine[0][1], mine[0][2], mine[0][3]);
+    __syncthreads();
+    for (int i = 0; i < PART / 8; i++) {
+        float4 v = shared.weights[i][lane];
+        p[i][0] = v.x;
+        p[i][1] = v.y;
+        p[i][2] = v.z;
+        p[i][3] = v.w;
+    }
+    keep_part<KV>(cache, begin, p, part);
 }
 
 // Two results over earlier and later positions to one: a * earlier + b * later.
@@ -274,19 +341,25 @@ __device__ inline float* record_of(const Step& s, unsigned token, int head, unsi
     return reinterpret_cast<float*>(records) + ((size_t(token) * HEADS + head) * parts + part) * RECORD;
 }
 
-// One part alone, to scratch.
+// A part's maximum and sum to its record; gives where the weighted values of the lane's two queries go.
+__device__ inline void open_records(
+    const Step& s, const Queries& q, unsigned number, const Part& part, bool writes, float* (&to)[2]) {
+    for (int row = 0; row < 2; row++) {
+        to[row] = record_of(s, q.first, q.head + threadIdx.x % 32 / 4 + 8 * row, number);
+        if (!writes || !q.mine[row] || threadIdx.x % 4 != 0) continue;
+        to[row][0] = part.most[row];
+        to[row][1] = part.sum[row];
+    }
+}
+
+// One part alone, to scratch, by a warp.
 template <int KV>
 __device__ inline void attend_part(const Step& s, const Queries& q, int kv_head, const unsigned* queries, unsigned number) {
     Cache<KV> cache(s, q.kv, kv_head);
     Part part;
     soften<KV>(s, cache, q, queries, number * PART, part);
     float* to[2];
-    for (int row = 0; row < 2; row++) {
-        to[row] = record_of(s, q.first, q.head + threadIdx.x % 32 / 4 + 8 * row, number);
-        if (!q.mine[row] || threadIdx.x % 4 != 0) continue;
-        to[row][0] = part.most[row];
-        to[row][1] = part.sum[row];
-    }
+    open_records(s, q, number, part, true, to);
     weigh<KV>(cache, number * PART, part, [&](int chunk, const float (&values)[4][4]) {
         for (int i = 0; i < 16; i++) {
             int row = i / 2 % 2;
@@ -295,47 +368,165 @@ __device__ inline void attend_part(const Step& s, const Queries& q, int kv_head,
     });
 }
 
-// The block joins the parts of its kv head's queries.
-template <class A>
-__device__ inline void join_parts(const Step& s, unsigned token, int first_head, int heads, unsigned first, unsigned last) {
-    for (int i = threadIdx.x; i < heads * HEAD_DIM; i += THREADS) {
-        int head = first_head + i / HEAD_DIM, dim = i % HEAD_DIM;
-        float most = minus_infinity(), sum = 0, value = 0;
-        for (unsigned part = first; part <= last; part++) {
-            const float* from = record_of(s, token, head, part);
-            float a, b;
-            most = join_weights(most, load_fresh(from), a, b);
-            sum = joined(sum, load_fresh(from + 1), a, b);
-            value = joined(value, load_fresh(from + 4 + dim), a, b);
+// The same by the block: after the softmax a warp takes halves of chunks.
+template <int KV>
+__device__ inline void attend_part_together(
+    const Step& s, const Queries& q, int kv_head, const unsigned* queries, unsigned number, PartTogether& shared) {
+    Cache<KV> cache(s, q.kv, kv_head);
+    Part part;
+    soften_together<KV>(s, cache, q, queries, number * PART, part, shared);
+    float* to[2];
+    open_records(s, q, number, part, threadIdx.x < 32, to);
+    for (int half = threadIdx.x / 32; half < 2 * CHUNKS; half += THREADS / 32) {
+        float values[2][4];
+        weigh_tiles<KV, 2>(cache, number * PART, part, half / 2, half % 2 * 2, values);
+        for (int i = 0; i < 8; i++) {
+            int row = i / 2 % 2;
+            if (q.mine[row]) to[row][4 + dimension(half / 2, half % 2 * 2 + i / 4, i % 4)] = values[i / 4][i % 4];
         }
-        row_of<typename A::Output>(s, token)[head * HEAD_DIM + dim] = value / sum;
     }
 }
 
-// Blocks: [kv heads * head tiles][tokens][ATTENTION_BLOCKS], which take a token's parts in turn, 8 at a time.
+// Parts that are joined at a time, a lane each, and the heads that a block's threads have dimensions of at a time.
+constexpr unsigned JOINED = 32;
+constexpr int JOINED_HEADS = TILE_HEADS < THREADS / HEAD_DIM + 2 ? TILE_HEADS : THREADS / HEAD_DIM + 2;
+
+// How a head's parts are joined: part by part, value = fmaf(part's, later, value * earlier).
+struct Factors {
+    float earlier, later, sum;
+};
+
+// The factors of the parts from `begin` on, by a warp: a lane takes a part. `before` is the maximum of the parts before, and
+// becomes that of all: maxima are exact in any order.
+__device__ inline void join_factors(const float* records, unsigned count, float& before, Factors* to) {
+    unsigned lane = threadIdx.x % 32;
+    float most = minus_infinity(), sum = 0;
+    if (lane < count) {
+        most = load_fresh(records + lane * RECORD);
+        sum = load_fresh(records + lane * RECORD + 1);
+    }
+    float both = fmaxf(before, most);
+    for (unsigned by = 1; by < 32; by *= 2) {
+        float other = __shfl_up_sync(~0u, both, by);
+        if (lane >= by) both = fmaxf(both, other);
+    }
+    float earlier = __shfl_up_sync(~0u, both, 1);
+    if (lane == 0) earlier = before;
+    before = __shfl_sync(~0u, both, 31);
+    if (lane < JOINED) to[lane] = {weight_of(earlier, both), weight_of(most, both), sum};
+}
+
+// The block joins the parts of its kv head's queries. `shared` has room for the factors of JOINED_HEADS heads.
 template <class A>
-__device__ inline void attention_decode(const Step& s, const Block& at) {
-    constexpr unsigned WARPS = THREADS / 32;
-    int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES, warp = threadIdx.x / 32;
+__device__ inline void join_parts(
+    const Step& s, unsigned token, int first_head, int heads, unsigned first, unsigned last, Factors* shared) {
+    constexpr int WARPS = THREADS / 32;
+    int warp = threadIdx.x / 32;
+    for (int base = 0; base < heads * HEAD_DIM; base += THREADS) {
+        int i = base + threadIdx.x, low = base / HEAD_DIM;
+        int high = min(base + THREADS - 1, heads * HEAD_DIM - 1) / HEAD_DIM;
+        bool mine = i < heads * HEAD_DIM;
+        int head = mine ? i / HEAD_DIM : low;
+        const float* records = record_of(s, token, first_head + head, 0);
+        float most[(JOINED_HEADS + WARPS - 1) / WARPS], sum = 0, value = 0;
+        for (float& m : most) m = minus_infinity();
+        for (unsigned begin = first; begin <= last; begin += JOINED) {
+            unsigned count = min(last + 1 - begin, JOINED);
+            // All under way before the first is used.
+            float values[JOINED];
+#pragma unroll
+            for (unsigned j = 0; j < JOINED; j++) {
+                if (mine && j < count) values[j] = load_fresh(records + (begin + j) * RECORD + 4 + i % HEAD_DIM);
+            }
+#pragma unroll
+            for (int k = 0; k < (JOINED_HEADS + WARPS - 1) / WARPS; k++) {
+                int h = low + warp + k * WARPS;
+                if (h > high) break;
+                join_factors(record_of(s, token, first_head + h, begin), count, most[k], shared + (h - low) * JOINED);
+            }
+            __syncthreads();
+            const Factors* factors = shared + (head - low) * JOINED;
+#pragma unroll
+            for (unsigned j = 0; j < JOINED; j++) {
+                if (j >= count) break;
+                sum = joined(sum, factors[j].sum, factors[j].earlier, factors[j].later);
+                value = joined(value, values[j], factors[j].earlier, factors[j].later);
+            }
+            __syncthreads();
+        }
+        if (mine) row_of<typename A::Output>(s, token)[(first_head + head) * HEAD_DIM + i % HEAD_DIM] = value / sum;
+    }
+}
+
+// Parts of one token that blocks take together rather than a warp each.
+constexpr unsigned TOGETHER = 2 * ATTENTION_BLOCKS;
+
+template <int KV>
+__device__ inline void attend_parts(const Step& s, const Queries& q, int kv_head, const unsigned* queries, unsigned first,
+                                    unsigned last, const Block& at, unsigned blocks, PartTogether& shared) {
+    if (last - first < TOGETHER) {
+        for (unsigned part = first + at.z; part <= last; part += blocks) {
+            attend_part_together<KV>(s, q, kv_head, queries, part, shared);
+        }
+    } else {
+        for (unsigned part = first + at.z + threadIdx.x / 32 * blocks; part <= last; part += blocks * (THREADS / 32)) {
+            attend_part<KV>(s, q, kv_head, queries, part);
+        }
+    }
+}
+
+// Blocks: [kv heads * head tiles][tokens][ATTENTION_BLOCKS], which take a token's parts in turn. `load(q, queries, last)`
+// loads the tile's queries, where `last` says that the block has the token's own position; it ends with a barrier.
+template <class A, class Load>
+__device__ inline void attend_token(const Step& s, const Block& at, const Load& load) {
+    int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES;
     unsigned token = at.y, position = s.rows[token].position;
     unsigned first = first_seen(s, position) / PART, last = position / PART;
-    unsigned blocks = min((last - first) / WARPS + 1, unsigned(ATTENTION_BLOCKS));
+    unsigned blocks = min(last - first + 1, unsigned(ATTENTION_BLOCKS));
     if (at.z >= blocks) return;
     int* flag = reinterpret_cast<int*>(shared_memory());
     unsigned* queries = reinterpret_cast<unsigned*>(flag + 32);
+    PartTogether& together = *reinterpret_cast<PartTogether*>(queries + QUERY_WORDS);
     Queries q;
     choose_queries(s, token, token + 1, kv_head, head_tile, q);
-    if (warp == 0) load_queries<A>(s, q, queries);
-    __syncthreads();
-    for (unsigned part = first + at.z * WARPS + warp; part <= last; part += blocks * WARPS) {
-        switch (s.kv_type) {
-            case KV_F32: attend_part<KV_F32>(s, q, kv_head, queries, part); break;
-            case KV_BF16: attend_part<KV_BF16>(s, q, kv_head, queries, part); break;
-            default: attend_part<KV_INT8>(s, q, kv_head, queries, part);
-        }
+    load(q, queries, (last - first) % blocks == at.z);
+    switch (s.kv_type) {
+        case KV_F32: attend_parts<KV_F32>(s, q, kv_head, queries, first, last, at, blocks, together); break;
+        case KV_BF16: attend_parts<KV_BF16>(s, q, kv_head, queries, first, last, at, blocks, together); break;
+        default: attend_parts<KV_INT8>(s, q, kv_head, queries, first, last, at, blocks, together);
     }
     if (is_last_block(s.counters + A::COUNTERS + token * at.columns + at.x, blocks, flag)) {
         int heads = min(16, GROUP - head_tile * 16);
-        join_parts<A>(s, token, kv_head * GROUP + head_tile * 16, heads, first, last);
+        Factors* factors = reinterpret_cast<Factors*>(queries);
+        join_parts<A>(s, token, kv_head * GROUP + head_tile * 16, heads, first, last, factors);
     }
+}
+
+// Few tokens, whose queries, keys and values are ready.
+template <class A>
+__device__ inline void attention_decode(const Step& s, const Block& at) {
+    attend_token<A>(s, at, [&](const Queries& q, unsigned* queries, bool) {
+        if (threadIdx.x < 32) load_queries<A>(s, q, queries);
+        __syncthreads();
+    });
+}
+
+// One token: each block prepares its queries itself, and that with the token's own position its key and value.
+template <class A, class P>
+__device__ inline void attention_one(const Step& s, const Block& at) {
+    attend_token<A>(s, at, [&](const Queries& q, unsigned* queries, bool last) {
+        float* rows = reinterpret_cast<float*>(queries + QUERY_WORDS);
+        int heads = min(TILE_HEADS, GROUP - q.head % GROUP);
+        for (int i = threadIdx.x / 32; i < heads + last; i += THREADS / 32) {
+            if (i < heads) {
+                Head head = prepared_head<P>(s, q.first, q.head + i);
+                head.each([&](int d, float v) { rows[i * HEAD_DIM + d] = v; });
+            } else {
+                cache_head<P>(s, q.first, at.x / HEAD_TILES);
+            }
+        }
+        __syncthreads();
+        if (threadIdx.x < 32) load_queries(q, queries, [&](int, int head) { return rows + head * HEAD_DIM; });
+        __syncthreads();
+    });
 }

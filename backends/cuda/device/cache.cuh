@@ -15,7 +15,7 @@ struct Cache {
     __device__ Cache(const Step& s, unsigned char* kv, int head) {
         constexpr size_t SCALES = KV == KV_INT8 ? 2 * KV_HEADS * sizeof(float) : 0;
         size_t capacity = s.kv_capacity;
-        unsigned char* base = kv + s.layer * capacity * (2 * KV_HEADS * DIMS * BYTES + SCALES);
+        unsigned char* base = in_global(kv) + s.layer * capacity * (2 * KV_HEADS * DIMS * BYTES + SCALES);
         keys = base + capacity * head * DIMS * BYTES;
         values = base + capacity * (KV_HEADS + head) * DIMS * BYTES;
         key_scales = reinterpret_cast<float*>(base + capacity * 2 * KV_HEADS * DIMS * BYTES) + capacity * head;

@@ -1,50 +1,58 @@
 // Linears for few tokens, bound by memory: a warp takes a span of a panel, a block 8 spans, `SPLITS` blocks a panel.
-// The weights' loads run some steps ahead, and the first are under way while the inputs are prepared.
+// The weights' loads run some steps ahead, over the end of a panel into the next, and the first are under way while the
+// inputs are prepared.
 
-// One span of one panel. `x` is [step][plane][tokens][8 words] from the span's first step on, `groups` [unit][tokens] from
-// its first unit on; lane (g, t) reads token g, or the only one.
+// One span of one panel after the other. `x` is [step][plane][tokens][8 words] from the span's first step on, `groups`
+// [unit][tokens] from its first unit on; lane (g, t) reads token g, or the only one.
 template <class L, int N, bool ONE>
 struct Span {
     const unsigned char* panel;
-    int first, count;
-    static constexpr int AHEAD = L::TYPE == INT8 ? 3 : 4;
+    int lane, first, count;
+    // Two blocks on a multiprocessor leave a thread 128 registers: 64 of them for 8 steps of floats, whose sums take few.
+    static constexpr int AHEAD = L::TYPE == BF16 ? 8 : 4;
     // Steps of weights under way. What is not loaded is zero: a register that may keep its value from an earlier span
     // would be taken all the time.
     Weights<L> next[AHEAD] = {};
 
-    __device__ Span(const unsigned char* panel, int span) : panel(panel) {
+    __device__ Span(const unsigned char* panel, int span) : panel(panel), lane(thread_again() % 32) {
         int begin = span_begin<L>(span), end = span_begin<L>(span + 1);
         first = begin * L::UNIT_STEPS;
         count = (end - 1 - begin) * L::UNIT_STEPS + steps_of<L>(end - 1);
+        // A loop whose length is known would be unrolled, and its loads gathered behind its products.
+        forget(count);
 #pragma unroll
-        for (int j = 0; j < AHEAD; j++) load(j, j);
+        for (int j = 0; j < AHEAD; j++) load(panel, j, j);
     }
 
     __device__ bool ends_group(int at) const { return (at + 1) % L::UNIT_STEPS == 0 || at + 1 == count; }
 
-    __device__ void load(int at, int j) {
-        if (at < count) next[j].load(panel, first + at, ends_group(at));
+    __device__ void load(const unsigned char* from, int at, int j) {
+        next[j].load(from, lane, first + at, ends_group(at), from != nullptr && at < count);
     }
 
-    __device__ void run(Sums<L, N>& sums, const uint2* x, const Group* groups, int tokens) {
-        int lane = threadIdx.x % 32, g = ONE ? 0 : lane / 4, t = lane % 4;
+    // Adds this panel's products; `after` is the panel that comes next, or null.
+    __device__ void run(Sums<L, N>& sums, const uint2* x, const Group* groups, int tokens, const unsigned char* after) {
+        int g = ONE ? 0 : lane / 4, t = lane % 4;
 #pragma unroll 1
         for (int begin = 0; begin < count; begin += AHEAD) {
 #pragma unroll
             for (int j = 0; j < AHEAD; j++) {
                 int at = begin + j;
                 if (at >= count) break;
-                Weights<L> now = next[j];
-                load(at + AHEAD, j);
-                sums.multiply(now, [&](int plane, int n) {
+                // From the registers that the next load goes to, and before it: a load to others would be copied, and the
+                // copy waits for it.
+                sums.multiply(next[j], [&](int plane, int n) {
                     return x[((at * L::PLANES + plane) * tokens + 8 * n + g) * 4 + t];
                 });
                 if (ends_group(at)) {
                     const Group* of_unit = groups + at / L::UNIT_STEPS * tokens;
-                    sums.end_group(now, [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
+                    sums.end_group(next[j], [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
                 }
+                bool more = at + AHEAD < count;
+                load(more ? panel : after, more ? at + AHEAD : j, j);
             }
         }
+        panel = after;
     }
 };
 
@@ -111,12 +119,9 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
     for (int panel = at.x; panel < L::PANELS; panel += at.columns) {
         Sums<L, N> sums;
         if (busy) {
-            int units = span_begin<L>(span) - base;
-            work.run(sums, x + size_t(units) * L::UNIT_STEPS * L::PLANES * tokens * 4, groups + units * tokens, tokens);
-            // The next panel's weights are under way while this one's sums are added.
-            if (panel + at.columns < L::PANELS) {
-                work = Span<L, N, ONE>(weights + size_t(panel + at.columns) * L::PANEL_BYTES, span);
-            }
+            int units = span_begin<L>(span) - base, after = panel + at.columns;
+            const unsigned char* next = after < L::PANELS ? weights + size_t(after) * L::PANEL_BYTES : nullptr;
+            work.run(sums, x + size_t(units) * L::UNIT_STEPS * L::PLANES * tokens * 4, groups + units * tokens, tokens, next);
             store_sums<L, N, ONE>(sums, spans + (span - low) * TOKENS * 32);
         }
         __syncthreads();

@@ -24,19 +24,30 @@ struct Weights {
     uint4 words[L::TYPE == INT4 ? 1 : 2];
     uint4 scales;
 
-    // The scales only with the step that ends a group.
-    __device__ void load(const unsigned char* panel, int step, bool ends_group) {
-        int lane = threadIdx.x % 32, t = lane % 4;
+    // From global memory; the scales only with the step that ends a group. What is not wanted stays.
+    __device__ void load(const unsigned char* panel, int lane, int step, bool ends_group, bool wanted) {
+        int t = lane % 4;
         const unsigned char* at = panel + step_offset<L>(step) + t * 128 + lane / 4 * 16;
         for (int half = 0; half < (L::TYPE == INT4 ? 1 : 2); half++) {
-            // Past the last pair of inputs there may be anything, even what is no number.
-            bool inside = L::TYPE != BF16 || L::COLS % 16 == 0 || 8 * step + 4 * half + t < (L::COLS + 1) / 2;
-            words[half] = inside ? load_once(at + half * 512) : make_uint4(0, 0, 0, 0);
+            bool inside = true;
+            if constexpr (L::TYPE == BF16 && L::COLS % 16 != 0) {
+                // Past the last pair of inputs there may be anything, even what is no number.
+                inside = 8 * step + 4 * half + t < (L::COLS + 1) / 2;
+                words[half] = make_uint4(0, 0, 0, 0);
+            }
+            load_once(words[half], at + half * 512, wanted && inside);
         }
-        if (L::TYPE != BF16 && ends_group) load_scales(panel + step / L::UNIT_STEPS * L::UNIT_BYTES, lane / 4);
+        const unsigned char* unit = panel + step / L::UNIT_STEPS * L::UNIT_BYTES;
+        if constexpr (L::SCALE_BYTES == 128) {
+            load_once(scales, unit + lane / 4 * 16, wanted && ends_group);
+        } else if constexpr (L::SCALE_BYTES == 64) {
+            uint2 v = make_uint2(scales.x, scales.y);
+            load_once(v, unit + lane / 4 * 8, wanted && ends_group);
+            scales = make_uint4(v.x, v.y, 0, 0);
+        }
     }
 
-    // From global or shared memory.
+    // From shared memory.
     __device__ void load_scales(const unsigned char* unit, int g) {
         if constexpr (L::SCALE_BYTES == 128) {
             scales = *reinterpret_cast<const uint4*>(unit + 16 * g);

@@ -20,9 +20,10 @@ class Phases {
         }
     }
 
-    // What other blocks have written before is visible after.
+    // What other blocks have written before is visible after. Addresses are computed again: kept over phases they would take
+    // registers that a phase needs.
     template <class Work>
-    __device__ void meet(const Work& meanwhile) {
+    __device__ void meet(Step& s, const Work& meanwhile) {
         expected += gridDim.x;
         if (threadIdx.x == 0) {
             __threadfence();
@@ -34,6 +35,11 @@ class Phases {
             __threadfence();
         }
         __syncthreads();
+        forget(s.weights);
+        forget(s.arena);
+        forget(s.rows);
+        forget(s.counters);
+        forget(s.logits);
     }
 
     // Leaves the counters zero; nobody waits any more.

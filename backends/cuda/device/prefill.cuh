@@ -17,30 +17,53 @@ struct Tile {
     int first_panel;
     unsigned first_token, tokens;
 
+    // Where a chunk of 16 bytes of a panel's step stands in shared memory. In memory lane (g, t) has chunk g of row t of 8: there
+    // the lanes that read together, two values of g and all of t, would meet in two of the eight columns of banks.
+    __device__ static int swizzled(int byte) { return byte ^ (byte / 128 % 4 * 32); }
+
+    // All chunks of a region, thread by thread: which ones a thread has is known before the loop over steps.
+    template <int REGION, class Copy>
+    __device__ static void each_chunk(const Copy& copy) {
+#pragma unroll
+        for (int begin = 0; begin < REGION; begin += 16 * THREADS) {
+            int at = begin + 16 * threadIdx.x;
+            if (begin + 16 * THREADS <= REGION || at < REGION) copy(at);
+        }
+    }
+
+    __device__ bool has_panel(int panel) const {
+        return L::PANELS % TILE_PANELS == 0 || first_panel + panel < L::PANELS;
+    }
+
     // Starts the copies of a step. Every region is a multiple of 16 bytes.
     __device__ void copy(int step, unsigned char* to) const {
         const unsigned char* weights = segment<typename L::Weight>(s) + size_t(first_panel) * L::PANEL_BYTES;
-        const unsigned char* planes = reinterpret_cast<const unsigned char*>(prepared_planes<L>(s));
-        for (int at = 16 * threadIdx.x; at < BYTES; at += 16 * THREADS) {
-            const unsigned char* from;
-            bool valid = true;
-            if (at < WEIGHTS) {
-                int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
-                valid = first_panel + panel < L::PANELS;
-                if (L::TYPE == BF16 && L::COLS % 16 != 0) valid = valid && 8 * step + byte / 128 < (L::COLS + 1) / 2;
-                from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
-            } else if (at < WEIGHTS + SCALES) {
-                int panel = (at - WEIGHTS) / max(L::SCALE_BYTES, 1), byte = (at - WEIGHTS) % max(L::SCALE_BYTES, 1);
-                valid = first_panel + panel < L::PANELS;
-                from = weights + size_t(panel) * L::PANEL_BYTES + step / L::UNIT_STEPS * L::UNIT_BYTES + byte;
-            } else if (at < WEIGHTS + SCALES + INPUTS) {
-                int plane = (at - WEIGHTS - SCALES) / (TOKENS * 32), byte = (at - WEIGHTS - SCALES) % (TOKENS * 32);
-                from = planes + (size_t(step * L::PLANES + plane) * tokens + first_token) * 32 + byte;
-            } else {
-                const Group* groups = prepared_groups<L>(s, tokens) + size_t(step / L::UNIT_STEPS) * tokens + first_token;
-                from = reinterpret_cast<const unsigned char*>(groups) + (at - WEIGHTS - SCALES - INPUTS);
-            }
-            copy_async16(to + at, valid ? from : weights, valid);
+        each_chunk<WEIGHTS>([&](int at) {
+            int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
+            bool valid = has_panel(panel);
+            if constexpr (L::TYPE == BF16 && L::COLS % 16 != 0) valid = valid && 8 * step + byte / 128 < (L::COLS + 1) / 2;
+            const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
+            copy_async16(to + swizzled(at), valid ? from : weights, valid);
+        });
+        if constexpr (SCALES > 0) {
+            each_chunk<SCALES>([&](int at) {
+                int panel = at / L::SCALE_BYTES, byte = at % L::SCALE_BYTES;
+                bool valid = has_panel(panel);
+                const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step / L::UNIT_STEPS * L::UNIT_BYTES + byte;
+                copy_async16(to + WEIGHTS + at, valid ? from : weights, valid);
+            });
+        }
+        const unsigned char* planes = reinterpret_cast<const unsigned char*>(prepared_planes<L>(s)) + first_token * 32;
+        each_chunk<INPUTS>([&](int at) {
+            int plane = at / (TOKENS * 32), byte = at % (TOKENS * 32);
+            copy_async16(to + WEIGHTS + SCALES + at, planes + size_t(step * L::PLANES + plane) * tokens * 32 + byte, true);
+        });
+        if constexpr (GROUPS > 0) {
+            const Group* groups = prepared_groups<L>(s, tokens) + size_t(step / L::UNIT_STEPS) * tokens + first_token;
+            each_chunk<GROUPS>([&](int at) {
+                const unsigned char* from = reinterpret_cast<const unsigned char*>(groups) + at;
+                copy_async16(to + WEIGHTS + SCALES + INPUTS + at, from, true);
+            });
         }
     }
 
@@ -57,7 +80,7 @@ struct Tile {
         int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
         int panel = warp % TILE_PANELS, half = warp / TILE_PANELS * 8 * N;
         Weights<L> weights;
-        const unsigned char* words = at + panel * L::STEP_BYTES + t * 128 + g * 16;
+        const unsigned char* words = at + panel * L::STEP_BYTES + swizzled(t * 128 + g * 16);
         for (int i = 0; i < (L::TYPE == INT4 ? 1 : 2); i++) {
             weights.words[i] = *reinterpret_cast<const uint4*>(words + 512 * i);
         }

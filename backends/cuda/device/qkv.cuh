@@ -69,30 +69,40 @@ __device__ inline void write_cache(const Step& s, const Row& row, int head, cons
     }
 }
 
+// A head of a token after norm and RoPE: queries first, then keys.
 template <class P>
-__device__ inline void prepare_qkv(const Step& s, const Block& at) {
-    int head = at.y * (THREADS / 32) + threadIdx.x / 32;
-    if (head >= HEADS + KV_HEADS) return;
-    unsigned token = at.x;
-    float* x = row_of<typename P::Qkv>(s, token) + head * HEAD_DIM;
+__device__ inline Head prepared_head(const Step& s, unsigned token, int head) {
     Head h;
-    h.load(x);
-    bool query = head < HEADS;
+    h.load(row_of<typename P::Qkv>(s, token) + head * HEAD_DIM);
     if constexpr (P::NORM) {
-        const unsigned char* gain = query ? segment<typename P::QGain>(s) : segment<typename P::KGain>(s);
+        const unsigned char* gain = head < HEADS ? segment<typename P::QGain>(s) : segment<typename P::KGain>(s);
         h.normalise(reinterpret_cast<const float*>(gain), P::EPS);
     }
     h.rotate(row_of<typename P::Rope>(s, token));
-    if (query) {
-        h.each([&](int d, float v) { x[d] = v; });
-        return;
-    }
-    Head value;
-    value.load(x + KV_HEADS * HEAD_DIM);
+    return h;
+}
+
+// A kv head's key and value of a token to the cache.
+template <class P>
+__device__ inline void cache_head(const Step& s, unsigned token, int kv_head) {
+    Head key = prepared_head<P>(s, token, HEADS + kv_head), value;
+    value.load(row_of<typename P::Qkv>(s, token) + (HEADS + KV_HEADS + kv_head) * HEAD_DIM);
     Row row = s.rows[token];
     switch (s.kv_type) {
-        case KV_F32: write_cache<KV_F32>(s, row, head - HEADS, h, value); break;
-        case KV_BF16: write_cache<KV_BF16>(s, row, head - HEADS, h, value); break;
-        default: write_cache<KV_INT8>(s, row, head - HEADS, h, value);
+        case KV_F32: write_cache<KV_F32>(s, row, kv_head, key, value); break;
+        case KV_BF16: write_cache<KV_BF16>(s, row, kv_head, key, value); break;
+        default: write_cache<KV_INT8>(s, row, kv_head, key, value);
+    }
+}
+
+template <class P>
+__device__ inline void prepare_qkv(const Step& s, const Block& at) {
+    int head = at.y * (THREADS / 32) + threadIdx.x / 32;
+    unsigned token = at.x;
+    if (head < HEADS) {
+        float* x = row_of<typename P::Qkv>(s, token) + head * HEAD_DIM;
+        prepared_head<P>(s, token, head).each([&](int d, float v) { x[d] = v; });
+    } else if (head < HEADS + KV_HEADS) {
+        cache_head<P>(s, token, head - HEADS);
     }
 }

@@ -34,6 +34,22 @@ struct Source {
         float v = x[column] * scale;
         return gain ? v * gain[column] : v;
     }
+
+    // Four neighbours from a multiple of 4 on; 0 from column `end` on, up to which all four are read at once if `WHOLE`.
+    template <bool WHOLE>
+    __device__ float4 four(int column, int end) const {
+        if constexpr (WHOLE) {
+            if (column >= end) return make_float4(0, 0, 0, 0);
+            float4 v = *reinterpret_cast<const float4*>(x + column);
+            v = make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale);
+            if (!gain) return v;
+            float4 g = *reinterpret_cast<const float4*>(gain + column);
+            return make_float4(v.x * g.x, v.y * g.y, v.z * g.z, v.w * g.w);
+        } else {
+            return make_float4(column < end ? at(column) : 0, column + 1 < end ? at(column + 1) : 0,
+                               column + 2 < end ? at(column + 2) : 0, column + 3 < end ? at(column + 3) : 0);
+        }
+    }
 };
 
 // Opens a row for reading by the whole block: RMSNorm's 1 / sqrt(mean(x^2) + eps), or 1 where there is no norm.
@@ -85,37 +101,45 @@ struct Group {
     int correction;
 };
 
-// Inputs as one or two planes of bytes with a scale per group: q = 128 * high + low. A warp takes a group.
-// `planes` and `groups` stand at the first step and group wanted.
+// Inputs as one or two planes of bytes with a scale per group: q = 128 * high + low. Eight lanes take a group, a lane a word
+// of each of its steps, which it reads once. `planes` and `groups` stand at the first step and group wanted.
 template <class L>
 __device__ inline void prepare_ints(
     const Source& source, unsigned* planes, Group* groups, int tokens, int first, int last) {
+    constexpr int WORDS = 8, TOGETHER = 32 / WORDS;
     const float most = L::PLANES == 1 ? 127.0f : 127.0f * 128.0f;
-    int lane = threadIdx.x % 32;
-    for (int unit = first + threadIdx.x / 32; unit < last; unit += THREADS / 32) {
-        int begin = unit * L::GROUP, end = min(begin + L::GROUP, L::COLS);
+    int lane = threadIdx.x % 32, word = lane % WORDS;
+    for (int base = first + threadIdx.x / 32 * TOGETHER; base < last; base += THREADS / WORDS) {
+        int unit = base + lane / WORDS, begin = unit * L::GROUP, end = unit < last ? min(begin + L::GROUP, L::COLS) : begin;
+        float4 v[L::UNIT_STEPS];
         float largest = 0;
-        for (int c = begin + lane; c < end; c += 32) largest = fmaxf(largest, fabsf(source.at(c)));
-        largest = max_of_lanes(largest);
+#pragma unroll
+        for (int k = 0; k < L::UNIT_STEPS; k++) {
+            v[k] = source.four<L::COLS % 4 == 0>(begin + 4 * (k * WORDS + word), end);
+            largest = fmaxf(largest, fmaxf(fmaxf(fabsf(v[k].x), fabsf(v[k].y)), fmaxf(fabsf(v[k].z), fabsf(v[k].w))));
+        }
+        for (int other = WORDS / 2; other > 0; other /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, other));
         float inverse = largest > 0 ? most / largest : 0;
         int sum = 0;
-        for (int word = lane; word < 8 * steps_of<L>(unit); word += 32) {
+#pragma unroll
+        for (int k = 0; k < L::UNIT_STEPS; k++) {
+            const float values[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
             unsigned bytes[2] = {0, 0};
             for (int i = 0; i < 4; i++) {
-                int c = begin + 4 * word + i;
-                int q = c < end ? __float2int_rn(source.at(c) * inverse) : 0;
+                int q = __float2int_rn(values[i] * inverse);
                 sum += q;
                 int high = L::PLANES == 1 ? q : (q + 64) >> 7;
                 bytes[0] |= (high & 255) << (8 * i);
                 bytes[1] |= ((q - 128 * high) & 255) << (8 * i);
             }
-            int step = (unit - first) * L::UNIT_STEPS + word / 8;
+            if (unit >= last || k >= steps_of<L>(unit)) continue;
+            int step = (unit - first) * L::UNIT_STEPS + k;
             for (int plane = 0; plane < L::PLANES; plane++) {
-                planes[(step * L::PLANES + plane) * tokens * 8 + word_place<L>(word % 8)] = bytes[plane];
+                planes[(step * L::PLANES + plane) * tokens * 8 + word_place<L>(word)] = bytes[plane];
             }
         }
-        for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(~0u, sum, other);
-        if (lane == 0) {
+        for (int other = WORDS / 2; other > 0; other /= 2) sum += __shfl_xor_sync(~0u, sum, other);
+        if (word == 0 && unit < last) {
             groups[(unit - first) * tokens] = {largest / most, sum * (L::TYPE == INT8 ? 128 : 8)};
         }
     }

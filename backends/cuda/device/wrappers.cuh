@@ -36,11 +36,17 @@ __device__ inline void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// 16 bytes that are read once and never written: weights.
-__device__ inline uint4 load_once(const void* global) {
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(global));
-    return v;
+// 16 or 8 bytes that are read once and never written, if wanted: weights. Without a branch, which would stand between loads.
+__device__ inline void load_once(uint4& v, const void* global, bool wanted) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %5, 0;\n@p ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];\n}"
+                 : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+                 : "l"(global), "r"(unsigned(wanted)));
+}
+
+__device__ inline void load_once(uint2& v, const void* global, bool wanted) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %3, 0;\n@p ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];\n}"
+                 : "+r"(v.x), "+r"(v.y)
+                 : "l"(global), "r"(unsigned(wanted)));
 }
 
 // A float as other blocks of this kernel have written it.
@@ -48,6 +54,29 @@ __device__ inline float load_fresh(const float* global) {
     float v;
     asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(global) : "memory");
     return v;
+}
+
+// The compiler forgets what it knows of a value, and what it has computed from it.
+template <class T>
+__device__ inline void forget(T*& pointer) {
+    asm volatile("" : "+l"(pointer));
+}
+
+__device__ inline void forget(int& number) { asm volatile("" : "+r"(number)); }
+
+// The thread's number in its block. The compiler takes it for another each time, so that a kernel of many phases does not keep
+// what it computes from it in registers.
+__device__ inline unsigned thread_again() {
+    unsigned v;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(v));
+    return v;
+}
+
+// The same address, of global memory: what goes through it may change places with what goes to shared memory.
+template <class T>
+__device__ inline T* in_global(T* pointer) {
+    __builtin_assume(__isGlobal(pointer));
+    return pointer;
 }
 
 __device__ inline float from_f16(unsigned short bits) {

@@ -18,38 +18,59 @@ use crate::shape::WARPS;
 pub(crate) const THREADS: u32 = 32 * WARPS;
 /// Shared memory that a block that attends for many tokens may take on every architecture.
 const PREFILL_SHARED: u32 = 96 << 10;
+/// Bytes of `PartTogether` in the device code.
+const PART_TOGETHER: u32 = 512 + 4096;
+/// Parts of attention that are joined at a time; `JOINED` in the device code.
+const JOINED: u32 = 32;
 /// Tokens of a block of f32 weights; `EXACT_TOKENS` in the device code.
 const EXACT_TOKENS: u32 = 8;
 
 /// Definitions of kernels, each once.
 #[derive(Default)]
 pub(crate) struct Definitions {
-    /// Names, and the device function that each calls.
-    calls: Vec<(String, String)>,
+    all: Vec<Definition>,
     /// C++ text.
     pub text: String,
 }
 
+/// A kernel, and what it does.
+pub(crate) struct Definition {
+    name: String,
+    /// The device function that it calls.
+    pub call: String,
+    /// Whether any number of blocks side by side does the same: each takes several panels in turn.
+    pub any_columns: bool,
+}
+
+impl Definition {
+    /// One whose blocks are as many as they are.
+    fn new(name: &str, call: String) -> Definition {
+        Definition { name: name.to_string(), call, any_columns: false }
+    }
+}
+
 impl Definitions {
-    /// The device function that a kernel calls.
-    pub(crate) fn call(&self, name: &str) -> &str {
-        self.calls.iter().find(|(n, _)| n == name).map_or("", |(_, call)| call)
+    /// What a kernel of one of the launches does.
+    pub(crate) fn of(&self, name: &str) -> &Definition {
+        // A launch is made only after its kernel was added.
+        self.all.iter().find(|definition| definition.name == name).expect("a kernel for every launch")
     }
 
     /// Makes sure that the kernel stands in the text; `bounds` are its threads, and how many blocks a multiprocessor
     /// should have room for.
-    fn add(&mut self, name: &str, bounds: (u32, u32), call: &str) {
-        if self.calls.iter().any(|(n, _)| n == name) {
+    fn add(&mut self, definition: Definition, bounds: (u32, u32)) {
+        if self.all.iter().any(|known| known.name == definition.name) {
             return;
         }
-        self.calls.push((name.to_string(), call.to_string()));
         let (threads, blocks) = bounds;
         let bounds = format!("{threads}, {blocks}");
+        let Definition { name, call, .. } = &definition;
         // Writing to a string does not fail.
         let _ = writeln!(
             self.text,
             "extern \"C\" __global__ __launch_bounds__({bounds}) void {name}(const Step s) {{ {call}(s, this_block()); }}"
         );
+        self.all.push(definition);
     }
 }
 
@@ -77,6 +98,8 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
         let mut variant = CudaVariant { max_rows, prologue: vec![], block: vec![], head: vec![] };
         for (number, kernel) in plan.kernels() {
             let launches = match kernel {
+                // Attention of one token does it itself.
+                Kernel::PrepareQkv(_) if tokens == Tokens::One => vec![],
                 Kernel::Linear(_) => {
                     let l = linears.iter().find(|l| l.number == number);
                     l.map_or(vec![], |l| of_linear(l, &struct_name(number, kernel), tokens, definitions))
@@ -99,14 +122,15 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
 
 fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitions) -> Vec<CudaLaunch> {
     let count = if l.logits { Of::Outputs } else { Of::Rows };
+    let few = [fixed(l.shape.blocks()), fixed(l.shape.splits())];
     let mut launch = |suffix: &str, call: String, grid: [Blocks; 2], shared: u32| {
         let kernel = format!("{}_{suffix}", name.to_lowercase());
         // Bound by memory, which two blocks keep busier than one.
         let blocks = if matches!(suffix, "one" | "few8") { 2 } else { 1 };
-        definitions.add(&kernel, (THREADS, blocks), &call);
+        let definition = Definition { name: kernel.clone(), call, any_columns: grid == few };
+        definitions.add(definition, (THREADS, blocks));
         CudaLaunch { kernel, grid: [grid[0], grid[1], ONE], threads: THREADS, shared_bytes: shared }
     };
-    let few = [fixed(l.shape.blocks()), fixed(l.shape.splits())];
     if l.shape.exact() {
         let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
         let grid = [fixed(l.shape.weight.panels()), per(1, count, EXACT_TOKENS)];
@@ -156,7 +180,13 @@ fn of_other(
         }
         Kernel::Attention(_) => {
             let grid = [fixed(d.kv_heads * head_tiles), rows, fixed(attention_blocks(d))];
-            ("attention_decode", THREADS, grid, 128 + queries)
+            let heads = group.min(16);
+            // Queries, then their rows before they are fragments or what warps share of a part; at the end the factors by
+            // which parts are joined.
+            let attend = queries + PART_TOGETHER.max(4 * heads * d.head_dim);
+            let join = heads.min(THREADS / d.head_dim + 2) * JOINED * 12;
+            let what = if tokens == Tokens::One { "attention_one" } else { "attention_decode" };
+            (what, THREADS, grid, 128 + attend.max(join))
         }
         Kernel::PrepareQkv(_) => {
             ("prepare_qkv", THREADS, [rows, fixed((d.heads + d.kv_heads).div_ceil(WARPS)), ONE], 0)
@@ -165,11 +195,19 @@ fn of_other(
         Kernel::Swiglu(_) => ("join_swiglu", THREADS, [rows, ONE, ONE], 0),
         _ => ("embed", THREADS, [rows, ONE, ONE], 0),
     };
-    let kernel = match what {
-        "attention_prefill" | "attention_decode" => format!("k{number}_{what}"),
+    let kernel = match kernel {
+        Kernel::Attention(_) => format!("k{number}_{what}"),
         _ => name.to_lowercase(),
     };
-    definitions.add(&kernel, (threads, 1), &format!("{what}<{name}>"));
+    // One token's attention does what stands before it too.
+    let before = plan.kernels().filter(|(n, k)| *n < number && matches!(k, Kernel::PrepareQkv(_))).last();
+    let call = match before {
+        Some((n, prepare)) if what == "attention_one" => {
+            format!("{what}<{name}, {}>", struct_name(n, prepare))
+        }
+        _ => format!("{what}<{name}>"),
+    };
+    definitions.add(Definition::new(&kernel, call), (threads, 1));
     CudaLaunch { kernel, grid, threads, shared_bytes }
 }
 
@@ -179,8 +217,8 @@ pub(crate) fn attention_blocks(d: &Dims) -> u32 {
 }
 
 fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
-    definitions.add("pick_parts", (THREADS, 1), "pick_parts_of_vocabulary");
-    definitions.add("pick", (32, 1), "pick_from_parts");
+    definitions.add(Definition::new("pick_parts", "pick_parts_of_vocabulary".to_string()), (THREADS, 1));
+    definitions.add(Definition::new("pick", "pick_from_parts".to_string()), (32, 1));
     let outputs = per(1, Of::Outputs, 1);
     let parts = [outputs, fixed(PICK_BLOCKS), ONE];
     [

@@ -9,14 +9,13 @@ use qwenc_abi::{Blocks, CudaLaunch, CudaVariant, Of};
 use qwenc_plan::Plan;
 
 use crate::constants::struct_name;
-use crate::launches::{Definitions, THREADS};
+use crate::launches::{Definition, Definitions, THREADS};
 use crate::linear::Linear;
 
-/// A launch and the linear whose weights come after it.
+/// A launch and what it does.
 struct Phase<'a> {
     launch: &'a CudaLaunch,
-    /// Device function.
-    call: &'a str,
+    definition: &'a Definition,
 }
 
 /// The kernel, and its launch: the runtime makes as many blocks as the device holds.
@@ -46,11 +45,11 @@ pub(crate) fn kernel(
             line("    s.layer = 0;");
         }
         for launch in launches {
-            let phase = Phase { launch, call: definitions.call(&launch.kernel) };
             let last = number + 1 == names.len();
-            line(&format!("{indent}{}", phase.run()));
+            let definition = definitions.of(&launch.kernel);
+            line(&format!("{indent}{}", Phase { launch, definition }.run()));
             if !last {
-                line(&format!("{indent}phases.meet([&] {{ {} }});", names[number]));
+                line(&format!("{indent}phases.meet(s, [&] {{ {} }});", names[number]));
             }
             number += 1;
         }
@@ -73,10 +72,14 @@ impl Phase<'_> {
     fn run(&self) -> String {
         // One row, one output.
         let [x, y, z] = self.launch.grid.map(|b| b.times);
-        format!(
-            "phases.run(s, {x}, {y}, {z}, [](const Step& s, const Block& at) {{ {}(s, at); }});",
-            self.call
-        )
+        // Blocks that take several panels in turn prepare their inputs once, if there are no more than run at a time.
+        let x = match self.definition.any_columns {
+            true if y == 1 => format!("min({x}u, gridDim.x)"),
+            true => format!("min({x}u, max(gridDim.x / {y}, 1u))"),
+            false => x.to_string(),
+        };
+        let call = &self.definition.call;
+        format!("phases.run(s, {x}, {y}, {z}, [](const Step& s, const Block& at) {{ {call}(s, at); }});")
     }
 }
 

@@ -11,19 +11,20 @@ mod stepper;
 
 use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
+use qwenc_cuda::Source;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, DType, ScaleType};
 use qwenc_plan::{lower, Activations, Options, Plan};
 use stepper::{Device, Stepper};
 
-/// Linears whose panels several blocks share.
+/// Linears whose panels several blocks share, heads of several warps.
 const WIDE: Shape = Shape {
     layers: 1,
     hidden: 64,
     intermediate: 512,
-    heads: 8,
+    heads: 4,
     kv_heads: 2,
-    head_dim: 32,
+    head_dim: 64,
     vocab: 700,
     tied: true,
     windows: false,
@@ -224,26 +225,42 @@ fn all_that_waits(device: &Device, seed: u64) -> Vec<f32> {
 fn parts_in_turn() {
     let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
     let whole = qwenc_cuda::emit(&plan).unwrap();
-    let mut fewer = whole.clone();
-    fewer.text = whole.text.replace("ATTENTION_BLOCKS = 64;", "ATTENTION_BLOCKS = 1;");
-    assert_ne!(fewer, whole);
-    let [many, one] = [whole, fewer].map(|code| all_that_waits(&Device::with(&code, &plan, &Random), 1));
-    assert_same("one block for all parts", &many, &one);
+    let fewer = [(1, 32), (3, 4), (64, 1)].map(|(blocks, joined)| in_pieces(&whole, blocks, joined));
+    let expected = all_that_waits(&Device::with(&whole, &plan, &Random), 1);
+    for code in fewer {
+        let found = all_that_waits(&Device::with(&code, &plan, &Random), 1);
+        assert_same("in other pieces", &expected, &found);
+    }
+}
+
+/// The same code with so many blocks for a token's parts, and so many parts joined at a time: where there are more than twice
+/// as many parts as blocks, a warp takes each.
+fn in_pieces(code: &Source, blocks: u32, joined: u32) -> Source {
+    let mut text = code.text.clone();
+    for (from, to) in [
+        ("ATTENTION_BLOCKS = 64;", format!("ATTENTION_BLOCKS = {blocks};")),
+        ("JOINED = 32;", format!("JOINED = {joined};")),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, &to);
+    }
+    Source { text, ..code.clone() }
 }
 
 /// Code without one of its barriers is found out, whichever it is.
 #[test]
 fn no_barrier_is_for_nothing() {
     let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
-    let whole = qwenc_cuda::emit(&plan).unwrap();
+    let whole = in_pieces(&qwenc_cuda::emit(&plan).unwrap(), 4, 3);
     let device = Device::with(&whole, &plan, &Random);
     let expected = all_that_waits(&device, 1);
     for seed in 2..6 {
         assert_same("another order", &expected, &all_that_waits(&device, seed));
     }
     let mut survivors = Vec::new();
-    let waits = ["__syncthreads();", "copy_async_wait<STAGES - 2>();", "phases.meet([&] {"];
-    for (wait, with) in waits.into_iter().zip(["", "", "([&] {"]) {
+    let waits = ["__syncthreads();", "copy_async_wait<STAGES - 2>();", "phases.meet(s, [&] {"];
+    for (wait, with) in waits.into_iter().zip(["", "", "(s, [&] {"]) {
+        assert!(whole.text.contains(wait), "no {wait}");
         for (at, _) in whole.text.match_indices(wait) {
             let mut changed = whole.clone();
             changed.text.replace_range(at..at + wait.len(), with);

@@ -91,3 +91,27 @@ fn a_c_compiler_is_needed_where_it_is_asked_for() {
     // For the CPU nothing of CUDA is looked at.
     run(qwenc(&["compile", "sample", "--emit", "asm"]).env("QWENC_NVRTC", "/nowhere")).ok();
 }
+
+/// NVRTC is two files. Older ones do not say that the second lies beside the first.
+#[test]
+fn nvrtc_and_its_built_in_functions() {
+    let (place, parts) = (folder(), folder());
+    let mut library = std::fs::read(nvrtc().join("libnvrtc.so.13")).unwrap();
+    let path = library.windows(8).position(|bytes| bytes == b"$ORIGIN\0").unwrap();
+    library[path..path + 7].copy_from_slice(b"/absent");
+    std::fs::write(parts.join("libnvrtc.so.13"), library).unwrap();
+    let compiled = |output: &str| {
+        let args = ["--emit", "cubin", "--sm", "90", "-o", output];
+        run(compile(&args).env("QWENC_NVRTC", &parts).current_dir(&place))
+    };
+    let said = compiled("alone").refused(1);
+    assert!(said.contains("did not find its built-in functions: expected libnvrtc-builtins.so."), "{said}");
+    assert!(listing(&place).is_empty());
+    for file in std::fs::read_dir(nvrtc()).unwrap().flatten() {
+        if file.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
+            std::fs::copy(file.path(), parts.join(file.file_name())).unwrap();
+        }
+    }
+    compiled("both").ok();
+    assert!(place.join("both").exists());
+}

@@ -199,5 +199,5 @@ KERNEL(waits_for_nobody) {
 }
 KERNEL(reads_behind) { output(step)[0] = input(step)[64 * threadIdx.x]; }
 KERNEL(misaligned) { ((uint4 *)step.logits)[0] = *(const uint4 *)(input(step) + threadIdx.x); }
-KERNEL(misaligned_load) { ((uint4 *)step.logits)[0] = load_once(input(step) + threadIdx.x); }
+KERNEL(misaligned_load) { load_once(((uint4 *)step.logits)[0], input(step) + threadIdx.x, true); }
 KERNEL(copies_elsewhere) { copy_async16((unsigned *)step.logits, input(step), true); }

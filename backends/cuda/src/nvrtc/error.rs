@@ -39,6 +39,14 @@ pub enum NvrtcError {
         /// NVRTC's words.
         log: String,
     },
+    /// NVRTC's second file is missing.
+    #[error("NVRTC ({path}) did not find its built-in functions: expected {name}.{{version}} of the same version in its folder; install NVRTC whole (`pip install nvidia-cuda-nvrtc`), or name the folder in LD_LIBRARY_PATH")]
+    Builtins {
+        /// The library.
+        path: PathBuf,
+        /// How the file's name begins.
+        name: &'static str,
+    },
     /// A call of NVRTC failed.
     #[error("NVRTC: {what}: {words}")]
     Call {

@@ -5,7 +5,7 @@
 //! called from several threads, on different programs.
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -73,10 +73,28 @@ impl Symbols<'_> {
     }
 }
 
+/// Loads the libraries of NVRTC's built-in functions that lie beside it. NVRTC asks for its own by name; before CUDA 13.1 it does
+/// not say that it lies in the same folder, and the loader finds it only if it is loaded already.
+fn load_builtins(nvrtc: &Path) {
+    let folder = nvrtc.canonicalize().ok().and_then(|file| file.parent().map(Path::to_path_buf));
+    for file in folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten().flatten() {
+        let is_one = file.file_name().as_bytes().starts_with(BUILTINS.as_bytes());
+        if let Some(name) = CString::new(file.path().into_os_string().into_vec()).ok().filter(|_| is_one) {
+            // One that cannot be loaded is one that NVRTC will not find; what it says then is reported.
+            // SAFETY: as for NVRTC itself.
+            unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        }
+    }
+}
+
+/// Names of those libraries begin so.
+const BUILTINS: &str = "libnvrtc-builtins.so";
+
 impl Library {
     pub(super) fn load(path: &Path) -> Result<Library, NvrtcError> {
         let failed = |words: String| NvrtcError::Load { path: path.to_path_buf(), words };
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|e| failed(e.to_string()))?;
+        load_builtins(path);
         // SAFETY: the name is a C string; what the library does when it is loaded is as trustworthy as the
         // installation that it comes from.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
@@ -158,8 +176,12 @@ impl Program<'_> {
         let count = c_int::try_from(options.len()).unwrap_or(c_int::MAX);
         // SAFETY: `count` C strings; the program is alive.
         let status = unsafe { (self.nvrtc.compile)(self.handle, count, options.as_ptr()) };
-        /// `NVRTC_ERROR_COMPILATION`.
+        /// `NVRTC_ERROR_COMPILATION` and `NVRTC_ERROR_BUILTIN_OPERATION_FAILURE`.
         const REFUSED: Status = 6;
+        const NO_BUILTINS: Status = 7;
+        if status == NO_BUILTINS {
+            return Err(NvrtcError::Builtins { path: self.nvrtc.path.clone(), name: BUILTINS });
+        }
         if status == REFUSED {
             let log = self.read("reading the log", self.nvrtc.log)?;
             let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_string();

@@ -9,29 +9,56 @@ use qwenc_cuda::{emit, DEFAULT_SMS};
 use qwenc_ir::{DType, ScaleType};
 use qwenc_plan::{lower, Options};
 
+use crate::loads;
 use crate::model::{graph, Shape};
-use crate::tools::{report, usage, Ptx, Usage};
+use crate::tools::{report, Assembled, Ptx, Usage};
 
 /// Where the sine of a large angle is reduced, which takes an array; most kernels that have it keep it in registers.
 const MOST_STACK: u32 = 32;
+/// Architectures whose loads are looked at: a data centre's two, and the newest of consumers.
+const LOADS_SMS: [u32; 3] = [80, 90, 120];
+
+/// Machine code for these architectures.
+fn assembled(source: &str, sms: &[u32]) -> Vec<(u32, Assembled)> {
+    let ptx = Ptx::of(source);
+    sms.iter().map(|sm| (*sm, Assembled::of(&ptx, *sm))).collect()
+}
 
 /// A table with a row for each kernel: registers by architecture, and bytes of static shared memory.
-fn table(source: &str) -> String {
-    let ptx = Ptx::of(source);
-    let of = DEFAULT_SMS.map(|sm| usage(&ptx, sm));
+fn table(of: &[(u32, Assembled)]) -> String {
     let mut text = String::new();
-    let names = DEFAULT_SMS.map(|sm| format!("{:>7}", format!("sm_{sm}"))).concat();
+    let names: String = of.iter().map(|(sm, _)| format!("{:>7}", format!("sm_{sm}"))).collect();
     writeln!(text, "{:<24}{names} shared", "registers").unwrap();
-    for kernel in of[0].keys() {
-        let all = of.each_ref().map(|kernels| kernels[kernel]);
-        for (used, sm) in all.iter().zip(DEFAULT_SMS) {
+    for kernel in of[0].1.usage.keys() {
+        let all: Vec<(u32, Usage)> =
+            of.iter().map(|(sm, assembled)| (*sm, assembled.usage[kernel])).collect();
+        for (sm, used) in &all {
             let stack = if kernel == "step_persistent" { MOST_STACK } else { 0 };
             assert!(used.only_stack(stack), "{kernel} on sm_{sm}: {used:?}");
         }
-        let registers = all.map(|used| format!("{:>7}", used.registers)).concat();
-        writeln!(text, "{kernel:<24}{registers} {:>6}", all[0].shared).unwrap();
+        let registers: String = all.iter().map(|(_, used)| format!("{:>7}", used.registers)).collect();
+        writeln!(text, "{kernel:<24}{registers} {:>6}", all[0].1.shared).unwrap();
     }
     text
+}
+
+/// Checks and records a model's kernels: registers and spills.
+fn record(name: &str, source: &str) {
+    insta::assert_snapshot!(name, table(&assembled(source, &DEFAULT_SMS)));
+}
+
+/// How far ahead a model's kernels load weights.
+fn record_loads(name: &str, shape: Shape, dtype: DType) {
+    let all = assembled(&source(shape, dtype), &LOADS_SMS);
+    insta::assert_snapshot!(format!("{name}_loads"), loads::table(&all, dtype));
+}
+
+/// Both.
+fn record_with_loads(name: &str, shape: Shape, dtype: DType) {
+    let mut all = assembled(&source(shape, dtype), &DEFAULT_SMS);
+    insta::assert_snapshot!(name, table(&all));
+    all.retain(|(sm, _)| LOADS_SMS.contains(sm));
+    insta::assert_snapshot!(format!("{name}_loads"), loads::table(&all, dtype));
 }
 
 const REVERSE: &str = r#"
@@ -46,7 +73,7 @@ extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2.0f; }
 
 #[test]
 fn what_the_table_shows() {
-    insta::assert_snapshot!(table(REVERSE));
+    insta::assert_snapshot!(table(&assembled(REVERSE, &DEFAULT_SMS)));
 }
 
 /// The kernels of a model of this shape.
@@ -78,32 +105,56 @@ const INT4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 
 #[test]
 fn the_sample() {
-    insta::assert_snapshot!("sample_bf16", table(&source(SAMPLE, DType::Bf16)));
-    insta::assert_snapshot!("sample_int4", table(&source(SAMPLE, INT4)));
+    record("sample_bf16", &source(SAMPLE, DType::Bf16));
+    record("sample_int4", &source(SAMPLE, INT4));
+}
+
+fn of_0_6b() -> Shape {
+    qwen3((28, 1024, 3072, 16), true)
 }
 
 #[test]
-fn the_shape_of_0_6b() {
-    let shape = qwen3((28, 1024, 3072, 16), true);
-    insta::assert_snapshot!("0.6b_bf16", table(&source(shape, DType::Bf16)));
-    insta::assert_snapshot!("0.6b_int8", table(&source(shape, INT8)));
+fn bf16_of_0_6b() {
+    record_with_loads("0.6b_bf16", of_0_6b(), DType::Bf16);
 }
 
 #[test]
-fn the_shape_of_1_7b() {
-    insta::assert_snapshot!("1.7b_bf16", table(&source(qwen3((28, 2048, 6144, 16), true), DType::Bf16)));
+fn int8_of_0_6b() {
+    record_with_loads("0.6b_int8", of_0_6b(), INT8);
 }
 
 #[test]
-fn the_shape_of_4b() {
-    insta::assert_snapshot!("4b_bf16", table(&source(qwen3((36, 2560, 9728, 32), true), DType::Bf16)));
+fn int4_of_0_6b() {
+    record_loads("0.6b_int4", of_0_6b(), INT4);
 }
 
 #[test]
-fn the_shape_of_8b() {
-    let shape = qwen3((36, 4096, 12_288, 32), false);
-    insta::assert_snapshot!("8b_bf16", table(&source(shape, DType::Bf16)));
-    insta::assert_snapshot!("8b_int8", table(&source(shape, INT8)));
+fn bf16_of_1_7b() {
+    record("1.7b_bf16", &source(qwen3((28, 2048, 6144, 16), true), DType::Bf16));
+}
+
+#[test]
+fn bf16_of_4b() {
+    record("4b_bf16", &source(qwen3((36, 2560, 9728, 32), true), DType::Bf16));
+}
+
+fn of_8b() -> Shape {
+    qwen3((36, 4096, 12_288, 32), false)
+}
+
+#[test]
+fn bf16_of_8b() {
+    record_with_loads("8b_bf16", of_8b(), DType::Bf16);
+}
+
+#[test]
+fn int8_of_8b() {
+    record_with_loads("8b_int8", of_8b(), INT8);
+}
+
+#[test]
+fn int4_of_8b() {
+    record_loads("8b_int4", of_8b(), INT4);
 }
 
 /// The check above can fail: 96 sums in at most 40 registers.
@@ -126,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(768, 2) spills(float *x, int n) {
 "#;
     let ptx = Ptx::of(source);
     for sm in DEFAULT_SMS {
-        let used = usage(&ptx, sm)["spills"];
+        let used = Assembled::of(&ptx, sm).usage["spills"];
         assert!(!used.stays_in_registers() && used.spill_stores > 0 && used.spill_loads > 0, "{used:?}");
     }
 }

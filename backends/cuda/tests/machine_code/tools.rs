@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use qwenc_cuda::{Form, Nvrtc, OLDEST_SM};
 
 /// A file of NVIDIA's packages.
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nvidia/lib");
     let pythons = std::fs::read_dir(&root).into_iter().flatten().flatten();
     let mut files = pythons.map(|python| python.path().join("site-packages/nvidia/cu13").join(name));
@@ -82,18 +82,33 @@ impl Ptx {
     }
 }
 
-/// Resource usage of each kernel on one architecture.
-pub fn usage(ptx: &Ptx, sm: u32) -> BTreeMap<String, Usage> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("kernels.ptx");
-    std::fs::write(&file, ptx.text(sm)).unwrap();
-    let mut ptxas = Command::new(tool("bin/ptxas"));
-    ptxas.arg("--verbose").arg(format!("--gpu-name=sm_{sm}")).arg(&file);
-    let said = ptxas.arg("--output-file").arg(folder.path().join("kernels.cubin")).output().unwrap();
-    let words = String::from_utf8_lossy(&said.stderr).into_owned() + &String::from_utf8_lossy(&said.stdout);
-    assert!(said.status.success(), "sm_{sm}: {words}");
-    assert!(!words.contains("warning"), "sm_{sm}: {words}");
-    report(&words)
+/// Kernels for one architecture: what each uses, and their machine code in a folder that goes with this.
+pub struct Assembled {
+    /// By the kernel's name.
+    pub usage: BTreeMap<String, Usage>,
+    folder: tempfile::TempDir,
+}
+
+impl Assembled {
+    /// By ptxas.
+    pub fn of(ptx: &Ptx, sm: u32) -> Assembled {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kernels.ptx");
+        std::fs::write(&file, ptx.text(sm)).unwrap();
+        let mut ptxas = Command::new(tool("bin/ptxas"));
+        ptxas.arg("--verbose").arg(format!("--gpu-name=sm_{sm}")).arg(&file);
+        let said = ptxas.arg("--output-file").arg(folder.path().join("kernels.cubin")).output().unwrap();
+        let words =
+            String::from_utf8_lossy(&said.stderr).into_owned() + &String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success(), "sm_{sm}: {words}");
+        assert!(!words.contains("warning"), "sm_{sm}: {words}");
+        Assembled { usage: report(&words), folder }
+    }
+
+    /// The machine code.
+    pub fn cubin(&self) -> PathBuf {
+        self.folder.path().join("kernels.cubin")
+    }
 }
 
 /// Reads what `ptxas --verbose` says.

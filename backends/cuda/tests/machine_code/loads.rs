@@ -1,0 +1,124 @@
+//! How far ahead of their use weights are asked for, which the source cannot show: a compiler that copies a loaded register waits
+//! for it there.
+//!
+//! In: a kernel's instructions and registers. Out: for its loops that read weights, the instructions between a load and what
+//! waits for it, and the bytes that are under way then. Invariant: only loops that hold no other loop count.
+
+use std::fmt::Write;
+
+use qwenc_ir::DType;
+
+use crate::sass::{self, Instruction};
+use crate::tools::Assembled;
+
+/// With fewer instructions in between a load's latency shows; with fewer bytes under way on a multiprocessor a memory of 4.3 TB/s
+/// for 132 of them waits (latency times rate: 32 GB/s * 0.8 us).
+const LEAST_DISTANCE: usize = 150;
+const LEAST_BYTES: u32 = 25_000;
+
+/// Bytes that a warp asks for with one load of 16 bytes a lane.
+const LOAD_BYTES: u32 = 512;
+/// Registers of a multiprocessor, threads of a block of the kernels for few tokens.
+const REGISTERS: u32 = 65_536;
+const THREADS: u32 = 256;
+
+/// What a kernel's loops over weights have under way, the worst of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Instructions from the oldest load of those that are waited for together to what waits. Loads that share a scoreboard
+    /// are waited for together.
+    pub distance: usize,
+    /// Bytes of a warp that are under way when it waits.
+    pub warp_bytes: u32,
+}
+
+impl Ahead {
+    /// Bytes under way on a multiprocessor: its registers bound the blocks that it has.
+    pub fn bytes(&self, registers: u32, threads: u32) -> u32 {
+        let blocks = (REGISTERS / (registers.next_multiple_of(8) * THREADS)).min(threads / THREADS);
+        self.warp_bytes * blocks * THREADS / 32
+    }
+}
+
+/// Of a kernel; none where no loop loads weights.
+pub fn ahead(code: &[Instruction]) -> Option<Ahead> {
+    let found = innermost_loops(code).into_iter().filter_map(|(begin, end)| of_loop(&code[begin..=end]));
+    found.reduce(|a, b| Ahead {
+        distance: a.distance.min(b.distance),
+        warp_bytes: a.warp_bytes.min(b.warp_bytes),
+    })
+}
+
+/// First and last instruction of the loops that hold no other.
+fn innermost_loops(code: &[Instruction]) -> Vec<(usize, usize)> {
+    let back = code.iter().enumerate().filter_map(|(i, c)| c.target.filter(|to| *to <= i).map(|to| (to, i)));
+    let all: Vec<(usize, usize)> = back.collect();
+    let holds_none = |&(begin, end): &(usize, usize)| {
+        !all.iter().any(|&(b, e)| (b, e) != (begin, end) && begin <= b && e <= end)
+    };
+    all.iter().copied().filter(holds_none).collect()
+}
+
+/// A load that goes around the first-level cache: of weights.
+fn loads_weights(instruction: &Instruction) -> bool {
+    instruction.text.contains("LDG.E.NA")
+}
+
+fn of_loop(code: &[Instruction]) -> Option<Ahead> {
+    // Of each load: itself, and the instructions after it up to the one that waits for it, in this round or the next.
+    let loads = code.iter().enumerate().filter(|(_, c)| loads_weights(c)).map(|(at, load)| {
+        let bit = 1 << load.sets.unwrap_or_else(|| panic!("a load without a scoreboard: {load:?}"));
+        let distance = (1..=code.len()).find(|d| code[(at + d) % code.len()].waits & bit != 0);
+        (at, distance.unwrap_or(code.len()))
+    });
+    let loads: Vec<(usize, usize)> = loads.collect();
+    let waits = loads.iter().map(|(at, distance)| (at + distance) % code.len());
+    waits
+        .map(|wait| Ahead {
+            distance: loads
+                .iter()
+                .filter(|(at, d)| (at + d) % code.len() == wait)
+                .map(|l| l.1)
+                .max()
+                .unwrap_or(0),
+            // Under way: a load whose wait is this one or comes after it.
+            warp_bytes: LOAD_BYTES
+                * loads.iter().filter(|(at, d)| (wait + code.len() - at) % code.len() <= *d).count() as u32,
+        })
+        .reduce(|a, b| Ahead {
+            distance: a.distance.min(b.distance),
+            warp_bytes: a.warp_bytes.min(b.warp_bytes),
+        })
+}
+
+/// A table with a row for each kernel that reads weights in a loop: by architecture the instructions and the bytes of a
+/// multiprocessor, in KB; a dash where the loop is unrolled. Kernels of bf16 have to be above the least.
+pub fn table(all: &[(u32, Assembled)], dtype: DType) -> String {
+    let mut text = String::new();
+    let names: String = all.iter().map(|(sm, _)| format!("{:>16}", format!("sm_{sm}"))).collect();
+    writeln!(text, "{:<24}{names}", "instructions, KB").unwrap();
+    let code: Vec<_> = all.iter().map(|(_, assembled)| sass::kernels(&assembled.cubin())).collect();
+    for kernel in all[0].1.usage.keys() {
+        let of: Vec<_> = code.iter().map(|code| ahead(&code[kernel])).collect();
+        if of.iter().all(Option::is_none) {
+            continue;
+        }
+        let cells = all.iter().zip(of).map(|((sm, assembled), ahead)| {
+            let Some(ahead) = ahead else { return format!("{:>16}", "-") };
+            let bytes = ahead.bytes(assembled.usage[kernel].registers, threads(*sm));
+            let enough = ahead.distance >= LEAST_DISTANCE && bytes >= LEAST_BYTES;
+            assert!(enough || dtype != DType::Bf16, "{kernel} on sm_{sm}: {ahead:?}, {bytes} bytes");
+            format!("{:>9} {:>6.1}", ahead.distance, f64::from(bytes) / 1e3)
+        });
+        writeln!(text, "{kernel:<24}{}", cells.collect::<String>()).unwrap();
+    }
+    text
+}
+
+/// Threads that a multiprocessor has room for.
+fn threads(sm: u32) -> u32 {
+    match sm {
+        80 | 90 | 100 => 2048,
+        _ => 1536,
+    }
+}
