@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what tests need besides scripts/setup.sh and is missing: valgrind, Node and Chromium by apt; NVIDIA's NVRTC,
-# ptxas and nvdisasm into target/nvidia, with which tests compile CUDA kernels and read their machine code; into target/python what the Python package is built and
-# checked with; into target/clients the clients that test the server; into target/page what opens its page in Chromium.
+# ptxas and nvdisasm into target/nvidia, with which tests compile CUDA kernels and read their machine code; into
+# target/python what the Python package is built and checked with; into target/clients the clients that test the server;
+# into target/page what opens its page in Chromium.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

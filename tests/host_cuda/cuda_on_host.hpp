@@ -57,6 +57,10 @@ void preempt();
 void pause_spinning();
 // Memory that others may wait for has changed.
 void progressed();
+// What the block has stored is visible to others from here on and, if it has met them, what they have made visible to it.
+void fence();
+// An atomic operation, by which blocks meet.
+void met();
 [[noreturn]] void fail(const char *what);
 
 struct Shuffle {
@@ -119,6 +123,7 @@ inline unsigned ballot(const char *call, unsigned mask, int predicate) {
 // One step that no other lane comes between.
 template <class T, class Next> T atomic(T *address, Next next) {
     preempt();
+    met();
     T old = *aligned<T>(address, sizeof(T), "an atomic operation on an address that is not aligned");
     T now = next(old);
     if (std::memcmp(&now, &old, sizeof now)) {
@@ -188,7 +193,7 @@ template <class T> T atomicExch(T *at, std::common_type_t<T> with) {
 template <class T> T atomicCAS(T *at, std::common_type_t<T> expected, std::common_type_t<T> with) {
     return qwenc_host::atomic(at, [=](T old) { return old == expected ? with : old; });
 }
-inline void __threadfence() {}
+inline void __threadfence() { qwenc_host::fence(); }
 inline void __threadfence_block() {}
 inline void __nanosleep(unsigned) { qwenc_host::pause_spinning(); }
 inline void __trap() { qwenc_host::fail("__trap()"); }
@@ -253,6 +258,7 @@ unsigned pack_bf16(float low, float high);
 inline void prefetch_l2(const void *) {}
 inline unsigned load_acquire(const unsigned *address) {
     qwenc_host::preempt();
+    qwenc_host::met();
     return *address;
 }
 inline void store_release(unsigned *address, unsigned value) {

@@ -1,7 +1,7 @@
 // Devices, contexts and errors of the stand-in driver.
 //
-// In: QWENC_HOST_DEVICES (1), QWENC_HOST_SM (90), QWENC_HOST_MEMORY (2 GiB), QWENC_HOST_DRIVER (13000) and
-// QWENC_HOST_INIT (0: what cuInit answers). Out: devices as those say.
+// In: QWENC_HOST_DEVICES (1), QWENC_HOST_SM (90), QWENC_HOST_SMS (4 multiprocessors), QWENC_HOST_MEMORY (2 GiB),
+// QWENC_HOST_DRIVER (13000) and QWENC_HOST_INIT (0: what cuInit answers). Out: devices as those say.
 // Invariant: a call without cuInit or without a context is refused, as a driver refuses it.
 
 #include "driver.hpp"
@@ -39,7 +39,7 @@ Result check_context() {
 }
 
 int architecture() { return int(environment("QWENC_HOST_SM", 90)); }
-unsigned multiprocessors() { return 4; }
+unsigned multiprocessors() { return unsigned(environment("QWENC_HOST_SMS", 4)); }
 
 unsigned optin_shared_bytes() {
     switch (architecture()) {

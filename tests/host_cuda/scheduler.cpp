@@ -66,7 +66,9 @@ static Block *pick_block(Among how) {
 static Fiber *pick(Warp *stay, bool anyone) {
     Among lanes = anyone ? Among::chance : launch.lanes;
     if (!stay || !stay->ready || anyone || (chance() >> 24) % 256 < launch.change) {
-        Block *block = pick_block(anyone ? Among::chance : launch.blocks);
+        // To change views takes long: a block goes on while it can.
+        bool goes_on = has_views() && !anyone && stay && stay->block->ready_warps;
+        Block *block = goes_on ? stay->block : pick_block(anyone ? Among::chance : launch.blocks);
         if (!block) return nullptr;
         Among warps = anyone ? Among::chance : launch.warps_of_block;
         stay = &block->warps[pick_bit(block->ready_warps, warps)];
@@ -79,6 +81,7 @@ void yield(bool anyone) {
     Fiber *to = pick(from->warp, anyone);
     if (to == from) return;
     current = to;
+    if (to) enter_view(*to->warp->block);
     qwenc_host_switch(&from->stack_pointer, to ? to->stack_pointer : launching_stack);
 }
 
@@ -107,6 +110,7 @@ void fail(const char *what) {
 }
 
 void preempt() {
+    look(*running_fiber()->warp->block);
     if (((chance() >> 30) & 7) == 0) yield(((chance() >> 30) & 7) == 0);
 }
 
@@ -135,6 +139,7 @@ static void sleep(Warp &warp, unsigned lane) {
 static void release_barrier(Block &block) {
     if (!block.live || block.arrived < block.live) return;
     block.arrived = 0;
+    look(block);
     for (Warp &warp : block.warps) {
         if (warp.at_barrier) wake(warp, warp.at_barrier);
         warp.at_barrier = 0;
@@ -209,6 +214,7 @@ void collective(const char *call, Combine combine, unsigned mask, void *operand)
 }
 
 static void start(Block &block, unsigned number) {
+    begin_view(block);
     unsigned threads = block_dim.x;
     block.index = {number % grid_dim.x, number / grid_dim.x % grid_dim.y, number / grid_dim.x / grid_dim.y};
     block.live = threads;
@@ -264,6 +270,7 @@ static bool refill(std::vector<Block *> &idle) {
     for (size_t i = launch.running.size(); i-- > 0;) {
         if (launch.running[i]->live) continue;
         check_guards(*launch.running[i]);
+        end_view(*launch.running[i]);
         idle.push_back(launch.running[i]);
         launch.running.erase(launch.running.begin() + long(i));
     }
@@ -293,6 +300,7 @@ static void run(std::vector<Block *> idle) {
             Fiber *fiber = pick(nullptr, false);
             if (!fiber) return report_deadlock();
             current = fiber;
+            enter_view(*fiber->warp->block);
             qwenc_host_switch(&launching_stack, fiber->stack_pointer);
             current = nullptr;
             ended = std::any_of(launch.running.begin(), launch.running.end(), [](Block *b) { return !b->live; });
@@ -368,7 +376,9 @@ extern "C" __attribute__((visibility("default"))) const char *qwenc_host_try_lau
     grid_dim = {grid[0], grid[1], grid[2]};
     decide(seed, unsigned(blocks));
     unsigned at_once = all_blocks ? unsigned(blocks) : 1 + unsigned(chance() >> 32) % 5;
+    open_views();
     run(blocks_at_once(std::min(at_once, unsigned(blocks))));
+    close_views();
     said = launch.error;
     return said.empty() ? nullptr : said.c_str();
 }

@@ -53,13 +53,19 @@ struct Warp {
     Fiber *fibers;
 };
 
+using Bytes = std::vector<unsigned char>;
+
 struct Block {
     uint3 index;
     unsigned ready_warps = 0, live = 0, arrived = 0;
     std::vector<Warp> warps;
     std::vector<Fiber> fibers;
     unsigned char *stacks = nullptr;
-    std::vector<unsigned char> memory;
+    Bytes memory;
+    // Of shared memory regions: what it sees, what it saw when it last looked, and whether it has passed a fence or an atomic
+    // operation since.
+    Bytes sees, looked;
+    bool has_fenced = false, has_met = false;
 };
 
 // Whom to pick, as the seed decides: anyone, always the first or last, anyone but a victim.
@@ -97,6 +103,15 @@ void yield(bool anyone);
 [[noreturn]] void stop();
 void finish_copies(Fiber &fiber);
 std::string where(const Fiber &fiber);
+// What blocks see of memory regions (views.cpp): at the start and end of a launch and of a block, before a block runs, and where
+// a block that has passed a fence waits for others or reads what they may have written.
+void open_views();
+void close_views();
+void begin_view(Block &block);
+void end_view(Block &block);
+void enter_view(Block &block);
+void look(Block &block);
+bool has_views();
 // Faults of this library's kernels become errors of the launch.
 void catch_faults();
 bool is_running();

@@ -46,7 +46,7 @@ fn objects(names: &[&str], folder: &Path) -> Vec<PathBuf> {
 
 fn scheduler() -> &'static [PathBuf] {
     static OBJECTS: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    OBJECTS.get_or_init(|| objects(&["scheduler", "warp", "faults"], &variants::folder()))
+    OBJECTS.get_or_init(|| objects(&["scheduler", "views", "warp", "faults"], &variants::folder()))
 }
 
 /// The folder of the stand-in for libcuda.so.1, for LD_LIBRARY_PATH.
@@ -147,6 +147,20 @@ impl Kernels {
         symbol
     }
 
+    /// Blocks of the launches that follow see of these regions, addresses and bytes, their own stores and what others have
+    /// made visible by fences; without regions all that is stored.
+    pub fn share(&self, regions: &[(u64, usize)]) {
+        // SAFETY: views.cpp defines it with these types.
+        let share: unsafe extern "C" fn(*mut c_void, usize) =
+            unsafe { std::mem::transmute(self.symbol("qwenc_host_share")) };
+        // SAFETY: null clears the list; a launch with regions that are no more would fault, which is reported.
+        unsafe { share(std::ptr::null_mut(), 0) };
+        for (address, bytes) in regions {
+            // SAFETY: as above.
+            unsafe { share(*address as *mut c_void, *bytes) };
+        }
+    }
+
     /// Runs a kernel to its end; `seed` chooses the order of everything.
     ///
     /// Errors: what went wrong, and in which kernel, block and thread.
@@ -201,6 +215,11 @@ impl<T: Copy> Memory<T> {
         let bytes = (self.len * size_of::<T>()).next_multiple_of(ALIGNMENT);
         // SAFETY: within the mapping.
         unsafe { self.base.add(self.mapped - PAGE - bytes).cast() }
+    }
+
+    /// Its address and bytes.
+    pub fn region(&self) -> (u64, usize) {
+        (self.address(), self.len * size_of::<T>())
     }
 
     /// What a step holds.

@@ -233,6 +233,65 @@ fn parts_in_turn() {
     }
 }
 
+/// Steps in which blocks wait for what others have stored, and in one launch all that a token takes.
+fn all_that_is_published(device: &Device, seed: u64) -> Vec<f32> {
+    let mut stepper = Stepper::new(device, KvType::Bf16, 1, 130, 2).seed(seed);
+    stepper.fences = true;
+    let mut out = fed(stepper, &[3, 5, 7], &[1, 2]);
+    // The positions between hold the zeros of a fresh cache.
+    let mut stepper = Stepper::new(device, KvType::Bf16, 1, 130, 1).seed(seed);
+    (stepper.fences, stepper.blocks) = (true, 2);
+    out.extend(stepper.step(&[(3, 128, 0)]).0.concat());
+    stepper.persistent = Some(3);
+    out.extend(stepper.step(&[(5, 129, 0)]).0.concat());
+    out
+}
+
+/// Code without one of its fences is found out, whichever it is.
+#[test]
+fn no_fence_is_for_nothing() {
+    let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
+    let whole = qwenc_cuda::emit(&plan).unwrap();
+    let device = Device::with(&whole, &plan, &Random);
+    let expected = all_that_is_published(&device, 1);
+    for seed in 2..4 {
+        assert_same("another order", &expected, &all_that_is_published(&device, seed));
+    }
+    let fence = "__threadfence();";
+    let places: Vec<usize> = whole.text.match_indices(fence).map(|(at, _)| at).collect();
+    assert!(places.len() >= 4, "{} fences", places.len());
+    let survives = |at: &&usize| {
+        let mut changed = whole.clone();
+        changed.text.replace_range(**at..**at + fence.len(), "");
+        let device = Device::with(&changed, &plan, &Random);
+        (1..=3).all(|seed| {
+            let run = || all_that_is_published(&device, seed);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+            result.is_ok_and(|found| found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()))
+        })
+    };
+    let survivors: Vec<_> = places
+        .iter()
+        .filter(survives)
+        .map(|at| format!("line {}", whole.text[..*at].lines().count()))
+        .collect();
+    assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
+}
+
+/// More blocks than a phase has work for, as on a large device.
+#[test]
+fn as_many_blocks_as_a_large_device_has() {
+    let plan = Case { dtype: I8, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
+    let device = Device::of(&plan, &Random);
+    let tokens = tokens(5, WIDE.vocab);
+    let expected = logits(&device, KvType::F32, &tokens, &[1; 5], 1);
+    for (seed, blocks) in [(1, 132), (2, 264)] {
+        let mut stepper = Stepper::new(&device, KvType::F32, 1, tokens.len(), 1).seed(seed);
+        stepper.persistent = Some(blocks);
+        assert_same(&format!("{blocks} blocks"), &expected, &fed(stepper, &tokens, &[1; 5]));
+    }
+}
+
 /// The same code with so many blocks for a token's parts, and so many parts joined at a time: where there are more than twice
 /// as many parts as blocks, a warp takes each.
 fn in_pieces(code: &Source, blocks: u32, joined: u32) -> Source {

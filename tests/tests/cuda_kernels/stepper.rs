@@ -50,6 +50,8 @@ pub struct Stepper<'a> {
     seed: u64,
     /// Steps of one row are one launch of so many blocks.
     pub persistent: Option<u32>,
+    /// Blocks see each other's stores only by fences.
+    pub fences: bool,
     /// Most blocks side by side of kernels that take what is left in turn.
     pub blocks: u32,
 }
@@ -78,6 +80,7 @@ impl<'a> Stepper<'a> {
             adapters: vec![0; caches],
             seed: 1,
             persistent: None,
+            fences: false,
             blocks: u32::MAX,
         }
     }
@@ -120,11 +123,17 @@ impl<'a> Stepper<'a> {
             kv_type: self.kv as u32,
             advance: 0,
         };
+        if self.fences {
+            let mut regions = vec![self.arena.region(), self.logits.region(), rows.region(), picks.region()];
+            regions.extend(self.caches.iter().map(Memory::region));
+            self.device.kernels.share(&regions);
+        }
         if let (Some(blocks), 1) = (self.persistent, n) {
             self.launch_one(model.persistent.as_ref().unwrap(), &step, [blocks, 1, 1], true);
         } else {
             self.launch_all(&mut step);
         }
+        self.device.kernels.share(&[]);
         assert!(self.counters.to_vec().iter().all(|&c| c == 0), "counters are not left zero");
         let logits = self.logits.to_vec();
         let lines = logits.chunks(model.logits_stride as usize).take(n as usize);

@@ -1,5 +1,5 @@
-//! How far ahead of their use weights are asked for, which the source cannot show: a compiler that copies a loaded register waits
-//! for it there.
+//! The distance from loads of weights to their use, which the source cannot show: where a compiler copies a loaded register, the
+//! copy waits for the load.
 //!
 //! In: a kernel's instructions and registers. Out: for its loops that read weights, the instructions between a load and what
 //! waits for it, and the bytes that are under way then. Invariant: only loops that hold no other loop count.
@@ -11,8 +11,8 @@ use qwenc_ir::DType;
 use crate::sass::{self, Instruction};
 use crate::tools::Assembled;
 
-/// With fewer instructions in between a load's latency shows; with fewer bytes under way on a multiprocessor a memory of 4.3 TB/s
-/// for 132 of them waits (latency times rate: 32 GB/s * 0.8 us).
+/// Below these a memory of 4.3 TB/s for 132 multiprocessors is not kept busy: by Little's law 32 GB/s times a latency of 0.8 us
+/// are 25 KB under way, and 150 instructions of each of a scheduler's warps take about that long.
 const LEAST_DISTANCE: usize = 150;
 const LEAST_BYTES: u32 = 25_000;
 
@@ -121,4 +121,44 @@ fn threads(sm: u32) -> u32 {
         80 | 90 | 100 => 2048,
         _ => 1536,
     }
+}
+
+/// A loop of products in which `loads` stand, each given as where it is and its scoreboard, and `waits` for those.
+fn looped(length: usize, loads: &[(usize, u32)], waits: &[(usize, u32)]) -> Vec<Instruction> {
+    let nothing = Instruction { text: "HMMA".to_string(), sets: None, waits: 0, target: None };
+    let mut code = vec![nothing; length];
+    for (at, scoreboard) in loads {
+        code[*at] = Instruction {
+            text: "LDG.E.NA.128.CONSTANT".into(),
+            sets: Some(*scoreboard),
+            ..code[*at].clone()
+        };
+    }
+    for (at, scoreboard) in waits {
+        code[*at].waits |= 1 << scoreboard;
+    }
+    code[length - 1].target = Some(0);
+    code
+}
+
+#[test]
+fn a_copy_that_waits_is_seen() {
+    // The load of step 0 is copied 30 instructions later.
+    let found = ahead(&looped(400, &[(10, 2), (210, 3)], &[(40, 2), (205, 3)]));
+    assert_eq!(found, Some(Ahead { distance: 30, warp_bytes: 2 * LOAD_BYTES }));
+}
+
+#[test]
+fn loads_that_are_waited_for_together() {
+    // Eight loads, all waited for at the head of the loop: of the oldest it is nearly a round.
+    let loads: Vec<(usize, u32)> = (0..8).map(|i| (20 + 40 * i, 4)).collect();
+    let found = ahead(&looped(330, &loads, &[(5, 4)]));
+    assert_eq!(found, Some(Ahead { distance: 315, warp_bytes: 8 * LOAD_BYTES }));
+    assert_eq!(ahead(&looped(330, &[], &[(5, 4)])), None);
+}
+
+#[test]
+fn blocks_by_registers() {
+    let ahead = Ahead { distance: 200, warp_bytes: 8192 };
+    assert_eq!([128, 129, 255].map(|registers| ahead.bytes(registers, 2048)), [131_072, 65_536, 65_536]);
 }
