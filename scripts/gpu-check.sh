@@ -7,7 +7,8 @@ export PYTHONDONTWRITEBYTECODE=1
 
 usage() {
     cat <<'EOF'
-gpu-check.sh pack DIR [flags]    makes DIR/check.tar.xz: executables and what they should say; needs cargo and NVRTC
+gpu-check.sh pack DIR [flags]    makes DIR/check.tar.xz: executables and what they should say; needs cargo, and pip for
+                                 NVRTC 13.0, or QWENC_NVRTC
 gpu-check.sh [run] DIR [flags]   runs it; needs bash and Python 3.8, and a GPU: without one it exits with 77
 
   0: all passed    1: something failed    2: the command line makes no sense    3: right, but a target of speed was missed

@@ -8,6 +8,7 @@ transformers, or from the same model compiled for the CPU, never from CUDA code.
 import argparse
 import json
 import lzma
+import os
 import pathlib
 import shutil
 import signal
@@ -26,6 +27,8 @@ ANSWERS = ROOT / "runtime/rt/tests/data/nano.json"
 # What travels easily, beside the working tree.
 MOST_BYTES = 40 << 20
 FOOTER, MAGIC = 192, b"QWENCIMG"
+# What a driver of CUDA 13.0 (580), the oldest of that version, loads without a doubt, its PTX too.
+NVRTC = "13.0.88"
 # Executables share nearly all of their code, some megabytes apart.
 DICTIONARY = 256 << 20
 
@@ -62,6 +65,22 @@ def run(command):
     if done.returncode != 0:
         sys.exit(f"gpu-check: {' '.join(str(word) for word in command)}\n{done.stderr}")
     return done.stdout
+
+
+def nvrtc():
+    """The folder of the NVRTC to compile with: QWENC_NVRTC, or that version, fetched once."""
+    if os.environ.get("QWENC_NVRTC"):
+        return os.environ["QWENC_NVRTC"]
+    place = ROOT / f"target/nvrtc-{NVRTC}"
+    library = place / "nvidia/cu13/lib"
+    if not library.is_dir():
+        print(f"gpu-check: installing nvidia-cuda-nvrtc {NVRTC} into {place}", file=sys.stderr, flush=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        part = place.with_name(place.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        run([*pip, part, f"nvidia-cuda-nvrtc=={NVRTC}"])
+        part.rename(place)
+    return str(library)
 
 
 class Packer:
@@ -184,6 +203,7 @@ def multiply_adds(shape):
 def main():
     args = arguments()
     args.dir.mkdir(parents=True, exist_ok=True)
+    os.environ["QWENC_NVRTC"] = nvrtc()
     # On the disk of DIR: a large model passes through it.
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         packer = Packer(args, pathlib.Path(folder))

@@ -8,6 +8,7 @@
 pub mod forged;
 pub mod golden;
 pub mod host_cuda;
+pub mod nvrtc;
 pub mod odd;
 pub mod program;
 pub mod root;

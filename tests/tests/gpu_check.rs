@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use qwenc_tests::golden::{folder as checkpoint, root};
 use qwenc_tests::host_cuda::Host;
+use qwenc_tests::nvrtc;
 use qwenc_tests::program::{binary, qwenc, run};
 use qwenc_tests::variants::folder;
 
@@ -21,7 +22,7 @@ fn check() -> Command {
     let mut command = Command::new(root().join("scripts/gpu-check.sh"));
     let nvidia = root().join("target/nvidia/bin");
     let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{}:{path}", nvidia.display()));
+    command.env("PATH", format!("{}:{path}", nvidia.display())).env("QWENC_NVRTC", nvrtc::folder());
     command
 }
 

@@ -278,6 +278,24 @@ fn no_fence_is_for_nothing() {
     assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
 }
 
+/// More query heads to a kv head than a tile has, and heads of the largest size.
+#[test]
+fn groups_and_heads_of_unusual_sizes() {
+    let group = Shape { heads: 36, head_dim: 16, ..WIDE };
+    let head = Shape { heads: 4, kv_heads: 1, head_dim: 256, ..WIDE };
+    for (shape, dtype, kv) in [(group, DType::Bf16, KvType::F32), (head, I8, KvType::I8)] {
+        let plan = Case { dtype, activations: Activations::Default, tolerance: 0.0 }.plan(shape);
+        let code = qwenc_cuda::emit(&plan).unwrap();
+        let device = Device::with(&code, &plan, &Random);
+        let (tokens, chunks) = (tokens(76, shape.vocab), [66, 3, 1, 1, 1, 1, 1, 1, 1]);
+        let expected = logits(&device, kv, &tokens, &[76], 1);
+        assert_same("steps of 66, 3 and 1", &expected, &logits(&device, kv, &tokens, &chunks, 2));
+        let mut stepper = Stepper::new(&device, kv, 1, 76, 66).seed(3);
+        stepper.persistent = Some(5);
+        assert_same("persistent", &expected, &fed(stepper, &tokens, &chunks));
+    }
+}
+
 /// More blocks than a phase has work for, as on a large device.
 #[test]
 fn as_many_blocks_as_a_large_device_has() {

@@ -1,28 +1,19 @@
 //! `--target cuda`: what it makes of the sample, from the graph to the executable. No GPU is needed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use qwenc_tests::golden;
+use qwenc_tests::nvrtc;
 use qwenc_tests::program::{binary, qwenc, run};
 use qwenc_tests::variants::{folder, listing};
 
 use crate::cuda_runs::on_host;
 
-/// The folder of the NVRTC that scripts/setup-tests.sh installs.
-pub fn nvrtc() -> PathBuf {
-    let root = golden::root().join("target/nvidia/lib");
-    let pythons = std::fs::read_dir(&root).into_iter().flatten().flatten();
-    let mut found = pythons.map(|python| python.path().join("site-packages/nvidia/cu13/lib"));
-    found
-        .find(|lib| lib.is_dir())
-        .unwrap_or_else(|| panic!("no NVRTC in {}: run scripts/setup-tests.sh", root.display()))
-}
-
-/// `qwenc compile sample --target cuda` with these arguments and that NVRTC.
+/// `qwenc compile sample --target cuda` with these arguments and the NVRTC of the tests.
 pub fn compile(args: &[&str]) -> Command {
     let mut command = qwenc(&[&["compile", "sample", "--target", "cuda"], args].concat());
-    command.env("QWENC_NVRTC", nvrtc());
+    command.env("QWENC_NVRTC", nvrtc::folder());
     command
 }
 

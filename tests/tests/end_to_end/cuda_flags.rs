@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
+use qwenc_tests::nvrtc;
 use qwenc_tests::program::{binary, qwenc, run};
 use qwenc_tests::variants::{folder, listing};
 
-use crate::cuda::{compile, nvrtc};
+use crate::cuda::compile;
 use crate::shown::refusal;
 
 #[test]
@@ -13,7 +14,7 @@ fn flags_that_make_no_sense() {
     let place = folder();
     let refused = |line: &str| {
         let mut command = Command::new(binary());
-        command.args(line.split(' ')).env("QWENC_NVRTC", nvrtc()).current_dir(&place);
+        command.args(line.split(' ')).env("QWENC_NVRTC", nvrtc::folder()).current_dir(&place);
         refusal(&format!("qwenc {line}"), 2, run(&mut command))
     };
     let refusals = [
@@ -96,7 +97,7 @@ fn a_c_compiler_is_needed_where_it_is_asked_for() {
 #[test]
 fn nvrtc_and_its_built_in_functions() {
     let (place, parts) = (folder(), folder());
-    let mut library = std::fs::read(nvrtc().join("libnvrtc.so.13")).unwrap();
+    let mut library = std::fs::read(nvrtc::folder().join("libnvrtc.so.13")).unwrap();
     let path = library.windows(8).position(|bytes| bytes == b"$ORIGIN\0").unwrap();
     library[path..path + 7].copy_from_slice(b"/absent");
     std::fs::write(parts.join("libnvrtc.so.13"), library).unwrap();
@@ -107,7 +108,7 @@ fn nvrtc_and_its_built_in_functions() {
     let said = compiled("alone").refused(1);
     assert!(said.contains("did not find its built-in functions: expected libnvrtc-builtins.so."), "{said}");
     assert!(listing(&place).is_empty());
-    for file in std::fs::read_dir(nvrtc()).unwrap().flatten() {
+    for file in std::fs::read_dir(nvrtc::folder()).unwrap().flatten() {
         if file.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
             std::fs::copy(file.path(), parts.join(file.file_name())).unwrap();
         }
