@@ -27,7 +27,7 @@ const COMPONENTS: [&str; 11] = [
     "mcjit",
     "interpreter",
 ];
-/// What those parts call: compression, calls of functions found at run time, and the C++ library.
+/// Libraries that LLVM depends on: compression, calls of functions found at run time, and the C++ library.
 const NEEDED: [&str; 4] = ["z", "zstd", "ffi", "stdc++"];
 
 fn main() -> ExitCode {
@@ -84,7 +84,7 @@ fn llvm_config() -> Result<PathBuf, String> {
         .ok_or_else(|| format!("no llvm-config of LLVM 19 among {names:?}; scripts/setup.sh installs it"))
 }
 
-/// What a program prints, without the line's end.
+/// Standard output of a program, trimmed.
 fn said(command: &mut Command) -> Result<String, String> {
     let run = command.output().map_err(|e| format!("cannot run {command:?}: {e}"))?;
     if !run.status.success() {

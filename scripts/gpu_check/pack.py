@@ -24,10 +24,10 @@ import tensors
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "models/tests/data/golden"
 ANSWERS = ROOT / "runtime/rt/tests/data/nano.json"
-# What travels easily, beside the working tree.
+# Size limit of the archive.
 MOST_BYTES = 40 << 20
 FOOTER, MAGIC = 192, b"QWENCIMG"
-# What a driver of CUDA 13.0 (580), the oldest of that version, loads without a doubt, its PTX too.
+# Version whose cubins and PTX every driver of CUDA 13 (580 or newer) loads.
 NVRTC = "13.0.88"
 # Executables share nearly all of their code, some megabytes apart.
 DICTIONARY = 256 << 20

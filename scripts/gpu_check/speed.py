@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 # Seconds: the largest model, and a compilation by PyTorch.
 PATIENCE, PEER_PATIENCE = 120, 240
 ROUNDS = 3
-# Tokens per second of 0.6B in bf16 by way of decode, as others have published them for an H200 or less, and the wish beyond.
+# Targets in tokens per second of 0.6B in bf16, for each `--decode`; and the one beyond.
 TOK_S, STRETCH = {"graph": 1650, "persistent": 1850}, 2500
 SHARE, INT8, PREFILL, PEER = 0.88, 1.6, 0.5, 3.0
 

@@ -57,9 +57,9 @@ void preempt();
 void pause_spinning();
 // Memory that others may wait for has changed.
 void progressed();
-// What the block has stored is visible to others from here on and, if it has met them, what they have made visible to it.
+// A fence: a release and, after an atomic operation, an acquire.
 void fence();
-// An atomic operation, by which blocks meet.
+// Notes an atomic operation of the running block.
 void met();
 [[noreturn]] void fail(const char *what);
 

@@ -62,8 +62,8 @@ struct Block {
     std::vector<Fiber> fibers;
     unsigned char *stacks = nullptr;
     Bytes memory;
-    // Of shared memory regions: what it sees, what it saw when it last looked, and whether it has passed a fence or an atomic
-    // operation since.
+    // Of weakly ordered memory (views.cpp): its view, the view at its last fence, and whether a fence is still to take effect
+    // or an atomic operation came after the last acquire.
     Bytes sees, looked;
     bool has_fenced = false, has_met = false;
 };
@@ -103,8 +103,8 @@ void yield(bool anyone);
 [[noreturn]] void stop();
 void finish_copies(Fiber &fiber);
 std::string where(const Fiber &fiber);
-// What blocks see of memory regions (views.cpp): at the start and end of a launch and of a block, before a block runs, and where
-// a block that has passed a fence waits for others or reads what they may have written.
+// Weakly ordered memory (views.cpp): called at the start and end of a launch and of a block and before a block runs; `look`
+// applies a block's pending fence.
 void open_views();
 void close_views();
 void begin_view(Block &block);

@@ -1,6 +1,6 @@
-// What each block sees of memory that blocks share: its own stores and, of others', those that they had made visible when it
-// last looked. A fence makes a block's stores visible; one that comes after an atomic operation, in which the block may have
-// met another, also lets it look. So a store without a fence never reaches another block, and a load without one sees no news.
+// Weakly ordered memory: each block has a view of its own, with its stores and, of others', those that were visible at its last
+// acquire. A fence releases a block's stores; one after an atomic operation, by which the block may have synchronised with
+// another, also acquires. So a store without a release never reaches another block, and a load without an acquire is stale.
 //
 // In: regions of memory, blocks that start, run and end, fences. Out: at the end of a launch the memory as all stores leave it.
 // Invariant: between launches, and where no region is shared, memory is what it is; in a launch the regions hold the view of
@@ -18,7 +18,7 @@ struct Region {
 };
 
 static std::vector<Region> regions;
-// What has been made visible, and what ended blocks leave behind without that: places and bytes.
+// The released stores of all blocks; and stores that ended blocks never released: offsets and bytes.
 static Bytes visible;
 static std::vector<std::pair<size_t, unsigned char>> late;
 static Block *owner;

@@ -147,8 +147,8 @@ impl Kernels {
         symbol
     }
 
-    /// Blocks of the launches that follow see of these regions, addresses and bytes, their own stores and what others have
-    /// made visible by fences; without regions all that is stored.
+    /// Regions of weakly ordered memory (address and length in bytes) for the launches that follow: a block sees its own stores
+    /// there, and others' stores only through fences. An empty list makes all memory coherent again.
     pub fn share(&self, regions: &[(u64, usize)]) {
         // SAFETY: views.cpp defines it with these types.
         let share: unsafe extern "C" fn(*mut c_void, usize) =
@@ -217,7 +217,7 @@ impl<T: Copy> Memory<T> {
         unsafe { self.base.add(self.mapped - PAGE - bytes).cast() }
     }
 
-    /// Its address and bytes.
+    /// Address and length in bytes.
     pub fn region(&self) -> (u64, usize) {
         (self.address(), self.len * size_of::<T>())
     }

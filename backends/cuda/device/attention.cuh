@@ -155,7 +155,7 @@ __device__ inline unsigned first_seen(const Step& s, unsigned position) {
     return window == 0 || position < window ? 0 : position + 1 - window;
 }
 
-// What is not seen becomes minus infinity; `most` is the largest that is left, of the lane's two queries.
+// Masks positions that a query does not see with minus infinity; `most` has the maxima of the lane's two queries.
 template <int TILES>
 __device__ inline void mask(const Step& s, const Queries& q, unsigned begin, float (&p)[TILES][4], float (&most)[2]) {
     int t = threadIdx.x % 4;
@@ -199,7 +199,7 @@ __device__ inline void soften(
     keep_part<KV>(cache, begin, p, part);
 }
 
-// The same by all eight warps of a block, a tile of positions each. `shared` has a PartTogether.
+// Shared memory of a part that all eight warps of a block compute, a tile of positions each.
 struct PartTogether {
     // Maxima, [tile][query], and weights, [tile][lane].
     float most[PART / 8][16];
@@ -207,6 +207,7 @@ struct PartTogether {
 };
 static_assert(sizeof(PartTogether) == 512 + 4096, "as a launch reserves it");
 
+// The softmax of a part by all warps of the block.
 template <int KV>
 __device__ inline void soften_together(const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries,
                                        unsigned begin, Part& part, PartTogether& shared) {
@@ -341,7 +342,7 @@ __device__ inline float* record_of(const Step& s, unsigned token, int head, unsi
     return reinterpret_cast<float*>(records) + ((size_t(token) * HEADS + head) * parts + part) * RECORD;
 }
 
-// A part's maximum and sum to its record; gives where the weighted values of the lane's two queries go.
+// Writes a part's maximum and sum to its records; `to` points to the records of the lane's two queries.
 __device__ inline void open_records(
     const Step& s, const Queries& q, unsigned number, const Part& part, bool writes, float* (&to)[2]) {
     for (int row = 0; row < 2; row++) {
@@ -368,7 +369,7 @@ __device__ inline void attend_part(const Step& s, const Queries& q, int kv_head,
     });
 }
 
-// The same by the block: after the softmax a warp takes halves of chunks.
+// One part to scratch by all warps of the block: after the softmax a warp takes halves of chunks.
 template <int KV>
 __device__ inline void attend_part_together(
     const Step& s, const Queries& q, int kv_head, const unsigned* queries, unsigned number, PartTogether& shared) {
@@ -502,7 +503,7 @@ __device__ inline void attend_token(const Step& s, const Block& at, const Load& 
     }
 }
 
-// Few tokens, whose queries, keys and values are ready.
+// Attention of few tokens, whose queries, keys and values are prepared.
 template <class A>
 __device__ inline void attention_decode(const Step& s, const Block& at) {
     attend_token<A>(s, at, [&](const Queries& q, unsigned* queries, bool) {
@@ -511,7 +512,8 @@ __device__ inline void attention_decode(const Step& s, const Block& at) {
     });
 }
 
-// One token: each block prepares its queries itself, and that with the token's own position its key and value.
+// Attention of one token, fused with the preparation of q, k and v: each block prepares its queries, and the block with the
+// token's own position the key and value.
 template <class A, class P>
 __device__ inline void attention_one(const Step& s, const Block& at) {
     attend_token<A>(s, at, [&](const Queries& q, unsigned* queries, bool last) {

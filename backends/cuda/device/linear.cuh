@@ -24,7 +24,7 @@ struct Weights {
     uint4 words[L::TYPE == INT4 ? 1 : 2];
     uint4 scales;
 
-    // From global memory; the scales only with the step that ends a group. What is not wanted stays.
+    // Predicated load from global memory; the scales only with the step that ends a group.
     __device__ void load(const unsigned char* panel, int lane, int step, bool ends_group, bool wanted) {
         int t = lane % 4;
         const unsigned char* at = panel + step_offset<L>(step) + t * 128 + lane / 4 * 16;

@@ -17,11 +17,11 @@ struct Tile {
     int first_panel;
     unsigned first_token, tokens;
 
-    // Where a chunk of 16 bytes of a panel's step stands in shared memory. In memory lane (g, t) has chunk g of row t of 8: there
-    // the lanes that read together, two values of g and all of t, would meet in two of the eight columns of banks.
+    // Swizzled offset in shared memory of a chunk of 16 bytes of a panel's step. Lane (g, t) reads chunk g of row t of 8;
+    // unswizzled, the lanes that read together, two values of g and all of t, would conflict in two of the eight columns of banks.
     __device__ static int swizzled(int byte) { return byte ^ (byte / 128 % 4 * 32); }
 
-    // All chunks of a region, thread by thread: which ones a thread has is known before the loop over steps.
+    // Calls `copy` for this thread's chunks of a region, whose number is known at compile time.
     template <int REGION, class Copy>
     __device__ static void each_chunk(const Copy& copy) {
 #pragma unroll

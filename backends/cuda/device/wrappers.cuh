@@ -36,7 +36,8 @@ __device__ inline void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// 16 or 8 bytes that are read once and never written, if wanted: weights. Without a branch, which would stand between loads.
+// Predicated load of 16 or 8 bytes that are read once and never written: weights. Without a branch, which would stand between
+// loads.
 __device__ inline void load_once(uint4& v, const void* global, bool wanted) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %5, 0;\n@p ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];\n}"
                  : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
@@ -56,7 +57,7 @@ __device__ inline float load_fresh(const float* global) {
     return v;
 }
 
-// The compiler forgets what it knows of a value, and what it has computed from it.
+// Makes a value opaque to the optimiser: nothing computed from it before is reused.
 template <class T>
 __device__ inline void forget(T*& pointer) {
     asm volatile("" : "+l"(pointer));
@@ -64,15 +65,15 @@ __device__ inline void forget(T*& pointer) {
 
 __device__ inline void forget(int& number) { asm volatile("" : "+r"(number)); }
 
-// The thread's number in its block. The compiler takes it for another each time, so that a kernel of many phases does not keep
-// what it computes from it in registers.
+// threadIdx.x, opaque to the optimiser at each call: a kernel of many phases does not keep in registers what is computed from
+// it.
 __device__ inline unsigned thread_again() {
     unsigned v;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(v));
     return v;
 }
 
-// The same address, of global memory: what goes through it may change places with what goes to shared memory.
+// Tells the optimiser that an address is of global memory: accesses may be reordered with those of shared memory.
 template <class T>
 __device__ inline T* in_global(T* pointer) {
     __builtin_assume(__isGlobal(pointer));

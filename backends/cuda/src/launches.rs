@@ -33,24 +33,24 @@ pub(crate) struct Definitions {
     pub text: String,
 }
 
-/// A kernel, and what it does.
+/// A kernel: its name and the device function that it calls.
 pub(crate) struct Definition {
     name: String,
     /// The device function that it calls.
     pub call: String,
-    /// Whether any number of blocks side by side does the same: each takes several panels in turn.
+    /// Whether the grid may have any width: its blocks loop over panels.
     pub any_columns: bool,
 }
 
 impl Definition {
-    /// One whose blocks are as many as they are.
+    /// A kernel whose grid has one block for each piece of work.
     fn new(name: &str, call: String) -> Definition {
         Definition { name: name.to_string(), call, any_columns: false }
     }
 }
 
 impl Definitions {
-    /// What a kernel of one of the launches does.
+    /// Definition of the kernel that a launch names.
     pub(crate) fn of(&self, name: &str) -> &Definition {
         // A launch is made only after its kernel was added.
         self.all.iter().find(|definition| definition.name == name).expect("a kernel for every launch")
@@ -98,7 +98,7 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
         let mut variant = CudaVariant { max_rows, prologue: vec![], block: vec![], head: vec![] };
         for (number, kernel) in plan.kernels() {
             let launches = match kernel {
-                // Attention of one token does it itself.
+                // Fused into the attention of one token.
                 Kernel::PrepareQkv(_) if tokens == Tokens::One => vec![],
                 Kernel::Linear(_) => {
                     let l = linears.iter().find(|l| l.number == number);
@@ -199,7 +199,7 @@ fn of_other(
         Kernel::Attention(_) => format!("k{number}_{what}"),
         _ => name.to_lowercase(),
     };
-    // One token's attention does what stands before it too.
+    // The preparation that is fused into the attention of one token.
     let before = plan.kernels().filter(|(n, k)| *n < number && matches!(k, Kernel::PrepareQkv(_))).last();
     let call = match before {
         Some((n, prepare)) if what == "attention_one" => {

@@ -12,7 +12,7 @@ use crate::constants::struct_name;
 use crate::launches::{Definition, Definitions, THREADS};
 use crate::linear::Linear;
 
-/// A launch and what it does.
+/// A launch and the definition of its kernel.
 struct Phase<'a> {
     launch: &'a CudaLaunch,
     definition: &'a Definition,

@@ -233,7 +233,7 @@ fn parts_in_turn() {
     }
 }
 
-/// Steps in which blocks wait for what others have stored, and in one launch all that a token takes.
+/// Logits of steps in which blocks read what other blocks have stored, with launches and persistent, in weakly ordered memory.
 fn all_that_is_published(device: &Device, seed: u64) -> Vec<f32> {
     let mut stepper = Stepper::new(device, KvType::Bf16, 1, 130, 2).seed(seed);
     stepper.fences = true;

@@ -50,7 +50,7 @@ pub struct Stepper<'a> {
     seed: u64,
     /// Steps of one row are one launch of so many blocks.
     pub persistent: Option<u32>,
-    /// Blocks see each other's stores only by fences.
+    /// Memory is weakly ordered: blocks see each other's stores only through fences.
     pub fences: bool,
     /// Most blocks side by side of kernels that take what is left in turn.
     pub blocks: u32,

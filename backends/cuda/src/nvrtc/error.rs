@@ -39,12 +39,12 @@ pub enum NvrtcError {
         /// NVRTC's words.
         log: String,
     },
-    /// NVRTC's second file is missing.
+    /// The library of NVRTC's built-in functions is missing.
     #[error("NVRTC ({path}) did not find its built-in functions: expected {name}.{{version}} of the same version in its folder; install NVRTC whole (`pip install nvidia-cuda-nvrtc`), or name the folder in LD_LIBRARY_PATH")]
     Builtins {
         /// The library.
         path: PathBuf,
-        /// How the file's name begins.
+        /// Prefix of the missing file's name.
         name: &'static str,
     },
     /// A call of NVRTC failed.

@@ -73,8 +73,8 @@ impl Symbols<'_> {
     }
 }
 
-/// Loads the libraries of NVRTC's built-in functions that lie beside it. NVRTC asks for its own by name; before CUDA 13.1 it does
-/// not say that it lies in the same folder, and the loader finds it only if it is loaded already.
+/// Loads the libraries of NVRTC's built-in functions that lie beside it. NVRTC opens its own by name; that of CUDA
+/// 13.0 has no run path to its own folder, and the loader finds the file only if it is loaded already.
 fn load_builtins(nvrtc: &Path) {
     let folder = nvrtc.canonicalize().ok().and_then(|file| file.parent().map(Path::to_path_buf));
     for file in folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten().flatten() {
@@ -87,7 +87,7 @@ fn load_builtins(nvrtc: &Path) {
     }
 }
 
-/// Names of those libraries begin so.
+/// File name prefix of those libraries.
 const BUILTINS: &str = "libnvrtc-builtins.so";
 
 impl Library {

@@ -2,7 +2,7 @@
 //! copy waits for the load.
 //!
 //! In: a kernel's instructions and registers. Out: for its loops that read weights, the instructions between a load and what
-//! waits for it, and the bytes that are under way then. Invariant: only loops that hold no other loop count.
+//! waits for it, and the bytes in flight then. Invariant: only loops that hold no other loop count.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::sass::{self, Instruction};
 use crate::tools::Assembled;
 
 /// Below these a memory of 4.3 TB/s for 132 multiprocessors is not kept busy: by Little's law 32 GB/s times a latency of 0.8 us
-/// are 25 KB under way, and 150 instructions of each of a scheduler's warps take about that long.
+/// are 25 KB in flight, and 150 instructions of each of a scheduler's warps take about that long.
 const LEAST_DISTANCE: usize = 150;
 const LEAST_BYTES: u32 = 25_000;
 
@@ -22,31 +22,35 @@ const LOAD_BYTES: u32 = 512;
 const REGISTERS: u32 = 65_536;
 const THREADS: u32 = 256;
 
-/// What a kernel's loops over weights have under way, the worst of them.
+/// Lookahead of the weight loads of a loop: their distance to use, and the bytes in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
-    /// Instructions from the oldest load of those that are waited for together to what waits. Loads that share a scoreboard
-    /// are waited for together.
+    /// Instructions from the oldest load of a batch to the instruction that waits for it. A batch is the loads that share a
+    /// scoreboard.
     pub distance: usize,
-    /// Bytes of a warp that are under way when it waits.
+    /// Bytes of a warp in flight when it waits.
     pub warp_bytes: u32,
 }
 
 impl Ahead {
-    /// Bytes under way on a multiprocessor: its registers bound the blocks that it has.
+    /// The minimum of both in each field.
+    fn least(self, other: Ahead) -> Ahead {
+        let (distance, warp_bytes) =
+            (self.distance.min(other.distance), self.warp_bytes.min(other.warp_bytes));
+        Ahead { distance, warp_bytes }
+    }
+
+    /// Bytes in flight on a multiprocessor, whose registers and threads bound its resident blocks.
     pub fn bytes(&self, registers: u32, threads: u32) -> u32 {
         let blocks = (REGISTERS / (registers.next_multiple_of(8) * THREADS)).min(threads / THREADS);
         self.warp_bytes * blocks * THREADS / 32
     }
 }
 
-/// Of a kernel; none where no loop loads weights.
+/// Lookahead of a kernel: the minimum over its innermost loops; `None` where none of them loads weights.
 pub fn ahead(code: &[Instruction]) -> Option<Ahead> {
     let found = innermost_loops(code).into_iter().filter_map(|(begin, end)| of_loop(&code[begin..=end]));
-    found.reduce(|a, b| Ahead {
-        distance: a.distance.min(b.distance),
-        warp_bytes: a.warp_bytes.min(b.warp_bytes),
-    })
+    found.reduce(Ahead::least)
 }
 
 /// First and last instruction of the loops that hold no other.
@@ -64,6 +68,7 @@ fn loads_weights(instruction: &Instruction) -> bool {
     instruction.text.contains("LDG.E.NA")
 }
 
+/// Lookahead of one loop, given by its instructions.
 fn of_loop(code: &[Instruction]) -> Option<Ahead> {
     // Of each load: itself, and the instructions after it up to the one that waits for it, in this round or the next.
     let loads = code.iter().enumerate().filter(|(_, c)| loads_weights(c)).map(|(at, load)| {
@@ -81,14 +86,11 @@ fn of_loop(code: &[Instruction]) -> Option<Ahead> {
                 .map(|l| l.1)
                 .max()
                 .unwrap_or(0),
-            // Under way: a load whose wait is this one or comes after it.
+            // In flight: a load whose wait is this one or comes after it.
             warp_bytes: LOAD_BYTES
                 * loads.iter().filter(|(at, d)| (wait + code.len() - at) % code.len() <= *d).count() as u32,
         })
-        .reduce(|a, b| Ahead {
-            distance: a.distance.min(b.distance),
-            warp_bytes: a.warp_bytes.min(b.warp_bytes),
-        })
+        .reduce(Ahead::least)
 }
 
 /// A table with a row for each kernel that reads weights in a loop: by architecture the instructions and the bytes of a
@@ -143,7 +145,7 @@ fn looped(length: usize, loads: &[(usize, u32)], waits: &[(usize, u32)]) -> Vec<
 
 #[test]
 fn a_copy_that_waits_is_seen() {
-    // One load is copied 30 instructions later; the other alone is under way when it is waited for.
+    // One load is copied 30 instructions later; the other is the only one in flight when it is waited for.
     let found = ahead(&looped(400, &[(10, 2), (210, 3)], &[(40, 2), (205, 3)]));
     assert_eq!(found, Some(Ahead { distance: 30, warp_bytes: LOAD_BYTES }));
 }

@@ -15,7 +15,7 @@ use crate::tools::{report, Assembled, Ptx, Usage};
 
 /// Where the sine of a large angle is reduced, which takes an array; most kernels that have it keep it in registers.
 const MOST_STACK: u32 = 32;
-/// Architectures whose loads are looked at: a data centre's two, and the newest of consumers.
+/// Architectures of the tables of weight loads: two of data centres, and the newest of consumers.
 const LOADS_SMS: [u32; 3] = [80, 90, 120];
 
 /// Machine code for these architectures.
@@ -42,18 +42,18 @@ fn table(of: &[(u32, Assembled)]) -> String {
     text
 }
 
-/// Checks and records a model's kernels: registers and spills.
+/// Records the registers of a model's kernels; a spill fails.
 fn record(name: &str, source: &str) {
     insta::assert_snapshot!(name, table(&assembled(source, &DEFAULT_SMS)));
 }
 
-/// How far ahead a model's kernels load weights.
+/// Records the lookahead of weight loads in a model's decode kernels.
 fn record_loads(name: &str, shape: Shape, dtype: DType) {
     let all = assembled(&source(shape, dtype), &LOADS_SMS);
     insta::assert_snapshot!(format!("{name}_loads"), loads::table(&all, dtype));
 }
 
-/// Both.
+/// Records registers, spills and the lookahead of weight loads.
 fn record_with_loads(name: &str, shape: Shape, dtype: DType) {
     let mut all = assembled(&source(shape, dtype), &DEFAULT_SMS);
     insta::assert_snapshot!(name, table(&all));
