@@ -53,6 +53,8 @@ void collective(const char *call, Combine combine, unsigned mask, void *operand)
 void barrier();
 // A place where other lanes may run before this one goes on; by chance.
 void preempt();
+// The same after an atomic operation, by which blocks synchronise: others often run.
+void let_others_run();
 // The same for a lane that waits for others: they surely run.
 void pause_spinning();
 // Memory that others may wait for has changed.
@@ -61,6 +63,10 @@ void progressed();
 void fence();
 // Notes an atomic operation of the running block.
 void met();
+// Number of the call that is left out, of those that a test has numbered; -1: none.
+extern int left_out;
+// Waits for the launch before, where this one began before it had ended.
+void wait_for_launches();
 [[noreturn]] void fail(const char *what);
 
 struct Shuffle {
@@ -130,6 +136,7 @@ template <class T, class Next> T atomic(T *address, Next next) {
         *address = now;
         progressed();
     }
+    let_others_run();
     return old;
 }
 
@@ -193,6 +200,8 @@ template <class T> T atomicExch(T *at, std::common_type_t<T> with) {
 template <class T> T atomicCAS(T *at, std::common_type_t<T> expected, std::common_type_t<T> with) {
     return qwenc_host::atomic(at, [=](T old) { return old == expected ? with : old; });
 }
+inline void wait_for_earlier_launches() { qwenc_host::wait_for_launches(); }
+inline void let_next_launch_begin() {}
 inline void __threadfence() { qwenc_host::fence(); }
 inline void __threadfence_block() {}
 inline void __nanosleep(unsigned) { qwenc_host::pause_spinning(); }

@@ -1,7 +1,8 @@
 // Devices, contexts and errors of the stand-in driver.
 //
 // In: QWENC_HOST_DEVICES (1), QWENC_HOST_SM (90), QWENC_HOST_SMS (4 multiprocessors), QWENC_HOST_MEMORY (2 GiB),
-// QWENC_HOST_DRIVER (13000) and QWENC_HOST_INIT (0: what cuInit answers). Out: devices as those say.
+// QWENC_HOST_DRIVER (13000) and QWENC_HOST_INIT (0: what cuInit answers), QWENC_HOST_LOG (a file that launches and waits are
+// noted in, a line each). Out: devices as those say.
 // Invariant: a call without cuInit or without a context is refused, as a driver refuses it.
 
 #include "driver.hpp"
@@ -31,6 +32,15 @@ void die(const std::string &what) {
     std::fflush(nullptr);
     std::fprintf(stderr, "host CUDA: %s\n", what.c_str());
     std::abort();
+}
+
+void note(const std::string &line) {
+    const char *path = std::getenv("QWENC_HOST_LOG");
+    if (!path) return;
+    std::FILE *file = std::fopen(path, "a");
+    if (!file) die(std::string("QWENC_HOST_LOG=") + path + " cannot be written");
+    std::fprintf(file, "%s\n", line.c_str());
+    std::fclose(file);
 }
 
 Result check_context() {

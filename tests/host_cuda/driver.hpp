@@ -55,6 +55,7 @@ struct Event {
     Stream *stream = nullptr;
     uint64_t recorded = 0, completed = 0;
     bool has_time = true;
+    unsigned number = 0;
     double milliseconds = 0;
 };
 
@@ -64,6 +65,8 @@ extern thread_local int device_of_context;  // Or -1.
 
 uint64_t environment(const char *name, uint64_t otherwise);
 [[noreturn]] void die(const std::string &what);
+// A line in the log, if there is one.
+void note(const std::string &line);
 Result check_context();
 
 Result enqueue(Stream *stream, Work work);

@@ -29,7 +29,7 @@ struct Function {
 namespace {
 
 using TryLaunch = const char *(*)(void (*)(), const void *, const unsigned *, unsigned, unsigned, unsigned long long,
-                                  int);
+                                  int, int);
 
 struct Module {
     std::map<std::string, Function> functions;
@@ -102,15 +102,21 @@ int blocks_per_multiprocessor(unsigned threads, unsigned shared) {
     return int(least < 16 ? least : 16);
 }
 
+// How a launch stands to others: its blocks wait for each other, or it may begin before the launch before it has ended.
+enum class How { alone, cooperative, programmatic };
+
 Result launch(Function *function, const unsigned (&grid)[3], const unsigned (&block)[3], unsigned shared,
-              Stream *stream, void **parameters, void **extra, bool is_cooperative) {
+              Stream *stream, void **parameters, void **extra, How how) {
     if (auto refused = check_launch(function, grid, block, shared)) return refused;
     if (extra || !parameters || !parameters[0]) return invalid_value;
+    if (how == How::programmatic && architecture() < 90) return not_supported;
+    const char *names[] = {"launch ", "launch together ", "launch early "};
+    note(names[int(how)] + function->name + " of " + std::to_string(grid[0] * grid[1] * grid[2]));
     std::vector<unsigned char> step(static_cast<unsigned char *>(parameters[0]),
                                     static_cast<unsigned char *>(parameters[0]) + QWENC_STEP_BYTES);
     std::vector<unsigned> blocks(grid, grid + 3);
     unsigned threads = block[0];
-    if (is_cooperative) {
+    if (how == How::cooperative) {
         uint64_t most = uint64_t(blocks_per_multiprocessor(threads, shared)) * multiprocessors();
         if (uint64_t(grid[0]) * grid[1] * grid[2] > most) return cooperative_launch_too_large;
     }
@@ -119,7 +125,7 @@ Result launch(Function *function, const unsigned (&grid)[3], const unsigned (&bl
         check_step(function->name, step.data());
         uint64_t seed = environment("QWENC_HOST_SEED", 1) * 1000003 + launches++;
         const char *error = kernels().launch(function->kernel, step.data(), blocks.data(), threads, shared, seed,
-                                             is_cooperative);
+                                             how == How::cooperative, false);
         if (error) die(error);
     });
 }
@@ -209,7 +215,7 @@ CUDA_CALL(cuLaunchKernel)(Function *function, unsigned grid_x, unsigned grid_y, 
                           void **extra) {
     ENTER;
     return launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, stream, parameters, extra,
-                  false);
+                  How::alone);
 }
 
 CUDA_CALL(cuLaunchCooperativeKernel)(Function *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
@@ -217,5 +223,35 @@ CUDA_CALL(cuLaunchCooperativeKernel)(Function *function, unsigned grid_x, unsign
                                      Stream *stream, void **parameters) {
     ENTER;
     return launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, stream, parameters, nullptr,
-                  true);
+                  How::cooperative);
+}
+
+namespace {
+
+// CUlaunchAttribute and CUlaunchConfig.
+struct Attribute {
+    int what;
+    alignas(8) int value[16];
+};
+struct Config {
+    unsigned grid[3], block[3], shared;
+    Stream *stream;
+    Attribute *attributes;
+    unsigned count;
+};
+static_assert(sizeof(Attribute) == 72 && sizeof(Config) == 56, "as the driver has them");
+
+}  // namespace
+
+CUDA_CALL(cuLaunchKernelEx)(const Config *config, Function *function, void **parameters, void **extra) {
+    ENTER;
+    if (!config || config->count > 1 || (config->count && !config->attributes)) return invalid_value;
+    How how = How::alone;
+    if (config->count) {
+        // Programmatic stream serialization; no other is known here.
+        if (config->attributes[0].what != 6) return invalid_value;
+        if (config->attributes[0].value[0]) how = How::programmatic;
+    }
+    const unsigned *g = config->grid, *b = config->block;
+    return launch(function, {g[0], g[1], g[2]}, {b[0], b[1], b[2]}, config->shared, config->stream, parameters, extra, how);
 }

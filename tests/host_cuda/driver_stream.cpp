@@ -119,6 +119,7 @@ CUDA_CALL(cuStreamSynchronize)(Stream *stream) {
     ENTER;
     if (!is_known(named(stream))) return invalid_handle;
     if (named(stream)->capturing) return stream_capture_unsupported;
+    note("wait for the stream");
     if (named(stream) == &null_stream) finish_blocking();
     finish(stream);
     return success;
@@ -159,6 +160,8 @@ CUDA_CALL(cuEventCreate)(Event **to, unsigned flags) {
     if (!to) return invalid_value;
     *to = new Event();
     (*to)->has_time = !(flags & 2);
+    static unsigned events = 0;
+    (*to)->number = events++;
     return success;
 }
 
@@ -166,6 +169,7 @@ CUDA_CALL(cuEventRecord)(Event *event, Stream *stream) {
     ENTER;
     if (!event) return invalid_handle;
     stream = named(stream);
+    note("record event " + std::to_string(event->number));
     bool is_captured = is_known(stream) && stream->capturing;
     uint64_t recorded = is_captured ? 0 : event->recorded + 1;
     Result result = enqueue(stream, [=] {
@@ -185,6 +189,7 @@ CUDA_CALL(cuEventRecordWithFlags)(Event *event, Stream *stream, unsigned) { retu
 CUDA_CALL(cuEventSynchronize)(Event *event) {
     ENTER;
     if (!event) return invalid_handle;
+    note("wait for event " + std::to_string(event->number));
     if (event->stream) complete(event, event->recorded);
     return success;
 }
@@ -270,6 +275,7 @@ CUDA_CALL(cuGraphLaunch)(Instance *instance, Stream *stream) {
     ENTER;
     if (!instance) return invalid_value;
     if (named(stream)->capturing) return not_supported;
+    note("launch a graph of " + std::to_string(instance->work.size()));
     for (const Work &work : instance->work) {
         if (auto refused = enqueue(stream, work)) return refused;
     }

@@ -39,6 +39,7 @@ namespace qwenc_host {
 
 Lane *current;
 uint3 block_dim, grid_dim;
+int left_out = -1;
 Launch launch;
 static void *launching_stack;
 
@@ -87,6 +88,7 @@ void yield(bool anyone) {
 
 void stop() {
     void *dropped;
+    launch.stopped = running_fiber()->warp;
     current = nullptr;
     qwenc_host_switch(&dropped, launching_stack);
     __builtin_unreachable();
@@ -111,7 +113,13 @@ void fail(const char *what) {
 
 void preempt() {
     look(*running_fiber()->warp->block);
-    if (((chance() >> 30) & 7) == 0) yield(((chance() >> 30) & 7) == 0);
+    // To change views takes long.
+    unsigned others = has_views() ? 1023 : 7;
+    if (((chance() >> 30) & 7) == 0) yield(((chance() >> 30) & others) == 0);
+}
+
+void let_others_run() {
+    if (((chance() >> 30) & 1) == 0) yield(true);
 }
 
 void progressed() { launch.spins = 0; }
@@ -297,7 +305,7 @@ static void run(std::vector<Block *> idle) {
     while (launch.error.empty() && refill(idle)) {
         bool ended = false;
         while (!ended && launch.error.empty()) {
-            Fiber *fiber = pick(nullptr, false);
+            Fiber *fiber = pick(has_views() ? launch.stopped : nullptr, false);
             if (!fiber) return report_deadlock();
             current = fiber;
             enter_view(*fiber->warp->block);
@@ -347,10 +355,12 @@ static std::vector<Block *> blocks_at_once(unsigned count) {
 
 using namespace qwenc_host;
 
+extern "C" __attribute__((visibility("default"))) void qwenc_host_leave_out(int number) { left_out = number; }
+
 // Null, or an error that stays readable until the next launch.
 extern "C" __attribute__((visibility("default"))) const char *qwenc_host_try_launch(
     Kernel kernel, const void *step, const unsigned grid[3], unsigned threads, unsigned shared_bytes,
-    unsigned long long seed, int all_blocks) {
+    unsigned long long seed, int all_blocks, int is_early) {
     static std::mutex one_at_a_time;
     static thread_local std::string said;
     std::lock_guard<std::mutex> lock(one_at_a_time);
@@ -370,7 +380,9 @@ extern "C" __attribute__((visibility("default"))) const char *qwenc_host_try_lau
     launch.warps = threads / 32;
     launch.started = 0;
     launch.running.clear();
+    launch.stopped = nullptr;
     launch.spins = 0;
+    launch.is_early = is_early;
     launch.error.clear();
     block_dim = {threads, 1, 1};
     grid_dim = {grid[0], grid[1], grid[2]};

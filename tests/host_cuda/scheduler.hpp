@@ -66,6 +66,8 @@ struct Block {
     // or an atomic operation came after the last acquire.
     Bytes sees, looked;
     bool has_fenced = false, has_met = false;
+    // Whether it still sees the memory that the launch before found.
+    bool is_early = false;
 };
 
 // Whom to pick, as the seed decides: anyone, always the first or last, anyone but a victim.
@@ -78,12 +80,14 @@ struct Launch {
     std::vector<unsigned> order;     // Of blocks, by their number.
     size_t started;
     std::vector<Block *> running;
+    Warp *stopped;                   // Of the fiber that ended last.
     Among blocks, warps_of_block, lanes;
     unsigned victim;                 // The warp that `others` lets wait.
     unsigned change;                 // Of 256 yields of a warp that could go on, those that it does not.
     unsigned garbage;                // The byte that fills shared memory.
     uint64_t random;
     uint64_t spins;                  // Since memory changed last.
+    bool is_early;                   // Whether it begins before the launch before has ended.
     std::string error;
 };
 extern Launch launch;

@@ -126,6 +126,9 @@ pub struct Shape {
     pub shared_bytes: u32,
     /// All blocks are there at once, as kernels need whose blocks wait for each other.
     pub is_cooperative: bool,
+    /// It begins before the launch before it has ended: in weakly ordered memory its blocks see what that found, until they
+    /// wait for it.
+    pub is_early: bool,
 }
 
 type TryLaunch = unsafe extern "C" fn(
@@ -136,6 +139,7 @@ type TryLaunch = unsafe extern "C" fn(
     shared_bytes: u32,
     seed: u64,
     all_blocks: c_int,
+    is_early: c_int,
 ) -> *const c_char;
 
 impl Kernels {
@@ -161,23 +165,53 @@ impl Kernels {
         }
     }
 
+    /// The launches that follow leave out one of the calls that [`numbered`] numbered, or none.
+    pub fn leave_out(&self, number: Option<usize>) {
+        // SAFETY: scheduler.cpp defines it with these types.
+        let leave_out: unsafe extern "C" fn(c_int) =
+            unsafe { std::mem::transmute(self.symbol("qwenc_host_leave_out")) };
+        // SAFETY: it stores a number.
+        unsafe { leave_out(number.map_or(-1, |n| n as c_int)) };
+    }
+
     /// Runs a kernel to its end; `seed` chooses the order of everything.
     ///
     /// Errors: what went wrong, and in which kernel, block and thread.
     pub fn launch(&self, name: &str, step: &CudaStep, shape: Shape, seed: u64) -> Result<(), String> {
         // SAFETY: scheduler.cpp defines it with these types.
         let launch: TryLaunch = unsafe { std::mem::transmute(self.symbol("qwenc_host_try_launch")) };
-        let all = c_int::from(shape.is_cooperative);
+        let (all, early) = (c_int::from(shape.is_cooperative), c_int::from(shape.is_early));
         let (kernel, grid) = (self.symbol(name), shape.grid.as_ptr());
         // SAFETY: a kernel takes a step by value. What it does to the memory that the step points to is what the
         // test is about; faults come back as errors.
-        let said = unsafe { launch(kernel, step, grid, shape.threads, shape.shared_bytes, seed, all) };
+        let said = unsafe { launch(kernel, step, grid, shape.threads, shape.shared_bytes, seed, all, early) };
         if said.is_null() {
             return Ok(());
         }
         // SAFETY: the text ends with NUL and stays until this thread's next launch.
         Err(unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned())
     }
+}
+
+/// The source with every one of `calls`, which return nothing, made one that can be left out, and where they stand: their
+/// line and text. Each of `calls` must occur.
+pub fn numbered(source: &str, calls: &[&str]) -> (String, Vec<String>) {
+    let mut found: Vec<(usize, &str)> = Vec::new();
+    for call in calls {
+        let places: Vec<_> = source.match_indices(call).collect();
+        assert!(!places.is_empty(), "no {call}");
+        found.extend(places);
+    }
+    found.sort_unstable();
+    let (mut text, mut from) = (String::new(), 0);
+    for (number, (at, _)) in found.iter().enumerate() {
+        text.push_str(&source[from..*at]);
+        text.push_str(&format!("qwenc_host::left_out == {number} ? void() : "));
+        from = *at;
+    }
+    text.push_str(&source[from..]);
+    let place = |(at, call): &(usize, &str)| format!("line {}: {call}", source[..*at].lines().count());
+    (text, found.iter().map(place).collect())
 }
 
 const PAGE: usize = 4096;

@@ -84,7 +84,8 @@ __device__ inline void add_spans(const Step& s, const float* spans, int panel) {
     }
 }
 
-// Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs.
+// Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs and the gain. Weights, and gains of one
+// token, are asked for before the launches that compute the inputs have ended.
 template <class L, int N, bool ONE>
 __device__ inline void linear_decode(const Step& s, const Block& at) {
     constexpr int WARPS = THREADS / 32, TOKENS = ONE ? 1 : 8 * N;
@@ -102,7 +103,12 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
     if constexpr (ONE) {
         int last = span_begin<L>(high), steps = (last - 1 - base) * L::UNIT_STEPS + steps_of<L>(last - 1);
         Group* to = reinterpret_cast<Group*>(x + steps * L::PLANES * 4);
-        Source source = open_row<L>(s, row_of<typename L::Input>(s, input_row<L>(s, 0)), spans);
+        // 16-byte aligned, as groups of two are.
+        float* gain = reinterpret_cast<float*>(to + (L::TYPE == BF16 ? 0 : (last - base + 1) / 2 * 2));
+        copy_gain<L>(s, base * L::GROUP, min(last * L::GROUP, L::COLS), gain);
+        wait_for_earlier_launches();
+        const float* gain_from_0 = L::HAS_GAIN ? gain - base * L::GROUP : nullptr;
+        Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, 0)), gain_from_0, spans);
         if constexpr (L::TYPE == BF16) {
             prepare_floats<L>(source, reinterpret_cast<unsigned*>(x), 1, base, last);
         } else {
@@ -111,6 +117,7 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
         groups = to;
         __syncthreads();
     } else {
+        wait_for_earlier_launches();
         tokens = 16;
         x = reinterpret_cast<uint2*>(prepared_planes<L>(s)) + size_t(base) * L::UNIT_STEPS * L::PLANES * tokens * 4;
         groups = prepared_groups<L>(s, tokens) + size_t(base) * tokens;

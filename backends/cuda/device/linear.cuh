@@ -185,7 +185,7 @@ template <class L>
 __device__ inline void prepare(const Step& s, const Block& at) {
     unsigned token = at.x, tokens = padded_tokens(tokens_of<L>(s));
     float* sums = reinterpret_cast<float*>(shared_memory());
-    Source source = open_row<L>(s, row_of<typename L::Input>(s, input_row<L>(s, token)), sums);
+    Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, token)), gain_of<L>(s), sums);
     if constexpr (L::TYPE == F32) {
         float* out = reinterpret_cast<float*>(s.scratch(PREPARED_OFFSET)) + size_t(token) * L::COLS;
         for (int c = threadIdx.x; c < L::COLS; c += THREADS) out[c] = source.at(c);

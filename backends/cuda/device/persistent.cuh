@@ -51,13 +51,22 @@ class Phases {
     }
 };
 
-// Fetches the weights that this block reads first in a linear of `layer`.
+// Bytes of a linear that a block fetches ahead at most: those of all blocks, twice, fit the cache of a large device.
+constexpr unsigned FETCHED = 96 * 1024;
+
+// Fetches the weights that this block reads in a linear of `layer`, the first ones where there are too many.
 template <class L>
 __device__ inline void fetch_ahead(Step s, unsigned layer) {
     s.layer = layer;
-    unsigned panel = blockIdx.x % L::PANELS, split = blockIdx.x / L::PANELS;
+    unsigned columns = min(unsigned(L::PANELS), max(gridDim.x / L::SPLITS, 1u)), split = blockIdx.x / columns;
     if (layer >= LAYERS || split >= L::SPLITS) return;
-    const unsigned char* from = segment<typename L::Weight>(s) + size_t(panel) * L::PANEL_BYTES;
+    const unsigned char* weights = segment<typename L::Weight>(s);
     size_t begin = size_t(L::PANEL_BYTES) * split / L::SPLITS, end = size_t(L::PANEL_BYTES) * (split + 1) / L::SPLITS;
-    for (size_t i = begin + 128 * threadIdx.x; i < end; i += 128 * THREADS) prefetch_l2(from + i);
+    unsigned fetched = 0;
+    for (unsigned panel = blockIdx.x % columns; panel < L::PANELS && fetched < FETCHED; panel += columns) {
+        size_t most = begin + FETCHED - fetched, until = end < most ? end : most;
+        const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES;
+        for (size_t i = begin + 128 * threadIdx.x; i < until; i += 128 * THREADS) prefetch_l2(from + i);
+        fetched += unsigned(until - begin);
+    }
 }

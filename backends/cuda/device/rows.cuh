@@ -35,6 +35,21 @@ struct Source {
         return gain ? v * gain[column] : v;
     }
 
+    // Two neighbours from an even column on; 0 from column `end` on, up to which both are read at once if `WHOLE`.
+    template <bool WHOLE>
+    __device__ float2 two(int column, int end) const {
+        if constexpr (WHOLE) {
+            if (column >= end) return {0, 0};
+            float2 v = *reinterpret_cast<const float2*>(x + column);
+            v = {v.x * scale, v.y * scale};
+            if (!gain) return v;
+            float2 g = *reinterpret_cast<const float2*>(gain + column);
+            return {v.x * g.x, v.y * g.y};
+        } else {
+            return {column < end ? at(column) : 0, column + 1 < end ? at(column + 1) : 0};
+        }
+    }
+
     // Four neighbours from a multiple of 4 on; 0 from column `end` on, up to which all four are read at once if `WHOLE`.
     template <bool WHOLE>
     __device__ float4 four(int column, int end) const {
@@ -52,15 +67,36 @@ struct Source {
     }
 };
 
-// Opens a row for reading by the whole block: RMSNorm's 1 / sqrt(mean(x^2) + eps), or 1 where there is no norm.
+// A norm's gain.
 template <class L>
-__device__ inline Source open_row(const Step& s, const float* x, float* sums) {
-    Source source = {x, nullptr, 1.0f};
+__device__ inline const float* gain_of(const Step& s) {
+    if constexpr (L::HAS_GAIN) {
+        return reinterpret_cast<const float*>(segment<typename L::Gain>(s));
+    } else {
+        return nullptr;
+    }
+}
+
+// Starts to copy the gains of the columns from `begin` to `end`, multiples of 4 but for the last, to shared memory.
+template <class L>
+__device__ inline void copy_gain(const Step& s, int begin, int end, float* to) {
+    if constexpr (L::HAS_GAIN) {
+        const float* from = gain_of<L>(s);
+        for (int c = begin + 4 * threadIdx.x; c < end; c += 4 * THREADS) copy_async16(to + c - begin, from + c, true);
+        copy_async_commit();
+    }
+}
+
+// Opens a row for reading by the whole block: RMSNorm's 1 / sqrt(mean(x^2) + eps), or 1 where there is no norm. `gain` may
+// still be on its way to shared memory.
+template <class L>
+__device__ inline Source open_row(const float* x, const float* gain, float* sums) {
+    Source source = {x, gain, 1.0f};
     if constexpr (L::NORM) {
         float sum = 0;
         for (int c = threadIdx.x; c < L::COLS; c += THREADS) sum = fmaf(x[c], x[c], sum);
+        if constexpr (L::HAS_GAIN) copy_async_wait<0>();
         source.scale = rsqrtf(sum_of_block(sum, sums) / L::COLS + L::EPS);
-        if constexpr (L::HAS_GAIN) source.gain = reinterpret_cast<const float*>(segment<typename L::Gain>(s));
     }
     return source;
 }
@@ -78,12 +114,12 @@ template <class L>
 __device__ inline void prepare_floats(const Source& source, unsigned* planes, int tokens, int first, int last) {
     for (int i = 8 * first + threadIdx.x; i < 8 * last; i += THREADS) {
         int step = i / 8 - first, place = word_place<L>(i % 8);
-        float low = 2 * i < L::COLS ? source.at(2 * i) : 0, high = 2 * i + 1 < L::COLS ? source.at(2 * i + 1) : 0;
+        float2 v = source.two<L::COLS % 2 == 0>(2 * i, L::COLS);
         for (int plane = 0; plane < L::PLANES; plane++) {
-            unsigned word = pack_bf16(low, high);
+            unsigned word = pack_bf16(v.x, v.y);
             planes[(step * L::PLANES + plane) * tokens * 8 + place] = word;
-            low -= bf16_low(word);
-            high -= bf16_high(word);
+            v.x -= bf16_low(word);
+            v.y -= bf16_high(word);
         }
     }
 }

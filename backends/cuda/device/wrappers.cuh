@@ -93,6 +93,24 @@ __device__ inline unsigned pack_bf16(float low, float high) {
     return r;
 }
 
+// Waits for the launches before this one to end, where this one may begin earlier; what they have stored is visible then.
+__device__ inline void wait_for_earlier_launches() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#else
+    asm volatile("" ::: "memory");
+#endif
+}
+
+// Allows the launch after this one to begin once every block of this one has come here.
+__device__ inline void let_next_launch_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#else
+    asm volatile("" ::: "memory");
+#endif
+}
+
 // Starts to fetch a line of 128 bytes to the second-level cache.
 __device__ inline void prefetch_l2(const void* global) { asm volatile("prefetch.global.L2 [%0];" ::"l"(global)); }
 

@@ -38,14 +38,25 @@ pub(crate) struct Definition {
     name: String,
     /// The device function that it calls.
     pub call: String,
-    /// Whether the grid may have any width: its blocks loop over panels.
-    pub any_columns: bool,
+    /// Where it waits for the launches before it.
+    waits: Waits,
+}
+
+/// Where a kernel waits for the launches before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// Nowhere: a step begins with it.
+    Never,
+    /// At its start.
+    First,
+    /// In the device function, after it has asked for weights.
+    Inside,
 }
 
 impl Definition {
-    /// A kernel whose grid has one block for each piece of work.
+    /// A kernel that waits at its start.
     fn new(name: &str, call: String) -> Definition {
-        Definition { name: name.to_string(), call, any_columns: false }
+        Definition { name: name.to_string(), call, waits: Waits::First }
     }
 }
 
@@ -64,11 +75,13 @@ impl Definitions {
         }
         let (threads, blocks) = bounds;
         let bounds = format!("{threads}, {blocks}");
-        let Definition { name, call, .. } = &definition;
+        let Definition { name, call, waits } = &definition;
+        let wait = if *waits == Waits::First { " wait_for_earlier_launches();" } else { "" };
         // Writing to a string does not fail.
         let _ = writeln!(
             self.text,
-            "extern \"C\" __global__ __launch_bounds__({bounds}) void {name}(const Step s) {{ {call}(s, this_block()); }}"
+            "extern \"C\" __global__ __launch_bounds__({bounds}) void {name}(const Step s) {{ \
+             let_next_launch_begin();{wait} {call}(s, this_block()); }}"
         );
         self.all.push(definition);
     }
@@ -122,14 +135,16 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
 
 fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitions) -> Vec<CudaLaunch> {
     let count = if l.logits { Of::Outputs } else { Of::Rows };
-    let few = [fixed(l.shape.blocks()), fixed(l.shape.splits())];
+    let few = [fixed(l.shape.weight.panels()), fixed(l.shape.splits())];
     let mut launch = |suffix: &str, call: String, grid: [Blocks; 2], shared: u32| {
         let kernel = format!("{}_{suffix}", name.to_lowercase());
         // Bound by memory, which two blocks keep busier than one.
         let blocks = if matches!(suffix, "one" | "few8") { 2 } else { 1 };
-        let definition = Definition { name: kernel.clone(), call, any_columns: grid == few };
-        definitions.add(definition, (THREADS, blocks));
-        CudaLaunch { kernel, grid: [grid[0], grid[1], ONE], threads: THREADS, shared_bytes: shared }
+        let in_turn = suffix == "one" || suffix.starts_with("few");
+        let waits = if in_turn { Waits::Inside } else { Waits::First };
+        definitions.add(Definition { name: kernel.clone(), call, waits }, (THREADS, blocks));
+        let grid = [grid[0], grid[1], ONE];
+        CudaLaunch { kernel, grid, threads: THREADS, shared_bytes: shared, in_turn, waits: true }
     };
     if l.shape.exact() {
         let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
@@ -139,7 +154,7 @@ fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitio
     }
     if tokens == Tokens::One {
         let call = format!("linear_decode<{name}, 1, true>");
-        return vec![launch("one", call, few, l.shape.shared_for_one())];
+        return vec![launch("one", call, few, l.shape.shared_for_one(l.plan.gain.is_some()))];
     }
     let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
     let product = match tokens {
@@ -159,17 +174,17 @@ fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitio
 fn of_other(
     plan: &Plan,
     number: u32,
-    kernel: &Kernel,
+    launched: &Kernel,
     tokens: Tokens,
     definitions: &mut Definitions,
 ) -> CudaLaunch {
     let d = &plan.dims;
-    let name = struct_name(number, kernel);
+    let name = struct_name(number, launched);
     let group = d.heads / d.kv_heads;
     let head_tiles = group.div_ceil(16);
     let queries = 16 * padded_head_dim(d.head_dim) * 2 * 2;
     let rows = per(1, Of::Rows, 1);
-    let (what, threads, grid, shared_bytes) = match kernel {
+    let (what, threads, grid, shared_bytes) = match launched {
         Kernel::Attention(_) if tokens == Tokens::Many => {
             // Queries, and weighted values in f32.
             let shared = 2 * queries;
@@ -195,7 +210,7 @@ fn of_other(
         Kernel::Swiglu(_) => ("join_swiglu", THREADS, [rows, ONE, ONE], 0),
         _ => ("embed", THREADS, [rows, ONE, ONE], 0),
     };
-    let kernel = match kernel {
+    let kernel = match launched {
         Kernel::Attention(_) => format!("k{number}_{what}"),
         _ => name.to_lowercase(),
     };
@@ -207,8 +222,10 @@ fn of_other(
         }
         _ => format!("{what}<{name}>"),
     };
-    definitions.add(Definition::new(&kernel, call), (threads, 1));
-    CudaLaunch { kernel, grid, threads, shared_bytes }
+    let is_first = matches!(launched, Kernel::Embed(_));
+    let waits = if is_first { Waits::Never } else { Waits::First };
+    definitions.add(Definition { name: kernel.clone(), call, waits }, (threads, 1));
+    CudaLaunch { kernel, grid, threads, shared_bytes, in_turn: false, waits: !is_first }
 }
 
 /// Blocks that share out the positions of one token and kv head: together as many as keep a large device busy.
@@ -221,10 +238,11 @@ fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
     definitions.add(Definition::new("pick", "pick_from_parts".to_string()), (32, 1));
     let outputs = per(1, Of::Outputs, 1);
     let parts = [outputs, fixed(PICK_BLOCKS), ONE];
-    [
-        CudaLaunch { kernel: "pick_parts".to_string(), grid: parts, threads: THREADS, shared_bytes: 128 },
-        CudaLaunch { kernel: "pick".to_string(), grid: [outputs, ONE, ONE], threads: 32, shared_bytes: 0 },
-    ]
+    let launch = |kernel: &str, grid, threads, shared_bytes| {
+        let kernel = kernel.to_string();
+        CudaLaunch { kernel, grid, threads, shared_bytes, in_turn: false, waits: true }
+    };
+    [launch("pick_parts", parts, THREADS, 128), launch("pick", [outputs, ONE, ONE], 32, 0)]
 }
 
 const ONE: Blocks = fixed(1);

@@ -62,7 +62,14 @@ pub(crate) fn kernel(
     let all = one.prologue.iter().chain(&one.block).chain(&one.head);
     let shared_bytes = all.map(|l| l.shared_bytes).max().unwrap_or(0);
     let device = Blocks { times: 1, of: Of::One, tile: 1 };
-    let launch = CudaLaunch { kernel: NAME.to_string(), grid: [device; 3], threads: THREADS, shared_bytes };
+    let launch = CudaLaunch {
+        kernel: NAME.to_string(),
+        grid: [device; 3],
+        threads: THREADS,
+        shared_bytes,
+        in_turn: false,
+        waits: false,
+    };
     (launch, text)
 }
 
@@ -73,7 +80,7 @@ impl Phase<'_> {
         // One row, one output.
         let [x, y, z] = self.launch.grid.map(|b| b.times);
         // Blocks that take several panels in turn prepare their inputs once, if there are no more than run at a time.
-        let x = match self.definition.any_columns {
+        let x = match self.launch.in_turn {
             true if y == 1 => format!("min({x}u, gridDim.x)"),
             true => format!("min({x}u, max(gridDim.x / {y}, 1u))"),
             false => x.to_string(),
@@ -83,42 +90,33 @@ impl Phase<'_> {
     }
 }
 
-/// For each launch the statement that fetches the weights of the next linear.
+/// For each launch the statements that fetch weights while blocks wait for its end: those of the linear two phases later, so
+/// that they come while the phase between runs, attention among them. The first barrier has those of the next phase too.
 fn weights_after(plan: &Plan, linears: &[Linear], one: &CudaVariant) -> Vec<String> {
-    let named: Vec<(String, bool)> = plan
+    let all: Vec<&CudaLaunch> = one.prologue.iter().chain(&one.block).chain(&one.head).collect();
+    let names: Vec<String> = plan
         .kernels()
         .filter(|(number, _)| linears.iter().any(|l| l.number == *number))
-        .map(|(number, kernel)| (struct_name(number, kernel), is_of_block(plan, number)))
+        .map(|(number, kernel)| struct_name(number, kernel))
         .collect();
-    let reads =
-        |launch: &CudaLaunch| named.iter().position(|(n, _)| launch.kernel.starts_with(&n.to_lowercase()));
-    let (before, block) = (one.prologue.len(), one.block.len());
-    let all: Vec<&CudaLaunch> = one.prologue.iter().chain(&one.block).chain(&one.head).collect();
-    let first_of_block = named.iter().find(|(_, of_block)| *of_block);
-    let head = named.iter().find(|(_, of_block)| !of_block);
-    (0..all.len())
-        .map(|i| {
-            let end = if i < before + block { before + block } else { all.len() };
-            let next = all[i + 1..end.max(i + 1)].iter().find_map(|l| reads(l)).map(|n| &named[n].0);
-            match next {
-                Some(name) if i < before => format!("fetch_ahead<{name}>(s, 0);"),
-                Some(name) => format!("fetch_ahead<{name}>(s, s.layer);"),
-                None if i < before + block => {
-                    let first = first_of_block
-                        .map_or(String::new(), |(n, _)| format!("fetch_ahead<{n}>(s, s.layer + 1);"));
-                    let head = head.map_or(String::new(), |(n, _)| {
-                        format!(" if (s.layer + 1 == LAYERS) fetch_ahead<{n}>(s, 0);")
-                    });
-                    format!("{first}{head}")
-                }
-                None => String::new(),
-            }
-        })
-        .collect()
-}
-
-fn is_of_block(plan: &Plan, number: u32) -> bool {
-    let number = number as usize;
-    let begin = plan.prologue.len();
-    (begin..begin + plan.block.len()).contains(&number)
+    let fetch = |at: usize, layer: &str| {
+        let launch = all.get(at)?;
+        let name = names.iter().find(|n| launch.kernel.starts_with(&n.to_lowercase()))?;
+        Some(format!("fetch_ahead<{name}>(s, {layer});"))
+    };
+    let (begin, end) = (one.prologue.len(), one.prologue.len() + one.block.len());
+    let of_barrier = |after: usize| {
+        let at = after + 2;
+        if after < begin {
+            let next = if after == 0 { fetch(1, "0") } else { None };
+            return [next, fetch(at, "0")];
+        }
+        if after >= end || at < end {
+            return [fetch(at, "s.layer"), None];
+        }
+        let again = at - end;
+        let head = fetch(end + again, "0").map(|f| format!("if (s.layer + 1 == LAYERS) {f}"));
+        [fetch(begin + again, "s.layer + 1"), head]
+    };
+    (0..all.len()).map(|i| of_barrier(i).into_iter().flatten().collect::<Vec<_>>().join(" ")).collect()
 }

@@ -13,8 +13,6 @@ pub(crate) const WARPS: u32 = 8;
 const ENOUGH_BLOCKS: u32 = 128;
 /// Shared memory for inputs that two blocks have on the smallest multiprocessors.
 const MOST_INPUTS: u32 = 40 << 10;
-/// Blocks of a matrix with very many panels, each of which takes several in turn.
-const MOST_BLOCKS: u32 = 1056;
 
 /// A matrix and how it meets its inputs.
 #[derive(Clone, Debug)]
@@ -102,11 +100,6 @@ impl Shape {
         (WARPS * self.splits()).min(self.units())
     }
 
-    /// Blocks side by side for few tokens.
-    pub(crate) fn blocks(&self) -> u32 {
-        self.weight.panels().min(MOST_BLOCKS)
-    }
-
     /// Tiles of 8 tokens that a warp has when there are many tokens: two planes of integers need the registers.
     pub(crate) fn token_tiles(&self) -> u32 {
         if self.weight.dtype == DType::Bf16 {
@@ -137,11 +130,13 @@ impl Shape {
         u64::from(self.inputs_bytes(self.units()))
     }
 
-    /// Shared memory for one token: spans, a flag, and the inputs of one split.
-    pub(crate) fn shared_for_one(&self) -> u32 {
+    /// Shared memory for one token: spans, a flag, the inputs of one split, and their gain.
+    pub(crate) fn shared_for_one(&self, has_gain: bool) -> u32 {
         let begin = |span: u32| span * self.units() / self.spans();
         let inputs = (0..self.splits()).map(|split| {
-            self.inputs_bytes(begin((WARPS * (split + 1)).min(self.spans())) - begin(WARPS * split))
+            let units = begin((WARPS * (split + 1)).min(self.spans())) - begin(WARPS * split);
+            let gain = if has_gain { 4 * units * self.group() } else { 0 };
+            self.inputs_bytes(units).next_multiple_of(16) + gain
         });
         spans_bytes(1) + 128 + inputs.max().unwrap_or(0)
     }

@@ -85,6 +85,11 @@ pub struct CudaLaunch {
     pub threads: u32,
     /// Dynamic shared memory of a block; above 48 KiB the function's limit must be raised first.
     pub shared_bytes: u32,
+    /// The grid may be narrower than it says in x: blocks take what is there in turn, and prepare their inputs once.
+    pub in_turn: bool,
+    /// The kernel waits itself for the launches before it (`griddepcontrol.wait`), where the architecture has that: it may
+    /// begin before they have ended.
+    pub waits: bool,
 }
 
 /// The launches of a step of few rows, or of any number.

@@ -15,6 +15,7 @@ use qwenc_cuda::Source;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, DType, ScaleType};
 use qwenc_plan::{lower, Activations, Options, Plan};
+use qwenc_tests::host_cuda::numbered;
 use stepper::{Device, Stepper};
 
 /// Linears whose panels several blocks share, heads of several warps.
@@ -233,11 +234,13 @@ fn parts_in_turn() {
     }
 }
 
-/// Logits of steps in which blocks read what other blocks have stored, with launches and persistent, in weakly ordered memory.
+/// Logits of steps in which blocks read what others have stored, with every variant of the kernels and persistent, in weakly
+/// ordered memory.
 fn all_that_is_published(device: &Device, seed: u64) -> Vec<f32> {
-    let mut stepper = Stepper::new(device, KvType::Bf16, 1, 130, 2).seed(seed);
+    let tokens: Vec<u32> = (0..29).map(|i| i * 7 % WIDE.vocab).collect();
+    let mut stepper = Stepper::new(device, KvType::Bf16, 1, tokens.len(), 17).seed(seed);
     stepper.fences = true;
-    let mut out = fed(stepper, &[3, 5, 7], &[1, 2]);
+    let mut out = fed(stepper, &tokens, &[1, 2, 9, 17]);
     // The positions between hold the zeros of a fresh cache.
     let mut stepper = Stepper::new(device, KvType::Bf16, 1, 130, 1).seed(seed);
     (stepper.fences, stepper.blocks) = (true, 2);
@@ -247,35 +250,38 @@ fn all_that_is_published(device: &Device, seed: u64) -> Vec<f32> {
     out
 }
 
-/// Code without one of its fences is found out, whichever it is.
+/// Code without one of its fences, or of its waits for earlier launches, is found out, whichever it is.
 #[test]
-fn no_fence_is_for_nothing() {
+fn no_fence_and_no_wait_for_launches_is_for_nothing() {
     let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
-    let whole = qwenc_cuda::emit(&plan).unwrap();
-    let device = Device::with(&whole, &plan, &Random);
-    let expected = all_that_is_published(&device, 1);
+    let calls = ["__threadfence();", "wait_for_earlier_launches();"];
+    let code = in_pieces(&qwenc_cuda::emit(&plan).unwrap(), 2, 32);
+    let survivors = survivors(&plan, code, &calls, all_that_is_published);
+    assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
+}
+
+/// Which of `calls` can be left out without another result of `run`, which the order of things may not change.
+fn survivors(
+    plan: &Checked<Plan>,
+    mut code: Source,
+    calls: &[&str],
+    run: fn(&Device, u64) -> Vec<f32>,
+) -> Vec<String> {
+    let places;
+    (code.text, places) = numbered(&code.text, calls);
+    let device = Device::with(&code, plan, &Random);
+    let expected = run(&device, 1);
     for seed in 2..4 {
-        assert_same("another order", &expected, &all_that_is_published(&device, seed));
+        assert_same("another order", &expected, &run(&device, seed));
     }
-    let fence = "__threadfence();";
-    let places: Vec<usize> = whole.text.match_indices(fence).map(|(at, _)| at).collect();
-    assert!(places.len() >= 4, "{} fences", places.len());
-    let survives = |at: &&usize| {
-        let mut changed = whole.clone();
-        changed.text.replace_range(**at..**at + fence.len(), "");
-        let device = Device::with(&changed, &plan, &Random);
-        (1..=3).all(|seed| {
-            let run = || all_that_is_published(&device, seed);
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    let survives = |number: usize| {
+        device.kernels.leave_out(Some(number));
+        (1..=8).all(|seed| {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&device, seed)));
             result.is_ok_and(|found| found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()))
         })
     };
-    let survivors: Vec<_> = places
-        .iter()
-        .filter(survives)
-        .map(|at| format!("line {}", whole.text[..*at].lines().count()))
-        .collect();
-    assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
+    places.into_iter().enumerate().filter(|(number, _)| survives(*number)).map(|(_, place)| place).collect()
 }
 
 /// More query heads to a kv head than a tile has, and heads of the largest size.
@@ -321,38 +327,23 @@ fn in_pieces(code: &Source, blocks: u32, joined: u32) -> Source {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, &to);
     }
-    Source { text, ..code.clone() }
+    let mut model = code.model.clone();
+    let launches = model.variants.iter_mut().flat_map(|v| &mut v.block);
+    launches.filter(|l| l.grid[2].times == 64).for_each(|l| l.grid[2].times = blocks);
+    Source { text, model }
 }
 
 /// Code without one of its barriers is found out, whichever it is.
 #[test]
 fn no_barrier_is_for_nothing() {
     let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
-    let whole = in_pieces(&qwenc_cuda::emit(&plan).unwrap(), 4, 3);
-    let device = Device::with(&whole, &plan, &Random);
-    let expected = all_that_waits(&device, 1);
-    for seed in 2..6 {
-        assert_same("another order", &expected, &all_that_waits(&device, seed));
-    }
-    let mut survivors = Vec::new();
-    let waits = ["__syncthreads();", "copy_async_wait<STAGES - 2>();", "phases.meet(s, [&] {"];
-    for (wait, with) in waits.into_iter().zip(["", "", "(s, [&] {"]) {
-        assert!(whole.text.contains(wait), "no {wait}");
-        for (at, _) in whole.text.match_indices(wait) {
-            let mut changed = whole.clone();
-            changed.text.replace_range(at..at + wait.len(), with);
-            let device = Device::with(&changed, &plan, &Random);
-            let found = (1..=8).any(|seed| {
-                let run = || all_that_waits(&device, seed);
-                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-                result.map_or(true, |logits| {
-                    logits.iter().zip(&expected).any(|(a, b)| a.to_bits() != b.to_bits())
-                })
-            });
-            if !found {
-                survivors.push(format!("line {}: {wait}", whole.text[..at].lines().count()));
-            }
-        }
-    }
+    let code = in_pieces(&qwenc_cuda::emit(&plan).unwrap(), 4, 3);
+    let calls = [
+        "__syncthreads();",
+        "copy_async_wait<0>();",
+        "copy_async_wait<STAGES - 2>();",
+        "phases.meet(s, [&] {",
+    ];
+    let survivors = survivors(&plan, code, &calls, all_that_waits);
     assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
 }

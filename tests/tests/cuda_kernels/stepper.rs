@@ -11,7 +11,7 @@ use qwenc_tests::host_cuda::{load, Kernels, Memory, Shape};
 
 /// Kernels and weights of a model.
 pub struct Device {
-    kernels: Kernels,
+    pub kernels: Kernels,
     pub model: CudaModel,
     weights: Memory<u8>,
 }
@@ -50,7 +50,8 @@ pub struct Stepper<'a> {
     seed: u64,
     /// Steps of one row are one launch of so many blocks.
     pub persistent: Option<u32>,
-    /// Memory is weakly ordered: blocks see each other's stores only through fences.
+    /// Memory is weakly ordered: blocks see each other's stores only through fences, and those of the launch before only after
+    /// they have waited for it.
     pub fences: bool,
     /// Most blocks side by side of kernels that take what is left in turn.
     pub blocks: u32,
@@ -156,7 +157,7 @@ impl<'a> Stepper<'a> {
     fn launch(&mut self, launches: &[CudaLaunch], step: &CudaStep) {
         for launch in launches {
             let mut grid = launch.grid.map(|b| blocks(&b, step));
-            if ["_one", "_few8", "_few16"].iter().any(|end| launch.kernel.ends_with(end)) {
+            if launch.in_turn {
                 grid[0] = grid[0].min(self.blocks);
             }
             self.launch_one(launch, step, grid, false);
@@ -166,7 +167,9 @@ impl<'a> Stepper<'a> {
     fn launch_one(&mut self, launch: &CudaLaunch, step: &CudaStep, grid: [u32; 3], is_cooperative: bool) {
         self.seed += 1;
         let (threads, shared_bytes) = (launch.threads, launch.shared_bytes);
-        let shape = Shape { grid, threads, shared_bytes, is_cooperative };
+        // Of coherent memory none is seen too early.
+        let is_early = launch.waits && self.fences;
+        let shape = Shape { grid, threads, shared_bytes, is_cooperative, is_early };
         let done = self.device.kernels.launch(&launch.kernel, step, shape, self.seed);
         done.unwrap_or_else(|e| panic!("{}: {e}", launch.kernel));
     }

@@ -24,7 +24,7 @@ fn kernels() -> &'static Kernels {
 }
 
 fn shape(blocks: u32, threads: u32, shared_bytes: u32) -> Shape {
-    Shape { grid: [blocks, 1, 1], threads, shared_bytes, is_cooperative: false }
+    Shape { grid: [blocks, 1, 1], threads, shared_bytes, is_cooperative: false, is_early: false }
 }
 
 /// Runs a kernel that reads `input` and writes `outputs` words, which start as zero.

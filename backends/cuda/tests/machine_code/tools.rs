@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use qwenc_cuda::{Form, Nvrtc, OLDEST_SM};
+use qwenc_cuda::{Form, Nvrtc};
 
 /// A file of NVIDIA's packages.
 pub fn tool(name: &str) -> PathBuf {
@@ -57,18 +57,25 @@ impl Usage {
     }
 }
 
-/// The PTX of kernels, for every architecture. They have no code for one alone; NVRTC has an optimiser for the older ones
-/// and one for those from [`NEWER`] on (a test compares what it makes for others).
+/// The PTX of kernels, for every architecture. NVRTC has an optimiser for the older ones and one for those from [`NEWER`] on (a
+/// test compares what it makes for others). The only code for some alone is the wait for earlier launches, which those before
+/// [`PROGRAMMATIC`] do not have.
 pub struct Ptx([String; 2]);
 
+/// The first architecture on which launches begin early.
+const PROGRAMMATIC: u32 = 90;
 /// The first architecture whose PTX is another.
 const NEWER: u32 = 100;
 
 impl Ptx {
     /// Compiles `source`.
     pub fn of(source: &str) -> Ptx {
-        assert!(!source.contains("__CUDA_ARCH__"), "PTX of its own for each architecture");
-        Ptx([OLDEST_SM, NEWER].map(|sm| {
+        let conditions = source.matches("__CUDA_ARCH__").count();
+        assert_eq!(
+            conditions,
+            source.matches("#if __CUDA_ARCH__ >= 900\n    asm volatile(\"griddepcontrol.").count()
+        );
+        Ptx([PROGRAMMATIC, NEWER].map(|sm| {
             let mut bytes = nvrtc().compile(source, sm, Form::Ptx).unwrap().bytes;
             assert_eq!(bytes.pop(), Some(0), "PTX is a C string");
             String::from_utf8(bytes).unwrap()
@@ -77,8 +84,12 @@ impl Ptx {
 
     /// The text for an architecture.
     pub fn text(&self, sm: u32) -> String {
-        let (made, first) = if sm < NEWER { (&self.0[0], OLDEST_SM) } else { (&self.0[1], NEWER) };
-        made.replace(&format!("\n.target sm_{first}\n"), &format!("\n.target sm_{sm}\n"))
+        let (made, first) = if sm < NEWER { (&self.0[0], PROGRAMMATIC) } else { (&self.0[1], NEWER) };
+        let text = made.replace(&format!("\n.target sm_{first}\n"), &format!("\n.target sm_{sm}\n"));
+        if sm >= PROGRAMMATIC {
+            return text;
+        }
+        text.lines().filter(|line| !line.contains("griddepcontrol.")).flat_map(|line| [line, "\n"]).collect()
     }
 }
 

@@ -139,6 +139,65 @@ fn decode_uploads_nothing() {
     });
 }
 
+/// Lines of the stand-in driver's log from the first launch on.
+fn log_of_steps(log: &std::path::Path, args: &[&str]) -> Vec<String> {
+    let _ = std::fs::remove_file(log);
+    Both::new(&free(ROWS)).gpu(args).ok();
+    let text = std::fs::read_to_string(log).unwrap();
+    text.lines().skip_while(|line| !line.starts_with("launch")).map(str::to_owned).collect()
+}
+
+/// Where its kernels wait themselves, every launch of a step but the first may begin early: on architectures and with drivers
+/// that can do that, and not with `--decode launches`.
+#[test]
+fn launches_that_begin_early() {
+    for (sm, driver) in [("90", "13000"), ("80", "13000"), ("90", "12020")] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let environment =
+            [("QWENC_HOST_LOG", log.to_str().unwrap()), ("QWENC_HOST_SM", sm), ("QWENC_HOST_DRIVER", driver)];
+        with_gpu("launches_that_begin_early", &environment, || {
+            let of = |name: &str| std::env::var(name).unwrap();
+            let can = of("QWENC_HOST_SM") == "90" && of("QWENC_HOST_DRIVER") == "13000";
+            let log = std::path::PathBuf::from(of("QWENC_HOST_LOG"));
+            let early = |args: &[&str]| -> Vec<bool> {
+                let lines = log_of_steps(&log, args);
+                lines.iter().filter(|l| l.contains(" of ")).map(|l| l.starts_with("launch early ")).collect()
+            };
+            let args = ["generate", "--tokens", "5", "--max-tokens", "1"];
+            // Two layers of one kernel, and the head.
+            assert_eq!(early(&args), [false, can, can, can]);
+            assert_eq!(early(&[&args[..], &["--decode", "launches"]].concat()), [false; 4]);
+        });
+    }
+}
+
+#[test]
+fn the_next_step_is_launched_before_this_one_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let environment = [("QWENC_HOST_LOG", log.to_str().unwrap())];
+    with_gpu("the_next_step_is_launched_before_this_one_is_waited_for", &environment, || {
+        let log = std::path::PathBuf::from(std::env::var_os("QWENC_HOST_LOG").unwrap());
+        let args = ["generate", "--tokens", "5,6,7", "--print-tokens", "--max-tokens", "12"];
+        // Of waits for an event: whether a later step was under way.
+        let waits = |args: &[&str]| -> Vec<bool> {
+            let (mut last, mut waits) = (String::new(), Vec::new());
+            for line in log_of_steps(&log, args) {
+                if let Some(event) = line.strip_prefix("record event ") {
+                    last = event.to_owned();
+                } else if let Some(event) = line.strip_prefix("wait for event ") {
+                    waits.push(event != last);
+                }
+            }
+            waits
+        };
+        // The prompt, the first step of decode, and then steps that follow what went before.
+        assert_eq!(waits(&args), [&[false; 2][..], &[true; 10]].concat());
+        assert_eq!(waits(&[&args[..], &["--decode", "launches"]].concat()), [false; 12]);
+    });
+}
+
 /// What a sampled answer is with this head, which then must not move rows on.
 fn sampled(args: &[&str], head: &str) -> String {
     Both::of(&free(ROWS), bundle(with_head(head))).gpu(args).ok()
@@ -153,9 +212,9 @@ fn info_counts_what_is_taken() {
         let memory = &facts["memory_bytes"];
         let bytes = |name: &str| memory[name].as_u64().unwrap();
         assert_eq!(bytes("kv_at_context"), 64 * 64);
-        // Steps of 64 rows: a word for each and two more, logits of one row, rows, one output and pick, allowed
+        // Steps of 64 rows: a word for each and two more, logits of one row twice, rows, one output, allowed
         // tokens, counters.
-        assert_eq!(bytes("scratch"), (16 + 64 * 8) + 4 * 2048 + 64 * 24 + 8 + 2048 / 8 + 4);
+        assert_eq!(bytes("scratch"), (16 + 64 * 8) + 2 * 4 * 2048 + 64 * 24 + 4 + 2048 / 8 + 4);
         assert_eq!(bytes("gpu"), 4 * 2048 + 4096 + 64 * 64 + bytes("scratch"));
         let devices = facts["cuda"]["devices"].as_array().unwrap();
         assert!(devices.len() == 2 && devices.iter().all(|d| d["supported"] == true), "{facts:#}");

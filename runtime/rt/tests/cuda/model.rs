@@ -30,6 +30,8 @@ pub fn launches() -> CudaModel {
         grid: [x, one, one],
         threads: 32,
         shared_bytes: 0,
+        in_turn: false,
+        waits: true,
     };
     let never = Blocks { times: 0, of: Of::Rows, tile: 1 };
     let variant = |max_rows, spread| CudaVariant {

@@ -107,7 +107,7 @@ fn what_does_not_fit_is_refused_with_both_numbers() {
         let both = Both::new(&free(ROWS));
         both.gpu(&GENERATE).ok();
         let said = both.gpu(&[&GENERATE[..], &["--speculate", "64"]].concat()).refused(1);
-        assert!(said.contains("0.5 MiB of GPU memory") && said.contains("0.1 MiB free"), "{said}");
+        assert!(said.contains("0.6 MiB of GPU memory") && said.contains("0.1 MiB free"), "{said}");
         assert!(said.contains("KV cache") && said.contains("--context"), "{said}");
     });
 }

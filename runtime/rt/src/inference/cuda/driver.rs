@@ -11,8 +11,14 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use crate::error::{Error, Result};
 
-/// The oldest driver with all functions that are called: CUDA 11.4.
+/// The oldest driver with all functions that are called but `cuLaunchKernelEx`: CUDA 11.4.
 const OLDEST: i32 = 11_040;
+/// The oldest driver that records launches which begin early as edges of a graph: CUDA 12.3.
+const PROGRAMMATIC: i32 = 12_030;
+/// The oldest driver that is asked to record cooperative launches: CUDA 12.0.
+const COOPERATIVE: i32 = 12_000;
+/// The oldest architecture on which a launch can begin before the one before it has ended.
+pub(super) const PROGRAMMATIC_SM: u32 = 90;
 
 /// Says what was attempted when the driver refused.
 pub(super) fn refused(action: &'static str) -> impl FnOnce(DriverError) -> Error {
@@ -120,6 +126,8 @@ pub struct Context {
     device: Device,
     handle: sys::CUdevice,
     stream: sys::CUstream,
+    /// Of the driver.
+    version: i32,
 }
 
 impl Context {
@@ -129,7 +137,7 @@ impl Context {
         let handle = result::device::get(device.number as i32).map_err(refused(action))?;
         // SAFETY: the handle came from `get`; the context is released in `drop`.
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(refused(action))?;
-        let mut new = Context { device, handle, stream: std::ptr::null_mut() };
+        let mut new = Context { device, handle, stream: std::ptr::null_mut(), version: version()? };
         // SAFETY: the context was just made.
         unsafe { result::ctx::set_current(context) }.map_err(refused(action))?;
         let kind = result::stream::StreamKind::NonBlocking;
@@ -155,6 +163,16 @@ impl Context {
     /// How many multiprocessors it has.
     pub(super) fn multiprocessors(&self) -> Result<u32> {
         attribute(self.handle, Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+    }
+
+    /// Whether a launch can begin before the one before it has ended, recorded or not.
+    pub(super) fn has_programmatic_launches(&self) -> bool {
+        self.device.sm >= PROGRAMMATIC_SM && self.version >= PROGRAMMATIC
+    }
+
+    /// Whether launches whose blocks wait for each other can be recorded.
+    pub(super) fn records_cooperative_launches(&self) -> bool {
+        self.version >= COOPERATIVE
     }
 
     /// Free memory in bytes.

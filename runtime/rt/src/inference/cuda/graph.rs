@@ -25,6 +25,8 @@ pub(super) struct Graphs {
 /// What of a step's argument changes from one step to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
+    /// Which set of results.
+    logits: u64,
     kv_capacity: u64,
     n_rows: u32,
     n_outputs: u32,
@@ -50,6 +52,7 @@ impl Graphs {
         launches: impl Fn() -> Result<()>,
     ) -> Result<()> {
         let key = Key {
+            logits: step.logits,
             kv_capacity: step.kv_capacity,
             n_rows: step.n_rows,
             n_outputs: step.n_outputs,

@@ -6,7 +6,7 @@
 use std::ffi::c_void;
 
 use cudarc::driver::result;
-use cudarc::driver::sys::CUstream;
+use cudarc::driver::sys::{self, CUstream};
 use qwenc_abi::{Blocks, CudaStep, Of};
 
 use super::driver::refused;
@@ -42,24 +42,33 @@ fn grid(dimensions: &[Blocks; 3], kernel: &str, step: &CudaStep) -> Result<Optio
     Ok(Some(counts.map(|count| count as u32)))
 }
 
-/// Puts all launches of a step of `layers` layers on the stream.
+/// Puts all launches of a step of `layers` layers on the stream. Where it is `early`, each but the first may begin before the
+/// one before it has ended, if its kernel waits for that itself.
 ///
 /// # Safety
 /// The step must keep to the contract of [`CudaStep`] until it is done.
-pub(super) unsafe fn step(kernels: &Kernels, layers: u32, step: &CudaStep, stream: CUstream) -> Result<()> {
+pub(super) unsafe fn step(
+    kernels: &Kernels,
+    layers: u32,
+    step: &CudaStep,
+    early: bool,
+    stream: CUstream,
+) -> Result<()> {
     let rows = kernels.variant(step.n_rows as usize);
     let once = CudaStep { layer: 0, ..*step };
     // SAFETY (all): by the caller's promise.
-    rows.prologue.iter().try_for_each(|l| unsafe { launch(l, once, stream) })?;
+    for (i, l) in rows.prologue.iter().enumerate() {
+        unsafe { launch(l, once, early && i > 0, stream)? };
+    }
     for layer in 0..layers {
         let of_layer = CudaStep { layer, ..*step };
-        rows.block.iter().try_for_each(|l| unsafe { launch(l, of_layer, stream) })?;
+        rows.block.iter().try_for_each(|l| unsafe { launch(l, of_layer, early, stream) })?;
     }
     if step.n_outputs == 0 {
         return Ok(());
     }
     let outputs = kernels.variant(step.n_outputs as usize);
-    outputs.head.iter().try_for_each(|l| unsafe { launch(l, once, stream) })
+    outputs.head.iter().try_for_each(|l| unsafe { launch(l, once, early, stream) })
 }
 
 /// Puts a step of one row and one output on the stream, as the one kernel that there is for it.
@@ -78,14 +87,39 @@ pub(super) unsafe fn persistent(kernels: &Kernels, step: &CudaStep, stream: CUst
     .map_err(refused("launch a kernel"))
 }
 
-unsafe fn launch(launch: &Launch, mut step: CudaStep, stream: CUstream) -> Result<()> {
+unsafe fn launch(launch: &Launch, mut step: CudaStep, early: bool, stream: CUstream) -> Result<()> {
     let Some([x, y, z]) = grid(&launch.grid, &launch.kernel, &step)? else { return Ok(()) };
+    let x = x.min(launch.columns.unwrap_or(x));
     let mut arguments = [(&raw mut step).cast::<c_void>()];
-    let (threads, shared) = ((launch.threads, 1, 1), launch.shared_bytes);
-    // SAFETY: the function takes one CudaStep by value, which the driver copies now; the rest is the caller's
+    let shared = launch.shared_bytes;
+    // SAFETY (both): the function takes one CudaStep by value, which the driver copies now; the rest is the caller's
     // promise.
-    unsafe { result::launch_kernel(launch.function, (x, y, z), threads, shared, stream, &mut arguments) }
-        .map_err(refused("launch a kernel"))
+    let done = if early && launch.waits {
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: launch.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared,
+            hStream: stream,
+            attrs: &raw mut attribute,
+            numAttrs: 1,
+        };
+        let nothing = std::ptr::null_mut();
+        unsafe { sys::cuLaunchKernelEx(&raw const config, launch.function, arguments.as_mut_ptr(), nothing) }
+            .result()
+    } else {
+        let threads = (launch.threads, 1, 1);
+        unsafe { result::launch_kernel(launch.function, (x, y, z), threads, shared, stream, &mut arguments) }
+    };
+    done.map_err(refused("launch a kernel"))
 }
 
 #[cfg(test)]

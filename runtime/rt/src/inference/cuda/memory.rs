@@ -118,7 +118,7 @@ fn full(context: &Context, bytes: u64, what: &'static str) -> Error {
     }
 }
 
-/// Memory of the host that copies need not go through another; at least 8 bytes, 8-byte aligned.
+/// Memory of the host that the device reads and writes itself; at least 8 bytes, 8-byte aligned.
 pub(super) struct Pinned {
     start: *mut c_void,
     bytes: usize,
@@ -135,6 +135,11 @@ impl Pinned {
         // SAFETY: just allocated.
         unsafe { start.cast::<u8>().write_bytes(0, bytes) };
         Ok(Pinned { start, bytes, context: Rc::clone(context) })
+    }
+
+    /// Where it is, for the device too.
+    pub(super) fn address(&self) -> u64 {
+        self.start as u64
     }
 
     /// What it holds. Nothing that was started may still write it.

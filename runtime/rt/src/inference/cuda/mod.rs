@@ -1,18 +1,27 @@
 //! The model on a GPU: `bundle` is its code, `driver` finds the device, `modules` load the code, `launch` and
-//! `graph` run steps, `weights` and `memory` are what stands on the device, `need` says how much that is, `bandwidth`
-//! how fast it can be read.
+//! `graph` run steps, `weights` and `memory` are what stands on the device, `uploads` and `results` what a step reads and
+//! writes, `need` says how much all that is, `bandwidth` how fast it can be read.
 //!
 //! In: steps. Out: logits, or picks. Invariant: one thread and one stream, so everything happens in order; a
-//! result is read, and what the device reads is written, only after the stream has been waited for.
+//! result is read only after the event behind its step has been waited for, and what the device reads is written only
+//! when nothing is under way.
+//!
+//! A step whose picks move its rows on by themselves is followed by itself: the device has the next tokens before the host
+//! knows them. From the second such step on the next one is launched before the picks of this one are read. It has a set of
+//! results of its own, so that those of this one stay readable. Where the next step is another than was expected, the one
+//! under way is waited for and dropped: all it leaves is a position behind the last one in the caches of its rows, which is
+//! written again before it is read.
 
 pub mod bandwidth;
 pub mod bundle;
 pub mod driver;
+mod event;
 mod graph;
 mod launch;
 pub mod memory;
 pub mod modules;
 pub mod need;
+mod results;
 #[cfg(test)]
 mod sample;
 mod uploads;
@@ -20,7 +29,7 @@ pub mod weights;
 
 use std::rc::Rc;
 
-use qwenc_abi::{CudaModel, CudaStep};
+use qwenc_abi::{CudaModel, CudaStep, Row};
 
 use crate::error::{Error, Result};
 use crate::inference::cuda::bundle::Bundle;
@@ -29,6 +38,7 @@ use crate::inference::cuda::graph::Graphs;
 use crate::inference::cuda::memory::{Buffer, Pinned};
 use crate::inference::cuda::modules::Kernels;
 use crate::inference::cuda::need::{allowed_words, mebibytes, Need, Room};
+use crate::inference::cuda::results::ResultSet;
 use crate::inference::cuda::uploads::Uploads;
 use crate::inference::cuda::weights::Weights;
 use crate::inference::engine::{Output, Results, Step};
@@ -44,14 +54,14 @@ pub enum Decode {
     Persistent,
 }
 
-/// What of the last step's results is on its way or here.
+/// The picks of the last step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Picks {
-    /// Nothing was asked for.
+    /// None were asked for.
     None,
-    /// They are being copied.
+    /// The step may still be under way.
     Coming,
-    /// They are in the pinned memory.
+    /// They have been waited for.
     Here,
 }
 
@@ -65,16 +75,18 @@ pub struct Cuda<'m> {
     kernels: Kernels,
     weights: Buffer,
     arena: Buffer,
-    logits: Buffer,
-    picks: Buffer,
     counters: Buffer,
     allowed: Option<Buffer>,
     uploads: Uploads,
-    host_picks: Pinned,
+    results: [ResultSet; 2],
+    /// The set of the last step.
+    current: usize,
+    /// The step after the last one, where it is under way already.
+    ahead: Option<CudaStep>,
     host_logits: Pinned,
     host_state: Pinned,
     host_gain: Pinned,
-    state: Picks,
+    picks: Picks,
     context: Rc<Context>,
 }
 
@@ -103,7 +115,8 @@ impl<'m> Cuda<'m> {
         let need = Need::of(model, &room);
         check_memory(&context, &need)?;
         let scratch = |bytes, what| Buffer::zeroed(&context, bytes, what);
-        let outputs = room.outputs.max(1);
+        let [all, repeating] = results::sizes(&room);
+        let results = |outputs| ResultSet::new(&context, model, outputs);
         Ok(Cuda {
             model,
             room,
@@ -113,16 +126,16 @@ impl<'m> Cuda<'m> {
             kernels,
             weights: weights::place(&context, weights, model.weights_bytes)?,
             arena: Buffer::new(&context, need.arena, "scratch memory")?,
-            logits: Buffer::new(&context, need.logits, "logits")?,
-            picks: scratch(4 * outputs as u64, "picks")?,
             counters: scratch(4 * u64::from(model.counters), "counters")?,
             allowed: None,
             uploads: Uploads::new(&context, &room)?,
-            host_picks: Pinned::zeroed(&context, 4 * outputs)?,
+            results: [results(all)?, results(repeating)?],
+            current: 0,
+            ahead: None,
             host_logits: Pinned::zeroed(&context, 4 * model.vocab_rows as usize)?,
             host_state: Pinned::zeroed(&context, 4 * model.hidden.width as usize)?,
             host_gain: Pinned::zeroed(&context, 4 * model.hidden.width as usize)?,
-            state: Picks::None,
+            picks: Picks::None,
             context,
         })
     }
@@ -161,8 +174,8 @@ impl<'m> Cuda<'m> {
     pub(crate) fn allow(&mut self, allowed: &[bool]) -> Result<()> {
         let rows = self.model.vocab_rows as usize;
         // Their address is in the records.
+        self.drain()?;
         self.graphs.clear();
-        self.finish()?;
         self.allowed = None;
         if allowed.len() >= rows && allowed[..rows].iter().all(|&a| a) {
             return Ok(());
@@ -174,10 +187,10 @@ impl<'m> Cuda<'m> {
             bits.bytes_mut()[id / 8] |= 1 << (id % 8);
         }
         let buffer = Buffer::new(&self.context, bytes as u64, "allowed tokens")?;
-        // SAFETY: `finish` waits for it.
+        // SAFETY: `drain` waits for it.
         unsafe { buffer.upload(0, &bits, bytes)? };
         self.allowed = Some(buffer);
-        self.finish()
+        self.drain()
     }
 
     /// A fresh cache of `bytes`.
@@ -196,47 +209,86 @@ impl<'m> Cuda<'m> {
         }
         // The last step's picks move the rows on the device.
         self.finish()?;
-        self.state = Picks::None;
         let picked = step.results == Results::Picks && !step.outputs.is_empty();
         let advance = picked && uploads::can_advance(step.rows, step.outputs);
-        self.uploads.bring(step.rows, step.outputs)?;
-        let argument = self.argument(step, advance);
-        let (kernels, layers, stream) = (&self.kernels, self.model.layers, self.context.stream());
-        // SAFETY: buffers are as large as the contract asks, which `Need` and `new` have seen to, and ours
-        // alone; the rest is the caller's promise.
-        let launches = || unsafe { launch::step(kernels, layers, &argument, stream) };
-        let launched = match self.decode {
-            Decode::Launches => launches(),
-            // SAFETY: as above.
-            Decode::Persistent if argument.n_rows == 1 && argument.n_outputs == 1 => unsafe {
-                launch::persistent(kernels, &argument, stream)
-            },
-            // SAFETY: as above.
-            Decode::Graph | Decode::Persistent => unsafe { self.graphs.run(&argument, stream, launches) },
-        };
-        if launched.is_err() {
-            self.uploads.forget();
-            return launched;
+        let next = self.other_set(step.outputs.len());
+        let argument = self.argument(step, advance, next);
+        let follows = advance && self.uploads.has(step.rows, step.outputs);
+        if !(follows && self.ahead == Some(argument)) {
+            self.drain()?;
+            self.picks = Picks::None;
+            self.uploads.bring(step.rows, step.outputs)?;
+            // SAFETY: the caller's promise.
+            unsafe { self.launch(&argument, next)? };
         }
+        self.ahead = None;
+        self.current = next;
+        self.picks = if picked { Picks::Coming } else { Picks::None };
         if advance {
             self.uploads.advances();
         }
-        if picked {
-            // SAFETY: read only after `finish`.
-            unsafe { self.picks.download(0, &self.host_picks, 4 * step.outputs.len())? };
-            self.state = Picks::Coming;
+        let fits = |row: &Row| (row.position as usize) + 1 < step.kv_capacity;
+        let repeats = follows && step.rows.len() <= self.results[1].outputs;
+        if repeats && self.decode != Decode::Launches && step.rows.iter().all(fits) {
+            let next = self.other_set(step.outputs.len());
+            let argument = self.argument(step, advance, next);
+            // SAFETY: rows that moved on by one position, which the caches have; they stay the caller's until `drain`.
+            unsafe { self.launch(&argument, next)? };
+            self.ahead = Some(argument);
         }
         Ok(())
     }
 
-    fn argument(&self, step: &Step, advance: bool) -> CudaStep {
+    /// The set of results that the last step does not have, or the one that has room for so many.
+    fn other_set(&self, outputs: usize) -> usize {
+        let other = 1 - self.current;
+        if outputs <= self.results[other].outputs {
+            other
+        } else {
+            0
+        }
+    }
+
+    /// Puts a step, its results in the set `results`, on the stream.
+    ///
+    /// # Safety
+    /// As for [`Cuda::step`]; rows and outputs are on the device.
+    unsafe fn launch(&mut self, argument: &CudaStep, results: usize) -> Result<()> {
+        let (kernels, layers, stream) = (&self.kernels, self.model.layers, self.context.stream());
+        let one = self.decode == Decode::Persistent && argument.n_rows == 1 && argument.n_outputs == 1;
+        // SAFETY (all): buffers are as large as the contract asks, which `Need` and `new` have seen to, and ours
+        // alone; the rest is the caller's promise.
+        let launches = || match one {
+            true => unsafe { launch::persistent(kernels, argument, stream) },
+            false => unsafe {
+                launch::step(kernels, layers, argument, self.decode != Decode::Launches, stream)
+            },
+        };
+        let recorded = match self.decode {
+            Decode::Launches => false,
+            Decode::Graph => true,
+            Decode::Persistent => !one || self.context.records_cooperative_launches(),
+        };
+        let launched = match recorded {
+            true => unsafe { self.graphs.run(argument, stream, launches) },
+            false => launches(),
+        };
+        let launched = launched.and_then(|()| self.results[results].launched(&self.context));
+        if launched.is_err() {
+            self.uploads.forget();
+        }
+        launched
+    }
+
+    fn argument(&self, step: &Step, advance: bool, results: usize) -> CudaStep {
+        let results = &self.results[results];
         CudaStep {
             weights: self.weights.address(),
             arena: self.arena.address(),
             rows: self.uploads.rows(),
             outputs: self.uploads.outputs(),
-            logits: self.logits.address(),
-            picks: self.picks.address(),
+            logits: results.logits.address(),
+            picks: results.picks_address(),
             allowed: self.allowed.as_ref().map_or(0, Buffer::address),
             counters: self.counters.address(),
             kv_capacity: step.kv_capacity as u64,
@@ -252,34 +304,39 @@ impl<'m> Cuda<'m> {
     /// Logits of the last step's output `index`.
     pub(crate) fn logits(&mut self, index: usize) -> Result<&[f32]> {
         let (stride, rows) = (u64::from(self.model.logits_stride), self.model.vocab_rows as usize);
-        // SAFETY: read only after `finish`.
-        unsafe { self.logits.download(4 * stride * index as u64, &self.host_logits, 4 * rows)? };
-        self.finish()?;
+        let logits = &self.results[self.current].logits;
+        // SAFETY: read only after the stream has been waited for.
+        unsafe { logits.download(4 * stride * index as u64, &self.host_logits, 4 * rows)? };
+        self.context.finish()?;
         Ok(self.host_logits.floats(rows))
     }
 
-    /// The last hidden state of the last step's row `row`, and the final norm's gain.
+    /// The last hidden state of the last step's row `row`, and the final norm's gain. A step of picks leaves none: the one
+    /// after it may be under way.
     pub(crate) fn state(&mut self, row: usize) -> Result<(&[f32], Option<&[f32]>)> {
+        if self.ahead.is_some() {
+            return Err(Error::Internal("a hidden state of a step of picks".into()));
+        }
         let (arena, hidden) = (&self.model.arena, &self.model.hidden);
         let rows = (self.room.rows as u64).next_multiple_of(u64::from(arena.row_tile));
         let at = arena.fixed + rows * hidden.offset + row as u64 * hidden.row_bytes;
         let (width, has_gain) = (hidden.width as usize, hidden.gain != u64::MAX);
-        // SAFETY: read only after `finish`.
+        // SAFETY: read only after the stream has been waited for.
         unsafe {
             self.arena.download(at, &self.host_state, 4 * width)?;
             if has_gain {
                 self.weights.download(hidden.gain, &self.host_gain, 4 * width)?;
             }
         }
-        self.finish()?;
+        self.context.finish()?;
         Ok((self.host_state.floats(width), has_gain.then(|| self.host_gain.floats(width))))
     }
 
     /// The pick of the last step's output `index`, or its logits where none was asked for or none could be made.
     pub(crate) fn output(&mut self, index: usize) -> Result<Output<'_>> {
         self.finish()?;
-        if self.state == Picks::Here {
-            let token = self.pick(index);
+        if self.picks == Picks::Here {
+            let token = self.results[self.current].pick(index);
             if token < self.model.vocab_rows {
                 return Ok(Output::Pick(token));
             }
@@ -288,19 +345,28 @@ impl<'m> Cuda<'m> {
         self.logits(index).map(Output::Logits)
     }
 
-    fn pick(&self, index: usize) -> u32 {
-        let mut word = [0; 4];
-        word.copy_from_slice(&self.host_picks.bytes()[4 * index..4 * index + 4]);
-        u32::from_le_bytes(word)
+    /// Waits for the last step.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.picks == Picks::Here {
+            return Ok(());
+        }
+        self.results[self.current].wait()?;
+        if self.picks == Picks::Coming {
+            self.picks = Picks::Here;
+            let results = &self.results[self.current];
+            let picks: Vec<u32> = (0..self.uploads.advancing()).map(|i| results.pick(i)).collect();
+            self.uploads.advanced(&picks);
+        }
+        Ok(())
     }
 
-    /// Waits until nothing is under way.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    /// Waits until nothing is under way, and drops the step after the last one.
+    fn drain(&mut self) -> Result<()> {
+        self.finish()?;
         self.context.finish()?;
-        if self.state == Picks::Coming {
-            self.state = Picks::Here;
-            let picks: Vec<u32> = (0..self.uploads.advancing()).map(|i| self.pick(i)).collect();
-            self.uploads.advanced(&picks);
+        if self.ahead.take().is_some() {
+            // It moved the rows on once more.
+            self.uploads.forget();
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use cudarc::driver::sys::{self, CUfunction, CUjit_option as Jit, CUresult};
 use qwenc_abi::{Blocks, CudaLaunch, CudaModule};
 
 use super::bundle::Bundle;
-use super::driver::{refused, version_text, Context, Device};
+use super::driver::{refused, version_text, Context, Device, PROGRAMMATIC_SM};
 use crate::error::{Error, Result};
 
 /// Shared memory that a block may have without asking.
@@ -46,6 +46,10 @@ pub(super) struct Launch {
     pub(super) grid: [Blocks; 3],
     pub(super) threads: u32,
     pub(super) shared_bytes: u32,
+    /// Most blocks in x, where they take what is there in turn: as many as the device holds at once.
+    pub(super) columns: Option<u32>,
+    /// Whether it waits itself for the launches before it.
+    pub(super) waits: bool,
 }
 
 /// As [`qwenc_abi::CudaVariant`].
@@ -74,7 +78,10 @@ impl Kernels {
         let module = load(bundle.machine_code(chosen), chosen)?;
         let mut kernels =
             Kernels { module, variants: Vec::new(), persistent: None, _context: Rc::clone(context) };
-        let mut functions = Functions { module, most_shared: context.shared_bytes()?, found: HashMap::new() };
+        let (most_shared, found) = (context.shared_bytes()?, HashMap::new());
+        // Code for older architectures does not wait, whatever it runs on.
+        let waits = chosen.sm >= PROGRAMMATIC_SM && context.has_programmatic_launches();
+        let mut functions = Functions { module, context, most_shared, waits, found };
         for variant in &bundle.model.variants {
             kernels.variants.push(Variant {
                 max_rows: variant.max_rows,
@@ -84,9 +91,9 @@ impl Kernels {
             });
         }
         if let Some(launch) = &bundle.model.persistent {
-            let launch = functions.one(launch)?;
-            let blocks = resident(&launch, context)?;
-            kernels.persistent = Some((launch, blocks));
+            let one = functions.one(launch)?;
+            let blocks = resident(one.function, launch, context)?;
+            kernels.persistent = Some((one, blocks));
         }
         Ok(kernels)
     }
@@ -100,11 +107,10 @@ impl Kernels {
 }
 
 /// How many blocks of a kernel the device holds at once; not 0.
-fn resident(launch: &Launch, context: &Context) -> Result<u32> {
+fn resident(function: CUfunction, launch: &CudaLaunch, context: &Context) -> Result<u32> {
     let (threads, shared) = (launch.threads as i32, launch.shared_bytes as usize);
     // SAFETY: the function is of a loaded module.
-    let each =
-        unsafe { result::occupancy::max_active_block_per_multiprocessor(launch.function, threads, shared) };
+    let each = unsafe { result::occupancy::max_active_block_per_multiprocessor(function, threads, shared) };
     let each = u32::try_from(each.map_err(refused("count a kernel's blocks"))?).unwrap_or(0);
     match each * context.multiprocessors()? {
         0 => Err(Error::BadBundle {
@@ -122,13 +128,16 @@ impl Drop for Kernels {
 }
 
 /// Functions of a module, by name, with the most shared memory that each may have so far.
-struct Functions {
+struct Functions<'a> {
     module: sys::CUmodule,
+    context: &'a Context,
     most_shared: u32,
+    /// Whether kernels that wait for the launches before them may begin early.
+    waits: bool,
     found: HashMap<String, (CUfunction, u32)>,
 }
 
-impl Functions {
+impl Functions<'_> {
     fn all(&mut self, launches: &[CudaLaunch]) -> Result<Vec<Launch>> {
         launches.iter().map(|launch| self.one(launch)).collect()
     }
@@ -153,8 +162,16 @@ impl Functions {
                 .map_err(refused("give a kernel its shared memory"))?;
         }
         self.found.insert(launch.kernel.clone(), (function, allowed.max(shared)));
+        let columns = if launch.in_turn {
+            // One row, one output: y does not depend on the step.
+            let rows = launch.grid[1].times.max(1);
+            Some((resident(function, launch, self.context)? / rows).max(1))
+        } else {
+            None
+        };
         let (kernel, grid, threads) = (launch.kernel.clone(), launch.grid, launch.threads);
-        Ok(Launch { function, kernel, grid, threads, shared_bytes: shared })
+        let waits = launch.waits && self.waits;
+        Ok(Launch { function, kernel, grid, threads, shared_bytes: shared, columns, waits })
     }
 
     fn find(&self, name: &str) -> Result<CUfunction> {

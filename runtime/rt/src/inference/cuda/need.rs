@@ -5,6 +5,7 @@
 
 use qwenc_abi::{CudaModel, KvType, CUDA_SLACK};
 
+use super::results;
 use crate::program::Sizes;
 
 /// What a run must have room for.
@@ -31,9 +32,9 @@ pub struct Need {
     pub caches: u64,
     /// Scratch of the kernels.
     pub arena: u64,
-    /// Logits of the wanted rows.
+    /// Logits of the wanted rows, of two steps.
     pub logits: u64,
-    /// Rows, outputs, picks, which tokens are allowed, counters.
+    /// Rows, outputs, which tokens are allowed, counters.
     pub small: u64,
 }
 
@@ -42,12 +43,12 @@ impl Need {
     pub fn of(model: &CudaModel, room: &Room) -> Need {
         let (rows, outputs) = (room.rows as u64, room.outputs as u64);
         let cache = Sizes::from(model).kv_bytes(room.kv, room.capacity as u64);
-        let small = rows * size_of::<qwenc_abi::Row>() as u64 + 2 * 4 * outputs.max(1);
+        let small = rows * size_of::<qwenc_abi::Row>() as u64 + 4 * outputs.max(1);
         Need {
             weights: model.weights_bytes + CUDA_SLACK,
             caches: cache.saturating_mul(room.sequences as u64),
             arena: arena(model, room),
-            logits: 4 * u64::from(model.logits_stride) * outputs.max(1),
+            logits: 4 * u64::from(model.logits_stride) * results::sizes(room).iter().sum::<usize>() as u64,
             small: small + 4 * allowed_words(model) + 4 * u64::from(model.counters),
         }
     }
@@ -101,11 +102,11 @@ mod tests {
         assert_eq!(need.weights, 80 + 4096);
         assert_eq!(need.caches, 2 * 32 * 128);
         assert_eq!((need.arena, need.arena), (100 + 10 * 16 + 3 * 128, model().arena.bytes(9, 128)));
-        assert_eq!(need.logits, 3 * 32 * 4);
-        assert_eq!(need.small, 9 * 24 + 2 * 3 * 4 + 4 + 4 * 4);
+        assert_eq!(need.logits, (3 + 2) * 32 * 4);
+        assert_eq!(need.small, 9 * 24 + 3 * 4 + 4 + 4 * 4);
         assert_eq!(need.total(), need.weights + need.caches + need.arena + need.logits + need.small);
         let none = Need::of(&model(), &Room { outputs: 0, ..room });
-        assert_eq!(none.logits, 32 * 4, "a row even if nothing is wanted");
+        assert_eq!(none.logits, 2 * 32 * 4, "a row even if nothing is wanted");
     }
 
     #[test]

@@ -7,7 +7,14 @@ use qwenc_abi::{Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaVarian
 pub(super) fn model() -> CudaModel {
     let one = Blocks { times: 1, of: Of::One, tile: 1 };
     let rows = Blocks { times: 3, of: Of::Rows, tile: 8 };
-    let launch = CudaLaunch { kernel: "all".into(), grid: [rows, one, one], threads: 32, shared_bytes: 0 };
+    let launch = CudaLaunch {
+        kernel: "all".into(),
+        grid: [rows, one, one],
+        threads: 32,
+        shared_bytes: 0,
+        in_turn: false,
+        waits: true,
+    };
     let part = || vec![launch.clone()];
     let variant = |max_rows| CudaVariant { max_rows, prologue: part(), block: part(), head: part() };
     let module = |sm, ptx, offset| CudaModule { sm, ptx, offset, bytes: 4 };

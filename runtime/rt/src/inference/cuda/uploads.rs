@@ -54,6 +54,12 @@ impl Uploads {
         self.outputs.address()
     }
 
+    /// Whether the device has exactly these rows and outputs.
+    pub(super) fn has(&self, rows: &[Row], outputs: &[u32]) -> bool {
+        self.rows_there.iter().copied().eq(rows.iter().map(known))
+            && self.outputs_there.get(..outputs.len()) == Some(outputs)
+    }
+
     /// Has the device know these rows and outputs. Nothing may be under way.
     pub(super) fn bring(&mut self, rows: &[Row], outputs: &[u32]) -> Result<()> {
         let known: Vec<Known> = rows.iter().map(known).collect();

@@ -6,11 +6,10 @@
 
 use std::rc::Rc;
 
-use cudarc::driver::result;
-use cudarc::driver::sys;
 use qwenc_abi::CUDA_SLACK;
 
-use super::driver::{refused, Context};
+use super::driver::Context;
+use super::event::Event;
 use super::memory::{Buffer, Pinned};
 use crate::error::Result;
 
@@ -54,7 +53,7 @@ fn copy(context: &Rc<Context>, packed: &[u8], buffer: &Buffer) -> Result<()> {
     let mut lanes: [Lane; 2] = [lane()?, lane()?];
     for (i, piece) in packed.chunks(piece.max(1)).enumerate() {
         let lane = &mut lanes[i % 2];
-        lane.copied.wait()?;
+        lane.copied.wait("copy the weights")?;
         read(piece, lane.pinned.bytes_mut());
         // SAFETY: the lane is written again only after its event.
         unsafe { buffer.upload((i * PIECE) as u64, &lane.pinned, piece.len())? };
@@ -105,36 +104,6 @@ fn made_up(bytes: &mut [u8]) {
         let random = (state >> 40) as u16;
         let value = (random & 0x80ff) | 0x3800 | (random & 0x0300);
         word.copy_from_slice(&value.to_le_bytes()[..word.len()]);
-    }
-}
-
-/// A place in the stream's order.
-struct Event {
-    handle: sys::CUevent,
-}
-
-impl Event {
-    fn new() -> Result<Event> {
-        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
-        Ok(Event { handle: result::event::create(flags).map_err(refused("make an event"))? })
-    }
-
-    fn record(&self, context: &Context) -> Result<()> {
-        // SAFETY: event and stream are of the current context.
-        unsafe { result::event::record(self.handle, context.stream()) }.map_err(refused("record an event"))
-    }
-
-    /// Until everything before its last record is done; at once without one.
-    fn wait(&self) -> Result<()> {
-        // SAFETY: the event is ours.
-        unsafe { result::event::synchronize(self.handle) }.map_err(refused("copy the weights"))
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: made by `new`.
-        let _ = unsafe { result::event::destroy(self.handle) };
     }
 }
 
