@@ -2,9 +2,9 @@
 //
 // A warp has a tile of 16 queries that share a kv head: the query heads of its group, for as many tokens as fit. The
 // positions are cut into parts of 64. A part has its own maximum, sum and weighted values, and parts are joined in
-// ascending order: by the warp that computes them one after the other, or, where few tokens leave the device idle, by
-// the last of several blocks that computed them side by side, a warp each or, where there are few, all warps of a block
-// one. All give the same bits.
+// ascending order: by the warp that computes them one after the other (attention_prefill.cuh), or, where few tokens leave
+// the device idle, by the last of several blocks that computed them side by side, a warp each or, where there are few, all
+// warps of a block one. All give the same bits.
 
 constexpr int PART = 64, GROUP = HEADS / KV_HEADS;
 // Query heads of a tile, tiles of a kv head's group, tokens of a tile.
@@ -64,14 +64,26 @@ __device__ inline void load_queries(const Step& s, const Queries& q, unsigned* t
     });
 }
 
-// Scores of positions from `begin` on: [tile of 8 positions][as the instruction's], in units of the logarithm to base 2.
-template <int KV, int TILES>
-__device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, unsigned begin, float (&out)[TILES][4]) {
+// Layout of keys and values in the cache: bytes from a position to the next, from a step of 16 dimensions to the next; from a
+// pair of positions to the next, from a chunk of 32 dimensions and from 4 dimensions of it to the next, and from the first 16
+// bytes of these to the second.
+template <int TYPE>
+struct InCache {
+    static constexpr int KV = TYPE, BYTES = Cache<KV>::BYTES;
+    static constexpr int POSITION = DIMS * BYTES, STEP = 16 * BYTES;
+    static constexpr int PAIR = 2 * DIMS * BYTES, CHUNK = 64 * BYTES, FOUR = 8 * BYTES, GAP = 16;
+};
+
+// Adds the products of COUNT steps of 16 dimensions to positions' scores: [tile of 8 positions][as the instruction's].
+// `keys` and `queries` point to the first position and step; At is the layout of the keys.
+template <class At, int COUNT, int TILES>
+__device__ inline void add_scores(const unsigned char* keys, const unsigned* queries, float (&out)[TILES][4]) {
+    using Keys = Cache<At::KV>;
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    for (int i = 0; i < 4 * TILES; i++) out[i / 4][i % 4] = 0;
+    keys += g * At::POSITION + 4 * t * Keys::BYTES;
     // The keys of all steps are under way where there are few.
-#pragma unroll TILES == 1 ? STEPS : 2
-    for (int step = 0; step < STEPS; step++) {
+#pragma unroll TILES == 1 ? COUNT : 2
+    for (int step = 0; step < COUNT; step++) {
         unsigned a[QUERY_PLANES][4];
         for (int plane = 0; plane < QUERY_PLANES; plane++) {
             uint4 v = reinterpret_cast<const uint4*>(queries)[(plane * STEPS + step) * 32 + lane];
@@ -81,30 +93,44 @@ __device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, u
             a[plane][3] = v.w;
         }
         for (int tile = 0; tile < TILES; tile++) {
-            unsigned b[Cache<KV>::PLANES][2];
-            Cache<KV>::template load<2>(cache.keys, (size_t(begin + 8 * tile + g) * STEPS + step) * 8 + 2 * t, b);
+            unsigned b[Keys::PLANES][2];
+            Keys::load(keys + 8 * tile * At::POSITION + step * At::STEP, b);
             for (int plane = 0; plane < QUERY_PLANES; plane++) {
-                for (int k = 0; k < Cache<KV>::PLANES && plane + k < 2; k++) mma_bf16(out[tile], a[plane], b[k][0], b[k][1]);
+                for (int k = 0; k < Keys::PLANES && plane + k < 2; k++) mma_bf16(out[tile], a[plane], b[k][0], b[k][1]);
             }
         }
     }
+}
+
+// Scales sums of products to scores in units of the logarithm to base 2; `key_scales` points to the first position's.
+template <int KV, int TILES>
+__device__ inline void scale_scores(const float* key_scales, float (&out)[TILES][4]) {
+    int t = threadIdx.x % 4;
     for (int i = 0; i < 4 * TILES; i++) {
         float scale = SCORE_SCALE;
-        if constexpr (KV == KV_INT8) scale *= cache.key_scales[begin + i / 4 * 8 + 2 * t + i % 2];
+        if constexpr (KV == KV_INT8) scale *= key_scales[i / 4 * 8 + 2 * t + i % 2];
         out[i / 4][i % 4] *= scale;
     }
 }
 
-// Weights, of positions from `begin` on, as planes.
+// Scores of positions from `begin` on, from the cache.
+template <int KV, int TILES>
+__device__ inline void scores(const Cache<KV>& cache, const unsigned* queries, unsigned begin, float (&out)[TILES][4]) {
+    for (int i = 0; i < 4 * TILES; i++) out[i / 4][i % 4] = 0;
+    add_scores<InCache<KV>, STEPS>(cache.keys + size_t(begin) * InCache<KV>::POSITION, queries, out);
+    scale_scores<KV>(cache.key_scales + begin, out);
+}
+
+// A part's weights as planes.
 template <int KV>
-__device__ inline void keep_weights(const Cache<KV>& cache, unsigned begin, const float (&p)[PART / 8][4], Part& part) {
+__device__ inline void keep_weights(const float* value_scales, const float (&p)[PART / 8][4], Part& part) {
     int t = threadIdx.x % 4;
     for (int i = 0; i < PART / 4; i++) {
         int tile = i / 2, row = i % 2;
         float low = p[tile][2 * row], high = p[tile][2 * row + 1];
         if constexpr (KV == KV_INT8) {
-            low *= cache.value_scales[begin + 8 * tile + 2 * t];
-            high *= cache.value_scales[begin + 8 * tile + 2 * t + 1];
+            low *= value_scales[8 * tile + 2 * t];
+            high *= value_scales[8 * tile + 2 * t + 1];
         }
         for (int plane = 0; plane < QUERY_PLANES; plane++) {
             unsigned word = pack_bf16(low, high);
@@ -116,36 +142,26 @@ __device__ inline void keep_weights(const Cache<KV>& cache, unsigned begin, cons
 }
 
 // The weighted values of neighbouring tiles of a chunk: [tile][as the instruction's]. Tile j of a chunk has its dimensions
-// 4n + j.
-template <int KV, int TILES>
+// 4n + j. `values` points to the part's first pair; At is the layout of the values.
+template <class At, int TILES>
 __device__ inline void weigh_tiles(
-    const Cache<KV>& cache, unsigned begin, const Part& part, int chunk, int first_tile, float (&values)[TILES][4]) {
+    const unsigned char* values, const Part& part, int chunk, int first_tile, float (&out)[TILES][4]) {
+    using Values = Cache<At::KV>;
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    for (int i = 0; i < 4 * TILES; i++) values[i / 4][i % 4] = 0;
+    for (int i = 0; i < 4 * TILES; i++) out[i / 4][i % 4] = 0;
+    values += t * At::PAIR + g * At::FOUR + chunk * At::CHUNK + 2 * first_tile * Values::BYTES;
     for (int step = 0; step < PART / 16; step++) {
-        unsigned b[2][Cache<KV>::PLANES][TILES];
+        unsigned b[2][Values::PLANES][TILES];
         for (int half = 0; half < 2; half++) {
-            size_t pair = begin / 2 + 8 * step + 4 * half + t;
-            Cache<KV>::template load<TILES>(cache.values, pair * DIMS + 32 * chunk + 4 * g + first_tile, b[half]);
+            Values::template load<TILES, At::GAP>(values + (8 * step + 4 * half) * At::PAIR, b[half]);
         }
         for (int tile = 0; tile < TILES; tile++) {
             for (int plane = 0; plane < QUERY_PLANES; plane++) {
-                for (int v = 0; v < Cache<KV>::PLANES && plane + v < 2; v++) {
-                    mma_bf16(values[tile], part.weights[step][plane], b[0][v][tile], b[1][v][tile]);
+                for (int v = 0; v < Values::PLANES && plane + v < 2; v++) {
+                    mma_bf16(out[tile], part.weights[step][plane], b[0][v][tile], b[1][v][tile]);
                 }
             }
         }
-    }
-}
-
-// The weighted values, a chunk of 32 dimensions at a time: `sink(chunk, values)` gets its four tiles.
-template <int KV, class Sink>
-__device__ inline void weigh(const Cache<KV>& cache, unsigned begin, const Part& part, const Sink& sink) {
-#pragma unroll 2
-    for (int chunk = 0; chunk < CHUNKS; chunk++) {
-        float values[4][4];
-        weigh_tiles<KV, 4>(cache, begin, part, chunk, 0, values);
-        sink(chunk, values);
     }
 }
 
@@ -177,26 +193,33 @@ __device__ inline void mask(const Step& s, const Queries& q, unsigned begin, flo
     }
 }
 
-// The sums of a part's weights, and the weights as planes.
+// The sums of a part's weights, and the weights as planes; `value_scales` points to the first position's.
 template <int KV>
-__device__ inline void keep_part(const Cache<KV>& cache, unsigned begin, const float (&p)[PART / 8][4], Part& part) {
+__device__ inline void keep_part(const float* value_scales, const float (&p)[PART / 8][4], Part& part) {
     for (int row = 0; row < 2; row++) part.sum[row] = 0;
     for (int i = 0; i < PART / 2; i++) part.sum[i / 2 % 2] += p[i / 4][i % 4];
     for (int row = 0; row < 2; row++) {
         for (int other = 1; other < 4; other *= 2) part.sum[row] += __shfl_xor_sync(~0u, part.sum[row], other);
     }
-    keep_weights<KV>(cache, begin, p, part);
+    keep_weights<KV>(value_scales, p, part);
 }
 
-// The softmax of a part, its maximum taken out, by a warp.
+// The softmax of a part's scores, its maximum taken out, by a warp.
+template <int KV>
+__device__ inline void soften(
+    const Step& s, const Queries& q, unsigned begin, const float* value_scales, float (&p)[PART / 8][4], Part& part) {
+    mask(s, q, begin, p, part.most);
+    for (int i = 0; i < PART / 2; i++) p[i / 4][i % 4] = weight_of(p[i / 4][i % 4], part.most[i / 2 % 2]);
+    keep_part<KV>(value_scales, p, part);
+}
+
+// The softmax of a part from the cache, by a warp.
 template <int KV>
 __device__ inline void soften(
     const Step& s, const Cache<KV>& cache, const Queries& q, const unsigned* queries, unsigned begin, Part& part) {
     float p[PART / 8][4];
     scores<KV>(cache, queries, begin, p);
-    mask(s, q, begin, p, part.most);
-    for (int i = 0; i < PART / 2; i++) p[i / 4][i % 4] = weight_of(p[i / 4][i % 4], part.most[i / 2 % 2]);
-    keep_part<KV>(cache, begin, p, part);
+    soften<KV>(s, q, begin, cache.value_scales + begin, p, part);
 }
 
 // Shared memory of a part that all eight warps of a block compute, a tile of positions each.
@@ -235,7 +258,7 @@ __device__ inline void soften_together(const Step& s, const Cache<KV>& cache, co
         p[i][2] = v.z;
         p[i][3] = v.w;
     }
-    keep_part<KV>(cache, begin, p, part);
+    keep_part<KV>(cache.value_scales + begin, p, part);
 }
 
 // Two results over earlier and later positions to one: a * earlier + b * later.
@@ -248,40 +271,14 @@ __device__ inline float join_weights(float earlier, float later, float& a, float
 
 __device__ inline float joined(float earlier, float later, float a, float b) { return fmaf(later, b, earlier * a); }
 
-// All parts so far. The weighted values stand in shared memory, a lane's own, [chunk * 16 + as the instruction's][lane]:
-// in registers they would leave too few.
-struct Whole {
-    float most[2], sum[2];
-    float* values;
-
-    __device__ explicit Whole(float* shared)
-        : most{minus_infinity(), minus_infinity()}, sum{0, 0}, values(shared + threadIdx.x % 32) {
-        for (int i = 0; i < CHUNKS * 16; i++) values[32 * i] = 0;
-    }
-
-    template <int KV>
-    __device__ void join(const Cache<KV>& cache, unsigned begin, const Part& part) {
-        float a[2], b[2];
-        for (int row = 0; row < 2; row++) {
-            most[row] = join_weights(most[row], part.most[row], a[row], b[row]);
-            sum[row] = joined(sum[row], part.sum[row], a[row], b[row]);
-        }
-        weigh<KV>(cache, begin, part, [&](int chunk, const float (&later)[4][4]) {
-            for (int i = 0; i < 16; i++) {
-                float& v = values[32 * (16 * chunk + i)];
-                v = joined(v, later[i / 4][i % 4], a[i / 2 % 2], b[i / 2 % 2]);
-            }
-        });
-    }
-};
-
 // The dimension that values[chunk][tile][i] is of.
 __device__ inline int dimension(int chunk, int tile, int i) { return 32 * chunk + 4 * (2 * (threadIdx.x % 4) + i % 2) + tile; }
 
-// This warp's queries for the tokens from `first` on that belong to one sequence; returns the token after them.
+// This warp's queries for the tokens from `first` on that belong to one sequence, none if there are no tokens; returns the
+// token after them.
 __device__ inline unsigned choose_queries(const Step& s, unsigned first, unsigned end, int kv_head, int head_tile, Queries& q) {
     q.first = first;
-    q.kv = s.rows[first].kv;
+    q.kv = s.rows[min(first, s.n_rows - 1)].kv;
     unsigned next = first;
     while (next < end && s.rows[next].kv == q.kv) next++;
     q.tokens = next - first;
@@ -292,45 +289,6 @@ __device__ inline unsigned choose_queries(const Step& s, unsigned first, unsigne
         q.position[i] = q.mine[i] ? s.rows[first + token].position : 0;
     }
     return next;
-}
-
-template <class A, int KV>
-__device__ inline void attend(const Step& s, const Queries& q, int kv_head, unsigned* shared) {
-    Cache<KV> cache(s, q.kv, kv_head);
-    unsigned begin = first_seen(s, s.rows[q.first].position) / PART * PART;
-    unsigned last = s.rows[q.first + q.tokens - 1].position;
-    Whole all(reinterpret_cast<float*>(shared + QUERY_WORDS));
-    Part part;
-    for (; begin <= last; begin += PART) {
-        soften<KV>(s, cache, q, shared, begin, part);
-        all.join<KV>(cache, begin, part);
-    }
-    for (int i = 0; i < CHUNKS * 16; i++) {
-        int row = i / 2 % 2, at = threadIdx.x % 32 / 4 + 8 * row, dim = dimension(i / 16, i / 4 % 4, i % 4);
-        if (!q.mine[row] || dim >= HEAD_DIM) continue;
-        float* out = row_of<typename A::Output>(s, q.first + at / TILE_HEADS) + (q.head + at % TILE_HEADS) * HEAD_DIM;
-        out[dim] = all.values[32 * i] / all.sum[row];
-    }
-}
-
-// Blocks: [kv heads * head tiles][tiles of tokens, one to a warp].
-template <class A>
-__device__ inline void attention_prefill(const Step& s, const Block& at) {
-    int kv_head = at.x / HEAD_TILES, head_tile = at.x % HEAD_TILES;
-    unsigned* shared = reinterpret_cast<unsigned*>(shared_memory()) + threadIdx.x / 32 * (QUERY_WORDS + CHUNKS * 512);
-    unsigned first = (at.y * (blockDim.x / 32) + threadIdx.x / 32) * TILE_TOKENS;
-    unsigned end = min(first + TILE_TOKENS, s.n_rows);
-    while (first < end) {
-        Queries q;
-        unsigned next = choose_queries(s, first, end, kv_head, head_tile, q);
-        load_queries<A>(s, q, shared);
-        switch (s.kv_type) {
-            case KV_F32: attend<A, KV_F32>(s, q, kv_head, shared); break;
-            case KV_BF16: attend<A, KV_BF16>(s, q, kv_head, shared); break;
-            default: attend<A, KV_INT8>(s, q, kv_head, shared);
-        }
-        first = next;
-    }
 }
 
 // A part's result for one query in scratch: most, sum, two unused, then DIMS values.
@@ -361,12 +319,15 @@ __device__ inline void attend_part(const Step& s, const Queries& q, int kv_head,
     soften<KV>(s, cache, q, queries, number * PART, part);
     float* to[2];
     open_records(s, q, number, part, true, to);
-    weigh<KV>(cache, number * PART, part, [&](int chunk, const float (&values)[4][4]) {
+#pragma unroll 2
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+        float values[4][4];
+        weigh_tiles<InCache<KV>>(cache.values + size_t(number * PART / 2) * InCache<KV>::PAIR, part, chunk, 0, values);
         for (int i = 0; i < 16; i++) {
             int row = i / 2 % 2;
             if (q.mine[row]) to[row][4 + dimension(chunk, i / 4, i % 4)] = values[i / 4][i % 4];
         }
-    });
+    }
 }
 
 // One part to scratch by all warps of the block: after the softmax a warp takes halves of chunks.
@@ -380,7 +341,8 @@ __device__ inline void attend_part_together(
     open_records(s, q, number, part, threadIdx.x < 32, to);
     for (int half = threadIdx.x / 32; half < 2 * CHUNKS; half += THREADS / 32) {
         float values[2][4];
-        weigh_tiles<KV, 2>(cache, number * PART, part, half / 2, half % 2 * 2, values);
+        const unsigned char* from = cache.values + size_t(number * PART / 2) * InCache<KV>::PAIR;
+        weigh_tiles<InCache<KV>>(from, part, half / 2, half % 2 * 2, values);
         for (int i = 0; i < 8; i++) {
             int row = i / 2 % 2;
             if (q.mine[row]) to[row][4 + dimension(half / 2, half % 2 * 2 + i / 4, i % 4)] = values[i / 4][i % 4];

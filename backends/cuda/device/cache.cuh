@@ -43,30 +43,45 @@ struct Cache {
         put(values, (size_t(position / 2) * DIMS + dim) * 2 + position % 2, v, inverse_scale(largest));
     }
 
-    // COUNT neighbouring words as planes of bf16: one, or two whose sum is f32's first 16 bits.
+    // COUNT neighbouring words as planes of bf16: one, or two whose sum is f32's first 16 bits. The address is a multiple of
+    // their size, up to 16 bytes; the second 16 bytes, if any, stand `GAP` bytes after the first.
     static constexpr int PLANES = KV == KV_F32 ? 2 : 1;
 
-    template <int COUNT>
-    __device__ static void load(const unsigned char* from, size_t word, unsigned (&planes)[PLANES][COUNT]) {
-        if constexpr (KV == KV_F32) {
-            const float2* pairs = reinterpret_cast<const float2*>(from) + word;
-            for (int i = 0; i < COUNT; i++) {
-                float2 v = pairs[i];
-                planes[0][i] = pack_bf16(v.x, v.y);
-                planes[1][i] = pack_bf16(v.x - bf16_low(planes[0][i]), v.y - bf16_high(planes[0][i]));
-            }
-        } else if constexpr (KV == KV_BF16) {
-            const uint2* words = reinterpret_cast<const uint2*>(from + 4 * word);
-            for (int i = 0; i < COUNT / 2; i++) {
-                planes[0][2 * i] = words[i].x;
-                planes[0][2 * i + 1] = words[i].y;
-            }
-        } else {
-            const unsigned* pairs = reinterpret_cast<const unsigned*>(from + 2 * word);
-            for (int i = 0; i < COUNT; i++) {
-                unsigned pair = pairs[i / 2] >> (16 * (i % 2));
+    template <int COUNT, int GAP = 16>
+    __device__ static void load(const unsigned char* from, unsigned (&planes)[PLANES][COUNT]) {
+        unsigned raw[COUNT * BYTES / 2];
+        load_words<GAP>(from, raw);
+        for (int i = 0; i < COUNT; i++) {
+            if constexpr (KV == KV_F32) {
+                float low = __uint_as_float(raw[2 * i]), high = __uint_as_float(raw[2 * i + 1]);
+                planes[0][i] = pack_bf16(low, high);
+                planes[1][i] = pack_bf16(low - bf16_low(planes[0][i]), high - bf16_high(planes[0][i]));
+            } else if constexpr (KV == KV_BF16) {
+                planes[0][i] = raw[i];
+            } else {
+                unsigned pair = raw[i / 2] >> (16 * (i % 2));
                 float low = static_cast<signed char>(pair), high = static_cast<signed char>(pair >> 8);
                 planes[0][i] = pack_bf16(low, high);
+            }
+        }
+    }
+
+private:
+    template <int GAP, int COUNT>
+    __device__ static void load_words(const unsigned char* from, unsigned (&words)[COUNT]) {
+        if constexpr (COUNT == 1) {
+            words[0] = *reinterpret_cast<const unsigned*>(from);
+        } else if constexpr (COUNT == 2) {
+            uint2 v = *reinterpret_cast<const uint2*>(from);
+            words[0] = v.x;
+            words[1] = v.y;
+        } else {
+            for (int i = 0; i < COUNT; i += 4) {
+                uint4 v = *reinterpret_cast<const uint4*>(from + i / 4 * GAP);
+                words[i] = v.x;
+                words[i + 1] = v.y;
+                words[i + 2] = v.z;
+                words[i + 3] = v.w;
             }
         }
     }

@@ -16,8 +16,8 @@ use crate::shape::WARPS;
 
 /// Threads of nearly every block; `THREADS` in the device code.
 pub(crate) const THREADS: u32 = 32 * WARPS;
-/// Shared memory that a block that attends for many tokens may take on every architecture.
-const PREFILL_SHARED: u32 = 96 << 10;
+/// Bytes of a buffer for keys or values of attention for many tokens; `PIECE_BYTES` in the device code.
+const PIECE: u32 = 17 << 10;
 /// Bytes of `PartTogether` in the device code.
 const PART_TOGETHER: u32 = 512 + 4096;
 /// Parts of attention that are joined at a time; `JOINED` in the device code.
@@ -186,12 +186,12 @@ fn of_other(
     let rows = per(1, Of::Rows, 1);
     let (what, threads, grid, shared_bytes) = match launched {
         Kernel::Attention(_) if tokens == Tokens::Many => {
-            // Queries, and weighted values in f32.
-            let shared = 2 * queries;
-            let warps = (PREFILL_SHARED / shared).clamp(1, 4);
+            // `PREFILL_WARPS` in the device code.
+            let warps = if padded_head_dim(d.head_dim) <= 128 { 4 } else { 2 };
             let tile = warps * (16 / group).max(1);
             let grid = [fixed(d.kv_heads * head_tiles), per(1, Of::Rows, tile), ONE];
-            ("attention_prefill", 32 * warps, grid, warps * shared)
+            // Four tiles of queries, or two and their weighted values; at most 98 KiB, and every architecture has 99.
+            ("attention_prefill", 32 * warps, grid, 4 * queries + 2 * PIECE)
         }
         Kernel::Attention(_) => {
             let grid = [fixed(d.kv_heads * head_tiles), rows, fixed(attention_blocks(d))];

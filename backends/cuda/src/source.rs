@@ -72,6 +72,7 @@ fn library(plan: &Plan, linears: &[Linear]) -> Vec<&'static str> {
         include_str!("../device/cache.cuh"),
         include_str!("../device/qkv.cuh"),
         include_str!("../device/attention.cuh"),
+        include_str!("../device/attention_prefill.cuh"),
         include_str!("../device/pick.cuh"),
         include_str!("../device/persistent.cuh"),
     ]);

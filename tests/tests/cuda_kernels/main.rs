@@ -302,6 +302,42 @@ fn groups_and_heads_of_unusual_sizes() {
     }
 }
 
+/// Steps of several prompts and of parts of them: blocks with one sequence and with several; chunks that begin inside a part
+/// of the positions; a window that begins inside the positions that a block sees.
+#[test]
+fn blocks_of_prompts() {
+    let narrow = Shape { layers: 2, hidden: 32, intermediate: 32, vocab: 64, windows: true, ..WIDE };
+    let wide = Shape { heads: 3, kv_heads: 1, head_dim: 160, ..narrow };
+    for (shape, kv) in [(narrow, KvType::Bf16), (narrow, KvType::I8), (wide, KvType::F32)] {
+        let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(shape);
+        let code = wider_window(&qwenc_cuda::emit(&plan).unwrap());
+        let device = Device::with(&code, &plan, &Random);
+        let tokens = tokens(150, shape.vocab);
+        let expected = logits(&device, kv, &tokens, &[150], 1);
+        let chunks: Vec<usize> = [9, 115].into_iter().chain([1; 26]).collect();
+        assert_same("one by one at the end", &expected, &logits(&device, kv, &tokens, &chunks, 2));
+        let mut stepper = Stepper::new(&device, kv, 3, 150, 150).seed(3);
+        let mut at = [0; 3];
+        for counts in [[50, 3, 70], [1, 97, 20], [99, 50, 1], [0, 0, 59]] {
+            let rows = (0..3).flat_map(|s| (at[s]..at[s] + counts[s]).map(move |p| (p, s)));
+            let rows: Vec<_> = rows.map(|(p, s)| (tokens[p], p, s)).collect();
+            for ((_, position, sequence), line) in rows.iter().zip(stepper.step(&rows).0) {
+                let alone = &expected[position * line.len()..][..line.len()];
+                assert_same(&format!("position {position} of sequence {sequence}"), alone, &line);
+            }
+            at.iter_mut().zip(counts).for_each(|(at, n)| *at += n);
+        }
+        assert_eq!(at, [150; 3]);
+    }
+}
+
+/// The same code with a window longer than a part of the positions.
+fn wider_window(code: &Source) -> Source {
+    let (from, to) = ("    0, 5,\n", "    0, 70,\n");
+    assert!(code.text.contains(from), "{from}");
+    Source { text: code.text.replace(from, to), ..code.clone() }
+}
+
 /// More blocks than a phase has work for, as on a large device.
 #[test]
 fn as_many_blocks_as_a_large_device_has() {
