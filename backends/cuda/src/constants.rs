@@ -9,7 +9,7 @@ use qwenc_ir::DType;
 use qwenc_plan::{BufferId, Dest, Inputs, Kernel, Plan, SegmentId};
 
 use crate::arena::{padded_head_dim, Arena, PICK_BLOCKS};
-use crate::launches::attention_blocks;
+use crate::launches::{attention_blocks, PROBED_BARRIERS};
 use crate::linear::Linear;
 use crate::shape::Shape;
 
@@ -29,12 +29,14 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters:
     int("ATTENTION_BLOCKS", attention_blocks(d).into());
     int("PICK_BLOCKS", PICK_BLOCKS.into());
     int("BARRIER_COUNTERS", counters.barrier.into());
+    int("PROBED_BARRIERS", PROBED_BARRIERS.into());
     let scale = (1.0 / f64::from(d.head_dim).sqrt() * std::f64::consts::LOG2_E) as f32;
     line(&mut out, "// 1 / sqrt(head_dim), in units of the logarithm to base 2.");
     line(&mut out, &format!("constexpr float SCORE_SCALE = {};", float(scale)));
     line(&mut out, &format!("constexpr float ROPE_FACTOR = {};", float(plan.rope.attention_factor())));
     line(&mut out, "// The packed weights, and the arena.");
     let mut size = |name: &str, value: u64| line(&mut out, &format!("constexpr size_t {name} = {value};"));
+    size("WEIGHTS_BYTES", plan.weights_bytes);
     size("LAYERS_OFFSET", plan.layers_offset);
     size("LAYER_BYTES", plan.layer_bytes);
     size("PARTIALS_OFFSET", 0);

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use qwenc_abi::{Blocks, CudaLaunch, CudaVariant, Of};
+use qwenc_abi::{Blocks, CudaLaunch, CudaProbes, CudaVariant, Of};
 use qwenc_ir::Dims;
 use qwenc_plan::{Kernel, Plan};
 
@@ -243,6 +243,24 @@ fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
         CudaLaunch { kernel, grid, threads, shared_bytes, in_turn: false, waits: true }
     };
     [launch("pick_parts", parts, THREADS, 128), launch("pick", [outputs, ONE, ONE], 32, 0)]
+}
+
+/// Barriers of the probe.
+pub(crate) const PROBED_BARRIERS: u32 = 64;
+
+/// Kernels that measure the device by itself.
+pub(crate) fn probes(definitions: &mut Definitions) -> CudaProbes {
+    let mut launch = |kernel: &str| {
+        definitions.add(Definition::new(kernel, kernel.to_string()), (THREADS, 1));
+        let (kernel, grid) = (kernel.to_string(), [ONE; 3]);
+        CudaLaunch { kernel, grid, threads: THREADS, shared_bytes: 0, in_turn: false, waits: true }
+    };
+    CudaProbes {
+        launch: launch("probe_launch"),
+        reading: launch("probe_reading"),
+        barriers: launch("probe_barriers"),
+        barrier_count: PROBED_BARRIERS,
+    }
 }
 
 const ONE: Blocks = fixed(1);

@@ -9,7 +9,7 @@ use qwenc_plan::{Kernel, Plan, SegmentId};
 
 use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
 use crate::constants::{self, logits_stride, Counters};
-use crate::launches::{variants, Definitions};
+use crate::launches::{probes, variants, Definitions};
 use crate::linear::Linear;
 use crate::persistent;
 
@@ -75,6 +75,7 @@ fn library(plan: &Plan, linears: &[Linear]) -> Vec<&'static str> {
         include_str!("../device/attention_prefill.cuh"),
         include_str!("../device/pick.cuh"),
         include_str!("../device/persistent.cuh"),
+        include_str!("../device/probes.cuh"),
     ]);
     parts
 }
@@ -98,6 +99,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
     let counters = counters(plan, &linears);
     let mut definitions = Definitions::default();
     let variants = variants(plan, &linears, &mut definitions);
+    let probes = probes(&mut definitions);
     let mut text = format!("// {}, compiled by qwenc: {} layers.\n\n", plan.name, plan.dims.layers);
     text.push_str("#ifndef __CUDACC__\n#include \"cuda_on_host.hpp\"\n#endif\n\n");
     let model =
@@ -129,6 +131,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         counters: counters.total,
         variants,
         persistent: Some(persistent),
+        probes: Some(probes),
         modules: Vec::new(),
     };
     Ok(Source { text, model })

@@ -105,6 +105,20 @@ pub struct CudaVariant {
     pub head: Vec<CudaLaunch>,
 }
 
+/// Kernels that measure the device, and run nothing of the model; their grid is as many blocks as the device holds at once,
+/// but for `launch`, whose is 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CudaProbes {
+    /// Does nothing.
+    pub launch: CudaLaunch,
+    /// Reads the weights once.
+    pub reading: CudaLaunch,
+    /// `barrier_count` barriers of all blocks; a cooperative launch.
+    pub barriers: CudaLaunch,
+    /// See `barriers`.
+    pub barrier_count: u32,
+}
+
 /// Scratch memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CudaArena {
@@ -170,6 +184,8 @@ pub struct CudaModel {
     /// A step of one row with one output as a single cooperative launch of as many blocks as the device holds at once;
     /// its grid is 1. Of the two last counters it keeps the number of blocks that have come to its barriers.
     pub persistent: Option<CudaLaunch>,
+    /// Probes of the device.
+    pub probes: Option<CudaProbes>,
     /// The machine code behind this JSON.
     pub modules: Vec<CudaModule>,
 }

@@ -9,7 +9,9 @@ mod cuda;
 mod footer;
 mod step;
 
-pub use cuda::{Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaStep, CudaVariant, Of, CUDA_SLACK};
+pub use cuda::{
+    Blocks, CudaArena, CudaLaunch, CudaModel, CudaModule, CudaProbes, CudaStep, CudaVariant, Of, CUDA_SLACK,
+};
 pub use footer::{Footer, FooterError, Section, FOOTER_BYTES};
 pub use step::{Hidden, Identity, KvType, ModelInfo, ObserverFn, Row, StepArgs, StepFn};
 

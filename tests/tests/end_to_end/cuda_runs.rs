@@ -67,6 +67,35 @@ fn answers_as_transformers_does() {
     assert_eq!(say(&device, &drawn).ok(), say(&cpu, &drawn).ok());
 }
 
+/// Every kernel of a token and every probe has a time.
+#[test]
+fn kernels_and_the_device_are_measured() {
+    let args = ["bench", "--prompt", "2", "--new", "1", "--runs", "1", "--profile", "--json"];
+    let facts: serde_json::Value = serde_json::from_str(&say(&on_host("bf16"), &args).ok()).unwrap();
+    let launches: Vec<(&str, u64)> = facts["kernels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|k| (k["kernel"].as_str().unwrap(), k["launches"].as_u64().unwrap()))
+        .collect();
+    let expected = [
+        ("k0_embed", 1),
+        ("k1_norm_linear_one", 4),
+        ("k3_attention_one", 4),
+        ("k4_linear_add_one", 4),
+        ("k5_norm_swiglu_one", 4),
+        ("k6_linear_add_one", 4),
+        ("k7_norm_linear_one", 1),
+        ("pick_parts", 1),
+        ("pick", 1),
+    ];
+    assert_eq!(launches, expected);
+    for probe in ["reading_gb_s", "launch_us", "barrier_us"] {
+        let found = facts["probes"][probe].as_f64().unwrap();
+        assert!(found.is_finite() && found > 0.0, "{probe}: {found}");
+    }
+}
+
 #[test]
 fn logits_are_those_of_the_cpu() {
     let tokens: Vec<u32> = (0..70).map(|i| (i * 37 + 11) % 1900).collect();

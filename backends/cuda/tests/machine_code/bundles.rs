@@ -18,6 +18,7 @@ fn model() -> CudaModel {
         counters: 8,
         variants: Vec::new(),
         persistent: None,
+        probes: None,
         modules: vec![CudaModule { sm: 1, ptx: false, offset: 7, bytes: 9 }],
     }
 }

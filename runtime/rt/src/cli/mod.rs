@@ -242,6 +242,10 @@ pub struct Bench {
     /// GPU: measure with made-up weights; the weights image may be missing. The speed is real, the answers are not
     #[arg(long)]
     pub synthetic_weights: bool,
+    /// GPU: also measure the kernels of one token by themselves, launched one by one, and what the device does at most: reading,
+    /// an empty kernel in a recorded step, a barrier of all blocks
+    #[arg(long)]
+    pub profile: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -267,7 +271,7 @@ pub struct Info {
 /// Ids of the flags that only an executable for CPUs has.
 const CPU_ONLY: [&str; 3] = ["threads", "pin", "activations"];
 /// Ids of the flags that only an executable for GPUs has.
-const GPU_ONLY: [&str; 3] = ["device", "decode", "synthetic_weights"];
+const GPU_ONLY: [&str; 4] = ["device", "decode", "synthetic_weights", "profile"];
 
 /// The definition of the command line, with examples for an executable of this name. The reference in docs/cli.md is
 /// generated from it.
@@ -313,21 +317,22 @@ impl Cli {
 impl Command {
     /// Refuses flags that an executable with this code does not have.
     fn suits(&self, code: Code) -> Result<()> {
-        let (machine, synthetic, activations) = match self {
-            Command::Generate(args) => (&args.machine, false, false),
-            Command::Chat(args) => (&args.machine, false, false),
-            Command::Serve(args) => (&args.machine, false, false),
-            Command::Embed(args) => (&args.machine, false, false),
-            Command::Logits(args) => (&args.machine, false, args.activations),
-            Command::Perplexity(args) => (&args.machine, false, false),
-            Command::Bench(args) => (&args.machine, args.synthetic_weights, false),
-            Command::Info(args) => (&args.machine, false, false),
+        let (machine, [synthetic, profile], activations) = match self {
+            Command::Generate(args) => (&args.machine, [false; 2], false),
+            Command::Chat(args) => (&args.machine, [false; 2], false),
+            Command::Serve(args) => (&args.machine, [false; 2], false),
+            Command::Embed(args) => (&args.machine, [false; 2], false),
+            Command::Logits(args) => (&args.machine, [false; 2], args.activations),
+            Command::Perplexity(args) => (&args.machine, [false; 2], false),
+            Command::Bench(args) => (&args.machine, [args.synthetic_weights, args.profile], false),
+            Command::Info(args) => (&args.machine, [false; 2], false),
             Command::Verify => return Ok(()),
         };
         let gpu = [
             ("--device", machine.device.is_some()),
             ("--decode", machine.decode.is_some()),
             ("--synthetic-weights", synthetic),
+            ("--profile", profile),
         ];
         let cpu = [
             ("--threads", machine.threads.is_some()),

@@ -63,6 +63,7 @@ pub unsafe fn run(
         console.progress(&format!("round {number} of {}{last}", args.runs))?;
         rounds.push(model.round(&probe)?);
     }
+    let profiled = args.profile.then(|| model.profile()).transpose()?;
     console.progress("")?;
     let about = opened.metadata();
     let report = Report {
@@ -76,6 +77,7 @@ pub unsafe fn run(
         inputs: about.model.inputs.clone(),
         kv_type: opened.kv(&args.machine)?,
         predicted: about.predicted.clone(),
+        profiled,
         peak_memory,
     };
     if args.json {
@@ -206,8 +208,8 @@ mod tests {
             chunk: None,
             kv_type: None,
         };
-        let (batch, runs, synthetic_weights, json) = (None, 1, false, false);
-        Lengths::new(&Bench { prompt, new, batch, runs, synthetic_weights, json, machine }, 300)
+        let (batch, runs, synthetic_weights, profile, json) = (None, 1, false, false, false);
+        Lengths::new(&Bench { prompt, new, batch, runs, synthetic_weights, profile, json, machine }, 300)
     }
 
     #[test]

@@ -131,6 +131,14 @@ impl<'m> Engine<'m> {
         }
     }
 
+    /// The GPU, where it runs on one, to be measured.
+    pub(crate) fn gpu_mut(&mut self) -> Option<&mut Cuda<'m>> {
+        match &mut self.runner {
+            Runner::Cpu(_) => None,
+            Runner::Cuda(cuda) => Some(cuda),
+        }
+    }
+
     /// The GPU, where it runs on one.
     pub fn gpu(&self) -> Option<&Cuda<'m>> {
         match &self.runner {
@@ -250,7 +258,7 @@ impl<'m> Engine<'m> {
     pub fn finish(&mut self) -> Result<()> {
         match &mut self.runner {
             Runner::Cpu(_) => Ok(()),
-            Runner::Cuda(cuda) => cuda.finish(),
+            Runner::Cuda(cuda) => cuda.drain(),
         }
     }
 }

@@ -98,6 +98,23 @@ fn bench_says_what_threads_say_and_which_device() {
 }
 
 #[test]
+fn bench_times_every_kernel_of_a_token() {
+    with_gpu("bench_times_every_kernel_of_a_token", &[], || {
+        let both = Both::new(&free(ROWS));
+        let short = ["bench", "--prompt", "4", "--new", "3", "--runs", "1", "--profile"];
+        let facts: Value = serde_json::from_str(&both.gpu(&[&short[..], &["--json"]].concat()).ok()).unwrap();
+        let kernels = facts["kernels"].as_array().unwrap();
+        let of = |k: &Value| (k["kernel"].as_str().unwrap().to_owned(), k["launches"].as_u64().unwrap());
+        let expected = [("begin", 1), ("layer", 2), ("head", 1)].map(|(name, n)| (name.to_owned(), n));
+        assert_eq!(kernels.iter().map(of).collect::<Vec<_>>(), expected);
+        assert!(kernels.iter().all(|k| k["us"].as_f64().unwrap() > 0.0), "{facts:#}");
+        assert!(facts["probes"].is_null(), "the mock has no probes");
+        let table = both.gpu(&short).ok();
+        assert!(table.contains("  layer                       2 launches "), "{table}");
+    });
+}
+
+#[test]
 fn made_up_weights_need_no_image() {
     with_gpu("made_up_weights_need_no_image", &[], || {
         let both = Both::new(&free(ROWS));

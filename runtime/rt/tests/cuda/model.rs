@@ -55,6 +55,7 @@ pub fn launches() -> CudaModel {
         counters: 1,
         variants: vec![variant(1, never), variant(u32::MAX, blocks(Of::Rows, 8))],
         persistent: None,
+        probes: None,
         modules: Vec::new(),
     }
 }

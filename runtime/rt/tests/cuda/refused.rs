@@ -30,14 +30,15 @@ fn flags_of_the_other_processor_are_refused_and_not_shown() {
         assert!(said.contains(flag[0]) && said.contains("--target cpu"), "{said}");
     }
     let synthetic = ["bench", "--synthetic-weights"];
+    let profile = ["bench", "--profile"];
     let gpu_only = [&["--device", "0"][..], &["--decode", "graph"]].map(|f| [&GENERATE[..], f].concat());
-    for args in gpu_only.iter().map(Vec::as_slice).chain([&synthetic[..]]) {
+    for args in gpu_only.iter().map(Vec::as_slice).chain([&synthetic[..], &profile]) {
         let said = both.cpu(args).refused(2);
         assert!(said.contains("runs on the CPU") && said.contains("--target cuda"), "{said}");
     }
     let help = [both.cpu(&["bench", "--help"]).ok(), both.gpu(&["bench", "--help"]).ok()];
     for (flag, on) in
-        [("--threads", 0), ("--pin", 0), ("--device", 1), ("--decode", 1), ("--synthetic-weights", 1)]
+        [("--threads", 0), ("--pin", 0), ("--device", 1), ("--decode", 1), ("--synthetic-weights", 1), ("--profile", 1)]
     {
         assert!(help[on].contains(flag) && !help[1 - on].contains(flag), "{flag}: {}", help[1 - on]);
     }

@@ -9,9 +9,20 @@ use super::probe::Probe;
 use super::{seconds, Lengths, Round};
 use crate::error::Result;
 use crate::inference::batch::Batch;
+use crate::inference::cuda::profile::{KernelTime, Probed};
 use crate::inference::engine::Engine;
 use crate::inference::sampler::Sampler;
 use crate::inference::session::{Session, Wanted};
+
+/// Tokens decoded for a profile, of which the last counts.
+const PROFILED: usize = 3;
+
+/// Times of kernels, and of the device by itself.
+#[derive(Default)]
+pub(super) struct Profiled {
+    pub(super) kernels: Vec<KernelTime>,
+    pub(super) probed: Option<Probed>,
+}
 
 /// What is measured.
 pub(super) struct Model<'a> {
@@ -43,6 +54,7 @@ impl Model<'_> {
     /// Time of the prompt from an empty cache, with the last position's logits.
     pub(super) fn prefill(&mut self) -> Result<Duration> {
         self.prompts.truncate(0);
+        self.engine.finish()?;
         let start = Instant::now();
         let prompt = &self.tokens[..self.lengths.prompt];
         let wanted = (Wanted::Last, self.sampler.results());
@@ -53,6 +65,7 @@ impl Model<'_> {
     /// Time from a short prompt to its first token.
     pub(super) fn first_token(&mut self) -> Result<Duration> {
         self.prompts.truncate(0);
+        self.engine.finish()?;
         let start = Instant::now();
         let prompt = &self.tokens[..self.lengths.first];
         let wanted = (Wanted::Last, self.sampler.results());
@@ -82,6 +95,25 @@ impl Model<'_> {
             })?;
         }
         Ok(start.elapsed())
+    }
+
+    /// Times of the kernels of one decoded token, the last of a few, and of the device by itself.
+    pub(super) fn profile(&mut self) -> Result<Profiled> {
+        let wanted = (Wanted::Last, self.sampler.results());
+        let session = self.answers.as_mut().unwrap_or(&mut self.prompts);
+        let rest = session.reuse(&self.tokens[..self.lengths.start]);
+        session.feed_for(&mut self.engine, rest, wanted, |_, _| Ok(()))?;
+        let mut found = Profiled::default();
+        for _ in 0..self.lengths.new.min(PROFILED) {
+            if let Some(gpu) = self.engine.gpu_mut() {
+                gpu.profile()?;
+            }
+            session.feed_for(&mut self.engine, &self.tokens[..1], wanted, |_, _| Ok(()))?;
+            if let Some(gpu) = self.engine.gpu_mut() {
+                found = Profiled { kernels: gpu.profiled()?, probed: gpu.probe()? };
+            }
+        }
+        Ok(found)
     }
 
     /// As `decode`, for all sequences of the batch, which begin differently.

@@ -1,4 +1,4 @@
-//! Events: places in the stream's order that the host can wait for.
+//! Events: places in the stream's order that the host can wait for, and the time between two of them.
 //!
 //! In: a context. Out: events. Invariant: destroyed once; what is recorded stays in order even after that.
 
@@ -16,8 +16,25 @@ pub(super) struct Event {
 impl Event {
     /// Not recorded yet.
     pub(super) fn new() -> Result<Event> {
-        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+        Event::with(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    /// One that knows its time, behind everything that is on the stream now.
+    pub(super) fn timed(context: &Context) -> Result<Event> {
+        let event = Event::with(sys::CUevent_flags::CU_EVENT_DEFAULT)?;
+        event.record(context)?;
+        Ok(event)
+    }
+
+    fn with(flags: sys::CUevent_flags) -> Result<Event> {
         Ok(Event { handle: result::event::create(flags).map_err(refused("make an event"))? })
+    }
+
+    /// Microseconds from another event to this one; both are timed and have been waited for.
+    pub(super) fn since(&self, earlier: &Event) -> Result<f64> {
+        // SAFETY: both are ours.
+        let ms = unsafe { result::event::elapsed(earlier.handle, self.handle) };
+        Ok(f64::from(ms.map_err(refused("measure time"))?) * 1e3)
     }
 
     /// Puts it behind everything that is on the stream now.

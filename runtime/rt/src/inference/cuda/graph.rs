@@ -71,13 +71,13 @@ impl Graphs {
             // SAFETY: the stream is the context's.
             None => seen.insert(unsafe { Graph::record(stream, launches)? }),
         };
-        // SAFETY: recorded on this context; what it reads and writes is the caller's promise.
-        unsafe { result::graph::launch(graph.exec, stream) }.map_err(refused("launch a recorded step"))
+        // SAFETY: by the caller's promise.
+        unsafe { graph.launch(stream) }
     }
 }
 
 /// A recorded step.
-struct Graph {
+pub(super) struct Graph {
     exec: sys::CUgraphExec,
 }
 
@@ -86,7 +86,7 @@ impl Graph {
     ///
     /// # Safety
     /// The stream must be one that this thread alone uses.
-    unsafe fn record(stream: CUstream, launches: impl Fn() -> Result<()>) -> Result<Graph> {
+    pub(super) unsafe fn record(stream: CUstream, launches: impl Fn() -> Result<()>) -> Result<Graph> {
         let action = "record a step";
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: by the caller's promise.
@@ -102,6 +102,15 @@ impl Graph {
         // SAFETY: as above.
         let _ = unsafe { result::graph::destroy(graph) };
         Ok(Graph { exec: exec.map_err(refused(action))? })
+    }
+
+    /// Puts it on the stream.
+    ///
+    /// # Safety
+    /// What was recorded must be right to run now.
+    pub(super) unsafe fn launch(&self, stream: CUstream) -> Result<()> {
+        // SAFETY: recorded on this context; what it reads and writes is the caller's promise.
+        unsafe { result::graph::launch(self.exec, stream) }.map_err(refused("launch a recorded step"))
     }
 }
 

@@ -42,8 +42,8 @@ fn grid(dimensions: &[Blocks; 3], kernel: &str, step: &CudaStep) -> Result<Optio
     Ok(Some(counts.map(|count| count as u32)))
 }
 
-/// Puts all launches of a step of `layers` layers on the stream. Where it is `early`, each but the first may begin before the
-/// one before it has ended, if its kernel waits for that itself.
+/// Puts all launches of a step of `layers` layers on the stream; `after` is told each kernel. Where it is `early`, each but
+/// the first may begin before the one before it has ended, if its kernel waits for that itself.
 ///
 /// # Safety
 /// The step must keep to the contract of [`CudaStep`] until it is done.
@@ -53,22 +53,29 @@ pub(super) unsafe fn step(
     step: &CudaStep,
     early: bool,
     stream: CUstream,
+    after: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let rows = kernels.variant(step.n_rows as usize);
-    let once = CudaStep { layer: 0, ..*step };
-    // SAFETY (all): by the caller's promise.
-    for (i, l) in rows.prologue.iter().enumerate() {
-        unsafe { launch(l, once, early && i > 0, stream)? };
-    }
-    for layer in 0..layers {
-        let of_layer = CudaStep { layer, ..*step };
-        rows.block.iter().try_for_each(|l| unsafe { launch(l, of_layer, early, stream) })?;
-    }
-    if step.n_outputs == 0 {
-        return Ok(());
-    }
     let outputs = kernels.variant(step.n_outputs as usize);
-    outputs.head.iter().try_for_each(|l| unsafe { launch(l, once, early, stream) })
+    let once = CudaStep { layer: 0, ..*step };
+    let mut all = |launches: &[Launch], step: &CudaStep, mut is_first: bool| {
+        launches.iter().try_for_each(|l| {
+            let Some(grid) = grid(&l.grid, &l.kernel, step)? else { return Ok(()) };
+            let narrow = grid[0].min(l.columns.unwrap_or(grid[0]));
+            // SAFETY: by the caller's promise.
+            unsafe { launch(l, [narrow, grid[1], grid[2]], step, early && !is_first, stream)? };
+            is_first = false;
+            after(&l.kernel)
+        })
+    };
+    all(&rows.prologue, &once, true)?;
+    for layer in 0..layers {
+        all(&rows.block, &CudaStep { layer, ..*step }, false)?;
+    }
+    match step.n_outputs {
+        0 => Ok(()),
+        _ => all(&outputs.head, &once, false),
+    }
 }
 
 /// Puts a step of one row and one output on the stream, as the one kernel that there is for it.
@@ -76,25 +83,44 @@ pub(super) unsafe fn step(
 /// # Safety
 /// As for [`step`].
 pub(super) unsafe fn persistent(kernels: &Kernels, step: &CudaStep, stream: CUstream) -> Result<()> {
-    let Some((launch, blocks)) = &kernels.persistent else { return Ok(()) };
+    match &kernels.persistent {
+        // SAFETY: by the caller's promise.
+        Some((launch, blocks)) => unsafe { together(launch, *blocks, step, stream) },
+        None => Ok(()),
+    }
+}
+
+/// Puts a launch of so many blocks, which wait for each other, on the stream; the device must hold them all at once.
+///
+/// # Safety
+/// As for [`step`].
+pub(super) unsafe fn together(launch: &Launch, blocks: u32, step: &CudaStep, stream: CUstream) -> Result<()> {
     let mut step = *step;
     let mut arguments = [(&raw mut step).cast::<c_void>()];
-    let (grid, threads, shared) = ((*blocks, 1, 1), (launch.threads, 1, 1), launch.shared_bytes);
-    // SAFETY: as below; all blocks fit the device, as they must.
+    let (grid, threads, shared) = ((blocks, 1, 1), (launch.threads, 1, 1), launch.shared_bytes);
+    // SAFETY: as below; all blocks fit the device.
     unsafe {
         result::launch_cooperative_kernel(launch.function, grid, threads, shared, stream, &mut arguments)
     }
     .map_err(refused("launch a kernel"))
 }
 
-unsafe fn launch(launch: &Launch, mut step: CudaStep, early: bool, stream: CUstream) -> Result<()> {
-    let Some([x, y, z]) = grid(&launch.grid, &launch.kernel, &step)? else { return Ok(()) };
-    let x = x.min(launch.columns.unwrap_or(x));
+/// Puts a launch of so many blocks in x on the stream, early if it may be.
+///
+/// # Safety
+/// As for [`step`].
+pub(super) unsafe fn wide(l: &Launch, blocks: u32, step: &CudaStep, early: bool, stream: CUstream) -> Result<()> {
+    // SAFETY: by the caller's promise.
+    unsafe { launch(l, [blocks, 1, 1], step, early, stream) }
+}
+
+unsafe fn launch(l: &Launch, [x, y, z]: [u32; 3], step: &CudaStep, early: bool, stream: CUstream) -> Result<()> {
+    let mut step = *step;
     let mut arguments = [(&raw mut step).cast::<c_void>()];
-    let shared = launch.shared_bytes;
+    let shared = l.shared_bytes;
     // SAFETY (both): the function takes one CudaStep by value, which the driver copies now; the rest is the caller's
     // promise.
-    let done = if early && launch.waits {
+    let done = if early && l.waits {
         let mut attribute = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
@@ -104,7 +130,7 @@ unsafe fn launch(launch: &Launch, mut step: CudaStep, early: bool, stream: CUstr
             gridDimX: x,
             gridDimY: y,
             gridDimZ: z,
-            blockDimX: launch.threads,
+            blockDimX: l.threads,
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: shared,
@@ -113,11 +139,11 @@ unsafe fn launch(launch: &Launch, mut step: CudaStep, early: bool, stream: CUstr
             numAttrs: 1,
         };
         let nothing = std::ptr::null_mut();
-        unsafe { sys::cuLaunchKernelEx(&raw const config, launch.function, arguments.as_mut_ptr(), nothing) }
+        unsafe { sys::cuLaunchKernelEx(&raw const config, l.function, arguments.as_mut_ptr(), nothing) }
             .result()
     } else {
-        let threads = (launch.threads, 1, 1);
-        unsafe { result::launch_kernel(launch.function, (x, y, z), threads, shared, stream, &mut arguments) }
+        let threads = (l.threads, 1, 1);
+        unsafe { result::launch_kernel(l.function, (x, y, z), threads, shared, stream, &mut arguments) }
     };
     done.map_err(refused("launch a kernel"))
 }

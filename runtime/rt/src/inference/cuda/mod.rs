@@ -1,6 +1,6 @@
 //! The model on a GPU: `bundle` is its code, `driver` finds the device, `modules` load the code, `launch` and
 //! `graph` run steps, `weights` and `memory` are what stands on the device, `uploads` and `results` what a step reads and
-//! writes, `need` says how much all that is, `bandwidth` how fast it can be read.
+//! writes, `need` says how much all that is, `bandwidth` how fast it can be read; `profile` measures kernels and the device.
 //!
 //! In: steps. Out: logits, or picks. Invariant: one thread and one stream, so everything happens in order; a
 //! result is read only after the event behind its step has been waited for, and what the device reads is written only
@@ -21,6 +21,7 @@ mod launch;
 pub mod memory;
 pub mod modules;
 pub mod need;
+pub mod profile;
 mod results;
 #[cfg(test)]
 mod sample;
@@ -38,6 +39,7 @@ use crate::inference::cuda::graph::Graphs;
 use crate::inference::cuda::memory::{Buffer, Pinned};
 use crate::inference::cuda::modules::Kernels;
 use crate::inference::cuda::need::{allowed_words, mebibytes, Need, Room};
+use crate::inference::cuda::profile::{KernelTime, Probed, Profile};
 use crate::inference::cuda::results::ResultSet;
 use crate::inference::cuda::uploads::Uploads;
 use crate::inference::cuda::weights::Weights;
@@ -83,6 +85,10 @@ pub struct Cuda<'m> {
     current: usize,
     /// The step after the last one, where it is under way already.
     ahead: Option<CudaStep>,
+    /// The last step that was launched.
+    last: Option<CudaStep>,
+    /// Where times are noted.
+    profile: Option<Profile>,
     host_logits: Pinned,
     host_state: Pinned,
     host_gain: Pinned,
@@ -132,6 +138,8 @@ impl<'m> Cuda<'m> {
             results: [results(all)?, results(repeating)?],
             current: 0,
             ahead: None,
+            last: None,
+            profile: None,
             host_logits: Pinned::zeroed(&context, 4 * model.vocab_rows as usize)?,
             host_state: Pinned::zeroed(&context, 4 * model.hidden.width as usize)?,
             host_gain: Pinned::zeroed(&context, 4 * model.hidden.width as usize)?,
@@ -228,7 +236,7 @@ impl<'m> Cuda<'m> {
             self.uploads.advances();
         }
         let fits = |row: &Row| (row.position as usize) + 1 < step.kv_capacity;
-        let repeats = follows && step.rows.len() <= self.results[1].outputs;
+        let repeats = follows && step.rows.len() <= self.results[1].outputs && self.profile.is_none();
         if repeats && self.decode != Decode::Launches && step.rows.iter().all(fits) {
             let next = self.other_set(step.outputs.len());
             let argument = self.argument(step, advance, next);
@@ -255,13 +263,21 @@ impl<'m> Cuda<'m> {
     /// As for [`Cuda::step`]; rows and outputs are on the device.
     unsafe fn launch(&mut self, argument: &CudaStep, results: usize) -> Result<()> {
         let (kernels, layers, stream) = (&self.kernels, self.model.layers, self.context.stream());
+        self.last = Some(*argument);
+        if let Some(profile) = &mut self.profile {
+            let mut mark = |kernel: &str| profile.mark(kernel);
+            // SAFETY: as below.
+            unsafe { launch::step(kernels, layers, argument, false, stream, &mut mark)? };
+            return self.results[results].launched(&self.context);
+        }
         let one = self.decode == Decode::Persistent && argument.n_rows == 1 && argument.n_outputs == 1;
         // SAFETY (all): buffers are as large as the contract asks, which `Need` and `new` have seen to, and ours
         // alone; the rest is the caller's promise.
         let launches = || match one {
             true => unsafe { launch::persistent(kernels, argument, stream) },
             false => unsafe {
-                launch::step(kernels, layers, argument, self.decode != Decode::Launches, stream)
+                let early = self.decode != Decode::Launches;
+                launch::step(kernels, layers, argument, early, stream, &mut |_| Ok(()))
             },
         };
         let recorded = match self.decode {
@@ -360,8 +376,28 @@ impl<'m> Cuda<'m> {
         Ok(())
     }
 
+    /// Notes the times of the kernels of the steps from now on, which are launched one by one.
+    pub(crate) fn profile(&mut self) -> Result<()> {
+        self.drain()?;
+        self.profile = Some(Profile::begin(&self.context)?);
+        Ok(())
+    }
+
+    /// The times since [`Cuda::profile`]; none are noted any more.
+    pub(crate) fn profiled(&mut self) -> Result<Vec<KernelTime>> {
+        self.profile.take().map_or(Ok(Vec::new()), Profile::end)
+    }
+
+    /// Measures the device by itself, where the executable has kernels for that and a step has run.
+    pub(crate) fn probe(&mut self) -> Result<Option<Probed>> {
+        self.drain()?;
+        let (Some(probes), Some(step)) = (&self.kernels.probes, &self.last) else { return Ok(None) };
+        // SAFETY: the buffers of a step that has run, and nothing is under way.
+        unsafe { profile::probe(&self.context, probes, step, self.model.weights_bytes) }.map(Some)
+    }
+
     /// Waits until nothing is under way, and drops the step after the last one.
-    fn drain(&mut self) -> Result<()> {
+    pub(crate) fn drain(&mut self) -> Result<()> {
         self.finish()?;
         self.context.finish()?;
         if self.ahead.take().is_some() {

@@ -60,6 +60,15 @@ pub(super) struct Variant {
     pub(super) head: Vec<Launch>,
 }
 
+/// Kernels that measure the device; with as many blocks as it holds at once where there are more than one.
+pub(super) struct Probes {
+    pub(super) launch: Launch,
+    pub(super) reading: (Launch, u32),
+    pub(super) barriers: (Launch, u32),
+    /// Barriers of one launch.
+    pub(super) barrier_count: u32,
+}
+
 /// The model's kernels on one device.
 pub(super) struct Kernels {
     module: sys::CUmodule,
@@ -67,6 +76,7 @@ pub(super) struct Kernels {
     pub(super) variants: Vec<Variant>,
     /// A step of one row as one kernel, and how many of its blocks the device holds at once.
     pub(super) persistent: Option<(Launch, u32)>,
+    pub(super) probes: Option<Probes>,
     /// The context that the code is loaded into.
     _context: Rc<Context>,
 }
@@ -77,7 +87,7 @@ impl Kernels {
         let chosen = require(bundle, context.device())?;
         let module = load(bundle.machine_code(chosen), chosen)?;
         let mut kernels =
-            Kernels { module, variants: Vec::new(), persistent: None, _context: Rc::clone(context) };
+            Kernels { module, variants: Vec::new(), persistent: None, probes: None, _context: Rc::clone(context) };
         let (most_shared, found) = (context.shared_bytes()?, HashMap::new());
         // Code for older architectures does not wait, whatever it runs on.
         let waits = chosen.sm >= PROGRAMMATIC_SM && context.has_programmatic_launches();
@@ -94,6 +104,16 @@ impl Kernels {
             let one = functions.one(launch)?;
             let blocks = resident(one.function, launch, context)?;
             kernels.persistent = Some((one, blocks));
+        }
+        if let Some(probes) = &bundle.model.probes {
+            let mut all_blocks = |launch: &CudaLaunch| {
+                let one = functions.one(launch)?;
+                let blocks = resident(one.function, launch, context)?;
+                Ok((one, blocks))
+            };
+            let (reading, barriers) = (all_blocks(&probes.reading)?, all_blocks(&probes.barriers)?);
+            let (launch, barrier_count) = (functions.one(&probes.launch)?, probes.barrier_count);
+            kernels.probes = Some(Probes { launch, reading, barriers, barrier_count });
         }
         Ok(kernels)
     }

@@ -32,6 +32,7 @@ pub(super) fn model() -> CudaModel {
         counters: 4,
         variants: vec![variant(8), variant(u32::MAX)],
         persistent: None,
+        probes: None,
         modules: vec![module(80, false, 0), module(90, false, 4), module(90, true, 8)],
     }
 }
