@@ -19,19 +19,19 @@ pack:
   --qwenc FILE       this qwenc instead of building one; it needs both targets
   --models LIST      of qwen3-tied, qwen3-untied-mha, qwen3-yarn, qwen3-sliding, sample; all, or none
   --types LIST       of f32, bf16, bf16-activations, int8, int4; all
-  --shapes LIST      of 0.6b, 1.7b, 4b, 8b, tiny: what speed is measured on; the first four, or none
+  --shapes LIST      of 0.6b, 1.7b, 4b, 8b, llama-1b, tiny: what speed is measured on; the first five, or none
 run:
-  --only LIST        of answers, speed, sanitizer; all. Results of other parts in the file are kept
+  --only LIST        of answers, speed, ncu, sanitizer; all. Results of other parts in the file are kept
   --no-sanitizer     leaves compute-sanitizer out
   --minutes N        ends in time with what there is; 8. Results are written after every line
   --models LIST      small models whose answers are looked at, of those that were packed; all
-  --shapes LIST      shapes whose speed is measured, of those that were packed; 0.6b,8b
+  --shapes LIST      shapes whose speed is measured, of those that were packed; 0.6b,8b,llama-1b
   --peer WAY         transformers' decode beside: capture, compile (minutes more) or none; capture
   --jobs N           executables at a time where nothing is measured; 4
   --device N         which GPU, as `info` numbers them; 0
-  --contexts LIST    of 128, 2048, 16384: where decode ends whose speed is measured; 128,16384
+  --contexts LIST    of 128, 2048, 16384: where decode ends whose speed is measured; 128,16384 (llama-1b: 128 alone)
   --new N            tokens of a measurement, 64
-  --results FILE     where all figures go; DIR/results.json
+  --results FILE     where all figures go; DIR/results.json. The output of ncu goes to ncu.txt beside it
 EOF
 }
 

@@ -39,9 +39,11 @@ CACHES = {"f32": 0.0, "bf16": 1e-3, "int8": 1e-3}
 DECODES = ("graph", "launches", "persistent")
 
 # Shapes of benches/checkpoint.py, and the types that speed is measured with; bf16 inputs only where targets look.
-SHAPES = ("0.6b", "1.7b", "4b", "8b")
+SHAPES = ("0.6b", "1.7b", "4b", "8b", "llama-1b")
 SPEED_TYPES = ("bf16", "bf16-activations", "int8")
-TARGET_SHAPES = ("0.6b", "8b")
+TARGET_SHAPES = ("0.6b", "8b", "llama-1b")
+# Shapes measured only for a published figure: bf16 weights at the shortest context.
+PUBLISHED = ("llama-1b",)
 TARGET_CONTEXTS = (128, 16384)
 # How transformers decodes: one recorded CUDA graph, or torch.compile too, which takes minutes.
 PEERS = ("capture", "compile", "none")
@@ -59,9 +61,17 @@ def types_of(model, wanted):
 
 def speed_types_of(shape, wanted):
     """The types that a shape is compiled with."""
+    names = ("bf16",) if shape in PUBLISHED else SPEED_TYPES
     for kind in TYPES:
-        if kind.name in SPEED_TYPES and kind.name in wanted and (not kind.flags or shape in TARGET_SHAPES):
+        if kind.name in names and kind.name in wanted and (not kind.flags or shape in TARGET_SHAPES):
             yield kind
+
+
+def contexts_of(shape, wanted):
+    """Pairs of CONTEXTS that a shape is measured at."""
+    for context, prompt in CONTEXTS[:1] if shape in PUBLISHED else CONTEXTS:
+        if context in wanted:
+            yield context, prompt
 
 
 def of_name(name):

@@ -4,7 +4,9 @@ In: what happened. Out: a line each, and figures for the results. Invariant: not
 done has a line with its reason; and what was cut short by the clock did not fail.
 """
 
+import glob
 import json
+import shutil
 import subprocess
 import threading
 import time
@@ -83,6 +85,12 @@ class Report:
     def totals(self):
         missed = f", {self.count(MISS)} targets missed" if self.count(MISS) else ""
         return f"{self.count(PASS)} passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped{missed}"
+
+
+def find(program):
+    """The path of a program of CUDA's toolkit, or None."""
+    places = sorted(glob.glob(f"/usr/local/cuda*/bin/{program}"), reverse=True)
+    return shutil.which(program) or next(iter(places), None)
 
 
 def run(command, seconds):

@@ -16,14 +16,15 @@ import tempfile
 
 import answers
 import cases
+import ncu
 import report
 import sanitizer
 import speed
 
-# In this order: speed says nothing where answers are wrong, and the sanitizer is the slowest.
-PARTS = {"answers": answers, "speed": speed, "sanitizer": sanitizer}
+# In this order: speed says nothing where answers are wrong, ncu explains speed, and the sanitizer is the slowest.
+PARTS = {"answers": answers, "speed": speed, "ncu": ncu, "sanitizer": sanitizer}
 # Of the time that is left when they begin, unless they are the last.
-SHARES = {"answers": 0.4, "speed": 0.8, "sanitizer": 1.0}
+SHARES = {"answers": 0.4, "speed": 0.8, "ncu": 0.5, "sanitizer": 1.0}
 WRONG, SLOW, SKIPPED = 1, 3, 77
 
 
@@ -70,7 +71,7 @@ class Check:
         with tarfile.open(args.archive, "r:xz") as tar:
             # Python below 3.12 knows no filters; the archive is our own.
             tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-        self.folder, self.jobs = folder, args.jobs
+        self.folder, self.jobs, self.results = folder, args.jobs, args.results
         self.contexts, self.new, self.peer = args.contexts, args.new, args.peer
         self.device = [] if args.device is None else ["--device", str(args.device)]
         self.manifest = json.loads((folder / "manifest.json").read_text())

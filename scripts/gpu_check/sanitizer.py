@@ -5,12 +5,10 @@ a failure: then nothing is known.
 """
 
 import concurrent.futures
-import glob
 import pathlib
-import shutil
 import tempfile
 
-from report import Failed
+from report import Failed, find
 
 TOOLS = ("memcheck", "racecheck")
 # The others have the same kernels.
@@ -27,11 +25,6 @@ WAYS = {
     "one by one": ("generate", "--chunk", "1", "--decode", "launches"),
     "persistent": ("generate", "--chunk", "1", "--decode", "persistent"),
 }
-
-
-def find():
-    places = sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"), reverse=True)
-    return shutil.which("compute-sanitizer") or next(iter(places), None)
 
 
 class Sanitizer:
@@ -72,7 +65,7 @@ class Sanitizer:
 
 def check(check):
     entries = [entry for entry in check.manifest["models"] if entry["model"] == MODEL]
-    program = find()
+    program = find("compute-sanitizer")
     if not entries:
         check.report.line("skip", f"{MODEL} was not packed")
         return

@@ -58,15 +58,18 @@ constexpr unsigned FETCHED = 96 * 1024;
 template <class L>
 __device__ inline void fetch_ahead(Step s, unsigned layer) {
     s.layer = layer;
-    unsigned columns = min(unsigned(L::PANELS), max(gridDim.x / L::SPLITS, 1u)), split = blockIdx.x / columns;
+    // Opaque, so that the shares of all linears are not kept in registers.
+    int block = blockIdx.x;
+    forget(block);
+    unsigned columns = min(unsigned(L::PANELS), max(gridDim.x / L::SPLITS, 1u)), split = block / columns;
     if (layer >= LAYERS || split >= L::SPLITS) return;
     const unsigned char* weights = segment<typename L::Weight>(s);
     size_t begin = size_t(L::PANEL_BYTES) * split / L::SPLITS, end = size_t(L::PANEL_BYTES) * (split + 1) / L::SPLITS;
     unsigned fetched = 0;
-    for (unsigned panel = blockIdx.x % columns; panel < L::PANELS && fetched < FETCHED; panel += columns) {
+    for (unsigned panel = block % columns; panel < L::PANELS && fetched < FETCHED; panel += columns) {
         size_t most = begin + FETCHED - fetched, until = end < most ? end : most;
         const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES;
-        for (size_t i = begin + 128 * threadIdx.x; i < until; i += 128 * THREADS) prefetch_l2(from + i);
+        for (size_t i = begin + 128 * thread_again(); i < until; i += 128 * THREADS) prefetch_l2(from + i);
         fetched += unsigned(until - begin);
     }
 }

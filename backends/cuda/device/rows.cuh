@@ -82,7 +82,7 @@ template <class L>
 __device__ inline void copy_gain(const Step& s, int begin, int end, float* to) {
     if constexpr (L::HAS_GAIN) {
         const float* from = gain_of<L>(s);
-        for (int c = begin + 4 * threadIdx.x; c < end; c += 4 * THREADS) copy_async16(to + c - begin, from + c, true);
+        for (int c = begin + 4 * thread_again(); c < end; c += 4 * THREADS) copy_async16(to + c - begin, from + c, true);
         copy_async_commit();
     }
 }
@@ -94,7 +94,7 @@ __device__ inline Source open_row(const float* x, const float* gain, float* sums
     Source source = {x, gain, 1.0f};
     if constexpr (L::NORM) {
         float sum = 0;
-        for (int c = threadIdx.x; c < L::COLS; c += THREADS) sum = fmaf(x[c], x[c], sum);
+        for (int c = thread_again(); c < L::COLS; c += THREADS) sum = fmaf(x[c], x[c], sum);
         if constexpr (L::HAS_GAIN) copy_async_wait<0>();
         source.scale = rsqrtf(sum_of_block(sum, sums) / L::COLS + L::EPS);
     }
@@ -144,8 +144,8 @@ __device__ inline void prepare_ints(
     const Source& source, unsigned* planes, Group* groups, int tokens, int first, int last) {
     constexpr int WORDS = 8, TOGETHER = 32 / WORDS;
     const float most = L::PLANES == 1 ? 127.0f : 127.0f * 128.0f;
-    int lane = threadIdx.x % 32, word = lane % WORDS;
-    for (int base = first + threadIdx.x / 32 * TOGETHER; base < last; base += THREADS / WORDS) {
+    int thread = thread_again(), lane = thread % 32, word = lane % WORDS;
+    for (int base = first + thread / 32 * TOGETHER; base < last; base += THREADS / WORDS) {
         int unit = base + lane / WORDS, begin = unit * L::GROUP, end = unit < last ? min(begin + L::GROUP, L::COLS) : begin;
         float4 v[L::UNIT_STEPS];
         float largest = 0;

@@ -37,9 +37,14 @@ fn flags_of_the_other_processor_are_refused_and_not_shown() {
         assert!(said.contains("runs on the CPU") && said.contains("--target cuda"), "{said}");
     }
     let help = [both.cpu(&["bench", "--help"]).ok(), both.gpu(&["bench", "--help"]).ok()];
-    for (flag, on) in
-        [("--threads", 0), ("--pin", 0), ("--device", 1), ("--decode", 1), ("--synthetic-weights", 1), ("--profile", 1)]
-    {
+    for (flag, on) in [
+        ("--threads", 0),
+        ("--pin", 0),
+        ("--device", 1),
+        ("--decode", 1),
+        ("--synthetic-weights", 1),
+        ("--profile", 1),
+    ] {
         assert!(help[on].contains(flag) && !help[1 - on].contains(flag), "{flag}: {}", help[1 - on]);
     }
 }

@@ -109,12 +109,24 @@ pub(super) unsafe fn together(launch: &Launch, blocks: u32, step: &CudaStep, str
 ///
 /// # Safety
 /// As for [`step`].
-pub(super) unsafe fn wide(l: &Launch, blocks: u32, step: &CudaStep, early: bool, stream: CUstream) -> Result<()> {
+pub(super) unsafe fn wide(
+    l: &Launch,
+    blocks: u32,
+    step: &CudaStep,
+    early: bool,
+    stream: CUstream,
+) -> Result<()> {
     // SAFETY: by the caller's promise.
     unsafe { launch(l, [blocks, 1, 1], step, early, stream) }
 }
 
-unsafe fn launch(l: &Launch, [x, y, z]: [u32; 3], step: &CudaStep, early: bool, stream: CUstream) -> Result<()> {
+unsafe fn launch(
+    l: &Launch,
+    [x, y, z]: [u32; 3],
+    step: &CudaStep,
+    early: bool,
+    stream: CUstream,
+) -> Result<()> {
     let mut step = *step;
     let mut arguments = [(&raw mut step).cast::<c_void>()];
     let shared = l.shared_bytes;

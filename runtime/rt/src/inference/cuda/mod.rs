@@ -38,8 +38,8 @@ use crate::inference::cuda::driver::Context;
 use crate::inference::cuda::graph::Graphs;
 use crate::inference::cuda::memory::{Buffer, Pinned};
 use crate::inference::cuda::modules::Kernels;
-use crate::inference::cuda::need::{allowed_words, mebibytes, Need, Room};
-use crate::inference::cuda::profile::{KernelTime, Probed, Profile};
+use crate::inference::cuda::need::{allowed_words, Need, Room};
+use crate::inference::cuda::profile::Profile;
 use crate::inference::cuda::results::ResultSet;
 use crate::inference::cuda::uploads::Uploads;
 use crate::inference::cuda::weights::Weights;
@@ -119,7 +119,7 @@ impl<'m> Cuda<'m> {
             return Err(Error::Usage(found));
         }
         let need = Need::of(model, &room);
-        check_memory(&context, &need)?;
+        need.check(&context)?;
         let scratch = |bytes, what| Buffer::zeroed(&context, bytes, what);
         let [all, repeating] = results::sizes(&room);
         let results = |outputs| ResultSet::new(&context, model, outputs);
@@ -376,26 +376,6 @@ impl<'m> Cuda<'m> {
         Ok(())
     }
 
-    /// Notes the times of the kernels of the steps from now on, which are launched one by one.
-    pub(crate) fn profile(&mut self) -> Result<()> {
-        self.drain()?;
-        self.profile = Some(Profile::begin(&self.context)?);
-        Ok(())
-    }
-
-    /// The times since [`Cuda::profile`]; none are noted any more.
-    pub(crate) fn profiled(&mut self) -> Result<Vec<KernelTime>> {
-        self.profile.take().map_or(Ok(Vec::new()), Profile::end)
-    }
-
-    /// Measures the device by itself, where the executable has kernels for that and a step has run.
-    pub(crate) fn probe(&mut self) -> Result<Option<Probed>> {
-        self.drain()?;
-        let (Some(probes), Some(step)) = (&self.kernels.probes, &self.last) else { return Ok(None) };
-        // SAFETY: the buffers of a step that has run, and nothing is under way.
-        unsafe { profile::probe(&self.context, probes, step, self.model.weights_bytes) }.map(Some)
-    }
-
     /// Waits until nothing is under way, and drops the step after the last one.
     pub(crate) fn drain(&mut self) -> Result<()> {
         self.finish()?;
@@ -413,19 +393,4 @@ impl Drop for Cuda<'_> {
         // Nothing may be unloaded under a kernel that runs. An error was reported when it happened.
         let _ = self.context.finish();
     }
-}
-
-/// Refuses what does not fit before anything is allocated.
-fn check_memory(context: &Context, need: &Need) -> Result<()> {
-    let free = context.free_memory()?;
-    if need.total() <= free {
-        return Ok(());
-    }
-    Err(Error::GpuMemory {
-        what: format!("model ({})", need.parts()),
-        device: context.device().name.clone(),
-        needed: mebibytes(need.total()),
-        free: mebibytes(free),
-        all: mebibytes(context.device().memory),
-    })
 }

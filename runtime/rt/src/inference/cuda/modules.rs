@@ -86,8 +86,13 @@ impl Kernels {
     pub(super) fn load(bundle: &Bundle, context: &Rc<Context>) -> Result<Kernels> {
         let chosen = require(bundle, context.device())?;
         let module = load(bundle.machine_code(chosen), chosen)?;
-        let mut kernels =
-            Kernels { module, variants: Vec::new(), persistent: None, probes: None, _context: Rc::clone(context) };
+        let mut kernels = Kernels {
+            module,
+            variants: Vec::new(),
+            persistent: None,
+            probes: None,
+            _context: Rc::clone(context),
+        };
         let (most_shared, found) = (context.shared_bytes()?, HashMap::new());
         // Code for older architectures does not wait, whatever it runs on.
         let waits = chosen.sm >= PROGRAMMATIC_SM && context.has_programmatic_launches();

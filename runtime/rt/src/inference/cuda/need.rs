@@ -5,7 +5,9 @@
 
 use qwenc_abi::{CudaModel, KvType, CUDA_SLACK};
 
+use super::driver::Context;
 use super::results;
+use crate::error::{Error, Result};
 use crate::program::Sizes;
 
 /// What a run must have room for.
@@ -57,6 +59,21 @@ impl Need {
     pub fn total(&self) -> u64 {
         let parts = [self.weights, self.caches, self.arena, self.logits, self.small];
         parts.iter().fold(0, |sum: u64, part| sum.saturating_add(*part))
+    }
+
+    /// Refuses what does not fit the free memory.
+    pub(super) fn check(&self, context: &Context) -> Result<()> {
+        let free = context.free_memory()?;
+        if self.total() <= free {
+            return Ok(());
+        }
+        Err(Error::GpuMemory {
+            what: format!("model ({})", self.parts()),
+            device: context.device().name.clone(),
+            needed: mebibytes(self.total()),
+            free: mebibytes(free),
+            all: mebibytes(context.device().memory),
+        })
     }
 
     /// For people.

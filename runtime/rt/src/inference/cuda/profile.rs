@@ -12,6 +12,7 @@ use super::event::Event;
 use super::graph::Graph;
 use super::launch;
 use super::modules::Probes;
+use super::Cuda;
 use crate::error::Result;
 
 /// Launches of the empty kernel that are recorded.
@@ -81,11 +82,33 @@ impl Profile {
     }
 }
 
+impl Cuda<'_> {
+    /// Notes the times of the kernels of the steps from now on, which are launched one by one.
+    pub(crate) fn profile(&mut self) -> Result<()> {
+        self.drain()?;
+        self.profile = Some(Profile::begin(&self.context)?);
+        Ok(())
+    }
+
+    /// The times since [`Cuda::profile`]; none are noted any more.
+    pub(crate) fn profiled(&mut self) -> Result<Vec<KernelTime>> {
+        self.profile.take().map_or(Ok(Vec::new()), Profile::end)
+    }
+
+    /// Measures the device by itself, where the executable has kernels for that and a step has run.
+    pub(crate) fn probe(&mut self) -> Result<Option<Probed>> {
+        self.drain()?;
+        let (Some(probes), Some(step)) = (&self.kernels.probes, &self.last) else { return Ok(None) };
+        // SAFETY: the buffers of a step that has run, and nothing is under way.
+        unsafe { probe(&self.context, probes, step, self.model.weights_bytes) }.map(Some)
+    }
+}
+
 /// Runs the probes; `step` is one that has run, `weights_bytes` the length of its weights.
 ///
 /// # Safety
 /// As for [`launch::step`]; nothing is under way.
-pub(super) unsafe fn probe(
+unsafe fn probe(
     context: &Rc<Context>,
     probes: &Probes,
     step: &CudaStep,
@@ -101,9 +124,8 @@ pub(super) unsafe fn probe(
         end.since(&start)
     };
     // SAFETY (all): the caller's promise.
-    let launches = || {
-        (0..LAUNCHES).try_for_each(|i| unsafe { launch::wide(&probes.launch, 1, step, i > 0, stream) })
-    };
+    let launches =
+        || (0..LAUNCHES).try_for_each(|i| unsafe { launch::wide(&probes.launch, 1, step, i > 0, stream) });
     launches()?;
     let graph = unsafe { Graph::record(stream, launches)? };
     let run = || unsafe { graph.launch(stream) };
