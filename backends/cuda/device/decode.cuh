@@ -73,8 +73,8 @@ __device__ inline void store_sums(const Sums<L, N>& sums, float* to) {
 // All spans of a panel, [span][tokens][32], to results; `FRESH` where other blocks wrote some.
 template <class L, int TOKENS, bool FRESH>
 __device__ inline void add_spans(const Step& s, const float* spans, int panel) {
-    int row = threadIdx.x % 32;
-    for (unsigned token = threadIdx.x / 32; token < TOKENS; token += THREADS / 32) {
+    int thread = thread_again(), row = thread % 32;
+    for (unsigned token = thread / 32; token < TOKENS; token += THREADS / 32) {
         float v = 0;
         for (int span = 0; span < L::SPANS; span++) {
             const float* from = spans + (span * TOKENS + token) * 32 + row;
@@ -94,7 +94,7 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
     uint2* x = reinterpret_cast<uint2*>(flag + 32);
     // This block's spans, and their first unit.
     int split = at.y, low = split * WARPS, high = min(low + WARPS, L::SPANS), base = span_begin<L>(low);
-    int span = low + threadIdx.x / 32;
+    int span = low + thread_again() / 32;
     bool busy = span < high;
     const unsigned char* weights = segment<typename L::Weight>(s);
     Span<L, N, ONE> work(weights + size_t(at.x) * L::PANEL_BYTES, busy ? span : 0);

@@ -1,6 +1,19 @@
 // One kernel for a whole token: phases instead of launches. As many blocks run as the device holds at a time; they share
 // out a phase's blocks, and meet after each. Who waits for the others fetches its next weights to the second-level cache.
 
+// The number of blocks and this block's, opaque to the optimiser: the shares of all phases are not kept in registers.
+__device__ inline unsigned blocks_again() {
+    int blocks = gridDim.x;
+    forget(blocks);
+    return blocks;
+}
+
+__device__ inline unsigned block_again() {
+    int block = blockIdx.x;
+    forget(block);
+    return block;
+}
+
 class Phases {
     unsigned* arrived;
     unsigned expected = 0;
@@ -13,7 +26,7 @@ class Phases {
     template <class Body>
     __device__ void run(const Step& s, unsigned x, unsigned y, unsigned z, const Body& body) const {
 #pragma unroll 1
-        for (unsigned i = blockIdx.x; i < x * y * z; i += gridDim.x) {
+        for (unsigned i = block_again(); i < x * y * z; i += blocks_again()) {
             body(s, Block{i % x, i / x % y, i / x / y, x});
             // Shared memory is free for the next one.
             __syncthreads();
@@ -58,10 +71,8 @@ constexpr unsigned FETCHED = 96 * 1024;
 template <class L>
 __device__ inline void fetch_ahead(Step s, unsigned layer) {
     s.layer = layer;
-    // Opaque, so that the shares of all linears are not kept in registers.
-    int block = blockIdx.x;
-    forget(block);
-    unsigned columns = min(unsigned(L::PANELS), max(gridDim.x / L::SPLITS, 1u)), split = block / columns;
+    unsigned columns = min(unsigned(L::PANELS), max(blocks_again() / L::SPLITS, 1u));
+    unsigned block = block_again(), split = block / columns;
     if (layer >= LAYERS || split >= L::SPLITS) return;
     const unsigned char* weights = segment<typename L::Weight>(s);
     size_t begin = size_t(L::PANEL_BYTES) * split / L::SPLITS, end = size_t(L::PANEL_BYTES) * (split + 1) / L::SPLITS;

@@ -112,7 +112,7 @@ __device__ inline int word_place(int word) {
 // `planes` is [step][plane][tokens][8], at the first step wanted.
 template <class L>
 __device__ inline void prepare_floats(const Source& source, unsigned* planes, int tokens, int first, int last) {
-    for (int i = 8 * first + threadIdx.x; i < 8 * last; i += THREADS) {
+    for (int i = 8 * first + thread_again(); i < 8 * last; i += THREADS) {
         int step = i / 8 - first, place = word_place<L>(i % 8);
         float2 v = source.two<L::COLS % 2 == 0>(2 * i, L::COLS);
         for (int plane = 0; plane < L::PLANES; plane++) {

@@ -81,8 +81,8 @@ impl Phase<'_> {
         let [x, y, z] = self.launch.grid.map(|b| b.times);
         // Blocks that take several panels in turn prepare their inputs once, if there are no more than run at a time.
         let x = match self.launch.in_turn {
-            true if y == 1 => format!("min({x}u, gridDim.x)"),
-            true => format!("min({x}u, max(gridDim.x / {y}, 1u))"),
+            true if y == 1 => format!("min({x}u, blocks_again())"),
+            true => format!("min({x}u, max(blocks_again() / {y}, 1u))"),
             false => x.to_string(),
         };
         let call = &self.definition.call;
