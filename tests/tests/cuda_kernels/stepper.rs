@@ -134,6 +134,9 @@ impl<'a> Stepper<'a> {
         } else {
             self.launch_all(&mut step);
         }
+        if self.fences {
+            self.launch_probes(&step);
+        }
         self.device.kernels.share(&[]);
         assert!(self.counters.to_vec().iter().all(|&c| c == 0), "counters are not left zero");
         let logits = self.logits.to_vec();
@@ -152,6 +155,14 @@ impl<'a> Stepper<'a> {
         }
         step.layer = 0;
         self.launch(&variant.head, step);
+    }
+
+    /// The probes, which no step has, but which wait as its kernels do.
+    fn launch_probes(&mut self, step: &CudaStep) {
+        let probes = self.device.model.probes.as_ref().unwrap();
+        self.launch_one(&probes.launch, step, [1, 1, 1], false);
+        self.launch_one(&probes.reading, step, [3, 1, 1], false);
+        self.launch_one(&probes.barriers, step, [3, 1, 1], true);
     }
 
     fn launch(&mut self, launches: &[CudaLaunch], step: &CudaStep) {
