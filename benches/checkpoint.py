@@ -17,7 +17,7 @@ STD = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """The part of a config that all sizes of a family share."""
+    """Entries of config.json that all sizes of a model family share."""
 
     architecture: str
     model_type: str

@@ -23,7 +23,7 @@ from variants import GOLDENS, VARIANTS, WIDER
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEER = pathlib.Path(__file__).with_name("peer.py")
-# The peer's files are written for these alone.
+# Shapes that peer.py can write GGUF files of.
 QWEN3 = [name for name, shape in checkpoint.SHAPES.items() if shape.family is checkpoint.QWEN3]
 PREFILL, LONG, LONG_NEW, SHORT_PROMPT, BATCH = 512, 8192, 32, 16, 8
 

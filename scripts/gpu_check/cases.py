@@ -42,7 +42,7 @@ DECODES = ("graph", "launches", "persistent")
 SHAPES = ("0.6b", "1.7b", "4b", "8b", "llama-1b")
 SPEED_TYPES = ("bf16", "bf16-activations", "int8")
 TARGET_SHAPES = ("0.6b", "8b", "llama-1b")
-# Shapes measured only for a published figure: bf16 weights at the shortest context.
+# Shapes that are measured beside a published figure alone: in bf16, at the shortest context.
 PUBLISHED = ("llama-1b",)
 TARGET_CONTEXTS = (128, 16384)
 # How transformers decodes: one recorded CUDA graph, or torch.compile too, which takes minutes.
@@ -68,7 +68,7 @@ def speed_types_of(shape, wanted):
 
 
 def contexts_of(shape, wanted):
-    """Pairs of CONTEXTS that a shape is measured at."""
+    """Those of CONTEXTS that a shape is measured at, of the wanted ones."""
     for context, prompt in CONTEXTS[:1] if shape in PUBLISHED else CONTEXTS:
         if context in wanted:
             yield context, prompt

@@ -39,7 +39,7 @@ def number(text):
 
 
 def parse(text):
-    """A dictionary for each kernel, of what was understood."""
+    """Figures of each profiled launch; lines in another format are ignored."""
     kernels = []
     for line in text.splitlines():
         kernel, metric = KERNEL.match(line), METRIC.match(line)
@@ -68,7 +68,7 @@ def words(kernel):
 
 
 def reason(text, failure, output):
-    """Why there are no figures."""
+    """Reason for the skip line."""
     if NO_COUNTERS in text or NO_COUNTERS in str(failure):
         return f"{NO_COUNTERS}: the driver keeps performance counters to root; run as root"
     if failure:

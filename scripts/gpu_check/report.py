@@ -88,7 +88,7 @@ class Report:
 
 
 def find(program):
-    """The path of a program of CUDA's toolkit, or None."""
+    """Path of a program of CUDA's toolkit; None if it is not installed."""
     places = sorted(glob.glob(f"/usr/local/cuda*/bin/{program}"), reverse=True)
     return shutil.which(program) or next(iter(places), None)
 

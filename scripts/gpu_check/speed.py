@@ -56,7 +56,7 @@ class Speed:
             self.profile(entry["name"], found)
 
     def profile(self, name, found):
-        """The kernels of a token, and the device by itself."""
+        """Lines for the kernels of a token and the limits of the device."""
         kernels = [f"{k['kernel']} {k['us'] / k['launches']:.2f} us x {k['launches']}" for k in found["kernels"]]
         self.report.line("pass", f"{name}, launched one by one: {', '.join(kernels)}")
         probes = found["probes"]

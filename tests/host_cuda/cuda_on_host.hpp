@@ -53,7 +53,7 @@ void collective(const char *call, Combine combine, unsigned mask, void *operand)
 void barrier();
 // A place where other lanes may run before this one goes on; by chance.
 void preempt();
-// The same after an atomic operation, by which blocks synchronise: others often run.
+// Preemption after an atomic operation, by which blocks synchronise: half of the time others run.
 void let_others_run();
 // The same for a lane that waits for others: they surely run.
 void pause_spinning();
@@ -63,9 +63,9 @@ void progressed();
 void fence();
 // Notes an atomic operation of the running block.
 void met();
-// Number of the call that is left out, of those that a test has numbered; -1: none.
+// Number of the call to leave out, among those that a test has numbered; -1: none.
 extern int left_out;
-// Waits for the launch before, where this one began before it had ended.
+// Wait of a programmatic dependent launch for the launch before.
 void wait_for_launches();
 [[noreturn]] void fail(const char *what);
 

@@ -1,8 +1,8 @@
 // Devices, contexts and errors of the stand-in driver.
 //
 // In: QWENC_HOST_DEVICES (1), QWENC_HOST_SM (90), QWENC_HOST_SMS (4 multiprocessors), QWENC_HOST_MEMORY (2 GiB),
-// QWENC_HOST_DRIVER (13000) and QWENC_HOST_INIT (0: what cuInit answers), QWENC_HOST_LOG (a file that launches and waits are
-// noted in, a line each). Out: devices as those say.
+// QWENC_HOST_DRIVER (13000) and QWENC_HOST_INIT (0: what cuInit answers), QWENC_HOST_LOG (log file: a line for
+// each launch, event and wait). Out: devices as those say.
 // Invariant: a call without cuInit or without a context is refused, as a driver refuses it.
 
 #include "driver.hpp"

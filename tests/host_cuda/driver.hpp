@@ -65,7 +65,7 @@ extern thread_local int device_of_context;  // Or -1.
 
 uint64_t environment(const char *name, uint64_t otherwise);
 [[noreturn]] void die(const std::string &what);
-// A line in the log, if there is one.
+// Appends a line to the log of QWENC_HOST_LOG, if that is set.
 void note(const std::string &line);
 Result check_context();
 

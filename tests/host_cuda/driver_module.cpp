@@ -102,7 +102,7 @@ int blocks_per_multiprocessor(unsigned threads, unsigned shared) {
     return int(least < 16 ? least : 16);
 }
 
-// How a launch stands to others: its blocks wait for each other, or it may begin before the launch before it has ended.
+// Kind of launch: of cuLaunchKernel, cooperative, or programmatic dependent.
 enum class How { alone, cooperative, programmatic };
 
 Result launch(Function *function, const unsigned (&grid)[3], const unsigned (&block)[3], unsigned shared,
@@ -110,7 +110,7 @@ Result launch(Function *function, const unsigned (&grid)[3], const unsigned (&bl
     if (auto refused = check_launch(function, grid, block, shared)) return refused;
     if (extra || !parameters || !parameters[0]) return invalid_value;
     if (how == How::programmatic && architecture() < 90) return not_supported;
-    const char *names[] = {"launch ", "launch together ", "launch early "};
+    const char *names[] = {"launch ", "launch cooperative ", "launch dependent "};
     note(names[int(how)] + function->name + " of " + std::to_string(grid[0] * grid[1] * grid[2]));
     std::vector<unsigned char> step(static_cast<unsigned char *>(parameters[0]),
                                     static_cast<unsigned char *>(parameters[0]) + QWENC_STEP_BYTES);
@@ -248,7 +248,7 @@ CUDA_CALL(cuLaunchKernelEx)(const Config *config, Function *function, void **par
     if (!config || config->count > 1 || (config->count && !config->attributes)) return invalid_value;
     How how = How::alone;
     if (config->count) {
-        // Programmatic stream serialization; no other is known here.
+        // Programmatic stream serialization, the only attribute supported here.
         if (config->attributes[0].what != 6) return invalid_value;
         if (config->attributes[0].value[0]) how = How::programmatic;
     }

@@ -113,7 +113,7 @@ void fail(const char *what) {
 
 void preempt() {
     look(*running_fiber()->warp->block);
-    // To change views takes long.
+    // A change of views copies the shared regions.
     unsigned others = has_views() ? 1023 : 7;
     if (((chance() >> 30) & 7) == 0) yield(((chance() >> 30) & others) == 0);
 }

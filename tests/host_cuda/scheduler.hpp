@@ -66,7 +66,7 @@ struct Block {
     // or an atomic operation came after the last acquire.
     Bytes sees, looked;
     bool has_fenced = false, has_met = false;
-    // Whether it still sees the memory that the launch before found.
+    // Whether the block is of a dependent launch and has not waited yet: it sees memory as it was before the launch before.
     bool is_early = false;
 };
 
@@ -87,7 +87,7 @@ struct Launch {
     unsigned garbage;                // The byte that fills shared memory.
     uint64_t random;
     uint64_t spins;                  // Since memory changed last.
-    bool is_early;                   // Whether it begins before the launch before has ended.
+    bool is_early;                   // Whether it is a programmatic dependent launch.
     std::string error;
 };
 extern Launch launch;

@@ -1,7 +1,7 @@
 // Weakly ordered memory: each block has a view of its own, with its stores and, of others', those that were visible at its last
 // acquire. A fence releases a block's stores; one after an atomic operation, by which the block may have synchronised with
 // another, also acquires. So a store without a release never reaches another block, and a load without an acquire is stale. A
-// block of a launch that begins early sees memory as the launch before found it until it waits for that.
+// block of a programmatic dependent launch sees, until it waits, memory as it was before the launch before.
 //
 // In: regions of memory, blocks that start, run and end, fences. Out: at the end of a launch the memory as all stores leave it.
 // Invariant: between launches, and where no region is shared, memory is what it is; in a launch the regions hold the view of
@@ -23,7 +23,7 @@ static std::vector<Region> regions;
 // The released stores of all blocks; and stores that ended blocks never released: offsets and bytes.
 static Bytes visible;
 static std::vector<std::pair<size_t, unsigned char>> late;
-// The memory that this launch found, and the launch before it.
+// Memory at the start of this launch, and at the start of the launch before.
 static Bytes found, found_before;
 static Block *owner;
 

@@ -126,8 +126,8 @@ pub struct Shape {
     pub shared_bytes: u32,
     /// All blocks are there at once, as kernels need whose blocks wait for each other.
     pub is_cooperative: bool,
-    /// It begins before the launch before it has ended: in weakly ordered memory its blocks see what that found, until they
-    /// wait for it.
+    /// Programmatic dependent launch: in weakly ordered memory its blocks see memory as it was before the launch before, until
+    /// they wait.
     pub is_early: bool,
 }
 
@@ -165,7 +165,7 @@ impl Kernels {
         }
     }
 
-    /// The launches that follow leave out one of the calls that [`numbered`] numbered, or none.
+    /// Call of [`numbered`] that the launches to come leave out; none with `None`.
     pub fn leave_out(&self, number: Option<usize>) {
         // SAFETY: scheduler.cpp defines it with these types.
         let leave_out: unsafe extern "C" fn(c_int) =
@@ -193,8 +193,8 @@ impl Kernels {
     }
 }
 
-/// The source with every one of `calls`, which return nothing, made one that can be left out, and where they stand: their
-/// line and text. Each of `calls` must occur.
+/// Source whose calls can be left out one at a time, and the line and text of each, by its number. `calls` are texts of calls
+/// without a value; each must occur.
 pub fn numbered(source: &str, calls: &[&str]) -> (String, Vec<String>) {
     let mut found: Vec<(usize, &str)> = Vec::new();
     for call in calls {

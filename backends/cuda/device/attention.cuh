@@ -64,9 +64,8 @@ __device__ inline void load_queries(const Step& s, const Queries& q, unsigned* t
     });
 }
 
-// Layout of keys and values in the cache: bytes from a position to the next, from a step of 16 dimensions to the next; from a
-// pair of positions to the next, from a chunk of 32 dimensions and from 4 dimensions of it to the next, and from the first 16
-// bytes of these to the second.
+// Layout of keys and values in the cache: strides in bytes. Keys: of a position, of a step of 16 dimensions. Values: of a pair
+// of positions, of a chunk of 32 dimensions, of 4 dimensions, and of the two halves of 32 bytes that 4 dimensions of f32 take.
 template <int TYPE>
 struct InCache {
     static constexpr int KV = TYPE, BYTES = Cache<KV>::BYTES;

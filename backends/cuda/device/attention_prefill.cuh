@@ -7,24 +7,24 @@ constexpr bool FIT_REGISTERS = CHUNKS <= 4;
 constexpr int PREFILL_WARPS = FIT_REGISTERS ? 4 : 2, PREFILL_THREADS = 32 * PREFILL_WARPS;
 constexpr int BLOCK_TOKENS = PREFILL_WARPS * TILE_TOKENS;
 
-// Words of a warp's queries, and of its weighted values.
+// Size of a tile in shared memory, in words: of the queries of a warp or of its weighted values.
 constexpr int TILE_WORDS = 16 * DIMS;
 static_assert(QUERY_WORDS <= TILE_WORDS, "two planes at most");
 
-// Chunks of 32 dimensions of a piece, for elements of so many bytes: as many as 16 KB hold of a part, and as divide a head's.
+// Chunks of 32 dimensions in a piece, for elements of `bytes` bytes: the largest divisor of CHUNKS whose share of a part fits
+// 16 KB.
 __device__ constexpr int piece_chunks(int bytes) {
     int chunks = CHUNKS < 8 / bytes ? CHUNKS : 8 / bytes;
     while (CHUNKS % chunks != 0) chunks--;
     return chunks;
 }
 
-// Bytes of a buffer for a piece; `PIECE` where a launch reserves them.
+// Size of a piece's buffer, in bytes; `PIECE` in launches.rs.
 constexpr int PIECE_BYTES = 17 << 10;
 
-// The keys or the values of a part for some of the dimensions, in shared memory: keys as [step][position], values as
-// [pair of positions][chunk], of f32 first the even, then the odd 16 bytes of a row. Steps and pairs are padded: neither
-// lanes that read together nor, values of f32 apart, lanes that copy together meet in a bank. The constants are those of
-// InCache.
+// Piece of a part: keys or values of 64 positions for some of the dimensions, in shared memory. Layout of keys: [step][position];
+// of values: [pair of positions][chunk], f32 with the even 16 bytes of a row before the odd ones. Steps and pairs are padded
+// against bank conflicts: none in reads, and in copies those of f32 values alone, two-way. The constants are those of InCache.
 template <int TYPE>
 struct Piece {
     static constexpr int KV = TYPE, BYTES = Cache<KV>::BYTES;
@@ -33,7 +33,7 @@ struct Piece {
     static constexpr bool SPLIT = KV == KV_F32;
     static constexpr int PAIR = 64 * BYTES * SIZE + 32, CHUNK = 64 * BYTES / (1 + SPLIT), FOUR = 8 * BYTES / (1 + SPLIT);
     static constexpr int GAP = CHUNK * SIZE;
-    // The scales of a part's keys, then of its values, behind its first piece.
+    // Bytes of int8 scales, of a part's keys and then of its values; they stand at the end of its first piece's buffer.
     static constexpr int SCALES = KV == KV_INT8 ? 2 * PART * int(sizeof(float)) : 0;
     static_assert(SCALES == 0 || COUNT == 1, "scales come with all of the keys");
     static_assert(2 * SIZE * STEP + SCALES <= PIECE_BYTES && PART / 2 * PAIR <= PIECE_BYTES, "fits its buffer");
@@ -42,7 +42,8 @@ struct Piece {
         return reinterpret_cast<const float*>(piece + PIECE_BYTES - SCALES);
     }
 
-    // Copies ROWS rows of COLUMNS times 16 bytes, FROM and TO bytes apart; `place(column)` is where a column is in its row.
+    // Asynchronous copy of ROWS rows of COLUMNS times 16 bytes, with strides of FROM and TO bytes; `place(column)` is the offset
+    // of a column in its row of `to`.
     template <int ROWS, int COLUMNS, int FROM, int TO, class Place>
     __device__ static void copy_rows(const unsigned char* from, unsigned char* to, const Place& place) {
         constexpr int AT_ONCE = PREFILL_THREADS / COLUMNS;
@@ -56,7 +57,7 @@ struct Piece {
         }
     }
 
-    // Starts the copies of a part's piece: first come COUNT of keys, then COUNT of values.
+    // Asynchronous copy of piece `number` of the part at `begin`: pieces 0 to COUNT - 1 are of keys, COUNT more of values.
     __device__ static void copy(const Cache<KV>& cache, unsigned begin, int number, unsigned char* to) {
         using From = InCache<KV>;
         if (number < COUNT) {
@@ -77,12 +78,13 @@ struct Piece {
     }
 };
 
-// All parts so far. The weighted values, [chunk * 16 + as the instruction's], stand in registers or in shared memory; in
-// shared memory, [the same][lane], are at the end those of registers too, where a loop can count them.
+// Running softmax over the parts so far. Weighted values, [chunk * 16 + accumulator of mma], are in registers or in shared
+// memory, there with [lane] behind. Those of registers go through shared memory before they are stored, for a loop cannot index
+// registers.
 template <bool IN_REGISTERS>
 struct Whole {
     float most[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0, 0};
-    // Factors of the values so far, and of the values of the last part.
+    // Factors of the weighted values so far and of those of the last part, for the two queries of the lane.
     float earlier[2], later[2];
     float own[IN_REGISTERS ? CHUNKS * 16 : 1];
     float* shared;
@@ -103,7 +105,7 @@ struct Whole {
         }
     }
 
-    // Joins the values of COUNT chunks of the last part; At is their layout.
+    // Adds COUNT chunks of the last part's weighted values; At is the layout of `from`.
     template <class At, int COUNT>
     __device__ void join_values(const unsigned char* from, const Part& part, int first_chunk) {
 #pragma unroll IN_REGISTERS ? COUNT : 2
@@ -133,7 +135,7 @@ struct Whole {
     }
 };
 
-// Positions that tokens see: where the first part begins, and the last position.
+// Range of positions that tokens see: the start of its first part, and its last position.
 struct Seen {
     unsigned begin, last;
 
@@ -145,8 +147,9 @@ __device__ inline Seen seen_by(const Step& s, unsigned first, unsigned end) {
     return {first_seen(s, s.rows[first].position) / PART * PART, s.rows[end - 1].position};
 }
 
-// Attention of a block whose tokens, which see `seen`, belong to one sequence. Warps pass over parts that their own tokens do
-// not see. A part has an even number of pieces, so that each has the same buffer every time.
+// Attention of a block whose tokens belong to one sequence, with keys and values in shared memory; `seen` is the range of all
+// its tokens. A warp skips parts that its own tokens do not see. A part has an even number of pieces, so that buffers are known
+// at compile time.
 template <class A, int KV>
 __device__ inline void attend_shared(const Step& s, const Queries& q, const Seen& seen, int kv_head, const unsigned* queries,
                                      unsigned* values, unsigned char* pieces) {
@@ -182,8 +185,8 @@ __device__ inline void attend_shared(const Step& s, const Queries& q, const Seen
     all.template store<A>(s, q);
 }
 
-// Attention of a warp whose tokens belong to one sequence, from the cache. Loads that are under way take the registers of the
-// weighted values.
+// Attention of a warp whose tokens belong to one sequence, with keys and values from the cache. Weighted values are in shared
+// memory: loads in flight take their registers.
 template <class A, int KV>
 __device__ inline void attend_alone(const Step& s, const Queries& q, int kv_head, const unsigned* queries, unsigned* values) {
     using At = InCache<KV>;
@@ -208,7 +211,7 @@ __device__ inline bool one_sequence(const Step& s, unsigned first, unsigned end)
 
 template <class A, int KV>
 __device__ inline void attend_block(const Step& s, int kv_head, int head_tile, unsigned first, unsigned end) {
-    // Four tiles, of queries, then of weighted values that do not fit registers; the buffers of pieces.
+    // Shared memory: four tiles, of queries and, with two warps, of weighted values; then the buffers of two pieces.
     unsigned* tiles = reinterpret_cast<unsigned*>(shared_memory());
     unsigned char* pieces = shared_memory() + 4 * TILE_WORDS * sizeof(unsigned);
     unsigned warp = threadIdx.x / 32, token = first + warp * TILE_TOKENS, tile_end = min(token + TILE_TOKENS, end);

@@ -43,8 +43,8 @@ struct Cache {
         put(values, (size_t(position / 2) * DIMS + dim) * 2 + position % 2, v, inverse_scale(largest));
     }
 
-    // COUNT neighbouring words as planes of bf16: one, or two whose sum is f32's first 16 bits. The address is a multiple of
-    // their size, up to 16 bytes; the second 16 bytes, if any, stand `GAP` bytes after the first.
+    // Loads COUNT neighbouring words as planes of bf16: one, or two whose sum is f32's first 16 bits. Alignment: their size, up to
+    // 16 bytes. GAP: stride of the second 16 bytes, if there are any.
     static constexpr int PLANES = KV == KV_F32 ? 2 : 1;
 
     template <int COUNT, int GAP = 16>

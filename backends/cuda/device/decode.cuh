@@ -84,8 +84,8 @@ __device__ inline void add_spans(const Step& s, const float* spans, int panel) {
     }
 }
 
-// Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs and the gain. Weights, and gains of one
-// token, are asked for before the launches that compute the inputs have ended.
+// Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs and the RMSNorm gain. Loads of weights, and
+// of the gain, are issued before the wait for earlier launches, which compute the inputs.
 template <class L, int N, bool ONE>
 __device__ inline void linear_decode(const Step& s, const Block& at) {
     constexpr int WARPS = THREADS / 32, TOKENS = ONE ? 1 : 8 * N;
@@ -103,7 +103,7 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
     if constexpr (ONE) {
         int last = span_begin<L>(high), steps = (last - 1 - base) * L::UNIT_STEPS + steps_of<L>(last - 1);
         Group* to = reinterpret_cast<Group*>(x + steps * L::PLANES * 4);
-        // 16-byte aligned, as groups of two are.
+        // Behind the groups, at the next multiple of 16 bytes, the size of two.
         float* gain = reinterpret_cast<float*>(to + (L::TYPE == BF16 ? 0 : (last - base + 1) / 2 * 2));
         copy_gain<L>(s, base * L::GROUP, min(last * L::GROUP, L::COLS), gain);
         wait_for_earlier_launches();

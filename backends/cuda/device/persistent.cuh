@@ -1,7 +1,8 @@
 // One kernel for a whole token: phases instead of launches. As many blocks run as the device holds at a time; they share
 // out a phase's blocks, and meet after each. Who waits for the others fetches its next weights to the second-level cache.
 
-// The number of blocks and this block's, opaque to the optimiser: the shares of all phases are not kept in registers.
+// gridDim.x and blockIdx.x, opaque to the optimiser at each call: what each phase computes from them is not kept in registers
+// over the others.
 __device__ inline unsigned blocks_again() {
     int blocks = gridDim.x;
     forget(blocks);
@@ -64,10 +65,11 @@ class Phases {
     }
 };
 
-// Bytes of a linear that a block fetches ahead at most: those of all blocks, twice, fit the cache of a large device.
+// Limit of the bytes of a linear that a block prefetches. Two linears are prefetched at a time: of 132 blocks 25 MB, half of an
+// H100's second-level cache.
 constexpr unsigned FETCHED = 96 * 1024;
 
-// Fetches the weights that this block reads in a linear of `layer`, the first ones where there are too many.
+// Prefetch of the weights that this block reads in a linear of `layer`, up to the limit, to the second-level cache.
 template <class L>
 __device__ inline void fetch_ahead(Step s, unsigned layer) {
     s.layer = layer;

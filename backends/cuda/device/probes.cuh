@@ -1,8 +1,9 @@
-// Probes of the device: an empty launch, reading, and a barrier of all blocks, each by itself. Nothing of a model runs them.
+// Probe kernels, which measure the device: launch latency, read bandwidth, barrier latency. No step runs them.
 
+// Empty kernel.
 __device__ inline void probe_launch(const Step&, const Block&) {}
 
-// Reads the weights as linears do; any blocks share them out.
+// Read of all weights, with the loads that linears use, by any number of blocks.
 __device__ inline void probe_reading(const Step& s, const Block& at) {
     constexpr size_t AHEAD = 8, LOAD = sizeof(uint4);
     size_t stride = size_t(at.columns) * THREADS * LOAD;
@@ -14,11 +15,11 @@ __device__ inline void probe_reading(const Step& s, const Block& at) {
 #pragma unroll
         for (size_t j = 0; j < AHEAD; j++) sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
     }
-    // Loads whose values go nowhere would not be waited for.
+    // A kernel does not wait for loads whose values are not used.
     reinterpret_cast<unsigned*>(s.arena)[threadIdx.x] = sum;
 }
 
-// Barriers of a persistent kernel, with nothing between them.
+// Barriers of the persistent kernel, without work between them.
 __device__ inline void probe_barriers(Step s, const Block&) {
     Phases phases(s);
     for (int i = 0; i < PROBED_BARRIERS; i++) phases.meet(s, [] {});

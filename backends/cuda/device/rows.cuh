@@ -67,7 +67,7 @@ struct Source {
     }
 };
 
-// A norm's gain.
+// RMSNorm gain, in global memory; null where there is none.
 template <class L>
 __device__ inline const float* gain_of(const Step& s) {
     if constexpr (L::HAS_GAIN) {
@@ -77,7 +77,7 @@ __device__ inline const float* gain_of(const Step& s) {
     }
 }
 
-// Starts to copy the gains of the columns from `begin` to `end`, multiples of 4 but for the last, to shared memory.
+// Asynchronous copy of the gain of columns `begin` to `end` to shared memory; `begin` is a multiple of 4.
 template <class L>
 __device__ inline void copy_gain(const Step& s, int begin, int end, float* to) {
     if constexpr (L::HAS_GAIN) {
@@ -87,8 +87,8 @@ __device__ inline void copy_gain(const Step& s, int begin, int end, float* to) {
     }
 }
 
-// Opens a row for reading by the whole block: RMSNorm's 1 / sqrt(mean(x^2) + eps), or 1 where there is no norm. `gain` may
-// still be on its way to shared memory.
+// Opens a row for reading by the whole block: RMSNorm's 1 / sqrt(mean(x^2) + eps), or 1 where there is no norm. Waits
+// for the copy of the gain, if it is in shared memory.
 template <class L>
 __device__ inline Source open_row(const float* x, const float* gain, float* sums) {
     Source source = {x, gain, 1.0f};

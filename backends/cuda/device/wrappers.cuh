@@ -93,7 +93,7 @@ __device__ inline unsigned pack_bf16(float low, float high) {
     return r;
 }
 
-// Waits for the launches before this one to end, where this one may begin earlier; what they have stored is visible then.
+// Wait of a programmatic dependent launch for the launches before it; their stores are visible after it.
 __device__ inline void wait_for_earlier_launches() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -102,7 +102,7 @@ __device__ inline void wait_for_earlier_launches() {
 #endif
 }
 
-// Allows the launch after this one to begin once every block of this one has come here.
+// Trigger of a programmatic dependent launch: the next launch may begin once every block of this one has called it.
 __device__ inline void let_next_launch_begin() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

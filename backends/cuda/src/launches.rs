@@ -38,23 +38,23 @@ pub(crate) struct Definition {
     name: String,
     /// The device function that it calls.
     pub call: String,
-    /// Where it waits for the launches before it.
+    /// Place of its wait for earlier launches.
     waits: Waits,
 }
 
-/// Where a kernel waits for the launches before it.
+/// Place of a kernel's wait for earlier launches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// Nowhere: a step begins with it.
+    /// None: a step begins with the kernel, which is never a programmatic dependent launch.
     Never,
-    /// At its start.
+    /// At the start of the kernel.
     First,
-    /// In the device function, after it has asked for weights.
+    /// In the device function, behind its first loads of weights.
     Inside,
 }
 
 impl Definition {
-    /// A kernel that waits at its start.
+    /// Definition of a kernel that waits at its start.
     fn new(name: &str, call: String) -> Definition {
         Definition { name: name.to_string(), call, waits: Waits::First }
     }
@@ -190,7 +190,8 @@ fn of_other(
             let warps = if padded_head_dim(d.head_dim) <= 128 { 4 } else { 2 };
             let tile = warps * (16 / group).max(1);
             let grid = [fixed(d.kv_heads * head_tiles), per(1, Of::Rows, tile), ONE];
-            // Four tiles of queries, or two and their weighted values; at most 98 KiB, and every architecture has 99.
+            // Four tiles, of queries and, with two warps, of weighted values; two pieces. At most 98 KiB, and every
+            // architecture has 99.
             ("attention_prefill", 32 * warps, grid, 4 * queries + 2 * PIECE)
         }
         Kernel::Attention(_) => {
@@ -245,10 +246,10 @@ fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
     [launch("pick_parts", parts, THREADS, 128), launch("pick", [outputs, ONE, ONE], 32, 0)]
 }
 
-/// Barriers of the probe.
+/// Barriers in one launch of the barrier probe.
 pub(crate) const PROBED_BARRIERS: u32 = 64;
 
-/// Kernels that measure the device by itself.
+/// Probe kernels.
 pub(crate) fn probes(definitions: &mut Definitions) -> CudaProbes {
     let mut launch = |kernel: &str| {
         definitions.add(Definition::new(kernel, kernel.to_string()), (THREADS, 1));

@@ -90,8 +90,8 @@ impl Phase<'_> {
     }
 }
 
-/// For each launch the statements that fetch weights while blocks wait for its end: those of the linear two phases later, so
-/// that they come while the phase between runs, attention among them. The first barrier has those of the next phase too.
+/// Prefetches at the barrier behind each phase: weights of the linear two phases later, so that they arrive while the phase
+/// between runs, attention among them; at the first barrier of the next phase too.
 fn weights_after(plan: &Plan, linears: &[Linear], one: &CudaVariant) -> Vec<String> {
     let all: Vec<&CudaLaunch> = one.prologue.iter().chain(&one.block).chain(&one.head).collect();
     let names: Vec<String> = plan

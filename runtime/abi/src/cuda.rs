@@ -85,10 +85,10 @@ pub struct CudaLaunch {
     pub threads: u32,
     /// Dynamic shared memory of a block; above 48 KiB the function's limit must be raised first.
     pub shared_bytes: u32,
-    /// The grid may be narrower than it says in x: blocks take what is there in turn, and prepare their inputs once.
+    /// Whether blocks loop over columns of the grid: it may be narrower in x than `grid` says.
     pub in_turn: bool,
-    /// The kernel waits itself for the launches before it (`griddepcontrol.wait`), where the architecture has that: it may
-    /// begin before they have ended.
+    /// Whether the kernel waits for the launches before it (`griddepcontrol.wait`, from sm_90 on), so that it can be a
+    /// programmatic dependent launch.
     pub waits: bool,
 }
 
@@ -105,17 +105,17 @@ pub struct CudaVariant {
     pub head: Vec<CudaLaunch>,
 }
 
-/// Kernels that measure the device, and run nothing of the model; their grid is as many blocks as the device holds at once,
-/// but for `launch`, whose is 1.
+/// Probe kernels: they measure the device. The grid of `launch` is one block, that of the others all resident blocks of the
+/// device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CudaProbes {
-    /// Does nothing.
+    /// Empty kernel.
     pub launch: CudaLaunch,
-    /// Reads the weights once.
+    /// Kernel that reads the weights once.
     pub reading: CudaLaunch,
-    /// `barrier_count` barriers of all blocks; a cooperative launch.
+    /// Kernel of `barrier_count` barriers of all blocks; a cooperative launch.
     pub barriers: CudaLaunch,
-    /// See `barriers`.
+    /// Barriers in one launch of `barriers`.
     pub barrier_count: u32,
 }
 
@@ -184,7 +184,7 @@ pub struct CudaModel {
     /// A step of one row with one output as a single cooperative launch of as many blocks as the device holds at once;
     /// its grid is 1. Of the two last counters it keeps the number of blocks that have come to its barriers.
     pub persistent: Option<CudaLaunch>,
-    /// Probes of the device.
+    /// Probe kernels, if there are any.
     pub probes: Option<CudaProbes>,
     /// The machine code behind this JSON.
     pub modules: Vec<CudaModule>,

@@ -234,8 +234,7 @@ fn parts_in_turn() {
     }
 }
 
-/// Logits of steps in which blocks read what others have stored, with every variant of the kernels and persistent, in weakly
-/// ordered memory.
+/// Logits in weakly ordered memory, of steps with every variant of the kernels and of persistent ones.
 fn all_that_is_published(device: &Device, seed: u64) -> Vec<f32> {
     let tokens: Vec<u32> = (0..29).map(|i| i * 7 % WIDE.vocab).collect();
     let mut stepper = Stepper::new(device, KvType::Bf16, 1, tokens.len(), 17).seed(seed);
@@ -250,7 +249,7 @@ fn all_that_is_published(device: &Device, seed: u64) -> Vec<f32> {
     out
 }
 
-/// Code without one of its fences, or of its waits for earlier launches, is found out, whichever it is.
+/// Without any one of the fences and waits for earlier launches, results differ or a launch fails.
 #[test]
 fn no_fence_and_no_wait_for_launches_is_for_nothing() {
     let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);
@@ -260,7 +259,8 @@ fn no_fence_and_no_wait_for_launches_is_for_nothing() {
     assert!(survivors.is_empty(), "without these nothing changed: {survivors:#?}");
 }
 
-/// Which of `calls` can be left out without another result of `run`, which the order of things may not change.
+/// Calls that can be left out without a change of `run`'s results, of all places of `calls` in the code. Results must not depend
+/// on the seed.
 fn survivors(
     plan: &Checked<Plan>,
     mut code: Source,
@@ -369,7 +369,7 @@ fn in_pieces(code: &Source, blocks: u32, joined: u32) -> Source {
     Source { text, model }
 }
 
-/// Code without one of its barriers is found out, whichever it is.
+/// Without any one of the barriers, results differ or a launch fails.
 #[test]
 fn no_barrier_is_for_nothing() {
     let plan = Case { dtype: DType::Bf16, activations: Activations::Default, tolerance: 0.0 }.plan(WIDE);

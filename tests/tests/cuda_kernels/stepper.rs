@@ -157,7 +157,7 @@ impl<'a> Stepper<'a> {
         self.launch(&variant.head, step);
     }
 
-    /// The probes, which no step has, but which wait as its kernels do.
+    /// Launches the probe kernels, so that their waits are tested too.
     fn launch_probes(&mut self, step: &CudaStep) {
         let probes = self.device.model.probes.as_ref().unwrap();
         self.launch_one(&probes.launch, step, [1, 1, 1], false);
@@ -178,7 +178,7 @@ impl<'a> Stepper<'a> {
     fn launch_one(&mut self, launch: &CudaLaunch, step: &CudaStep, grid: [u32; 3], is_cooperative: bool) {
         self.seed += 1;
         let (threads, shared_bytes) = (launch.threads, launch.shared_bytes);
-        // Of coherent memory none is seen too early.
+        // In coherent memory a dependent launch is like any other.
         let is_early = launch.waits && self.fences;
         let shape = Shape { grid, threads, shared_bytes, is_cooperative, is_early };
         let done = self.device.kernels.launch(&launch.kernel, step, shape, self.seed);

@@ -100,7 +100,7 @@ pub fn table(all: &[(u32, Assembled)], dtype: DType) -> String {
     let names: String = all.iter().map(|(sm, _)| format!("{:>16}", format!("sm_{sm}"))).collect();
     writeln!(text, "{:<24}{names}", "instructions, KB").unwrap();
     let code: Vec<_> = all.iter().map(|(_, assembled)| sass::kernels(&assembled.cubin())).collect();
-    // Probes read as fast as they can without sums.
+    // The probe kernel that reads is no kernel of decode.
     for kernel in all[0].1.usage.keys().filter(|kernel| !kernel.starts_with("probe_")) {
         let of: Vec<_> = code.iter().map(|code| ahead(&code[kernel])).collect();
         if of.iter().all(Option::is_none) {

@@ -57,14 +57,13 @@ impl Usage {
     }
 }
 
-/// The PTX of kernels, for every architecture. NVRTC has an optimiser for the older ones and one for those from [`NEWER`] on (a
-/// test compares what it makes for others). The only code for some alone is the wait for earlier launches, which those before
-/// [`PROGRAMMATIC`] do not have.
+/// PTX of kernels for every architecture, from two compilations: NVRTC has one optimiser for architectures before [`NEWER`] and
+/// another from there on. PTX before [`PROGRAMMATIC`] is the same without `griddepcontrol` (a test compares it).
 pub struct Ptx([String; 2]);
 
-/// The first architecture on which launches begin early.
+/// First architecture with programmatic dependent launch.
 const PROGRAMMATIC: u32 = 90;
-/// The first architecture whose PTX is another.
+/// First architecture that NVRTC has its newer optimiser for.
 const NEWER: u32 = 100;
 
 impl Ptx {

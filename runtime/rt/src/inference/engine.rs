@@ -131,7 +131,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// The GPU, where it runs on one, to be measured.
+    /// The GPU, where it runs on one, for measurements that launch kernels.
     pub(crate) fn gpu_mut(&mut self) -> Option<&mut Cuda<'m>> {
         match &mut self.runner {
             Runner::Cpu(_) => None,

@@ -156,7 +156,7 @@ fn decode_uploads_nothing() {
     });
 }
 
-/// Lines of the stand-in driver's log from the first launch on.
+/// Log of the stand-in driver, from the first launch on.
 fn log_of_steps(log: &std::path::Path, args: &[&str]) -> Vec<String> {
     let _ = std::fs::remove_file(log);
     Both::new(&free(ROWS)).gpu(args).ok();
@@ -164,27 +164,31 @@ fn log_of_steps(log: &std::path::Path, args: &[&str]) -> Vec<String> {
     text.lines().skip_while(|line| !line.starts_with("launch")).map(str::to_owned).collect()
 }
 
-/// Where its kernels wait themselves, every launch of a step but the first may begin early: on architectures and with drivers
-/// that can do that, and not with `--decode launches`.
+/// Every launch of a step but the first is a programmatic dependent launch, on architectures and with drivers that have it,
+/// and none with `--decode launches`.
 #[test]
-fn launches_that_begin_early() {
+fn dependent_launches() {
     for (sm, driver) in [("90", "13000"), ("80", "13000"), ("90", "12020")] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let environment =
             [("QWENC_HOST_LOG", log.to_str().unwrap()), ("QWENC_HOST_SM", sm), ("QWENC_HOST_DRIVER", driver)];
-        with_gpu("launches_that_begin_early", &environment, || {
+        with_gpu("dependent_launches", &environment, || {
             let of = |name: &str| std::env::var(name).unwrap();
             let can = of("QWENC_HOST_SM") == "90" && of("QWENC_HOST_DRIVER") == "13000";
             let log = std::path::PathBuf::from(of("QWENC_HOST_LOG"));
-            let early = |args: &[&str]| -> Vec<bool> {
+            let dependent = |args: &[&str]| -> Vec<bool> {
                 let lines = log_of_steps(&log, args);
-                lines.iter().filter(|l| l.contains(" of ")).map(|l| l.starts_with("launch early ")).collect()
+                lines
+                    .iter()
+                    .filter(|l| l.contains(" of "))
+                    .map(|l| l.starts_with("launch dependent "))
+                    .collect()
             };
             let args = ["generate", "--tokens", "5", "--max-tokens", "1"];
             // Two layers of one kernel, and the head.
-            assert_eq!(early(&args), [false, can, can, can]);
-            assert_eq!(early(&[&args[..], &["--decode", "launches"]].concat()), [false; 4]);
+            assert_eq!(dependent(&args), [false, can, can, can]);
+            assert_eq!(dependent(&[&args[..], &["--decode", "launches"]].concat()), [false; 4]);
         });
     }
 }
@@ -197,7 +201,7 @@ fn the_next_step_is_launched_before_this_one_is_waited_for() {
     with_gpu("the_next_step_is_launched_before_this_one_is_waited_for", &environment, || {
         let log = std::path::PathBuf::from(std::env::var_os("QWENC_HOST_LOG").unwrap());
         let args = ["generate", "--tokens", "5,6,7", "--print-tokens", "--max-tokens", "12"];
-        // Of waits for an event: whether a later step was under way.
+        // For each wait for an event, whether a later step had been launched.
         let waits = |args: &[&str]| -> Vec<bool> {
             let (mut last, mut waits) = (String::new(), Vec::new());
             for line in log_of_steps(&log, args) {

@@ -14,11 +14,10 @@ use crate::inference::engine::Engine;
 use crate::inference::sampler::Sampler;
 use crate::inference::session::{Session, Wanted};
 
-/// Tokens decoded for a profile, of which the last counts.
+/// Tokens decoded with a profile; that of the last one counts.
 const PROFILED: usize = 3;
 
-/// Times of kernels, and of the device by itself.
-#[derive(Default)]
+/// Profile of a decoded token, and limits of the device.
 pub(super) struct Profiled {
     pub(super) kernels: Vec<KernelTime>,
     pub(super) probed: Option<Probed>,
@@ -97,23 +96,24 @@ impl Model<'_> {
         Ok(start.elapsed())
     }
 
-    /// Times of the kernels of one decoded token, the last of a few, and of the device by itself.
+    /// Profile of a decoded token, and limits of the device.
     pub(super) fn profile(&mut self) -> Result<Profiled> {
         let wanted = (Wanted::Last, self.sampler.results());
         let session = self.answers.as_mut().unwrap_or(&mut self.prompts);
         let rest = session.reuse(&self.tokens[..self.lengths.start]);
         session.feed_for(&mut self.engine, rest, wanted, |_, _| Ok(()))?;
-        let mut found = Profiled::default();
+        let mut kernels = Vec::new();
         for _ in 0..self.lengths.new.min(PROFILED) {
             if let Some(gpu) = self.engine.gpu_mut() {
                 gpu.profile()?;
             }
             session.feed_for(&mut self.engine, &self.tokens[..1], wanted, |_, _| Ok(()))?;
             if let Some(gpu) = self.engine.gpu_mut() {
-                found = Profiled { kernels: gpu.profiled()?, probed: gpu.probe()? };
+                kernels = gpu.profiled()?;
             }
         }
-        Ok(found)
+        let probed = self.engine.gpu_mut().map_or(Ok(None), |gpu| gpu.probe())?;
+        Ok(Profiled { kernels, probed })
     }
 
     /// As `decode`, for all sequences of the batch, which begin differently.

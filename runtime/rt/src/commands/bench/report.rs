@@ -57,7 +57,7 @@ pub(super) struct Report {
     pub(super) inputs: String,
     pub(super) kv_type: KvType,
     pub(super) predicted: Option<Predicted>,
-    /// With `--profile`.
+    /// Profile and limits of the device, with `--profile`.
     pub(super) profiled: Option<Profiled>,
     /// In bytes.
     pub(super) peak_memory: u64,
@@ -297,7 +297,7 @@ impl Report {
 }
 
 impl Profiled {
-    /// A line for each kernel, and for each probe.
+    /// Table of the kernels, and a line of the device's limits.
     fn table(&self) -> String {
         let all: f64 = self.kernels.iter().map(|k| k.us).sum();
         let mut text = format!("\none token, kernel by kernel: {all:.1} us, launches included\n");

@@ -11,13 +11,13 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use crate::error::{Error, Result};
 
-/// The oldest driver with all functions that are called but `cuLaunchKernelEx`: CUDA 11.4.
+/// Oldest supported driver, CUDA 11.4: it has every driver function that is called but `cuLaunchKernelEx`.
 const OLDEST: i32 = 11_040;
-/// The oldest driver that records launches which begin early as edges of a graph: CUDA 12.3.
+/// Oldest driver with programmatic dependent launch in graphs, where stream capture turns it into edges: CUDA 12.3.
 const PROGRAMMATIC: i32 = 12_030;
-/// The oldest driver that is asked to record cooperative launches: CUDA 12.0.
+/// Oldest driver whose stream capture is trusted with cooperative launches: CUDA 12.0.
 const COOPERATIVE: i32 = 12_000;
-/// The oldest architecture on which a launch can begin before the one before it has ended.
+/// Oldest architecture with programmatic dependent launch.
 pub(super) const PROGRAMMATIC_SM: u32 = 90;
 
 /// Says what was attempted when the driver refused.
@@ -126,7 +126,7 @@ pub struct Context {
     device: Device,
     handle: sys::CUdevice,
     stream: sys::CUstream,
-    /// Of the driver.
+    /// CUDA version of the driver: 1000 * major + 10 * minor.
     version: i32,
 }
 
@@ -165,12 +165,12 @@ impl Context {
         attribute(self.handle, Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
     }
 
-    /// Whether a launch can begin before the one before it has ended, recorded or not.
+    /// Whether device and driver have programmatic dependent launch, in streams and in graphs.
     pub(super) fn has_programmatic_launches(&self) -> bool {
         self.device.sm >= PROGRAMMATIC_SM && self.version >= PROGRAMMATIC
     }
 
-    /// Whether launches whose blocks wait for each other can be recorded.
+    /// Whether cooperative launches can be recorded in a graph.
     pub(super) fn records_cooperative_launches(&self) -> bool {
         self.version >= COOPERATIVE
     }

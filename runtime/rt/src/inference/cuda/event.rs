@@ -1,6 +1,6 @@
-//! Events: places in the stream's order that the host can wait for, and the time between two of them.
+//! CUDA events on the context's stream: the host waits for one, or takes the time between two.
 //!
-//! In: a context. Out: events. Invariant: destroyed once; what is recorded stays in order even after that.
+//! In: a context. Out: events. Invariant: an event is destroyed once, by its owner.
 
 use cudarc::driver::result;
 use cudarc::driver::sys;
@@ -8,18 +8,18 @@ use cudarc::driver::sys;
 use super::driver::{refused, Context};
 use crate::error::Result;
 
-/// A place in the stream's order.
+/// A CUDA event.
 pub(super) struct Event {
     handle: sys::CUevent,
 }
 
 impl Event {
-    /// Not recorded yet.
+    /// An event without timing, not recorded yet.
     pub(super) fn new() -> Result<Event> {
         Event::with(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
     }
 
-    /// One that knows its time, behind everything that is on the stream now.
+    /// An event with timing, recorded now on the stream.
     pub(super) fn timed(context: &Context) -> Result<Event> {
         let event = Event::with(sys::CUevent_flags::CU_EVENT_DEFAULT)?;
         event.record(context)?;
@@ -30,20 +30,21 @@ impl Event {
         Ok(Event { handle: result::event::create(flags).map_err(refused("make an event"))? })
     }
 
-    /// Microseconds from another event to this one; both are timed and have been waited for.
+    /// Microseconds from `earlier` to this event; both have timing and have completed.
     pub(super) fn since(&self, earlier: &Event) -> Result<f64> {
-        // SAFETY: both are ours.
+        // SAFETY: both events were made by `with` and are not destroyed.
         let ms = unsafe { result::event::elapsed(earlier.handle, self.handle) };
         Ok(f64::from(ms.map_err(refused("measure time"))?) * 1e3)
     }
 
-    /// Puts it behind everything that is on the stream now.
+    /// Records the event on the stream, behind all work that is there now.
     pub(super) fn record(&self, context: &Context) -> Result<()> {
         // SAFETY: event and stream are of the current context.
         unsafe { result::event::record(self.handle, context.stream()) }.map_err(refused("record an event"))
     }
 
-    /// Waits for everything before its last record; at once without one. `action` is for the message if that failed.
+    /// Blocks the host until the event has completed; returns at once if it was never recorded. An error of that work names
+    /// `action`.
     pub(super) fn wait(&self, action: &'static str) -> Result<()> {
         // SAFETY: the event is ours.
         unsafe { result::event::synchronize(self.handle) }.map_err(refused(action))
@@ -52,7 +53,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: made by `new`.
+        // SAFETY: made by `with`, and destroyed here alone.
         let _ = unsafe { result::event::destroy(self.handle) };
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Graphs {
 /// What of a step's argument changes from one step to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    /// Which set of results.
+    /// Address of the logits, which differs between the two sets of results.
     logits: u64,
     kv_capacity: u64,
     n_rows: u32,
@@ -71,7 +71,7 @@ impl Graphs {
             // SAFETY: the stream is the context's.
             None => seen.insert(unsafe { Graph::record(stream, launches)? }),
         };
-        // SAFETY: by the caller's promise.
+        // SAFETY: recorded for a step with this key; the step's contract is the caller's promise.
         unsafe { graph.launch(stream) }
     }
 }
@@ -104,10 +104,10 @@ impl Graph {
         Ok(Graph { exec: exec.map_err(refused(action))? })
     }
 
-    /// Puts it on the stream.
+    /// Launches the graph on the stream.
     ///
     /// # Safety
-    /// What was recorded must be right to run now.
+    /// Every recorded launch must keep to the contract of [`CudaStep`] until the graph has run.
     pub(super) unsafe fn launch(&self, stream: CUstream) -> Result<()> {
         // SAFETY: recorded on this context; what it reads and writes is the caller's promise.
         unsafe { result::graph::launch(self.exec, stream) }.map_err(refused("launch a recorded step"))

@@ -42,8 +42,8 @@ fn grid(dimensions: &[Blocks; 3], kernel: &str, step: &CudaStep) -> Result<Optio
     Ok(Some(counts.map(|count| count as u32)))
 }
 
-/// Puts all launches of a step of `layers` layers on the stream; `after` is told each kernel. Where it is `early`, each but
-/// the first may begin before the one before it has ended, if its kernel waits for that itself.
+/// Launches the kernels of a step of `layers` layers on the stream; `after` is called with the name of each. With
+/// `programmatic`, all launches but the first are programmatic dependent launches, where their kernels wait for the one before.
 ///
 /// # Safety
 /// The step must keep to the contract of [`CudaStep`] until it is done.
@@ -51,7 +51,7 @@ pub(super) unsafe fn step(
     kernels: &Kernels,
     layers: u32,
     step: &CudaStep,
-    early: bool,
+    programmatic: bool,
     stream: CUstream,
     after: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
@@ -63,7 +63,7 @@ pub(super) unsafe fn step(
             let Some(grid) = grid(&l.grid, &l.kernel, step)? else { return Ok(()) };
             let narrow = grid[0].min(l.columns.unwrap_or(grid[0]));
             // SAFETY: by the caller's promise.
-            unsafe { launch(l, [narrow, grid[1], grid[2]], step, early && !is_first, stream)? };
+            unsafe { launch(l, [narrow, grid[1], grid[2]], step, programmatic && !is_first, stream)? };
             is_first = false;
             after(&l.kernel)
         })
@@ -78,53 +78,48 @@ pub(super) unsafe fn step(
     }
 }
 
-/// Puts a step of one row and one output on the stream, as the one kernel that there is for it.
+/// Launches the persistent kernel, which is a whole step of one row and one output.
 ///
 /// # Safety
-/// As for [`step`].
+/// The step must keep to the contract of [`CudaStep`] until it is done.
 pub(super) unsafe fn persistent(kernels: &Kernels, step: &CudaStep, stream: CUstream) -> Result<()> {
     match &kernels.persistent {
         // SAFETY: by the caller's promise.
-        Some((launch, blocks)) => unsafe { together(launch, *blocks, step, stream) },
+        Some((launch, blocks)) => unsafe { cooperative(launch, *blocks, step, stream) },
         None => Ok(()),
     }
 }
 
-/// Puts a launch of so many blocks, which wait for each other, on the stream; the device must hold them all at once.
+/// Cooperative launch of `blocks` blocks, which the device must hold at once.
 ///
 /// # Safety
-/// As for [`step`].
-pub(super) unsafe fn together(launch: &Launch, blocks: u32, step: &CudaStep, stream: CUstream) -> Result<()> {
+/// The step must keep to the contract of [`CudaStep`] until it is done.
+pub(super) unsafe fn cooperative(
+    launch: &Launch,
+    blocks: u32,
+    step: &CudaStep,
+    stream: CUstream,
+) -> Result<()> {
     let mut step = *step;
     let mut arguments = [(&raw mut step).cast::<c_void>()];
     let (grid, threads, shared) = ((blocks, 1, 1), (launch.threads, 1, 1), launch.shared_bytes);
-    // SAFETY: as below; all blocks fit the device.
+    // SAFETY: the function takes one CudaStep by value, which the driver copies now; the rest is the caller's promise.
     unsafe {
         result::launch_cooperative_kernel(launch.function, grid, threads, shared, stream, &mut arguments)
     }
     .map_err(refused("launch a kernel"))
 }
 
-/// Puts a launch of so many blocks in x on the stream, early if it may be.
+/// Launch of a kernel with the given grid; a programmatic dependent launch with `programmatic`, where the kernel waits for the
+/// launch before.
 ///
 /// # Safety
-/// As for [`step`].
-pub(super) unsafe fn wide(
-    l: &Launch,
-    blocks: u32,
-    step: &CudaStep,
-    early: bool,
-    stream: CUstream,
-) -> Result<()> {
-    // SAFETY: by the caller's promise.
-    unsafe { launch(l, [blocks, 1, 1], step, early, stream) }
-}
-
-unsafe fn launch(
+/// The step must keep to the contract of [`CudaStep`] until it is done.
+pub(super) unsafe fn launch(
     l: &Launch,
     [x, y, z]: [u32; 3],
     step: &CudaStep,
-    early: bool,
+    programmatic: bool,
     stream: CUstream,
 ) -> Result<()> {
     let mut step = *step;
@@ -132,7 +127,7 @@ unsafe fn launch(
     let shared = l.shared_bytes;
     // SAFETY (both): the function takes one CudaStep by value, which the driver copies now; the rest is the caller's
     // promise.
-    let done = if early && l.waits {
+    let done = if programmatic && l.waits {
         let mut attribute = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],

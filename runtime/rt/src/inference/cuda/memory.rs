@@ -137,7 +137,7 @@ impl Pinned {
         Ok(Pinned { start, bytes, context: Rc::clone(context) })
     }
 
-    /// Where it is, for the device too.
+    /// Address, the same for host and device.
     pub(super) fn address(&self) -> u64 {
         self.start as u64
     }

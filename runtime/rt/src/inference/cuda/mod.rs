@@ -1,16 +1,16 @@
 //! The model on a GPU: `bundle` is its code, `driver` finds the device, `modules` load the code, `launch` and
-//! `graph` run steps, `weights` and `memory` are what stands on the device, `uploads` and `results` what a step reads and
-//! writes, `need` says how much all that is, `bandwidth` how fast it can be read; `profile` measures kernels and the device.
+//! `graph` run steps, `weights` and `memory` are what stands on the device, `uploads` and `results` are the inputs and outputs
+//! of a step, `need` is the memory for all of it, `bandwidth` and `profile` are measurements.
 //!
 //! In: steps. Out: logits, or picks. Invariant: one thread and one stream, so everything happens in order; a
 //! result is read only after the event behind its step has been waited for, and what the device reads is written only
 //! when nothing is under way.
 //!
-//! A step whose picks move its rows on by themselves is followed by itself: the device has the next tokens before the host
-//! knows them. From the second such step on the next one is launched before the picks of this one are read. It has a set of
-//! results of its own, so that those of this one stay readable. Where the next step is another than was expected, the one
-//! under way is waited for and dropped: all it leaves is a position behind the last one in the caches of its rows, which is
-//! written again before it is read.
+//! Greedy decode runs one step ahead. The kernels of a step write its picks to its rows, so that the device can run the next
+//! step before the host knows the tokens. From the second step on that continues the one before, the next step is launched
+//! before the picks of this one are read; it has its own set of results, so that those of this one stay readable. If the
+//! caller then asks for another step, the one ahead is waited for and dropped: it has written one position behind the end of
+//! each KV cache, which is overwritten before it is read.
 
 pub mod bandwidth;
 pub mod bundle;
@@ -52,18 +52,18 @@ pub enum Decode {
     Graph,
     /// Kernel by kernel.
     Launches,
-    /// Steps of one row as one kernel whose blocks wait for each other; others recorded.
+    /// Steps of one row as one kernel whose blocks wait for each other; these too are recorded.
     Persistent,
 }
 
 /// The picks of the last step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Picks {
-    /// None were asked for.
+    /// No picks: the step was for logits or hidden states.
     None,
-    /// The step may still be under way.
+    /// Picks of a step that may still run.
     Coming,
-    /// They have been waited for.
+    /// Picks of a step that has been waited for: readable.
     Here,
 }
 
@@ -81,13 +81,13 @@ pub struct Cuda<'m> {
     allowed: Option<Buffer>,
     uploads: Uploads,
     results: [ResultSet; 2],
-    /// The set of the last step.
+    /// Index in `results` of the set of the last step.
     current: usize,
-    /// The step after the last one, where it is under way already.
+    /// Argument of the step ahead, if one is under way.
     ahead: Option<CudaStep>,
-    /// The last step that was launched.
+    /// Argument of the last step that was launched.
     last: Option<CudaStep>,
-    /// Where times are noted.
+    /// Profile under way.
     profile: Option<Profile>,
     host_logits: Pinned,
     host_state: Pinned,
@@ -226,7 +226,7 @@ impl<'m> Cuda<'m> {
             self.drain()?;
             self.picks = Picks::None;
             self.uploads.bring(step.rows, step.outputs)?;
-            // SAFETY: the caller's promise.
+            // SAFETY: by the caller's promise; rows and outputs were brought just now.
             unsafe { self.launch(&argument, next)? };
         }
         self.ahead = None;
@@ -240,14 +240,15 @@ impl<'m> Cuda<'m> {
         if repeats && self.decode != Decode::Launches && step.rows.iter().all(fits) {
             let next = self.other_set(step.outputs.len());
             let argument = self.argument(step, advance, next);
-            // SAFETY: rows that moved on by one position, which the caches have; they stay the caller's until `drain`.
+            // SAFETY: its rows are one position further, which the caches have room for, and on the device when it runs. A cache
+            // is freed only after everything on the stream has run.
             unsafe { self.launch(&argument, next)? };
             self.ahead = Some(argument);
         }
         Ok(())
     }
 
-    /// The set of results that the last step does not have, or the one that has room for so many.
+    /// Index of the set of results that the last step does not use, or of the larger one if `outputs` do not fit it.
     fn other_set(&self, outputs: usize) -> usize {
         let other = 1 - self.current;
         if outputs <= self.results[other].outputs {
@@ -257,27 +258,22 @@ impl<'m> Cuda<'m> {
         }
     }
 
-    /// Puts a step, its results in the set `results`, on the stream.
+    /// Launches a step whose results go to the set with index `results`.
     ///
     /// # Safety
-    /// As for [`Cuda::step`]; rows and outputs are on the device.
+    /// The step must keep to the contract of [`CudaStep`] until it is done: its rows and outputs are on the device when it
+    /// runs, and each row's cache holds `kv_capacity` positions.
     unsafe fn launch(&mut self, argument: &CudaStep, results: usize) -> Result<()> {
         let (kernels, layers, stream) = (&self.kernels, self.model.layers, self.context.stream());
         self.last = Some(*argument);
-        if let Some(profile) = &mut self.profile {
-            let mut mark = |kernel: &str| profile.mark(kernel);
-            // SAFETY: as below.
-            unsafe { launch::step(kernels, layers, argument, false, stream, &mut mark)? };
-            return self.results[results].launched(&self.context);
-        }
         let one = self.decode == Decode::Persistent && argument.n_rows == 1 && argument.n_outputs == 1;
         // SAFETY (all): buffers are as large as the contract asks, which `Need` and `new` have seen to, and ours
         // alone; the rest is the caller's promise.
         let launches = || match one {
             true => unsafe { launch::persistent(kernels, argument, stream) },
             false => unsafe {
-                let early = self.decode != Decode::Launches;
-                launch::step(kernels, layers, argument, early, stream, &mut |_| Ok(()))
+                let programmatic = self.decode != Decode::Launches;
+                launch::step(kernels, layers, argument, programmatic, stream, &mut |_| Ok(()))
             },
         };
         let recorded = match self.decode {
@@ -285,9 +281,12 @@ impl<'m> Cuda<'m> {
             Decode::Graph => true,
             Decode::Persistent => !one || self.context.records_cooperative_launches(),
         };
-        let launched = match recorded {
-            true => unsafe { self.graphs.run(argument, stream, launches) },
-            false => launches(),
+        let launched = match &mut self.profile {
+            Some(profile) => unsafe {
+                launch::step(kernels, layers, argument, false, stream, &mut |kernel| profile.mark(kernel))
+            },
+            None if recorded => unsafe { self.graphs.run(argument, stream, launches) },
+            None => launches(),
         };
         let launched = launched.and_then(|()| self.results[results].launched(&self.context));
         if launched.is_err() {
@@ -327,8 +326,8 @@ impl<'m> Cuda<'m> {
         Ok(self.host_logits.floats(rows))
     }
 
-    /// The last hidden state of the last step's row `row`, and the final norm's gain. A step of picks leaves none: the one
-    /// after it may be under way.
+    /// The last hidden state of the last step's row `row`, and the final norm's gain. Not for steps of picks, whose hidden
+    /// states the step ahead overwrites.
     pub(crate) fn state(&mut self, row: usize) -> Result<(&[f32], Option<&[f32]>)> {
         if self.ahead.is_some() {
             return Err(Error::Internal("a hidden state of a step of picks".into()));
@@ -361,7 +360,7 @@ impl<'m> Cuda<'m> {
         self.logits(index).map(Output::Logits)
     }
 
-    /// Waits for the last step.
+    /// Waits for the last step, but not for the step ahead.
     pub(crate) fn finish(&mut self) -> Result<()> {
         if self.picks == Picks::Here {
             return Ok(());
@@ -376,12 +375,12 @@ impl<'m> Cuda<'m> {
         Ok(())
     }
 
-    /// Waits until nothing is under way, and drops the step after the last one.
+    /// Waits for everything on the stream, and drops the step ahead.
     pub(crate) fn drain(&mut self) -> Result<()> {
         self.finish()?;
         self.context.finish()?;
         if self.ahead.take().is_some() {
-            // It moved the rows on once more.
+            // It has moved the rows on the device one position further.
             self.uploads.forget();
         }
         Ok(())

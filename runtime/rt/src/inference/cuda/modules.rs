@@ -46,9 +46,9 @@ pub(super) struct Launch {
     pub(super) grid: [Blocks; 3],
     pub(super) threads: u32,
     pub(super) shared_bytes: u32,
-    /// Most blocks in x, where they take what is there in turn: as many as the device holds at once.
+    /// Limit of the grid in x for kernels whose blocks loop over columns: the resident blocks of the device.
     pub(super) columns: Option<u32>,
-    /// Whether it waits itself for the launches before it.
+    /// Whether it can be a programmatic dependent launch: its machine code has `griddepcontrol.wait`.
     pub(super) waits: bool,
 }
 
@@ -60,12 +60,12 @@ pub(super) struct Variant {
     pub(super) head: Vec<Launch>,
 }
 
-/// Kernels that measure the device; with as many blocks as it holds at once where there are more than one.
+/// Launches of [`qwenc_abi::CudaProbes`]; where there are several blocks, with the number of resident blocks of the device.
 pub(super) struct Probes {
     pub(super) launch: Launch,
     pub(super) reading: (Launch, u32),
     pub(super) barriers: (Launch, u32),
-    /// Barriers of one launch.
+    /// Barriers in one launch of `barriers`.
     pub(super) barrier_count: u32,
 }
 
@@ -94,7 +94,7 @@ impl Kernels {
             _context: Rc::clone(context),
         };
         let (most_shared, found) = (context.shared_bytes()?, HashMap::new());
-        // Code for older architectures does not wait, whatever it runs on.
+        // Machine code for older architectures has no `griddepcontrol.wait`, on newer devices too.
         let waits = chosen.sm >= PROGRAMMATIC_SM && context.has_programmatic_launches();
         let mut functions = Functions { module, context, most_shared, waits, found };
         for variant in &bundle.model.variants {
@@ -157,7 +157,7 @@ struct Functions<'a> {
     module: sys::CUmodule,
     context: &'a Context,
     most_shared: u32,
-    /// Whether kernels that wait for the launches before them may begin early.
+    /// Whether the machine code has `griddepcontrol.wait`, and device and driver programmatic dependent launch.
     waits: bool,
     found: HashMap<String, (CUfunction, u32)>,
 }
@@ -188,9 +188,9 @@ impl Functions<'_> {
         }
         self.found.insert(launch.kernel.clone(), (function, allowed.max(shared)));
         let columns = if launch.in_turn {
-            // One row, one output: y does not depend on the step.
-            let rows = launch.grid[1].times.max(1);
-            Some((resident(function, launch, self.context)? / rows).max(1))
+            // Blocks in y share out the inputs of a panel; their number is the same in every step.
+            let splits = launch.grid[1].times.max(1);
+            Some((resident(function, launch, self.context)? / splits).max(1))
         } else {
             None
         };

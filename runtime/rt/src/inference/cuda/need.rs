@@ -34,9 +34,9 @@ pub struct Need {
     pub caches: u64,
     /// Scratch of the kernels.
     pub arena: u64,
-    /// Logits of the wanted rows, of two steps.
+    /// Logits of both sets of results.
     pub logits: u64,
-    /// Rows, outputs, which tokens are allowed, counters.
+    /// Rows, outputs, the bits of allowed tokens, counters.
     pub small: u64,
 }
 
@@ -61,7 +61,7 @@ impl Need {
         parts.iter().fold(0, |sum: u64, part| sum.saturating_add(*part))
     }
 
-    /// Refuses what does not fit the free memory.
+    /// Compares the total with the free memory. Error: `GpuMemory`, with both figures.
     pub(super) fn check(&self, context: &Context) -> Result<()> {
         let free = context.free_memory()?;
         if self.total() <= free {

@@ -1,7 +1,7 @@
-//! Times of a step's kernels, and of what a device does by itself, by events on the model's stream.
+//! Profile of a step, kernel by kernel, and limits of the device: read bandwidth, latency of a launch and of a barrier.
 //!
-//! In: launches as they are made; probes. Out: microseconds, GB/s. Invariant: nothing else is under way while something is
-//! measured; a kernel's time includes its launch, since each waits for the one before it.
+//! In: launches as they are made; probe kernels. Out: microseconds, GB/s, from CUDA events on the model's stream. Invariant:
+//! nothing else runs meanwhile; the time of a kernel includes its launch latency, since launches do not overlap.
 
 use std::rc::Rc;
 
@@ -15,54 +15,54 @@ use super::modules::Probes;
 use super::Cuda;
 use crate::error::Result;
 
-/// Launches of the empty kernel that are recorded.
+/// Launches of the empty kernel in the recorded graph.
 const LAUNCHES: u32 = 256;
-/// Times that weights are read; the fastest counts.
+/// Runs of the reading probe; the fastest counts.
 const READS: u32 = 5;
 
-/// All launches of one kernel in a step.
+/// Total time of a kernel in a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelTime {
-    /// Its name.
+    /// Name of the kernel.
     pub kernel: String,
-    /// How often it was launched.
+    /// Number of launches.
     pub launches: u32,
-    /// Microseconds of all its launches.
+    /// Microseconds of all launches together.
     pub us: f64,
 }
 
-/// What the device does by itself.
+/// Limits of the device, measured by probe kernels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probed {
-    /// GB/s of a kernel that reads the weights and does nothing else.
+    /// Read bandwidth in GB/s, of a kernel that only reads the weights.
     pub reading_gb_s: f64,
-    /// Microseconds of an empty kernel in a recorded step.
+    /// Latency of an empty kernel in a graph, in microseconds.
     pub launch_us: f64,
-    /// Microseconds of a barrier of as many blocks as the device holds.
+    /// Latency of a barrier of all resident blocks, in microseconds.
     pub barrier_us: f64,
 }
 
-/// Events between the launches of a step.
+/// Profile under way: an event before the launches of a step, and one behind each.
 pub(super) struct Profile {
     context: Rc<Context>,
     start: Event,
-    /// After each launch.
+    /// Kernel and the event behind its launch.
     marks: Vec<(String, Event)>,
 }
 
 impl Profile {
-    /// Begins now.
+    /// Records the first event.
     pub(super) fn begin(context: &Rc<Context>) -> Result<Profile> {
         Ok(Profile { context: Rc::clone(context), start: Event::timed(context)?, marks: Vec::new() })
     }
 
-    /// Notes the end of a launch.
+    /// Records an event behind the launch of `kernel`.
     pub(super) fn mark(&mut self, kernel: &str) -> Result<()> {
         self.marks.push((kernel.to_owned(), Event::timed(&self.context)?));
         Ok(())
     }
 
-    /// Times by kernel, in the order of their first launch.
+    /// Waits for all events; times by kernel, in the order of their first launch.
     pub(super) fn end(self) -> Result<Vec<KernelTime>> {
         self.context.finish()?;
         let mut all: Vec<KernelTime> = Vec::new();
@@ -83,31 +83,31 @@ impl Profile {
 }
 
 impl Cuda<'_> {
-    /// Notes the times of the kernels of the steps from now on, which are launched one by one.
+    /// Starts a profile: steps are launched kernel by kernel, with events, until [`Cuda::profiled`].
     pub(crate) fn profile(&mut self) -> Result<()> {
         self.drain()?;
         self.profile = Some(Profile::begin(&self.context)?);
         Ok(())
     }
 
-    /// The times since [`Cuda::profile`]; none are noted any more.
+    /// Ends the profile; times by kernel.
     pub(crate) fn profiled(&mut self) -> Result<Vec<KernelTime>> {
         self.profile.take().map_or(Ok(Vec::new()), Profile::end)
     }
 
-    /// Measures the device by itself, where the executable has kernels for that and a step has run.
+    /// Limits of the device; `None` without probe kernels, or before the first step.
     pub(crate) fn probe(&mut self) -> Result<Option<Probed>> {
         self.drain()?;
         let (Some(probes), Some(step)) = (&self.kernels.probes, &self.last) else { return Ok(None) };
-        // SAFETY: the buffers of a step that has run, and nothing is under way.
+        // SAFETY: the step has run, so that its buffers are there; nothing is under way.
         unsafe { probe(&self.context, probes, step, self.model.weights_bytes) }.map(Some)
     }
 }
 
-/// Runs the probes; `step` is one that has run, `weights_bytes` the length of its weights.
+/// Runs the probe kernels with the argument of a step that has run; `weights_bytes` is the size of its weights.
 ///
 /// # Safety
-/// As for [`launch::step`]; nothing is under way.
+/// The step must keep to the contract of [`CudaStep`], and nothing may be under way.
 unsafe fn probe(
     context: &Rc<Context>,
     probes: &Probes,
@@ -115,7 +115,7 @@ unsafe fn probe(
     weights_bytes: u64,
 ) -> Result<Probed> {
     let stream = context.stream();
-    // Microseconds of `work`.
+    // Runs `work` between two events; microseconds.
     let time = |work: &dyn Fn() -> Result<()>| {
         let start = Event::timed(context)?;
         work()?;
@@ -123,19 +123,20 @@ unsafe fn probe(
         context.finish()?;
         end.since(&start)
     };
-    // SAFETY (all): the caller's promise.
-    let launches =
-        || (0..LAUNCHES).try_for_each(|i| unsafe { launch::wide(&probes.launch, 1, step, i > 0, stream) });
+    // SAFETY (all): by the caller's promise; probe kernels read the weights and write scratch alone.
+    let launches = || {
+        (0..LAUNCHES).try_for_each(|i| unsafe { launch::launch(&probes.launch, [1; 3], step, i > 0, stream) })
+    };
     launches()?;
     let graph = unsafe { Graph::record(stream, launches)? };
     let run = || unsafe { graph.launch(stream) };
     run()?;
     let launch_us = time(&run)? / f64::from(LAUNCHES);
     let (reading, blocks) = &probes.reading;
-    let read = || unsafe { launch::wide(reading, *blocks, step, false, stream) };
+    let read = || unsafe { launch::launch(reading, [*blocks, 1, 1], step, false, stream) };
     let fastest = (0..READS).try_fold(f64::INFINITY, |fastest, _| Ok(time(&read)?.min(fastest)))?;
     let (barriers, blocks) = &probes.barriers;
-    let meet = || unsafe { launch::together(barriers, *blocks, step, stream) };
+    let meet = || unsafe { launch::cooperative(barriers, *blocks, step, stream) };
     meet()?;
     let barrier_us = time(&meet)? / f64::from(probes.barrier_count.max(1));
     Ok(Probed { reading_gb_s: weights_bytes as f64 / fastest.max(1e-9) / 1e3, launch_us, barrier_us })

@@ -1,7 +1,7 @@
-//! Results of a step: logits on the device, picks in memory of the host that kernels write, and the event behind both.
+//! Results of a step: logits on the device, picks in mapped host memory, and an event behind the step.
 //!
-//! In: room for outputs. Out: buffers, and a pick when its event has been waited for. Invariant: there are two sets,
-//! which steps take in turn, so that a step can run while the results of the one before it are read.
+//! In: the number of outputs. Out: buffers, and a pick once the event has completed. Invariant: there are two sets, which
+//! steps take in turn, so that a step can run while the results of the one before it are read.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::memory::{Buffer, Pinned};
 use super::need::Room;
 use crate::error::Result;
 
-/// Outputs that each of the two sets has room for: one for any step; one for steps of a row for each sequence, which repeat.
+/// Capacity of the two sets, in outputs: of any step; of decode steps, which have one row for each sequence.
 pub(super) fn sizes(room: &Room) -> [usize; 2] {
     let all = room.outputs.max(1);
     [all, all.min(room.sequences.max(1))]
@@ -21,17 +21,18 @@ pub(super) fn sizes(room: &Room) -> [usize; 2] {
 
 /// Results of one step.
 pub(super) struct ResultSet {
-    /// Rows that it has room for.
+    /// Capacity, in outputs.
     pub(super) outputs: usize,
     /// f32 `[outputs, logits_stride]`.
     pub(super) logits: Buffer,
     /// u32 `[outputs]`.
     picks: Pinned,
+    /// Recorded behind the last step with this set.
     done: Event,
 }
 
 impl ResultSet {
-    /// Room for `outputs` rows.
+    /// A set for up to `outputs` outputs.
     pub(super) fn new(context: &Rc<Context>, model: &CudaModel, outputs: usize) -> Result<ResultSet> {
         let bytes = 4 * u64::from(model.logits_stride) * outputs as u64;
         Ok(ResultSet {
@@ -42,23 +43,23 @@ impl ResultSet {
         })
     }
 
-    /// Where kernels write the picks: with unified addressing, which every 64-bit system has, memory of the host that the
-    /// driver allocated has one address for both.
+    /// Device address of the picks. With unified addressing, as on 64-bit Linux, host memory that the driver allocated has the
+    /// same address on the device.
     pub(super) fn picks_address(&self) -> u64 {
         self.picks.address()
     }
 
-    /// Puts the event behind the step that was launched last.
+    /// Records the event behind the step that was launched last.
     pub(super) fn launched(&self, context: &Context) -> Result<()> {
         self.done.record(context)
     }
 
-    /// Waits for the step that was launched with this set last.
+    /// Waits for the last step with this set.
     pub(super) fn wait(&self) -> Result<()> {
         self.done.wait("run the model")
     }
 
-    /// The pick of output `index` of a step that has been waited for.
+    /// Pick of output `index`; the step must have been waited for.
     pub(super) fn pick(&self, index: usize) -> u32 {
         let mut word = [0; 4];
         word.copy_from_slice(&self.picks.bytes()[4 * index..4 * index + 4]);

@@ -54,7 +54,7 @@ impl Uploads {
         self.outputs.address()
     }
 
-    /// Whether the device has exactly these rows and outputs.
+    /// Whether the rows and outputs on the device are these.
     pub(super) fn has(&self, rows: &[Row], outputs: &[u32]) -> bool {
         self.rows_there.iter().copied().eq(rows.iter().map(known))
             && self.outputs_there.get(..outputs.len()) == Some(outputs)
