@@ -14,7 +14,7 @@ folder=$profile
 # Cargo unites the features that all built packages ask of a dependency, so that dependencies are shared only if qwenc is
 # built too. qwenc is compiled again later, with the runtime in it; here it is not optimised.
 flags=()
-again=(qwenc qwenc-link)
+again=(qwenc)
 if [ "$profile" = dev ]; then
     # The settings of a release build for the runtime's own crates; its dependencies have them anyway (Cargo.toml).
     for crate in qwenc-rt qwenc-bpe qwenc-files qwenc-jinja; do

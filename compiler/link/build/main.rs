@@ -97,7 +97,7 @@ fn embed(files: &[(String, PathBuf)], interpreter: &str, out: &Path) -> Result<(
     let mut table = String::from("/// Names and compressed contents.\nstatic FILES: &[(&str, &[u8])] = &[\n");
     for (name, path) in files {
         let packed = out.join(format!("{name}.z"));
-        let mut encoder = ZlibEncoder::new(fs::File::create(&packed)?, Compression::best());
+        let mut encoder = ZlibEncoder::new(fs::File::create(&packed)?, Compression::default());
         encoder.write_all(&fs::read(path)?)?;
         encoder.finish()?;
         writeln!(table, "    ({name:?}, include_bytes!({packed:?})),")?;

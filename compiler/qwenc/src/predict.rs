@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use qwenc_opt::{Machine, Work};
+use qwenc_opt::{Machine, Processor, Work};
 use qwenc_plan::{Inputs, Kernel, Linear, Plan};
 use serde_json::{json, Value};
 
@@ -34,7 +34,7 @@ impl Prediction {
         let (mut decode, mut decode_us) = (Work::default(), 0.0);
         for (kernels, times) in parts {
             for kernel in kernels {
-                let work = decoded(plan, kernel);
+                let work = decoded(plan, kernel, machine.processor);
                 decode += work * times;
                 decode_us += machine.kernel_us(&work) * f64::from(times);
             }
@@ -69,9 +69,11 @@ fn tenths(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-/// One token in an empty context, where attention looks at the token itself.
-fn decoded(plan: &Plan, kernel: &Kernel) -> Work {
+/// One token in an empty context, where attention looks at the token itself. On GPUs attention's launch prepares its
+/// queries and keys too.
+fn decoded(plan: &Plan, kernel: &Kernel, processor: Processor) -> Work {
     match kernel {
+        Kernel::PrepareQkv(_) if processor == Processor::Gpu => Work::default(),
         Kernel::Linear(l) => Work { bytes: plan.segment(l.weight).bytes(), launches: 1, ..products(plan, l) },
         Kernel::Attention(_) => Work { f32_ops: attention(plan, 1), launches: 1, ..Work::default() },
         Kernel::Embed(_) | Kernel::PrepareQkv(_) | Kernel::SelectAdapter(_) | Kernel::Swiglu(_) => {
@@ -192,6 +194,14 @@ mod tests {
         let found = Prediction::of(&plan, &slow());
         assert_eq!((found.prompt, found.prefill.f32_ops), (32, all / 32));
         assert!((found.prefill_tok_s * (all / 32) as f64 / 1e9 - 1.0).abs() < 1e-9, "{found}");
+    }
+
+    #[test]
+    fn gpus_prepare_queries_with_attention() {
+        let plan = model::plan("bf16", &[]);
+        let launches = |machine: &Machine| Prediction::of(&plan, machine).decode.launches;
+        let gpu = Machine { processor: Processor::Gpu, ..slow() };
+        assert_eq!(launches(&slow()) - launches(&gpu), u64::from(plan.dims.layers));
     }
 
     #[test]
