@@ -16,12 +16,12 @@ pub const RUNTIME: &str = "libqwenc_rt.a";
 
 /// Whether there is a runtime; qwenc can be built without, and then links nothing.
 pub fn has_runtime() -> bool {
-    FILES.iter().any(|(name, _)| *name == RUNTIME)
+    files().iter().any(|(name, _)| *name == RUNTIME)
 }
 
 /// A file's contents.
 pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
-    let packed = FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
+    let packed = files().iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
     let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "this qwenc was built without it");
     let mut whole = Vec::new();
     packed
@@ -33,13 +33,13 @@ pub fn unpacked(name: &str) -> Result<Vec<u8>, LinkError> {
 
 /// Stand-ins for the shared libraries that a dynamic executable needs.
 pub fn stubs() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(name, _)| *name).filter(|name| name.contains(".so."))
+    files().iter().map(|(name, _)| *name).filter(|name| name.contains(".so."))
 }
 
 /// Archives of the C library for a static executable.
 pub fn c_library() -> impl Iterator<Item = &'static str> {
     let others = [RUNTIME, NOT_SHARED];
-    FILES.iter().map(|(name, _)| *name).filter(move |name| name.ends_with(".a") && !others.contains(name))
+    files().iter().map(|(name, _)| *name).filter(move |name| name.ends_with(".a") && !others.contains(name))
 }
 
 /// The part of the C library that is no part of its shared form.
