@@ -19,7 +19,7 @@ pack:
   --qwenc FILE       this qwenc instead of building one; it needs both targets
   --models LIST      of qwen3-tied, qwen3-untied-mha, qwen3-yarn, qwen3-sliding, sample; all, or none
   --types LIST       of f32, bf16, bf16-activations, int8, int4; all
-  --shapes LIST      of 0.6b, 1.7b, 4b, 8b, llama-1b, tiny: what speed is measured on; the first five, or none
+  --shapes LIST      of 0.6b, 1.7b, 4b, 8b, llama-1b, tiny: what speed is measured on; 0.6b,8b,llama-1b, or none
 run:
   --only LIST        of answers, speed, ncu, sanitizer; all. Results of other parts in the file are kept
   --no-sanitizer     leaves compute-sanitizer out

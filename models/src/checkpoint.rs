@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
+use qwenc_formats::{DType, Tensor, WeightError};
+use qwenc_ir::{Graph, WeightDecl, WeightSource};
 use serde_json::Value;
 
 use crate::adapter::{Adapter, AdapterProblem, AdapterSource, Delta, MergeReport};

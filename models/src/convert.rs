@@ -4,13 +4,11 @@
 //! copied; integers that a wider type holds move into it with their scales as they are; all else goes through
 //! f32 and is rounded once. Nothing that is not finite is written, and no integer of -128.
 
-use half::f16;
-use qwenc_ir::{DType, ScaleType, Scales, Tensor};
+use qwenc_formats::{max_abs, DType, ScaleType, Scales, Tensor};
 
 use crate::adapter::Delta;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::int4;
 use crate::named_tensors::{decode, scales_name, Tensors};
 use crate::payload_layout::Item;
 use crate::quant;
@@ -56,10 +54,8 @@ pub(crate) fn convert(
 
 /// Whether integers and scales are copied, at most into wider bytes.
 fn keeps_integers(item: &Item) -> bool {
-    match (item.from, item.to) {
-        (DType::I4 { group, scales }, to @ DType::I8 { .. }) => to == DType::I8 { group, scales },
-        (from, to) => from == to && from.quantised().is_some(),
-    }
+    let integers = |dtype: DType| dtype.quantised().is_some();
+    integers(item.from) && integers(item.to) && item.to.holds(item.from)
 }
 
 fn integers(item: &Item, stored: &Stored, (from, to): (usize, usize)) -> Result<Vec<u8>> {
@@ -118,28 +114,14 @@ fn values(
 fn rounded(item: &Item, values: &[f32], scales: &mut Vec<u8>) -> Result<Vec<u8>> {
     check_scales(item, values)?;
     let mut out = Vec::with_capacity(item.to.bytes(values.len() as u64) as usize);
-    let rows = values.chunks(item.cols);
-    match item.to {
-        DType::F32 => quant::f32_bytes(values, &mut out),
-        // No model.bin has this type: see `WeightTypes`.
-        DType::F16 => unreachable!("no model.bin has f16"),
-        DType::Bf16 => quant::bf16_bytes(values, &mut out),
-        DType::I8 { group, scales: of } => {
-            rows.for_each(|row| quant::i8_row(row, (group as usize, of), &mut out, scales));
-        }
-        DType::I4 { group, .. } => int4::rows(values, (item.cols, group as usize), &mut out, scales),
-    }
+    item.to.round(values, item.cols, &mut out, scales);
     Ok(out)
 }
 
-/// Whether scales in f16 reach the values.
+/// Whether the type reaches the values.
 fn check_scales(item: &Item, values: &[f32]) -> Result<()> {
-    let largest_integer = match item.to {
-        DType::I8 { scales: ScaleType::F16, .. } => 127.0,
-        DType::I4 { scales: ScaleType::F16, .. } => 8.0,
-        _ => return Ok(()),
-    };
-    let (limit, found) = (largest_integer * f16::MAX.to_f32(), quant::max_abs(values));
+    let Some(limit) = item.to.largest() else { return Ok(()) };
+    let found = max_abs(values);
     match found <= limit {
         true => Ok(()),
         false => Err(Error::BeyondScale { tensor: item.name.clone(), dtype: item.to, limit, found }),

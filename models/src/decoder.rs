@@ -4,7 +4,8 @@
 //! Invariant: nothing is fused here: that is for `qwenc-opt`. The order of the table is part of the format of
 //! model.bin, so it stays.
 
-use qwenc_ir::{DType, Graph, NodeId, Op, SectionKind, ShapeError};
+use qwenc_formats::DType;
+use qwenc_ir::{Graph, NodeId, Op, SectionKind, ShapeError};
 
 use crate::adapter::Beside;
 use crate::config::Config;

@@ -6,7 +6,8 @@
 
 use std::path::PathBuf;
 
-use qwenc_ir::{DType, ShapeError};
+use qwenc_formats::DType;
+use qwenc_ir::ShapeError;
 
 use crate::adapter::AdapterProblem;
 use crate::folder::FolderProblem;
@@ -387,7 +388,7 @@ pub enum Error {
     NoRoom(#[from] qwenc_files::NoRoom),
     /// Stored bytes do not fit their tensor.
     #[error("{0}; report this as a bug")]
-    Weight(#[from] qwenc_ir::WeightError),
+    Weight(#[from] qwenc_formats::WeightError),
     /// The graph built from a config broke a shape law.
     #[error("the graph of this config.json breaks a shape law: {0}; report this as a bug")]
     Shape(#[from] ShapeError),

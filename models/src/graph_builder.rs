@@ -4,7 +4,8 @@
 //! one function here is one part of the model as its paper writes it; rewriting is not done here. What
 //! only one family has stays in its folder; labels are what comparisons with transformers go by.
 
-use qwenc_ir::{DType, Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
+use qwenc_formats::DType;
+use qwenc_ir::{Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
 
 use crate::adapter::Beside;
 use crate::config::Config;

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 
 use crate::config::Config;
 use crate::error::{Error, Result};

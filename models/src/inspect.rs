@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use qwenc_ir::DType;
+use qwenc_formats::DType;
 use safetensors::Dtype;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};

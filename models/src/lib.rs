@@ -37,7 +37,6 @@ mod texts;
 mod convert;
 mod export;
 mod header;
-mod int4;
 mod model_file;
 mod own_types;
 mod payload_layout;

@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use qwenc_ir::{DType, Rope, ScaleType};
+use qwenc_formats::{DType, ScaleType};
+use qwenc_ir::Rope;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use memmap2::Mmap;
-use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightError, WeightSource};
+use qwenc_formats::{DType, Tensor, WeightError};
+use qwenc_ir::{Graph, WeightDecl, WeightSource};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -1,11 +1,12 @@
 //! Tensors by name, wherever they are stored: the face that a checkpoint and a model.bin share.
 //!
-//! In: entries of one or more files. Out: bytes, f32 values, and [`qwenc_ir::Tensor`]s for a graph's
+//! In: entries of one or more files. Out: bytes, f32 values, and [`qwenc_formats::Tensor`]s for a graph's
 //! weights. Invariant: values are only ever widened, exactly; whether the tensors are those of the
 //! config is for `tensor_check.rs`, which runs when a file is opened.
 
 use half::{bf16, f16};
-use qwenc_ir::{DType, Scales, Tensor, WeightDecl, WeightError};
+use qwenc_formats::{DType, Scales, Tensor, WeightError};
+use qwenc_ir::WeightDecl;
 use safetensors::Dtype;
 
 use crate::weights::Stored;

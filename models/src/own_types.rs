@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 
 use crate::checkpoint::Checkpoint;
 use crate::graph_builder::{EMBEDDING, LM_HEAD};
@@ -38,7 +38,7 @@ pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
     let types = joined(common(linears.keys()), common(embeddings.keys()));
     let note = |to: DType| {
         move |(&(from, name), &count): (&Kind, &usize)| {
-            let exact = to == DType::F32 || (name.is_none() && holds(to, from));
+            let exact = to == DType::F32 || (name.is_none() && to.holds(from));
             let from = name.map_or(from.words(), str::to_string);
             (!exact).then(|| {
                 format!(
@@ -54,15 +54,6 @@ pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
         (again > 0).then(|| format!("{again} quantised matrices are rounded again after merging adapters"));
     let notes = notes.chain(merged).collect();
     (types, notes)
-}
-
-/// Whether every value of a matrix in `from` is one in `to` too.
-fn holds(to: DType, from: DType) -> bool {
-    match (to, from) {
-        (DType::I8 { group, scales }, DType::I4 { group: g, scales: s }) => (group, scales) == (g, s),
-        (DType::F32, _) => true,
-        _ => to == from,
-    }
 }
 
 /// One type for matrices of these: integers as soon as some are, since rounding floats loses least.

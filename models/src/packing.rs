@@ -5,7 +5,7 @@
 //! as the f32 that their definition gives. A row is a whole number of blocks: readers have checked that.
 
 use half::f16;
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 
 /// Values of a block of Q8_0, Q4_0 and Q4_1.
 pub(crate) const SMALL_BLOCK: usize = 32;

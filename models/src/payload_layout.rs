@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;

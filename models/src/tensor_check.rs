@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 use safetensors::Dtype;
 
 use crate::config::Config;

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use qwenc_ir::DType;
+use qwenc_formats::DType;
 use safetensors::Dtype;
 
 use crate::named_tensors::{decode, float};

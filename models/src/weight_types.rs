@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 
 use crate::graph_builder::{EMBEDDING, LM_HEAD};
 use crate::quant::{Quant, EMBEDDING_GROUP, MAX_GROUP};

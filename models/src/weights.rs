@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use qwenc_ir::DType;
+use qwenc_formats::DType;
 
 use crate::files::Bytes;
 use crate::named_tensors::scales_name;

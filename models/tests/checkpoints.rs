@@ -9,8 +9,8 @@ use std::path::Path;
 
 use fixtures::*;
 use half::{bf16, f16};
+use qwenc_formats::DType;
 use qwenc_ir::interp::Precision;
-use qwenc_ir::DType;
 use qwenc_models::{Checkpoint, Inspection, Quant};
 
 const HEAD: &str = "lm_head.weight";

@@ -6,8 +6,9 @@
 mod fixtures;
 
 use fixtures::*;
+use qwenc_formats::DType;
 use qwenc_ir::interp::Precision;
-use qwenc_ir::{DType, Graph, WeightDecl, WeightSource};
+use qwenc_ir::{Graph, WeightDecl, WeightSource};
 use qwenc_models::{Checkpoint, Quant};
 
 /// Largest relative norm of the difference to a golden activation.

@@ -104,7 +104,7 @@ fn merging_comes_before_rounding() {
 }
 
 fn decl_f32(decl: &qwenc_ir::WeightDecl) -> qwenc_ir::WeightDecl {
-    qwenc_ir::WeightDecl { dtype: qwenc_ir::DType::F32, ..decl.clone() }
+    qwenc_ir::WeightDecl { dtype: qwenc_formats::DType::F32, ..decl.clone() }
 }
 
 #[test]

@@ -39,7 +39,6 @@ CACHES = {"f32": 0.0, "bf16": 1e-3, "int8": 1e-3}
 DECODES = ("graph", "launches", "persistent")
 
 # Shapes of benches/checkpoint.py, and the types that speed is measured with; bf16 inputs only where targets look.
-SHAPES = ("0.6b", "1.7b", "4b", "8b", "llama-1b")
 SPEED_TYPES = ("bf16", "bf16-activations", "int8")
 TARGET_SHAPES = ("0.6b", "8b", "llama-1b")
 # Shapes that are measured beside a published figure alone: in bf16, at the shortest context.

@@ -6,6 +6,7 @@ transformers, or from the same model compiled for the CPU, never from CUDA code.
 """
 
 import argparse
+import concurrent.futures
 import json
 import lzma
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 
 import cases
@@ -29,6 +31,8 @@ MOST_BYTES = 40 << 20
 FOOTER, MAGIC = 192, b"QWENCIMG"
 # Version whose cubins and PTX every driver of CUDA 13 (580 or newer) loads.
 NVRTC = "13.0.88"
+# Parameters of the layers of a shape that takes much disk space.
+LARGE = 2e9
 # Executables share nearly all of their code, some megabytes apart.
 DICTIONARY = 256 << 20
 
@@ -51,7 +55,7 @@ def arguments():
     parser.add_argument("--qwenc", type=pathlib.Path, required=True)
     parser.add_argument("--models", default=",".join(cases.MODELS))
     parser.add_argument("--types", default=",".join(kind.name for kind in cases.TYPES))
-    parser.add_argument("--shapes", default=",".join(cases.SHAPES))
+    parser.add_argument("--shapes", default=",".join(cases.TARGET_SHAPES))
     args = parser.parse_args()
     args.models = words(args.models, cases.MODELS, "--models", parser)
     args.types = words(args.types, [kind.name for kind in cases.TYPES], "--types", parser)
@@ -59,12 +63,37 @@ def arguments():
     return args
 
 
-def run(command):
-    """Standard output of what must succeed."""
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"gpu-check: {' '.join(str(word) for word in command)}\n{done.stderr}")
-    return done.stdout
+class Programs:
+    """The programs that are running, so that all of them end when this script does."""
+
+    def __init__(self):
+        self.lock, self.running, self.stopped = threading.Lock(), set(), False
+
+    def run(self, command):
+        """Standard output of what must succeed."""
+        command = [str(word) for word in command]
+        with self.lock:
+            if self.stopped:
+                sys.exit("gpu-check: stopped")
+            program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.running.add(program)
+        out, err = program.communicate()
+        with self.lock:
+            self.running.remove(program)
+        if program.returncode != 0:
+            sys.exit(f"gpu-check: {' '.join(command)}\n{err}")
+        return out
+
+    def stop(self):
+        """Ends them; none begins after this."""
+        with self.lock:
+            self.stopped = True
+            for program in self.running:
+                program.terminate()
+
+
+PROGRAMS = Programs()
+run = PROGRAMS.run
 
 
 def nvrtc():
@@ -129,23 +158,24 @@ class Packer:
             longest = max(json.loads(ANSWERS.read_text()), key=lambda answer: len(answer["prompt_ids"]))
             return longest["prompt_ids"], None
         golden = GOLDENS / model / "golden.safetensors"
-        file = f"{model}.golden"
-        if not (self.folder / file).exists():
-            shutil.copy(golden, self.folder / file)
-        return list(tensors.numbers("i", tensors.read(golden)["tokens"][1])), file
+        return list(tensors.numbers("i", tensors.read(golden)["tokens"][1])), golden_name(model)
 
-    def shape(self, shape):
-        """All types of a large model, each weight type exported once."""
-        kinds = list(cases.speed_types_of(shape, self.args.types))
-        for quant in dict.fromkeys(kind.quant for kind in kinds):
-            with tempfile.TemporaryDirectory(dir=self.args.dir) as place:
-                source, model = pathlib.Path(place) / "checkpoint", pathlib.Path(place) / "model.bin"
-                checkpoint.write_hollow(shape, source)
-                self.say(f"exporting {shape} as {quant}")
-                run([self.args.qwenc, "export", source, "-o", model, "--quant", quant])
-                for kind in kinds:
-                    if kind.quant == quant:
-                        self.hollow(shape, kind, model)
+    def goldens(self):
+        """What transformers computed of the models, into the folder."""
+        for model in self.args.models:
+            if model != "sample":
+                shutil.copy(GOLDENS / model / "golden.safetensors", self.folder / golden_name(model))
+
+    def shape(self, shape, quant):
+        """The types of a large model with these weights, which are exported once."""
+        with tempfile.TemporaryDirectory(dir=self.args.dir) as place:
+            source, model = pathlib.Path(place) / "checkpoint", pathlib.Path(place) / "model.bin"
+            checkpoint.write_hollow(shape, source)
+            self.say(f"exporting {shape} as {quant}")
+            run([self.args.qwenc, "export", source, "-o", model, "--quant", quant])
+            for kind in cases.speed_types_of(shape, self.args.types):
+                if kind.quant == quant:
+                    self.hollow(shape, kind, model)
 
     def hollow(self, shape, kind, model):
         """An executable of a large model; of its image only what stands behind the weights."""
@@ -169,6 +199,10 @@ class Packer:
 
     def archive(self):
         """Written under a temporary name first."""
+        order = [(model, kind.name) for model in self.args.models for kind in cases.TYPES]
+        self.manifest["models"].sort(key=lambda entry: order.index((entry["model"], entry["type"])))
+        order = [(shape, kind.name) for shape in self.args.shapes for kind in cases.TYPES]
+        self.manifest["shapes"].sort(key=lambda entry: order.index((entry["shape"], entry["type"])))
         (self.folder / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
         self.say("packing")
         part, path = self.args.dir / "check.tar.xz.part", self.args.dir / "check.tar.xz"
@@ -182,6 +216,11 @@ class Packer:
             sys.exit(f"gpu-check: the archive has {size} bytes, expected at most {MOST_BYTES}; leave models or shapes out")
         part.rename(path)
         self.say(f"{path}: {size / 1e6:.1f} MB, {len(self.manifest['models'])} models, {len(self.manifest['shapes'])} shapes")
+
+
+def golden_name(model):
+    """What transformers computed of a model, in the archive."""
+    return f"{model}.golden"
 
 
 def behind_weights(image):
@@ -200,6 +239,35 @@ def multiply_adds(shape):
     return sum(dims[0] * dims[1] for name, dims in matrices if name.startswith("model.layers."))
 
 
+def pack(packer):
+    """All models and shapes, on all cores: NVRTC, which takes most of the time, uses one."""
+    args = packer.args
+
+    def shape(name):
+        for quant in dict.fromkeys(kind.quant for kind in cases.speed_types_of(name, args.types)):
+            packer.shape(name, quant)
+
+    def shapes(names):
+        for name in names:
+            shape(name)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        # First what takes longest, one after the other because of the disk space.
+        large = [name for name in args.shapes if multiply_adds(name) > LARGE]
+        jobs = [pool.submit(shapes, large)]
+        jobs += [pool.submit(shape, name) for name in args.shapes if name not in large]
+        for model in args.models:
+            jobs += [pool.submit(packer.model, model, kind) for kind in cases.types_of(model, args.types)]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+        except BaseException:
+            PROGRAMS.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    packer.archive()
+
+
 def main():
     args = arguments()
     args.dir.mkdir(parents=True, exist_ok=True)
@@ -207,12 +275,11 @@ def main():
     # On the disk of DIR: a large model passes through it.
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         packer = Packer(args, pathlib.Path(folder))
-        for model in args.models:
-            for kind in cases.types_of(model, args.types):
-                packer.model(model, kind)
-        for shape in args.shapes:
-            packer.shape(shape)
-        packer.archive()
+        packer.goldens()
+        try:
+            pack(packer)
+        finally:
+            PROGRAMS.stop()
 
 
 if __name__ == "__main__":

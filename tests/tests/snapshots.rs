@@ -9,6 +9,7 @@
 use std::fs;
 use std::path::Path;
 
+use qwenc_formats::Operand;
 use qwenc_ir::{verify, Checked, Graph};
 use qwenc_llvm::{emit, emit_ir, Cpu};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
@@ -53,14 +54,14 @@ fn plan(quant: Option<Quant>) -> Checked<Plan> {
 }
 
 /// With bf16 in 12 bits.
-fn coded_plan() -> Checked<Plan> {
-    let options = Options { coded: true, ..Options::default() };
+fn bf12_plan() -> Checked<Plan> {
+    let options = Options { bf12: true, ..Options::default() };
     lower(&optimised(None).graph, &options).expect("the sample can be planned")
 }
 
 fn ir(quant: Option<Quant>, cpu: &str) -> String {
     let cpu = Cpu::named(cpu).expect("the CPU has a name");
-    let plan = if quant.is_none() && cpu.reads_coded() { coded_plan() } else { plan(quant) };
+    let plan = if quant.is_none() && cpu.reads(Operand::Bf12) { bf12_plan() } else { plan(quant) };
     emit_ir(&plan, &cpu).expect("the sample can be compiled")
 }
 
@@ -116,9 +117,9 @@ fn plans() {
         assert_eq!(qwenc_plan::parse(&text).as_ref(), Ok(&*plan));
         check(folder(quant), "plan", &text);
     }
-    let plan = coded_plan();
+    let plan = bf12_plan();
     assert_eq!(qwenc_plan::parse(&plan.to_string()).as_ref(), Ok(&*plan));
-    check("bf16", "plan_coded", &plan.to_string());
+    check("bf16", "plan_bf12", &plan.to_string());
 }
 
 /// Every kernel and the step that calls them, for a CPU with 512-bit vectors.

@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
-use qwenc_ir::DType;
-use qwenc_plan::{BufferId, Dest, Inputs, Kernel, Plan, SegmentId};
+use qwenc_formats::Inputs;
+use qwenc_plan::{BufferId, Dest, Kernel, Plan, SegmentId};
 
 use crate::arena::{padded_head_dim, Arena, PICK_BLOCKS};
 use crate::launches::{attention_blocks, PROBED_BARRIERS};
@@ -63,7 +63,7 @@ pub(crate) fn of_parts(plan: &Plan, linears: &[Linear], counters: &Counters) -> 
             format!("PER_LAYER = {}; static constexpr size_t OFFSET = {}", segment.per_layer, segment.offset);
         line(
             &mut out,
-            &format!("// {} {}[{}, {}]", names.join(" + "), segment.dtype, segment.rows, segment.cols),
+            &format!("// {} {}[{}, {}]", names.join(" + "), segment.format, segment.rows, segment.cols),
         );
         line(
             &mut out,
@@ -106,7 +106,7 @@ fn of_kernel(plan: &Plan, number: u32, kernel: &Kernel, linears: &[Linear], coun
     match kernel {
         Kernel::Embed(e) => {
             line(&mut out, &format!("    struct Table : {} {{", segment_name(e.table)));
-            out.push_str(&of_shape(&Shape { weight: plan.segment(e.table).clone(), planes: 1 }));
+            out.push_str(&of_shape(&Shape::of(plan.segment(e.table), |_| 1)));
             line(&mut out, "    };");
             using(&mut out, "Output", buffer_name(plan, e.out));
             using(&mut out, "Rope", buffer_name(plan, e.rope));
@@ -187,7 +187,7 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
 /// How weights lie in panels, and are read in steps and units.
 fn of_shape(l: &Shape) -> String {
     let mut out = String::new();
-    line(&mut out, &format!("    static constexpr Type TYPE = {};", type_name(l.weight.dtype)));
+    line(&mut out, &format!("    static constexpr Type TYPE = {};", l.decoder.name));
     let sizes = [
         ("COLS", u64::from(l.weight.cols)),
         ("PANELS", u64::from(l.weight.panels())),
@@ -207,15 +207,6 @@ fn of_shape(l: &Shape) -> String {
         line(&mut out, &format!("    static constexpr int {};", some.join(", ")));
     }
     out
-}
-
-fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 | DType::F16 => "F32",
-        DType::Bf16 => "BF16",
-        DType::I8 { .. } => "INT8",
-        DType::I4 { .. } => "INT4",
-    }
 }
 
 /// Whether queries and probabilities are rounded to bf16: where the linears' inputs are too.

@@ -12,6 +12,7 @@
 
 mod arena;
 mod constants;
+mod decoder;
 mod launches;
 mod linear;
 mod nvrtc;

@@ -3,8 +3,7 @@
 //! In: a plan's kernel. Out: its shape, and what its inputs and results are. Invariant: the planes of its inputs follow
 //! from the plan alone.
 
-use qwenc_ir::DType;
-use qwenc_plan::{Dest, Inputs, Linear as PlanLinear, Plan};
+use qwenc_plan::{Dest, Linear as PlanLinear, Plan};
 
 use crate::shape::Shape;
 
@@ -24,13 +23,7 @@ pub(crate) struct Linear {
 impl Linear {
     /// The `number`-th kernel of the plan.
     pub(crate) fn of(plan: &Plan, number: u32, l: &PlanLinear) -> Linear {
-        let weight = plan.segment(l.weight).clone();
-        let planes = match (weight.dtype, l.inputs) {
-            (DType::F32, _) | (_, Inputs::Bf16) => 1,
-            // f32 as the sum of two bf16.
-            (_, Inputs::F32) => 2,
-            (_, ints) => ints.planes(),
-        };
-        Linear { number, plan: *l, shape: Shape { weight, planes }, logits: l.out == Dest::Logits }
+        let shape = Shape::of(plan.segment(l.weight), |decoder| decoder.planes(l.inputs));
+        Linear { number, plan: *l, shape, logits: l.out == Dest::Logits }
     }
 }

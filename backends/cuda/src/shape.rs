@@ -4,8 +4,10 @@
 //! are those that `device/linear.cuh` goes by; how inputs are cut into spans depends on nothing that changes from step
 //! to step.
 
-use qwenc_ir::DType;
-use qwenc_plan::{Layout, Segment, PANEL_ROWS};
+use qwenc_formats::PANEL_ROWS;
+use qwenc_plan::{Layout, Segment};
+
+use crate::decoder::Decoder;
 
 /// Warps of a block of few tokens, and so the spans it takes.
 pub(crate) const WARPS: u32 = 8;
@@ -19,37 +21,38 @@ const MOST_INPUTS: u32 = 40 << 10;
 pub(crate) struct Shape {
     /// The packed tensor.
     pub weight: Segment,
+    /// How its format is read.
+    pub decoder: Decoder,
     /// Planes of the inputs; 1 for f32 weights.
     pub planes: u32,
 }
 
 impl Shape {
+    /// A packed tensor and the planes of its inputs.
+    pub(crate) fn of(weight: &Segment, planes: impl Fn(&Decoder) -> u32) -> Shape {
+        // `emit` refuses plans with other formats before it asks for shapes.
+        let decoder = Decoder::of(weight.format).expect("a format that the device code reads");
+        Shape { weight: weight.clone(), decoder, planes: planes(&decoder) }
+    }
+
     /// Whether the weights are f32, for which there are no tensor cores here.
     pub(crate) fn exact(&self) -> bool {
-        self.weight.dtype == DType::F32
+        self.decoder.exact
     }
 
     /// Columns of a step.
     pub(crate) fn step_cols(&self) -> u32 {
-        if self.weight.dtype == DType::Bf16 {
-            16
-        } else {
-            32
-        }
+        self.decoder.step_cols
     }
 
     /// Bytes of a step of one panel.
     pub(crate) fn step_bytes(&self) -> u32 {
-        if matches!(self.weight.dtype, DType::I4 { .. }) {
-            512
-        } else {
-            1024
-        }
+        self.decoder.step_bytes
     }
 
     /// Columns of a unit: of a group, or of a step.
     pub(crate) fn group(&self) -> u32 {
-        self.weight.dtype.group().unwrap_or(self.step_cols()).min(self.weight.cols.next_multiple_of(8))
+        self.weight.format.group().unwrap_or(self.step_cols()).min(self.weight.cols.next_multiple_of(8))
     }
 
     /// Units of a row.
@@ -70,15 +73,15 @@ impl Shape {
 
     /// Bytes of a panel's unit.
     pub(crate) fn unit_bytes(&self) -> u64 {
-        match self.weight.dtype {
-            DType::Bf16 => u64::from(self.step_bytes()),
-            _ => self.weight.group_bytes(u64::from(self.group())),
+        match self.decoder.scaled_inputs {
+            true => self.weight.format.group_bytes(u64::from(self.group())),
+            false => u64::from(self.step_bytes()),
         }
     }
 
     /// Bytes of a panel's scales in a unit.
     pub(crate) fn scale_bytes(&self) -> u64 {
-        u64::from(PANEL_ROWS) * self.weight.dtype.scale_bytes(1)
+        u64::from(PANEL_ROWS) * self.weight.format.scale_bytes()
     }
 
     /// Blocks that share out a panel's inputs: enough to fill a device, and for one's share to fit its shared memory.
@@ -91,7 +94,7 @@ impl Shape {
 
     /// One token's prepared inputs of some units, and what turns their sums to floats.
     fn inputs_bytes(&self, units: u32) -> u32 {
-        let groups = if self.weight.dtype == DType::Bf16 { 0 } else { 8 * units };
+        let groups = if self.decoder.scaled_inputs { 8 * units } else { 0 };
         units * self.unit_steps() * self.planes * 32 + groups
     }
 
@@ -100,13 +103,9 @@ impl Shape {
         (WARPS * self.splits()).min(self.units())
     }
 
-    /// Tiles of 8 tokens that a warp has when there are many tokens: two planes of integers need the registers.
+    /// Tiles of 8 tokens that a warp has when there are many tokens.
     pub(crate) fn token_tiles(&self) -> u32 {
-        if self.weight.dtype == DType::Bf16 {
-            8
-        } else {
-            4
-        }
+        self.decoder.token_tiles
     }
 
     /// Rows of one part of a pair interleaved with the other's.
@@ -149,7 +148,7 @@ impl Shape {
     /// Shared memory for many tokens: stages of weights, scales, inputs and groups.
     pub(crate) fn shared_for_many(&self) -> u32 {
         let tokens = 16 * self.token_tiles();
-        let groups = if self.weight.dtype == DType::Bf16 { 0 } else { 8 * tokens };
+        let groups = if self.decoder.scaled_inputs { 8 * tokens } else { 0 };
         let step = 4 * self.step_bytes() + 4 * self.scale_bytes() as u32 + self.planes * tokens * 32 + groups;
         STAGES * STAGE_STEPS * step
     }

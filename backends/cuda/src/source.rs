@@ -4,11 +4,13 @@
 //! reaches the text; on the device it includes nothing.
 
 use qwenc_abi::{CudaModel, Hidden, ABI_VERSION};
+use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{Kernel, Plan, SegmentId};
 
 use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
 use crate::constants::{self, logits_stride, Counters};
+use crate::decoder::Decoder;
 use crate::launches::{probes, variants, Definitions};
 use crate::linear::Linear;
 use crate::persistent;
@@ -33,11 +35,13 @@ pub enum EmitError {
         /// The largest.
         most: u32,
     },
-    /// Kernels read plain panels only.
-    #[error("{segment} has bf16 in 12 bits: the CUDA target reads it in 16; plan it so")]
-    Coded {
-        /// The first of them.
+    /// A format without a decoder.
+    #[error("{segment} is in {format}, which the CUDA target does not read; plan it as {}", format.source())]
+    Format {
+        /// The first such segment.
         segment: SegmentId,
+        /// Its format.
+        format: Operand,
     },
 }
 
@@ -85,8 +89,10 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
     if plan.dims.head_dim > LARGEST_HEAD {
         return Err(EmitError::HeadDim { head_dim: plan.dims.head_dim, most: LARGEST_HEAD });
     }
-    if let Some(coded) = plan.segments.iter().position(|s| s.coded) {
-        return Err(EmitError::Coded { segment: SegmentId(coded as u32) });
+    for (number, s) in (0..).zip(&plan.segments) {
+        if Decoder::of(s.format).is_none() {
+            return Err(EmitError::Format { segment: SegmentId(number), format: s.format });
+        }
     }
     let linears: Vec<Linear> = plan
         .kernels()

@@ -7,7 +7,8 @@
 
 use inkwell::IntPredicate;
 use qwenc_abi::{KvType, Row};
-use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES, LANES};
+use qwenc_formats::LANES;
+use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES};
 
 use crate::attention_unit::{first_visible, together, windows, Heads, Shared, Unit};
 use crate::builder::{Any, Int};

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use inkwell::IntPredicate;
 use qwenc_abi::KvType;
-use qwenc_plan::{Attention, ATTENTION_PART, LANES};
+use qwenc_formats::LANES;
+use qwenc_plan::{Attention, ATTENTION_PART};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cache::{per_step, Cache};

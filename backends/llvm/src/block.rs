@@ -5,10 +5,10 @@
 //! block before the next one begins.
 
 use inkwell::IntPredicate;
-use qwenc_plan::LANES;
+use qwenc_formats::LANES;
 
+use crate::bf12::Exceptions;
 use crate::builder::{Code, Int, Ptr};
-use crate::coded::Exceptions;
 use crate::names::Named;
 use crate::tile::{largest_tile, Ahead, Loop, SUMS_BYTES};
 use crate::tile_float::{self, Floats, Place, STEP_INPUTS};
@@ -17,7 +17,7 @@ use crate::tile_float::{self, Floats, Place, STEP_INPUTS};
 const RANGE_BYTES: u64 = 18 << 10;
 /// Bytes of inputs that stay in the second-level cache.
 const INPUT_BYTES: u64 = 256 << 10;
-/// From so many of the largest tiles on, coded weights are copied as plain ones first: fewer are not worth the copy.
+/// From so many of the largest tiles on, compressed weights are copied as plain ones first: fewer are not worth the copy.
 const COPY_TILES: u64 = 3;
 /// Most tokens of a block: their sums pass through the first-level cache with every range.
 const MOST_TOKENS: u64 = 96;
@@ -56,9 +56,9 @@ impl Block {
             c.store(c.at(sums, at), c.floats(0.0, LANES), 64);
         });
         let work = Work { block: self, inner, panel, x, row_bytes, count, sums };
-        match inner.coded() {
+        match inner.compressed() {
             None => work.plain(c),
-            Some(weights) => work.coded(c, weights),
+            Some(weights) => work.compressed(c, weights),
         }
     }
 }
@@ -85,9 +85,9 @@ impl<'c> Work<'_, 'c> {
         self.rest(c, Place::Panel);
     }
 
-    /// The same of coded weights. Many tokens meet a copy of a range that is plain. Few meet the panel itself, but
+    /// The same of compressed weights. Many tokens meet a copy of a range that is plain. Few meet the panel itself, but
     /// for steps that have exceptions: each of those is copied.
-    fn coded(&self, c: &Code<'c, '_>, weights: &Floats) {
+    fn compressed(&self, c: &Code<'c, '_>, weights: &Floats) {
         let range = c.int(self.block.range);
         let vectors = self.block.range * self.inner.step_bytes() / 64;
         let copy = c.stack("copy", c.vec_f32(LANES).array_type(vectors as u32).into());

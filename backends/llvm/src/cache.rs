@@ -5,7 +5,7 @@
 //! a pair of bf16, which meet a pair of the other side in a dot product.
 
 use qwenc_abi::KvType;
-use qwenc_plan::LANES;
+use qwenc_formats::LANES;
 
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::dot::dot2;

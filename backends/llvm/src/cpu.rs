@@ -3,6 +3,8 @@
 //! In: `native`, a level such as `x86-64-v3`, or a model such as `znver4`. Out: a feature list.
 //! Invariant: only features listed here are used, and the executable checks every one at start.
 
+use qwenc_formats::Operand;
+
 /// A CPU to generate code for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpu {
@@ -109,9 +111,13 @@ impl Cpu {
         }
     }
 
-    /// Whether kernels read coded panels, for which they look 16 bytes up at once.
-    pub fn reads_coded(&self) -> bool {
-        self.has("avx2")
+    /// Whether kernels read this format.
+    pub fn reads(&self, format: Operand) -> bool {
+        match format {
+            // They look 16 bytes up at once.
+            Operand::Bf12 => self.has("avx2"),
+            Operand::F32 | Operand::Bf16 | Operand::I8 { .. } | Operand::I4 { .. } => true,
+        }
     }
 
     /// Vector registers of 16 floats that fit in the register file at once.

@@ -4,7 +4,7 @@
 //! signed, sums are exact modulo 2^32, so that every CPU gives the same result.
 
 use inkwell::types::VectorType;
-use qwenc_plan::LANES;
+use qwenc_formats::LANES;
 
 use crate::builder::{Code, Vector};
 use crate::cpu::{Vnni, BF16};

@@ -4,11 +4,11 @@
 //! read from its panels, so that a tied head needs no second copy.
 
 use inkwell::values::PointerValue;
-use qwenc_ir::{DType, ScaleType};
-use qwenc_plan::{Embed, Segment, LANES, PANEL_ROWS};
+use qwenc_formats::{Operand, ScaleType, LANES, PANEL_ROWS};
+use qwenc_plan::{Embed, Segment};
 
+use crate::bf12;
 use crate::builder::{Code, Int, Ptr};
-use crate::coded;
 use crate::kernel::Kernel;
 use crate::names::Named;
 
@@ -40,30 +40,30 @@ fn zero<'c>(c: &Code<'c, '_>, out: Ptr<'c>, bytes: u64) {
 fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
     let cols = u64::from(s.cols);
     let word = |i: Int<'c>| c.at(panel, c.add(c.times(lane, 4), c.times(i, 4 * u64::from(PANEL_ROWS))));
-    match s.dtype {
-        DType::F32 => c.for_each("input", c.int(0), c.int(cols), 1, |i| {
+    match s.format {
+        Operand::F32 => c.for_each("input", c.int(0), c.int(cols), 1, |i| {
             c.store(c.at(out, c.times(i, 4)), c.load_f32(word(i)), 4);
         }),
-        DType::Bf16 if s.coded => coded::gather(c, s, panel, lane, out),
-        DType::Bf16 | DType::F16 => {
+        Operand::Bf12 => bf12::gather(c, s, panel, lane, out),
+        Operand::Bf16 => {
             c.for_each("pair", c.int(0), c.int(cols.div_ceil(2)), 1, |i| {
                 let pair = c.load_vec(c.i16().vec_type(2), word(i), 4);
                 let wide = c.shl_vec(c.zext_vec(pair, c.vec_i32(2)), c.ints(c.i32(), 16, 2));
                 c.store(c.at(out, c.times(i, 8)), c.bits(wide, c.vec_f32(2)), 4);
             });
         }
-        DType::I8 { .. } => gather_int(c, s, 4, panel, lane, out),
-        DType::I4 { .. } => gather_int(c, s, 8, panel, lane, out),
+        Operand::I8 { .. } => gather_int(c, s, 4, panel, lane, out),
+        Operand::I4 { .. } => gather_int(c, s, 8, panel, lane, out),
     }
 }
 
 /// `unit` inputs share four bytes of a row: one a byte, or two, the later in the high half.
 fn gather_int<'c>(c: &Code<'c, '_>, s: &Segment, unit: u64, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
     // Quantised segments have groups.
-    let (group, scales) = s.dtype.quantised().expect("a quantised type");
+    let (group, scales) = s.format.quantised().expect("a quantised type");
     let (cols, group) = (u64::from(s.cols), u64::from(group));
     let one = |g: Int<'c>, width: u64| {
-        let base = c.at(panel, c.times(g, s.group_bytes(group)));
+        let base = c.at(panel, c.times(g, s.format.group_bytes(group)));
         let at = c.at(base, c.times(lane, scales.bytes()));
         let scale = match scales {
             ScaleType::F32 => c.load_f32(at),

@@ -14,6 +14,7 @@ use inkwell::types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum};
 use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue};
 use inkwell::{AddressSpace, OptimizationLevel};
 use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
+use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{Kernel as PlanKernel, Plan, SegmentId};
 use sha2::{Digest, Sha256};
@@ -45,11 +46,13 @@ pub enum EmitError {
         /// LLVM's words.
         message: String,
     },
-    /// Kernels for this CPU read plain panels only.
-    #[error("{segment} has bf16 in 12 bits: code for {cpu} reads it in 16; plan it so")]
-    Coded {
-        /// The first of them.
+    /// A format that kernels for this CPU do not read.
+    #[error("{segment} is in {format}, which code for {cpu} does not read; plan it as {}", format.source())]
+    Format {
+        /// The first such segment.
         segment: SegmentId,
+        /// Its format.
+        format: Operand,
         /// As it was asked for.
         cpu: String,
     },
@@ -181,9 +184,11 @@ fn compile(module: &Module, machine: &TargetMachine, file: FileType) -> Result<V
 
 /// The whole module, verified.
 fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<'c>, EmitError> {
-    if let Some(coded) = plan.segments.iter().position(|s| s.coded && !cpu.reads_coded()) {
-        let (segment, cpu) = (SegmentId(coded as u32), cpu.name().to_string());
-        return Err(EmitError::Coded { segment, cpu });
+    for (number, s) in (0..).zip(&plan.segments) {
+        if !cpu.reads(s.format) {
+            let (segment, cpu) = (SegmentId(number), cpu.name().to_string());
+            return Err(EmitError::Format { segment, format: s.format, cpu });
+        }
     }
     let module = cx.create_module("model");
     set_target(&module, &machine(cpu)?);

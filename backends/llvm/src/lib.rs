@@ -9,10 +9,10 @@
 mod adapters;
 mod attention;
 mod attention_unit;
+mod bf12;
 mod block;
 mod builder;
 mod cache;
-mod coded;
 mod comments;
 mod cpu;
 mod dot;

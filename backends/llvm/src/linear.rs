@@ -6,7 +6,8 @@
 
 use inkwell::IntPredicate;
 use qwenc_abi::StepArgs;
-use qwenc_plan::{round_up, BufferId, Dest, Linear, LANES, PANEL_ROWS};
+use qwenc_formats::{LANES, PANEL_ROWS};
+use qwenc_plan::{round_up, BufferId, Dest, Linear};
 
 use crate::block::Block;
 use crate::builder::{Code, Int, Near, Ptr, Vector};

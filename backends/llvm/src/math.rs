@@ -4,7 +4,7 @@
 
 use inkwell::IntPredicate;
 
-use qwenc_plan::LANES;
+use qwenc_formats::LANES;
 
 use crate::builder::{Code, Float, Int, Vector};
 use crate::prepare::pieces;

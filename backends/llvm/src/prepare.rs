@@ -3,7 +3,8 @@
 //! In: a row of f32. Out: a prepared row: f32; bf16; or a scale and a correction per group, then per
 //! group each plane's i8 inputs (`tile_int.rs` has the layout). Invariant: what is written depends on that row alone.
 
-use qwenc_plan::{round_up, Inputs, Linear, LANES};
+use qwenc_formats::{Inputs, LANES};
+use qwenc_plan::{round_up, Linear};
 
 use crate::builder::{Code, Float, Int, Ptr, Vector};
 use crate::kernel::Kernel;

@@ -5,7 +5,8 @@
 
 use inkwell::IntPredicate;
 use qwenc_abi::KvType;
-use qwenc_plan::{PrepareQkv, SegmentId, LANES};
+use qwenc_formats::LANES;
+use qwenc_plan::{PrepareQkv, SegmentId};
 
 use crate::builder::{Float, Ptr, Vector};
 use crate::cache::Cache;

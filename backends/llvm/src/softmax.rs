@@ -6,7 +6,8 @@
 
 use inkwell::IntPredicate;
 use qwenc_abi::KvType;
-use qwenc_plan::{Attention, LANES};
+use qwenc_formats::LANES;
+use qwenc_plan::Attention;
 
 use crate::builder::{Code, Float, Int, Ptr, Vector};
 use crate::cache::Cache;

@@ -3,7 +3,8 @@
 //! In: `[T, 2F]`, gate and then up. Out: `silu(gate) · up`, `[T, F]`. Pieces of all rows are shared out, so that one
 //! token keeps several threads busy.
 
-use qwenc_plan::{Swiglu, LANES};
+use qwenc_formats::LANES;
+use qwenc_plan::Swiglu;
 
 use crate::kernel::Kernel;
 use crate::names::Named;

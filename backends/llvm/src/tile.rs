@@ -4,7 +4,8 @@
 //! Invariant: sums are in f32 and steps in ascending order, so it does not matter how they are cut into
 //! ranges. A step is what the inner loop of the type takes at once.
 
-use qwenc_plan::{Inputs, Segment, LANES, PANEL_ROWS};
+use qwenc_formats::{Inputs, LANES, PANEL_ROWS};
+use qwenc_plan::Segment;
 
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
 use crate::names::{half, Named};
@@ -16,8 +17,8 @@ pub(crate) const STREAM_TILE: usize = 4;
 /// How far ahead of the inner loop a small tile fetches, in bytes, and to where: hardware prefetchers stop at the end
 /// of a 4 KiB page.
 const STREAM_AHEAD: (u64, Near) = (4 << 10, Near::First);
-/// The same for coded weights, whose loop does more between two reads.
-const CODED_AHEAD: (u64, Near) = (16 << 10, Near::Second);
+/// The same for compressed weights, whose loop does more between two reads.
+const COMPRESSED_AHEAD: (u64, Near) = (16 << 10, Near::Second);
 /// Bytes of a token's sums: one of f32 per row of the panel.
 pub(crate) const SUMS_BYTES: u64 = 4 * PANEL_ROWS as u64;
 
@@ -43,7 +44,7 @@ impl<'c> Ahead<'c> {
     /// panel; all tiles after it would ask again, and fetch what they have.
     pub fn of(c: &Code<'c, '_>, inner: &Loop, tokens: u64, is_first: Int<'c>, panel_bytes: u64) -> Ahead<'c> {
         if tokens as usize <= STREAM_TILE {
-            let (bytes, near) = if inner.coded().is_some() { CODED_AHEAD } else { STREAM_AHEAD };
+            let (bytes, near) = if inner.compressed().is_some() { COMPRESSED_AHEAD } else { STREAM_AHEAD };
             return Ahead { bytes: c.int(bytes), near };
         }
         Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)).named("ahead"), near: Near::Second }
@@ -86,7 +87,7 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// Bytes of a step's weights where the inner loop reads them; coded ones take fewer in the panel.
+    /// Bytes of a step's weights where the inner loop reads them; compressed ones take fewer in the panel.
     pub fn step_bytes(&self) -> u64 {
         match self {
             Loop::Int(q) => q.group_bytes(),
@@ -94,10 +95,10 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// The weights, if they are coded.
-    pub fn coded(&self) -> Option<&Floats<'a>> {
+    /// The weights, if they are compressed.
+    pub fn compressed(&self) -> Option<&Floats<'a>> {
         match self {
-            Loop::Float(f) if f.segment.coded => Some(f),
+            Loop::Float(f) if f.compressed() => Some(f),
             Loop::Int(_) | Loop::Float(_) => None,
         }
     }

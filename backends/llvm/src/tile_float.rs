@@ -2,16 +2,16 @@
 //!
 //! In: a panel and rows of inputs: f32, or bf16 with neighbours side by side. Out: sums with the products of a
 //! range of steps added, inputs in ascending order. With inputs in f32, bf16 becomes f32 by a shift, which
-//! is exact, and products and sums are f32 with fused multiply-add; with inputs in bf16 they are `dot2`'s. Coded weights
+//! is exact, and products and sums are f32 with fused multiply-add; with inputs in bf16 they are `dot2`'s. Compressed weights
 //! are read from the panel, or from a copy that is made of them here: the sums are the same to the bit.
 
 use std::ops::Range;
 
-use qwenc_ir::DType;
-use qwenc_plan::{Coded, Inputs, Segment, CODED_UNIT, LANES, PANEL_ROWS};
+use qwenc_formats::{Bf12, Inputs, Operand, LANES, PANEL_ROWS};
+use qwenc_plan::Segment;
 
+use crate::bf12;
 use crate::builder::{Any, Code, Int, Ptr, Vector};
-use crate::coded;
 use crate::dot::dot2;
 use crate::names::{half, halves, Named};
 use crate::tile::{vectors, Ahead};
@@ -28,12 +28,19 @@ pub(crate) struct Floats<'a> {
     pub inputs: Inputs,
 }
 
+impl Floats<'_> {
+    /// Whether panels are read as bf16 in 12 bits.
+    pub fn compressed(&self) -> bool {
+        self.segment.format == Operand::Bf12
+    }
+}
+
 /// Inputs of a step of bf16 weights.
 pub(crate) const STEP_INPUTS: u64 = 2 * READS;
 
 /// Inputs that meet the weights of one read.
 fn inputs_per_read(s: &Segment) -> u64 {
-    if s.dtype == DType::F32 {
+    if s.format == Operand::F32 {
         1
     } else {
         2
@@ -112,7 +119,7 @@ pub(crate) fn emit_rest<'c>(
     })
 }
 
-/// Copies steps `start .. end` of a coded panel as they stand in a plain one.
+/// Copies steps `start .. end` of a compressed panel as they stand in a plain one.
 pub(crate) fn copy<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
@@ -139,8 +146,8 @@ fn copy_loads<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, [first, end]: [I
 
 /// Bytes of the panel that are loaded together.
 fn stored_bytes(f: &Floats) -> u64 {
-    if f.segment.coded {
-        CODED_UNIT
+    if f.compressed() {
+        Bf12::UNIT
     } else {
         LOADED * READ_BYTES
     }
@@ -148,7 +155,7 @@ fn stored_bytes(f: &Floats) -> u64 {
 
 /// Where they are.
 fn stored<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> Ptr<'c> {
-    let first = if f.segment.coded { Coded::UNITS } else { 0 };
+    let first = if f.compressed() { Bf12::UNITS } else { 0 };
     c.at(c.plus(panel, first), c.times(number, stored_bytes(f)))
 }
 
@@ -158,8 +165,8 @@ type Reads<'c, 'a> = Box<dyn Iterator<Item = [Vector<'c>; 2]> + 'a>;
 
 /// The weights of a load.
 fn load<'c, 'a>(c: &'a Code<'c, '_>, f: &Floats, panel: Ptr<'c>, number: Int<'c>) -> Reads<'c, 'a> {
-    match f.segment.coded {
-        true => Box::new(coded::quad(c, panel, stored(c, f, panel, number)).into_iter()),
+    match f.compressed() {
+        true => Box::new(bf12::quad(c, panel, stored(c, f, panel, number)).into_iter()),
         false => plain(c, panel, number),
     }
 }
@@ -240,8 +247,8 @@ fn columns<'c>(
 
 /// The f32 weights of 16 rows for one input (f32), or for two neighbours (bf16).
 fn input_columns<'c>(c: &Code<'c, '_>, s: &Segment, bits: Vector<'c>) -> Vec<Vector<'c>> {
-    match s.dtype {
-        DType::F32 => vec![c.bits(bits, c.vec_f32(LANES)).named("w.column")],
-        _ => c.bf16_pair(bits).map(|w| w.named("w.column")).to_vec(),
+    match s.format == Operand::F32 {
+        true => vec![c.bits(bits, c.vec_f32(LANES)).named("w.column")],
+        false => c.bf16_pair(bits).map(|w| w.named("w.column")).to_vec(),
     }
 }

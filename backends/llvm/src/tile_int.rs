@@ -5,8 +5,8 @@
 //! starts at the correction, which takes back the bias of the weights; two planes join as `128 · high +
 //! low`. The result is scaled and added in f32, groups in ascending order.
 
-use qwenc_ir::{DType, ScaleType};
-use qwenc_plan::{round_up, Segment, LANES, PANEL_ROWS};
+use qwenc_formats::{Operand, ScaleType, LANES, PANEL_ROWS};
+use qwenc_plan::{round_up, Segment};
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::dot::{dot4, keeps_bias, Bytes};
@@ -61,12 +61,12 @@ impl RowLayout {
 impl<'a> Quantised<'a> {
     /// None if the segment's weights are floats.
     pub fn of(segment: &'a Segment, planes: u32) -> Option<Quantised<'a>> {
-        let bytes = match segment.dtype {
-            DType::I8 { .. } => Bytes::Eight,
-            DType::I4 { .. } => Bytes::Four,
-            _ => return None,
+        let bytes = match segment.format {
+            Operand::I8 { .. } => Bytes::Eight,
+            Operand::I4 { .. } => Bytes::Four,
+            Operand::F32 | Operand::Bf16 | Operand::Bf12 => return None,
         };
-        let (group, scales) = segment.dtype.quantised()?;
+        let (group, scales) = segment.format.quantised()?;
         Some(Quantised { segment, bytes, group: u64::from(group), scales, planes: u64::from(planes) })
     }
 
@@ -77,7 +77,7 @@ impl<'a> Quantised<'a> {
 
     /// Bytes of a whole group of a panel.
     pub fn group_bytes(&self) -> u64 {
-        self.segment.group_bytes(self.group)
+        self.segment.format.group_bytes(self.group)
     }
 
     /// Inputs that share a scale.
@@ -201,7 +201,7 @@ fn add_group<'c>(
     add: &mut dyn FnMut(usize, Vector<'c>, Vector<'c>),
 ) {
     let layout = RowLayout::of(q);
-    let weights = c.at(panel, c.times(g, q.segment.group_bytes(q.group)));
+    let weights = c.at(panel, c.times(g, q.segment.format.group_bytes(q.group)));
     let row = |&row: &Ptr<'c>| Row {
         scale: c.at(row, c.times(g, 4)),
         correction: c

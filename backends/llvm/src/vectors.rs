@@ -7,7 +7,7 @@ use inkwell::types::VectorType;
 use inkwell::values::{BasicValue, BasicValueEnum};
 use inkwell::FloatPredicate;
 
-use qwenc_plan::LANES;
+use qwenc_formats::LANES;
 
 use crate::builder::{built, Any, Code, Float, Int, Ptr, Vector};
 use crate::cpu::BF16;

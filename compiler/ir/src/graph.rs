@@ -6,12 +6,12 @@
 //! `verify.rs`, meaning in `interp/`, spelling in `text/`.
 
 use crate::dims::Dims;
-use crate::dtype::DType;
 use crate::ids::{NodeId, WeightId};
 use crate::op::Op;
 use crate::rope::Rope;
 use crate::shape::{infer, ShapeError, Type};
 use crate::weights::WeightDecl;
+use qwenc_formats::DType;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]

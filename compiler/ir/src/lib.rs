@@ -6,7 +6,6 @@
 
 pub mod dataflow;
 mod dims;
-mod dtype;
 mod graph;
 mod ids;
 pub mod interp;
@@ -18,7 +17,6 @@ mod verify;
 mod weights;
 
 pub use dims::Dims;
-pub use dtype::{DType, ScaleType};
 pub use graph::{Graph, Node, Section, SectionKind};
 pub use ids::{NodeId, WeightId};
 pub use op::{Eps, Op, Slot};
@@ -26,4 +24,4 @@ pub use rope::{Rope, Scaling};
 pub use shape::{infer, Extent, ShapeError, Type};
 pub use text::{parse, ParseError};
 pub use verify::{verify, Checked, Verify, VerifyError};
-pub use weights::{Scales, Tensor, WeightDecl, WeightError, WeightSource};
+pub use weights::{WeightDecl, WeightSource};

@@ -7,10 +7,10 @@
 use std::fmt;
 
 use crate::dims::Dims;
-use crate::dtype::DType;
 use crate::ids::{NodeId, WeightId};
 use crate::op::Op;
 use crate::weights::WeightDecl;
+use qwenc_formats::DType;
 
 /// One axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,9 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use qwenc_ir::{
-    dataflow, infer, parse, verify, DType, Dims, Eps, Extent, Graph, Op, Section, Slot, Type, WeightId,
-};
+use qwenc_formats::DType;
+use qwenc_ir::{dataflow, infer, parse, verify, Dims, Eps, Extent, Graph, Op, Section, Slot, Type, WeightId};
 
 const BLESS: &str = "INSTA_UPDATE=always cargo test -p qwenc-ir --test corpus";
 

@@ -4,8 +4,9 @@
 mod model;
 
 use model::{model, Random};
+use qwenc_formats::WeightError;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
-use qwenc_ir::{Checked, Graph, WeightDecl, WeightError, WeightSource};
+use qwenc_ir::{Checked, Graph, WeightDecl, WeightSource};
 
 const TOKENS: [u32; 9] = [3, 1, 4, 1, 5, 2, 6, 5, 3];
 
@@ -120,7 +121,7 @@ fn labelled_values_are_seen_by_layer() {
 struct Nothing;
 
 impl WeightSource for Nothing {
-    fn tensor(&self, decl: &WeightDecl, layer: u32) -> Result<qwenc_ir::Tensor<'_>, WeightError> {
+    fn tensor(&self, decl: &WeightDecl, layer: u32) -> Result<qwenc_formats::Tensor<'_>, WeightError> {
         Err(WeightError::Missing { name: decl.tensor_name(layer) })
     }
 }

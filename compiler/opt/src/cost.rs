@@ -4,7 +4,7 @@
 //! when weights are packed costs nothing; everything else reads its operands from memory and writes
 //! its result there, once. Here is what an op asks; how fast a machine answers is in `machine.rs`.
 
-use qwenc_ir::{DType, Extent, Graph, Op, Section, Type};
+use qwenc_ir::{Extent, Graph, Op, Section, Type};
 
 use crate::machine::Work;
 
@@ -148,9 +148,9 @@ fn operations(op: Op, operands: &[&Type], result: &Type, head_dim: u64) -> (u64,
 /// `w[n, k]` against one token, and `more` operations in f32.
 fn dot_products(w: &Type, more: u64) -> (u64, u64) {
     let ops = 2 * TOKENS * elements(w);
-    match w.dtype {
-        DType::I8 { .. } | DType::I4 { .. } => (more, ops),
-        _ => (ops + more, 0),
+    match w.dtype.quantised() {
+        Some(_) => (more, ops),
+        None => (ops + more, 0),
     }
 }
 

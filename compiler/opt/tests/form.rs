@@ -7,7 +7,8 @@ mod fixture;
 use std::collections::BTreeSet;
 
 use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
-use qwenc_ir::{parse, verify, DType, Dims, Graph, SectionKind};
+use qwenc_formats::DType;
+use qwenc_ir::{parse, verify, Dims, Graph, SectionKind};
 use qwenc_opt::{egraph_dot, optimise, Limits, Machine, Optimised};
 
 fn run(family: &Family) -> Optimised {

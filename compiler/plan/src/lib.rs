@@ -4,9 +4,8 @@
 //! lifetimes, kernels; and the packer that fills the segments. Invariant: backends accept only
 //! `&Checked<Plan>`, so offsets and widths need no second check there.
 
-mod coded;
+mod activations;
 mod hidden;
-mod inputs;
 mod lower;
 mod memory;
 mod named;
@@ -17,9 +16,8 @@ mod text;
 mod verify;
 mod weight_expr;
 
-pub use coded::{Coded, CODED_UNIT};
+pub use activations::Activations;
 pub use hidden::Hidden;
-pub use inputs::{Activations, Inputs};
 pub use lower::{lower, LowerError, Options};
 pub use named::Named;
 pub use pack::{misfits, pack, PackError};
@@ -27,7 +25,7 @@ pub use plan::{
     Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
     ATTENTION_PART, ATTENTION_QUERIES,
 };
-pub use segment::{Layout, Segment, SegmentId, LANES, PANEL_ROWS};
+pub use segment::{Layout, Segment, SegmentId};
 pub use text::parse;
 pub use verify::PlanError;
 

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use qwenc_ir::{Checked, DType, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
+use qwenc_formats::{DType, Operand};
+use qwenc_ir::{Checked, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
 
+use crate::activations::Activations;
 use crate::hidden::Hidden;
-use crate::inputs::{Activations, Inputs};
 use crate::memory;
 use crate::plan::{
     Attention, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, SelectAdapter, Swiglu,
@@ -24,9 +25,9 @@ pub struct Options {
     pub reserve: u64,
     /// Precision of the inputs of linears.
     pub activations: Activations,
-    /// Whether the backend reads coded panels, in which bf16 has 12 bits.
-    pub coded: bool,
-    /// Weights that cannot be coded: [`misfits`](crate::misfits()) of a plan that codes them.
+    /// Whether the backend reads [`Operand::Bf12`], in which weights of bf16 are packed then.
+    pub bf12: bool,
+    /// Weights that do not fit it: [`misfits`](crate::misfits()) of a plan that has them in it.
     pub plain: BTreeSet<WeightId>,
 }
 
@@ -269,9 +270,9 @@ impl Lowering<'_> {
             Op::LmHead | Op::NormLmHead(_) => None,
             _ => self.vector(scope, node.args[2])?,
         };
-        let dtype = self.plan.segment(weight).dtype;
+        let format = self.plan.segment(weight).format;
         let of_mlp = swiglu || reads_mlp(scope, node.args[0]);
-        let inputs = Inputs::choose(self.options.activations, dtype, of_mlp, out == Dest::Logits);
+        let inputs = self.options.activations.inputs(format, of_mlp, out == Dest::Logits);
         let prepared = memory::prepared_buffers(&mut self.plan, weight, inputs, norm);
         let input = scope.place(node.args[0])?;
         Ok(Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, prepared, out })
@@ -287,13 +288,13 @@ impl Lowering<'_> {
         let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
         let first = self.graph.weight(expr.parts[0]);
         let dtype = first.dtype;
-        if dtype == DType::F16 {
+        let Some(format) = dtype.operand() else {
             return Err(LowerError::WeightType { name: first.name.clone(), dtype });
-        }
+        };
         // A shared tensor (a tied embedding) is also read without the gain, so it stays as it is.
         let embedded = |w: &WeightId| self.graph.prologue.nodes.iter().any(|n| n.op == Op::Weight(*w));
         let shared = scope.kind == SectionKind::Head && expr.parts.iter().any(embedded);
-        let packed_gain = expr.gain.filter(|_| dtype == DType::F32 && !shared);
+        let packed_gain = expr.gain.filter(|_| format == Operand::F32 && !shared);
         let loose_gain = expr.gain.filter(|_| packed_gain.is_none());
         let rows = expr.parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
         let cols = match expr.diagonal {
@@ -302,16 +303,16 @@ impl Lowering<'_> {
         };
         let layout = if expr.diagonal { Layout::Diagonal } else { layout };
         let plain = expr.parts.iter().any(|part| self.options.plain.contains(part));
-        let coded = self.options.coded && dtype == DType::Bf16 && layout != Layout::Diagonal && !plain;
+        let compressed = self.options.bf12 && layout != Layout::Diagonal && !plain;
+        let format = if compressed && format == Operand::Bf16 { Operand::Bf12 } else { format };
         let segment = Segment {
             per_layer: first.per_layer(),
             parts: expr.parts,
             gain: packed_gain,
-            dtype,
+            format,
             rows,
             cols,
             layout,
-            coded,
             offset: 0,
         };
         let loose_gain = loose_gain.map(|g| self.vector_segment(vec![g]));
@@ -334,11 +335,10 @@ impl Lowering<'_> {
         self.add(Segment {
             parts,
             gain: None,
-            dtype: DType::F32,
+            format: Operand::F32,
             rows: 1,
             cols,
             layout,
-            coded: false,
             per_layer,
             offset: 0,
         })

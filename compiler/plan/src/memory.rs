@@ -3,12 +3,12 @@
 //! In: a plan whose offsets are all zero. Out: the same with offsets, lifetimes and totals.
 //! Invariant: two buffers overlap in memory only if no kernel could see both.
 
-use qwenc_ir::{DType, Eps};
+use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
+use qwenc_ir::Eps;
 
-use crate::inputs::Inputs;
 use crate::plan::{Attention, Buffer, BufferId, Dest, Kernel, Plan, Rows};
 use crate::round_up;
-use crate::segment::{SegmentId, PANEL_ROWS};
+use crate::segment::SegmentId;
 
 const PAGE: u64 = 4096;
 const ALIGN: u64 = 128;
@@ -32,7 +32,7 @@ fn needs_preparation(inputs: Inputs, norm: Option<Eps>) -> bool {
 }
 
 /// Bytes of a prepared row.
-pub(crate) fn prepared_row_bytes(inputs: Inputs, weights: DType, cols: u32) -> u64 {
+pub(crate) fn prepared_row_bytes(inputs: Inputs, weights: Operand, cols: u32) -> u64 {
     round_up(inputs.row_bytes(weights, cols), ALIGN)
 }
 
@@ -44,11 +44,11 @@ pub(crate) fn prepared_buffers(
     norm: Option<Eps>,
 ) -> Option<[BufferId; 2]> {
     let segment = plan.segment(weight);
-    let (dtype, cols) = (segment.dtype, segment.cols);
+    let (format, cols) = (segment.format, segment.cols);
     if !needs_preparation(inputs, norm) {
         return None;
     }
-    let bytes = prepared_row_bytes(inputs, dtype, cols);
+    let bytes = prepared_row_bytes(inputs, format, cols);
     let width = cols;
     Some([
         add(plan, "prepared", width, bytes, Rows::Step),

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use qwenc_formats::{Inputs, LANES};
 use qwenc_ir::{Dims, Eps, Graph, Rope, WeightDecl};
 
 use crate::hidden::Hidden;
-use crate::inputs::Inputs;
 use crate::round_up;
-use crate::segment::{Segment, SegmentId, LANES};
+use crate::segment::{Segment, SegmentId};
 
 /// A row of [`Plan::buffers`]; prints as `b0`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

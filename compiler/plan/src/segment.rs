@@ -4,30 +4,14 @@
 //! a sequence of panels of [`PANEL_ROWS`] output rows, read front to back by one pass over the
 //! inputs, so a kernel streams a panel with no stride.
 //!
-//! Within a panel (`l` is the row within the panel, zero rows pad the last one):
-//! - f32: `[cols][32]`;
-//! - bf16: `[ceil(cols/2)][32][2]`, two neighbouring inputs of one row side by side;
-//! - bf16, coded: 12 bits an element and exceptions, as `coded.rs` says;
-//! - int8: per group `[32]` scales, then `[ceil(group/4)][32][4]` bytes `q + 128`: the unsigned
-//!   operand of a u8 x i8 dot product. Padding bytes are 128, that is 0.
-//! - int4: per group `[32]` scales, then `[ceil(group/8)][32][4]` bytes: byte `i` of row `l` in octet `j`
-//!   has input `8j + i` in its low half and input `8j + 4 + i` in its high half, each as `q + 8`. So a
-//!   vector of 64 bytes is 16 rows of one quad of inputs, and its high halves are the next quad. Padding
-//!   halves are 8, that is 0.
-//!
-//! Scales are f32 or f16, as the tensor has them; those of padding rows are 0.
+//! How a panel lies is for its format (`compiler/formats`).
 
 use std::fmt;
 
-use qwenc_ir::{DType, WeightId};
+use qwenc_formats::{Operand, LANES, PANEL_ROWS};
+use qwenc_ir::WeightId;
 
-use crate::coded;
 use crate::round_up;
-
-/// Rows of a panel: two vectors of [`LANES`].
-pub const PANEL_ROWS: u32 = 32;
-/// Lanes of the vectors in which kernels compute.
-pub const LANES: u32 = 16;
 
 /// A row of [`Plan::segments`](crate::Plan); prints as `w3`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,16 +62,14 @@ pub struct Segment {
     pub parts: Vec<WeightId>,
     /// Vector whose elements multiply the columns when packing (f32 only).
     pub gain: Option<WeightId>,
-    /// Element type.
-    pub dtype: DType,
+    /// How its elements are read.
+    pub format: Operand,
     /// Rows of all parts; 1 for a vector.
     pub rows: u32,
     /// Columns; the length of a vector.
     pub cols: u32,
     /// Order of elements.
     pub layout: Layout,
-    /// Whether elements of bf16 are stored in 12 bits, from which they come back exactly.
-    pub coded: bool,
     /// Whether each layer has one.
     pub per_layer: bool,
     /// From the start of the image, or of the layer's record if `per_layer`.
@@ -104,30 +86,9 @@ impl Segment {
         }
     }
 
-    /// Bytes of one panel; a multiple of 64: of 128 but where scales are f16, or bf16 coded.
+    /// Bytes of one panel; a multiple of 64.
     pub fn panel_bytes(&self) -> u64 {
-        let (rows, cols) = (u64::from(PANEL_ROWS), u64::from(self.cols));
-        match self.dtype {
-            DType::F32 => 4 * rows * cols,
-            DType::Bf16 if self.coded => coded::panel_bytes(self.cols),
-            DType::F16 | DType::Bf16 => 2 * rows * round_up(cols, 2),
-            DType::I8 { group, .. } | DType::I4 { group, .. } => {
-                let (full, rest) = (cols / u64::from(group), cols % u64::from(group));
-                let tail = if rest > 0 { self.group_bytes(rest) } else { 0 };
-                full * self.group_bytes(u64::from(group)) + tail
-            }
-        }
-    }
-
-    /// Bytes of one panel's group of `width` inputs: scales, then quads or octets of inputs; 0 where the
-    /// type has no groups.
-    pub fn group_bytes(&self, width: u64) -> u64 {
-        let row = match self.dtype {
-            DType::I8 { scales, .. } => scales.bytes() + round_up(width, 4),
-            DType::I4 { scales, .. } => scales.bytes() + round_up(width, 8) / 2,
-            DType::F32 | DType::F16 | DType::Bf16 => 0,
-        };
-        u64::from(PANEL_ROWS) * row
+        self.format.panel_bytes(self.cols)
     }
 
     /// Bytes of the segment; a multiple of 64.

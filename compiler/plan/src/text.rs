@@ -58,12 +58,9 @@ impl Display for Plan {
 
 fn write_segment(f: &mut Formatter<'_>, i: usize, s: &Segment) -> fmt::Result {
     let parts: Vec<String> = s.parts.iter().map(WeightId::to_string).collect();
-    write!(f, "segment w{i} {} layout={} parts={}", s.dtype, s.layout.name(), parts.join(","))?;
+    write!(f, "segment w{i} {} layout={} parts={}", s.format, s.layout.name(), parts.join(","))?;
     if let Some(gain) = s.gain {
         write!(f, " gain={gain}")?;
-    }
-    if s.coded {
-        f.write_str(" bits=12")?;
     }
     let place = if s.per_layer { "layer" } else { "image" };
     write!(f, " rows={} cols={} in={place} offset={}", s.rows, s.cols, s.offset)?;
@@ -217,7 +214,7 @@ fn id(text: &str, prefix: &str) -> Parsed<u32> {
 }
 
 fn segment(f: &Fields) -> Parsed<Segment> {
-    let dtype = f.words.get(2).and_then(|w| w.parse().ok()).ok_or("expected a dtype")?;
+    let format = f.words.get(2).and_then(|w| w.parse().ok()).ok_or("expected a format of weights")?;
     let layout = match f.text("layout")? {
         "vector" => Layout::Vector,
         "panels" => Layout::Panels,
@@ -230,23 +227,13 @@ fn segment(f: &Fields) -> Parsed<Segment> {
     Ok(Segment {
         parts: parts?,
         gain: f.id("gain", "@")?.map(WeightId),
-        dtype,
+        format,
         rows: f.get("rows")?,
         cols: f.get("cols")?,
         layout,
-        coded: coded(f)?,
         per_layer: f.one_of("in", ["image", "layer"])? == "layer",
         offset: f.get("offset")?,
     })
-}
-
-/// Elements stored in fewer bits than their type has.
-fn coded(f: &Fields) -> Parsed<bool> {
-    match f.values.get("bits") {
-        None => Ok(false),
-        Some(&"12") => Ok(true),
-        Some(other) => Err(format!("expected bits=12, found {other:?}")),
-    }
 }
 
 fn buffer(f: &Fields) -> Parsed<Buffer> {

@@ -1,13 +1,13 @@
 //! The laws of a plan. In: any plan. Out: the first law it breaks.
 
-use qwenc_ir::{DType, Verify, WeightId};
+use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
+use qwenc_ir::{Verify, WeightId};
 
 use crate::hidden;
-use crate::inputs::Inputs;
 use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
 use crate::plan::{Attention, BufferId, Dest, Kernel, Linear, Plan, Rows};
 use crate::round_up;
-use crate::segment::{Layout, Segment, SegmentId, PANEL_ROWS};
+use crate::segment::{Layout, Segment, SegmentId};
 
 /// A broken law.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum PlanError {
         /// Of the linear.
         inputs: Inputs,
         /// Of its segment.
-        weights: DType,
+        weights: Operand,
     },
     /// A segment that is not what its parts make.
     #[error("{segment}: {law}: does not hold")]
@@ -161,16 +161,14 @@ fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
     let layers = |w: &WeightId| plan.weights[w.0 as usize].per_layer() == s.per_layer;
     law(s.parts.iter().chain(&s.gain).all(layers), "is per-layer like its parts")?;
     if let Some(gain) = &s.gain {
-        let takes = s.dtype == DType::F32 && s.layout != Layout::Vector;
+        let takes = s.format == Operand::F32 && s.layout != Layout::Vector;
         law(takes, "takes in a gain only as a matrix of f32")?;
         law(shape(gain) == [s.cols], "has a gain as long as its rows")?;
     }
-    let can_be_coded = s.dtype == DType::Bf16 && matches!(s.layout, Layout::Panels | Layout::PairedPanels);
-    law(!s.coded || can_be_coded, "is coded only as panels of bf16")?;
     match s.layout {
         Layout::Vector => {
             law(sum(|shape| shape[0]) == u64::from(s.cols) && s.rows == 1, "is as long as its parts")?;
-            law(s.dtype == DType::F32, "holds vectors as f32")
+            law(s.format == Operand::F32, "holds vectors as f32")
         }
         _ => {
             law(sum(|shape| shape[0]) == u64::from(s.rows), "has the rows of its parts")?;
@@ -179,9 +177,9 @@ fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
                 _ => s.parts.iter().all(|w| shape(w)[1] == s.cols),
             };
             law(columns, "has the columns of its parts")?;
-            let plain = s.dtype == DType::F32 && s.gain.is_none();
+            let plain = s.format == Operand::F32 && s.gain.is_none();
             law(s.layout != Layout::Diagonal || plain, "joins on a diagonal only f32, and without a gain")?;
-            let dtype = |w: &WeightId| plan.weights[w.0 as usize].dtype == s.dtype;
+            let dtype = |w: &WeightId| plan.weights[w.0 as usize].dtype == s.format.source();
             law(s.parts.iter().all(dtype), "has the type of its parts")?;
             let pair = s.parts.len() == 2 && shape(&s.parts[0]) == shape(&s.parts[1]);
             law(s.layout != Layout::PairedPanels || pair, "pairs two parts of one shape")
@@ -290,8 +288,8 @@ fn check_linear(
     }
     let must_prepare = l.norm.is_some() || l.inputs != Inputs::F32;
     fits("prepared rows", u32::from(must_prepare), u32::from(l.prepared.is_some()))?;
-    if !l.inputs.fit(w.dtype) {
-        return Err(PlanError::Inputs { kernel, inputs: l.inputs, weights: w.dtype });
+    if !w.format.meets(l.inputs) {
+        return Err(PlanError::Inputs { kernel, inputs: l.inputs, weights: w.format });
     }
     if l.prepared.is_some_and(|p| p.map(|b| plan.buffer(b).rows) != [Rows::Step, Rows::Thread]) {
         return Err(PlanError::Form { what: "prepared rows are one buffer per step and one per thread" });
@@ -300,7 +298,7 @@ fn check_linear(
         return Err(PlanError::Form { what: "no kernel adds a bias before SwiGLU" });
     }
     for p in l.prepared.into_iter().flatten() {
-        let expected = prepared_row_bytes(l.inputs, w.dtype, w.cols);
+        let expected = prepared_row_bytes(l.inputs, w.format, w.cols);
         let found = plan.buffer(p).row_bytes;
         if expected != found {
             return Err(PlanError::Misfit { kernel, what: "prepared row bytes", expected, found });

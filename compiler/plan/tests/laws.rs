@@ -98,8 +98,8 @@ fn segments_hold_their_parts() {
         assert!(e.to_string().contains("takes in a gain only as a matrix of f32"), "{e}");
     }
     let old = line("f32", "segment w0");
-    let e = broken("f32", &old, &format!("{old} bits=12"));
-    assert!(e.to_string().contains("is coded only as panels of bf16"), "{e}");
+    let e = broken("f32", &old, &old.replacen(" f32 ", " bf12 ", 1));
+    assert!(e.to_string().contains("has the type of its parts"), "{e}");
     let e = with("bf16", "k1 ", "gain", "w2");
     assert!(matches!(e, PlanError::Misfit { .. }), "{e}");
 }

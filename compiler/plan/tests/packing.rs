@@ -6,7 +6,8 @@
 mod model;
 
 use model::{graph, plan, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
-use qwenc_ir::{Checked, DType, ScaleType, Tensor, WeightId, WeightSource};
+use qwenc_formats::{DType, Operand, ScaleType, Tensor};
+use qwenc_ir::{Checked, WeightId, WeightSource};
 use qwenc_plan::{lower, misfits, pack, Layout, Options, PackError, Plan, Segment};
 
 fn packed(plan: &Checked<Plan>) -> Vec<u8> {
@@ -82,9 +83,9 @@ fn panel_bytes(dtype: DType, cols: usize) -> usize {
     }
 }
 
-/// Lower byte and code of row `l`, column `k` of a coded panel.
-fn coded_element(coded: &[u8], l: usize, k: usize) -> [u8; 2] {
-    let unit = &coded[64 + k / 4 * 192..][..192];
+/// Lower byte and code of row `l`, column `k` of a compressed panel.
+fn compressed_element(panel: &[u8], l: usize, k: usize) -> [u8; 2] {
+    let unit = &panel[64 + k / 4 * 192..][..192];
     let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
     match k % 4 {
         0 | 1 => [unit[byte], unit[128 + byte] % 16],
@@ -92,24 +93,24 @@ fn coded_element(coded: &[u8], l: usize, k: usize) -> [u8; 2] {
     }
 }
 
-/// A coded panel as the plain one that it stands for, and how many exceptions it has.
-fn plain_panel(coded: &[u8], cols: usize) -> (Vec<u8>, usize) {
+/// A compressed panel as the plain one that it stands for, and how many exceptions it has.
+fn plain_panel(panel: &[u8], cols: usize) -> (Vec<u8>, usize) {
     let mut plain = vec![0; panel_bytes(DType::Bf16, cols)];
     let mut put = |l: usize, k: usize, element: [u8; 2]| {
         plain[(k / 2) * 128 + l * 4 + (k % 2) * 2..][..2].copy_from_slice(&element);
     };
     for (l, k) in (0..32).flat_map(|l| (0..cols).map(move |k| (l, k))) {
-        let [lower, code] = coded_element(coded, l, k);
-        put(l, k, [lower, coded[usize::from(code)]]);
+        let [lower, code] = compressed_element(panel, l, k);
+        put(l, k, [lower, panel[usize::from(code)]]);
     }
-    let count = u32::from_le_bytes(coded[16..20].try_into().expect("four bytes")) as usize;
-    let exceptions = coded[64 + cols.div_ceil(4) * 192..].chunks(8);
+    let count = u32::from_le_bytes(panel[16..20].try_into().expect("four bytes")) as usize;
+    let exceptions = panel[64 + cols.div_ceil(4) * 192..].chunks(8);
     let mut last = None;
     for exception in exceptions.take(count) {
         let at = u32::from_le_bytes(exception[..4].try_into().expect("four bytes")) as usize;
         assert!(last.replace(at) < Some(at), "exceptions are in order");
         let (l, k) = (at % 32, at / 32);
-        assert_eq!(coded_element(coded, l, k), [0, 0], "an exception is 0 in its unit");
+        assert_eq!(compressed_element(panel, l, k), [0, 0], "an exception is 0 in its unit");
         assert_eq!(exception[4..6], [0, 0], "as f32");
         put(l, k, [exception[6], exception[7]]);
     }
@@ -131,8 +132,8 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
     };
     let parts: Vec<Tensor> = s.parts.iter().map(load).collect();
     let gain = s.gain.map(|g| load(&g).to_f32());
-    let size = panel_bytes(s.dtype, s.cols as usize);
-    let decoded: Vec<u8> = match s.coded {
+    let size = panel_bytes(s.format.source(), s.cols as usize);
+    let decoded: Vec<u8> = match s.format == Operand::Bf12 {
         true => {
             bytes.chunks(s.panel_bytes() as usize).flat_map(|p| plain_panel(p, s.cols as usize).0).collect()
         }
@@ -151,7 +152,7 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
                 _ => 0,
             };
             for k in 0..s.cols as usize {
-                let found = element(&bytes[panel * size..][..size], s.dtype, s.cols as usize, l, k);
+                let found = element(&bytes[panel * size..][..size], s.format.source(), s.cols as usize, l, k);
                 let factor = gain.as_ref().map_or(1.0, |g| g[k]);
                 let within = (first..first + tensor.cols()).contains(&k);
                 let expected = if within { values[r * tensor.cols() + k - first] * factor } else { 0.0 };
@@ -162,7 +163,7 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
     for (panel, lanes) in used.iter().enumerate() {
         for l in (0..32).filter(|&l| !lanes[l]) {
             for k in 0..s.cols as usize {
-                let found = element(&bytes[panel * size..][..size], s.dtype, s.cols as usize, l, k);
+                let found = element(&bytes[panel * size..][..size], s.format.source(), s.cols as usize, l, k);
                 assert_eq!(found, 0.0, "padding lane {l} of {s:?}");
             }
         }
@@ -208,23 +209,23 @@ fn every_element_is_where_the_layout_says() {
     }
 }
 
-fn coded_plan(plain: &[&str]) -> Checked<Plan> {
+fn compressed_plan(plain: &[&str]) -> Checked<Plan> {
     let graph = graph("bf16", &[]);
     let id = |name: &&str| graph.weights.iter().position(|w| w.name == **name).expect("a weight's name");
     let plain = plain.iter().map(|name| WeightId(id(name) as u32)).collect();
-    lower(&graph, &Options { coded: true, plain, ..Options::default() }).expect("the graph can be planned")
+    lower(&graph, &Options { bf12: true, plain, ..Options::default() }).expect("the graph can be planned")
 }
 
 #[test]
-fn every_coded_element_comes_back() {
+fn every_compressed_element_comes_back() {
     for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED] {
-        let options = Options { coded: true, ..Options::default() };
+        let options = Options { bf12: true, ..Options::default() };
         let plan = lower(&graph("bf16", edits), &options).expect("the graph can be planned");
         assert!(misfits(&plan, &Random).expect("weights are there").is_empty());
         check(&plan);
     }
-    let (plan, image) = (coded_plan(&[]), packed(&coded_plan(&[])));
-    let s = plan.segments.iter().find(|s| s.coded && !s.per_layer).expect("the embedding");
+    let (plan, image) = (compressed_plan(&[]), packed(&compressed_plan(&[])));
+    let s = plan.segments.iter().find(|s| s.format == Operand::Bf12 && !s.per_layer).expect("the embedding");
     let first = &image[s.offset as usize..][..s.panel_bytes() as usize];
     assert!(plain_panel(first, s.cols as usize).1 > 0, "there is something else than the commonest");
 }
@@ -233,7 +234,11 @@ fn every_coded_element_comes_back() {
 struct Scattered(&'static str);
 
 impl WeightSource for Scattered {
-    fn tensor(&self, decl: &qwenc_ir::WeightDecl, layer: u32) -> Result<Tensor<'_>, qwenc_ir::WeightError> {
+    fn tensor(
+        &self,
+        decl: &qwenc_ir::WeightDecl,
+        layer: u32,
+    ) -> Result<Tensor<'_>, qwenc_formats::WeightError> {
         let tensor = Random.tensor(decl, layer)?;
         if decl.tensor_name(layer) != self.0 {
             return Ok(tensor);
@@ -248,7 +253,7 @@ impl WeightSource for Scattered {
 fn what_does_not_fit_is_found_and_planned_plain() {
     // A part of one segment, in one layer.
     let source = Scattered("layers.1.k");
-    let plan = coded_plan(&[]);
+    let plan = compressed_plan(&[]);
     let names = |found: std::collections::BTreeSet<WeightId>| -> Vec<String> {
         found.iter().map(|id| plan.weights[id.0 as usize].name.clone()).collect()
     };
@@ -256,11 +261,10 @@ fn what_does_not_fit_is_found_and_planned_plain() {
     assert_eq!(names(found), ["layers.*.q", "layers.*.k", "layers.*.v"]);
     let e = pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect_err("it does not fit");
     assert!(e.to_string().starts_with("tensor layers.1.q: "), "{e}");
-    let plan = coded_plan(&["layers.*.q", "layers.*.k", "layers.*.v"]);
-    assert!(
-        plan.segments.iter().any(|s| s.coded)
-            && plan.segments.iter().any(|s| s.dtype == DType::Bf16 && !s.coded)
-    );
+    let plan = compressed_plan(&["layers.*.q", "layers.*.k", "layers.*.v"]);
+    assert!([Operand::Bf12, Operand::Bf16]
+        .iter()
+        .all(|format| plan.segments.iter().any(|s| s.format == *format)));
     assert!(misfits(&plan, &source).expect("weights are there").is_empty());
     pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect("everything fits");
 }
@@ -322,7 +326,7 @@ fn a_full_disk_is_an_error() {
 struct Wrong(DType, (usize, usize));
 
 impl WeightSource for Wrong {
-    fn tensor(&self, _: &qwenc_ir::WeightDecl, _: u32) -> Result<Tensor<'_>, qwenc_ir::WeightError> {
+    fn tensor(&self, _: &qwenc_ir::WeightDecl, _: u32) -> Result<Tensor<'_>, qwenc_formats::WeightError> {
         let (rows, cols) = self.1;
         let bytes = vec![0; self.0.bytes((rows * cols) as u64) as usize];
         Tensor::new("wrong", self.0, self.1, bytes.into(), None)

@@ -3,7 +3,7 @@
 mod model;
 
 use model::{graph, plan, ADAPTED, I4, I8, NO_BIAS, TIED};
-use qwenc_ir::DType;
+use qwenc_formats::Operand;
 use qwenc_plan::{lower, parse, Options};
 
 #[test]
@@ -34,17 +34,17 @@ fn refused(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn coded_plans_round_trip() {
-    let options = Options { coded: true, ..Options::default() };
+fn compressed_plans_round_trip() {
+    let options = Options { bf12: true, ..Options::default() };
     let plan = lower(&graph("bf16", &[]), &options).expect("the graph can be planned");
     let text = plan.to_string();
     assert_eq!(
-        text.matches(" bits=12 ").count(),
-        plan.segments.iter().filter(|s| s.dtype == DType::Bf16).count()
+        text.matches(" bf12 ").count(),
+        plan.segments.iter().filter(|s| s.format == Operand::Bf12).count()
     );
     assert_eq!(parse(&text).as_ref(), Ok(&*plan), "{text}");
-    let e = parse(&text.replacen("bits=12", "bits=13", 1)).expect_err("the text is wrong");
-    assert_eq!(e.what, "expected bits=12, found \"13\"");
+    let e = parse(&text.replacen(" bf12 ", " bf13 ", 1)).expect_err("the text is wrong");
+    assert_eq!(e.what, "expected a format of weights");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn errors_name_what_is_wrong() {
         refused("layout=panels", "layout=tiles"),
         "expected vector, panels, paired or diagonal, found \"tiles\""
     );
-    assert_eq!(refused("segment w0 i8g3", "segment w0 i4"), "expected a dtype");
+    assert_eq!(refused("segment w0 i8g3", "segment w0 i4"), "expected a format of weights");
     assert_eq!(refused("parts=@0", "parts=0"), "expected @ and a number, found \"0\"");
     assert_eq!(refused(" out=b0 ", " "), "out= is missing");
     assert_eq!(refused("rope=b1", "rope=w1"), "expected b and a number, found \"w1\"");

@@ -187,10 +187,10 @@ fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
     Ok(model)
 }
 
-/// The plan, with weights of bf16 in 12 bits where the target's kernels read them so and they fit.
+/// The plan, with weights of bf16 compressed to 12 bits where the target's kernels read them so and they fit.
 fn planned(args: &Compile, graph: &Checked<Graph>, model: &ModelFile) -> Result<Checked<Plan>> {
-    let (activations, coded) = (activations(args, graph)?, target::reads_coded(args)?);
-    let options = Options { activations, coded, ..Options::default() };
+    let (activations, bf12) = (activations(args, graph)?, target::reads_bf12(args)?);
+    let options = Options { activations, bf12, ..Options::default() };
     let plan = lower(graph, &options)?;
     let looking = progress::step("looking through the weights");
     let plain = misfits(&plan, model)?;
@@ -207,7 +207,10 @@ fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
     // Adapters are in f32 whatever they stand beside.
     let own = |w: &&WeightDecl| w.per_layer() && w.shape.len() == 2 && !ModelFile::is_of_adapter(w);
     let matrices = graph.weights.iter().filter(own);
-    match matrices.map(|w| w.dtype).find(|&dtype| !name.choice().fit(dtype)) {
+    match matrices
+        .map(|w| w.dtype)
+        .find(|dtype| dtype.operand().is_some_and(|format| !name.choice().fit(format)))
+    {
         None => Ok(name.choice()),
         Some(dtype) => {
             let name = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());

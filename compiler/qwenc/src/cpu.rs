@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit_entry, Cpu, Entry};
 use qwenc_models::ModelFile;
@@ -31,9 +32,9 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     Ok(Machine::of_cpu(cpu.name(), cpu.features(), cores))
 }
 
-/// Whether code for that CPU reads weights of bf16 in 12 bits.
-pub fn reads_coded(args: &Compile) -> Result<bool> {
-    Ok(chosen(args)?.reads_coded())
+/// Whether code for that CPU reads weights of bf16 compressed to 12 bits.
+pub fn reads_bf12(args: &Compile) -> Result<bool> {
+    Ok(chosen(args)?.reads(Operand::Bf12))
 }
 
 /// Of this machine, as far as this process may use them.

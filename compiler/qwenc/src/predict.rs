@@ -6,8 +6,9 @@
 
 use std::fmt;
 
+use qwenc_formats::Inputs;
 use qwenc_opt::{Machine, Processor, Work};
-use qwenc_plan::{Inputs, Kernel, Linear, Plan};
+use qwenc_plan::{Kernel, Linear, Plan};
 use serde_json::{json, Value};
 
 /// Tokens of the prompt; fewer where the model's context ends before.

@@ -38,9 +38,9 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     }
 }
 
-/// Whether its kernels read weights of bf16 in 12 bits.
-pub fn reads_coded(args: &Compile) -> Result<bool> {
-    Ok(args.target == Target::Cpu && cpu_reads_coded(args)?)
+/// Whether its kernels read weights of bf16 compressed to 12 bits.
+pub fn reads_bf12(args: &Compile) -> Result<bool> {
+    Ok(args.target == Target::Cpu && cpu_reads_bf12(args)?)
 }
 
 /// That this build has no such backend.
@@ -58,13 +58,13 @@ pub fn absent<T>(target: Target) -> Result<T> {
 }
 
 #[cfg(feature = "llvm")]
-fn cpu_reads_coded(args: &Compile) -> Result<bool> {
-    crate::cpu::reads_coded(args)
+fn cpu_reads_bf12(args: &Compile) -> Result<bool> {
+    crate::cpu::reads_bf12(args)
 }
 
 /// There is no code that could.
 #[cfg(not(feature = "llvm"))]
-fn cpu_reads_coded(_: &Compile) -> Result<bool> {
+fn cpu_reads_bf12(_: &Compile) -> Result<bool> {
     Ok(false)
 }
 

@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 
-use qwenc_ir::{DType, Tensor, WeightDecl, WeightError};
+use qwenc_formats::{DType, Tensor, WeightError};
+use qwenc_ir::WeightDecl;
 
 use super::{Adapter, AdapterProblem, AdapterSource, Delta, MergeReport, TARGETS};
 use crate::config::Config;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 use safetensors::Dtype;
 
 use crate::config::Config;

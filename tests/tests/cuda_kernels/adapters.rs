@@ -2,8 +2,8 @@
 //! alone.
 
 use qwenc_abi::KvType;
+use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::DType;
 use qwenc_plan::{lower, Options};
 
 use crate::model::{adapted, Random, ODD, ODDER};

@@ -12,8 +12,9 @@ mod stepper;
 use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_cuda::Source;
+use qwenc_formats::{DType, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::{Checked, DType, ScaleType};
+use qwenc_ir::Checked;
 use qwenc_plan::{lower, Activations, Options, Plan};
 use qwenc_tests::host_cuda::numbered;
 use stepper::{Device, Stepper};
@@ -109,10 +110,10 @@ impl Case {
 
 #[test]
 fn bf16_in_12_bits_is_refused() {
-    let options = Options { coded: true, ..Options::default() };
+    let options = Options { bf12: true, ..Options::default() };
     let plan = lower(&graph(ODD, DType::Bf16), &options).unwrap();
     let e = qwenc_cuda::emit(&plan).err().unwrap();
-    assert_eq!(e.to_string(), "w0 has bf16 in 12 bits: the CUDA target reads it in 16; plan it so");
+    assert_eq!(e.to_string(), "w0 is in bf12, which the CUDA target does not read; plan it as bf16");
 }
 
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use qwenc_ir::DType;
+use qwenc_formats::DType;
 
 use crate::sass::{self, Instruction};
 use crate::tools::Assembled;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use qwenc_cuda::{Compiled, Form, Nvrtc, NvrtcError, DEFAULT_SMS};
-use qwenc_ir::DType;
+use qwenc_formats::DType;
 
 use crate::ptxas::{source, SAMPLE};
 use crate::tools::{nvrtc, nvrtc_path, Ptx};

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use qwenc_cuda::{emit, DEFAULT_SMS};
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 use qwenc_plan::{lower, Options};
 
 use crate::loads;

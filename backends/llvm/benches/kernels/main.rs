@@ -15,7 +15,8 @@ use std::sync::OnceLock;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::Bencher;
 use qwenc_abi::KvType;
-use qwenc_ir::{Checked, DType, ScaleType};
+use qwenc_formats::{DType, Operand, ScaleType};
+use qwenc_ir::Checked;
 use qwenc_llvm::Cpu;
 use qwenc_plan::{lower, Activations, Kernel, Options, Plan};
 use stepper::loaded::Loaded;
@@ -39,13 +40,13 @@ const SHAPE: Shape = Shape {
     windows: false,
 };
 
-/// Weights, inputs, and whether the weights are coded.
+/// Weights, inputs, and whether the weights are compressed.
 const KINDS: [(&str, DType, Activations, bool); 8] = [
     ("f32", DType::F32, Activations::Default, false),
     ("bf16", DType::Bf16, Activations::Default, false),
-    ("bf16 coded", DType::Bf16, Activations::Default, true),
+    ("bf16 compressed", DType::Bf16, Activations::Default, true),
     ("bf16-bf16", DType::Bf16, Activations::Bf16, false),
-    ("bf16-bf16 coded", DType::Bf16, Activations::Bf16, true),
+    ("bf16-bf16 compressed", DType::Bf16, Activations::Bf16, true),
     ("int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Default, false),
     ("int8-int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Int8, false),
     ("int4", DType::I4 { group: 32, scales: ScaleType::F16 }, Activations::Default, false),
@@ -53,8 +54,8 @@ const KINDS: [(&str, DType, Activations, bool); 8] = [
 
 /// Numbers of those that this machine runs.
 fn kinds() -> impl Iterator<Item = usize> {
-    let reads_coded = Cpu::named("native").expect("there is a CPU").reads_coded();
-    (0..KINDS.len()).filter(move |&kind| reads_coded || !KINDS[kind].3)
+    let reads_bf12 = Cpu::named("native").expect("there is a CPU").reads(Operand::Bf12);
+    (0..KINDS.len()).filter(move |&kind| reads_bf12 || !KINDS[kind].3)
 }
 
 /// Kernels of a step, by number, and what they are called in the plan.
@@ -101,8 +102,8 @@ fn cases(tokens: usize) -> Vec<Case> {
 fn made(kind: usize) -> &'static (Checked<Plan>, Loaded) {
     static MADE: [OnceLock<(Checked<Plan>, Loaded)>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
     MADE[kind].get_or_init(|| {
-        let (_, dtype, activations, coded) = KINDS[kind];
-        let options = Options { activations, coded, ..Options::default() };
+        let (_, dtype, activations, compressed) = KINDS[kind];
+        let options = Options { activations, bf12: compressed, ..Options::default() };
         let plan = lower(&graph(SHAPE, dtype), &options).expect("the model can be planned");
         let loaded = Loaded::of(&plan, "native", &Random);
         (plan, loaded)

@@ -1,8 +1,8 @@
 //! Sequences with adapters: each alone against the interpreter, and together bit for bit as alone.
 
 use qwenc_abi::KvType;
+use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::DType;
 use qwenc_plan::{lower, Options};
 
 use crate::loaded::{Caches, Loaded, Runner};

@@ -11,10 +11,11 @@ mod readable;
 use loaded::{Caches, Loaded, Runner};
 use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
+use qwenc_formats::{Bf12, DType, Operand, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::{Checked, DType, ScaleType};
+use qwenc_ir::Checked;
 use qwenc_llvm::{emit, Cpu};
-use qwenc_plan::{lower, misfits, Activations, Coded, Options, Plan, Segment, ATTENTION_PART};
+use qwenc_plan::{lower, misfits, Activations, Options, Plan, Segment, ATTENTION_PART};
 
 /// Rows of several ranges and a short last step.
 const LONG: Shape = Shape {
@@ -75,17 +76,17 @@ struct Case {
     dtype: DType,
     activations: Activations,
     tolerance: f64,
-    coded: bool,
+    compressed: bool,
 }
 
 impl Case {
-    fn of((dtype, activations, coded): Kind, tolerance: f64) -> Case {
-        Case { dtype, activations, tolerance, coded }
+    fn of((dtype, activations, compressed): Kind, tolerance: f64) -> Case {
+        Case { dtype, activations, tolerance, compressed }
     }
 
     fn plan(self, shape: Shape) -> Checked<Plan> {
-        let Case { activations, coded, .. } = self;
-        let options = Options { activations, coded, ..Options::default() };
+        let Case { activations, compressed, .. } = self;
+        let options = Options { activations, bf12: compressed, ..Options::default() };
         let plan = lower(&graph(shape, self.dtype), &options).unwrap();
         assert!(misfits(&plan, &Random).unwrap().is_empty());
         plan
@@ -115,7 +116,7 @@ impl Case {
     }
 }
 
-/// Weights, inputs, and whether the weights are coded.
+/// Weights, inputs, and whether the weights are compressed.
 type Kind = (DType, Activations, bool);
 
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
@@ -158,16 +159,16 @@ fn int4_weights() {
     Case::of((twenties, Activations::Default, false), 1e-3).check(ODDER);
 }
 
-/// CPUs that this machine runs and whose kernels read coded weights.
-fn coding_cpus() -> Vec<&'static str> {
+/// CPUs that this machine runs and whose kernels read compressed weights.
+fn compressing_cpus() -> Vec<&'static str> {
     let all = cpus().into_iter().filter(|&cpu| cpu == "x86-64-v3").chain(["native"]);
-    all.filter(|cpu| Cpu::named(cpu).unwrap().reads_coded()).collect()
+    all.filter(|cpu| Cpu::named(cpu).unwrap().reads(Operand::Bf12)).collect()
 }
 
-/// The panels of a plan's coded segments in the image: where they begin, and what they are of.
-fn coded_panels(plan: &Checked<Plan>) -> Vec<(usize, Segment)> {
+/// The panels of a plan's compressed segments in the image: where they begin, and what they are of.
+fn compressed_panels(plan: &Checked<Plan>) -> Vec<(usize, Segment)> {
     let mut all = Vec::new();
-    for s in plan.segments.iter().filter(|s| s.coded) {
+    for s in plan.segments.iter().filter(|s| s.format == Operand::Bf12) {
         for layer in 0..if s.per_layer { plan.dims.layers } else { 1 } {
             let base = if s.per_layer { plan.layers_offset + u64::from(layer) * plan.layer_bytes } else { 0 };
             let panel = |i: u32| (base + s.offset + u64::from(i) * s.panel_bytes()) as usize;
@@ -184,24 +185,25 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 /// In chunks below and above the number from which on weights are copied first; rows of several ranges, and exceptions
 /// in the shorter last step too.
 #[test]
-fn coded_weights_give_the_same_bits_as_plain_ones() {
+fn compressed_weights_give_the_same_bits_as_plain_ones() {
     let chunks = [1, 3, 11, 34, 1];
     for shape in [ODD, ODDER, LONG] {
         let tokens = tokens(chunks.iter().sum(), shape.vocab);
         for activations in [Activations::Default, Activations::Bf16] {
-            let of = |coded| Case::of((DType::Bf16, activations, coded), 0.0).plan(shape);
-            for cpu in coding_cpus() {
-                let (plain, coded) = (Loaded::of(&of(false), cpu, &Random), of(true));
-                let mut loaded = Loaded::of(&coded, cpu, &Random);
+            let of = |compressed| Case::of((DType::Bf16, activations, compressed), 0.0).plan(shape);
+            for cpu in compressing_cpus() {
+                let (plain, compressed) = (Loaded::of(&of(false), cpu, &Random), of(true));
+                let mut loaded = Loaded::of(&compressed, cpu, &Random);
                 let [plain, found] = [&plain, &loaded].map(|l| logits(l, KvType::F32, &tokens, &chunks, 2));
                 assert_same(&format!("{cpu} {activations:?}"), &plain, &found);
 
                 let image = loaded.weights_mut();
                 let (mut some, mut last) = (0, 0);
-                for (start, s) in coded_panels(&coded) {
-                    let count = u32_at(image, start + Coded::COUNT as usize);
-                    let place =
-                        |i: u32| u32_at(image, start + (s.coded_exceptions_at() + 8 * u64::from(i)) as usize);
+                for (start, s) in compressed_panels(&compressed) {
+                    let count = u32_at(image, start + Bf12::COUNT as usize);
+                    let place = |i: u32| {
+                        u32_at(image, start + (Bf12::exceptions_at(s.cols) + 8 * u64::from(i)) as usize)
+                    };
                     some += count;
                     last += (0..count).filter(|&i| place(i) / 32 >= s.cols / 8 * 8).count();
                 }
@@ -219,13 +221,13 @@ fn coded_weights_give_the_same_bits_as_plain_ones() {
 fn damaged_exceptions_are_kept_within_their_panels() {
     for shape in [ODDER, LONG] {
         let plan = Case::of((DType::Bf16, Activations::Default, true), 0.0).plan(shape);
-        for cpu in coding_cpus() {
+        for cpu in compressing_cpus() {
             let mut loaded = Loaded::of(&plan, cpu, &Random);
             let image = loaded.weights_mut();
             let mut noise = 88172645463325252u64;
-            for (start, s) in coded_panels(&plan) {
-                image[start + Coded::COUNT as usize..][..4].fill(0xFF);
-                let exceptions = start + s.coded_exceptions_at() as usize;
+            for (start, s) in compressed_panels(&plan) {
+                image[start + Bf12::COUNT as usize..][..4].fill(0xFF);
+                let exceptions = start + Bf12::exceptions_at(s.cols) as usize;
                 for place in image[exceptions..start + s.panel_bytes() as usize].chunks_exact_mut(8) {
                     noise ^= noise << 13;
                     noise ^= noise >> 7;
@@ -243,10 +245,10 @@ fn damaged_exceptions_are_kept_within_their_panels() {
 }
 
 #[test]
-fn coded_weights_are_refused_where_nothing_reads_them() {
+fn compressed_weights_are_refused_where_nothing_reads_them() {
     let plan = Case::of((DType::Bf16, Activations::Default, true), 0.0).plan(ODD);
     let e = emit(&plan, &Cpu::named("x86-64-v2").unwrap()).unwrap_err();
-    assert_eq!(e.to_string(), "w0 has bf16 in 12 bits: code for x86-64-v2 reads it in 16; plan it so");
+    assert_eq!(e.to_string(), "w0 is in bf12, which code for x86-64-v2 does not read; plan it as bf16");
 }
 
 /// Every type of weights and inputs that has kernels of its own.
@@ -263,14 +265,14 @@ const KINDS: [Kind; 8] = [
 
 /// Those that this machine runs.
 fn kinds() -> impl Iterator<Item = Kind> {
-    let reads_coded = Cpu::named("native").unwrap().reads_coded();
-    KINDS.into_iter().filter(move |&(_, _, coded)| reads_coded || !coded)
+    let reads_bf12 = Cpu::named("native").unwrap().reads(Operand::Bf12);
+    KINDS.into_iter().filter(move |&(_, _, compressed)| reads_bf12 || !compressed)
 }
 
 #[test]
 fn any_number_of_tokens_at_once() {
     let tokens = tokens(513, ODD.vocab);
-    for kind @ (dtype, activations, coded) in kinds() {
+    for kind @ (dtype, activations, compressed) in kinds() {
         let plan = Case::of(kind, 0.0).plan(ODD);
         let loaded = Loaded::of(&plan, "native", &Random);
         for kv in KvType::ALL {
@@ -279,7 +281,11 @@ fn any_number_of_tokens_at_once() {
                 let mut chunks = vec![n; 513 / n];
                 chunks.extend([513 % n].into_iter().filter(|&rest| rest > 0));
                 let other = logits(&loaded, kv, &tokens, &chunks, 1);
-                assert_same(&format!("{dtype} {activations:?} {coded} {kv:?}, {n} at once"), &whole, &other);
+                assert_same(
+                    &format!("{dtype} {activations:?} {compressed} {kv:?}, {n} at once"),
+                    &whole,
+                    &other,
+                );
             }
         }
     }
@@ -324,7 +330,7 @@ fn in_any_company() {
     let lengths = [37, 5, 21, 16, 1, 30, 33, 2, 19];
     let sequences: Vec<Vec<u32>> =
         lengths.iter().enumerate().map(|(i, &n)| tokens(n + i, ODD.vocab)[i..].to_vec()).collect();
-    for kind @ (dtype, activations, coded) in kinds() {
+    for kind @ (dtype, activations, compressed) in kinds() {
         let plan = Case::of(kind, 0.0).plan(ODD);
         let loaded = Loaded::of(&plan, "native", &Random);
         for kv in KvType::ALL {
@@ -340,7 +346,7 @@ fn in_any_company() {
             }
             for (sequence, together) in sequences.iter().zip(&together) {
                 let alone = logits(&loaded, kv, sequence, &[sequence.len()], 1);
-                assert_same(&format!("{dtype} {activations:?} {coded} {kv:?}"), &alone, together);
+                assert_same(&format!("{dtype} {activations:?} {compressed} {kv:?}"), &alone, together);
             }
         }
     }

@@ -4,10 +4,8 @@
 use std::borrow::Cow;
 
 use half::f16;
-use qwenc_ir::{
-    parse, verify, Checked, DType, Eps, Graph, NodeId, Op, ScaleType, Scales, SectionKind, Tensor,
-    WeightDecl, WeightError, WeightSource,
-};
+use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
+use qwenc_ir::{parse, verify, Checked, Eps, Graph, NodeId, Op, SectionKind, WeightDecl, WeightSource};
 
 /// Sizes of a test model.
 #[derive(Clone, Copy)]

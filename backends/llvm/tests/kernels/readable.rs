@@ -2,7 +2,8 @@
 
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
-use qwenc_ir::{Checked, DType};
+use qwenc_formats::{DType, Operand};
+use qwenc_ir::Checked;
 use qwenc_llvm::{emit_ir, Cpu};
 use qwenc_plan::{lower, Options, Plan};
 
@@ -20,7 +21,7 @@ fn plans() -> Vec<Checked<Plan>> {
 fn each(check: impl Fn(&Plan, &str)) {
     for plan in plans() {
         for cpu in ["x86-64-v3", "cooperlake"].map(|name| Cpu::named(name).unwrap()) {
-            if cpu.reads_coded() || !plan.segments.iter().any(|s| s.coded) {
+            if cpu.reads(Operand::Bf12) || !plan.segments.iter().any(|s| s.format == Operand::Bf12) {
                 check(&plan, &emit_ir(&plan, &cpu).unwrap());
             }
         }

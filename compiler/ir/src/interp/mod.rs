@@ -14,7 +14,9 @@ use crate::graph::{Graph, Section, SectionKind};
 use crate::ids::NodeId;
 use crate::op::{Op, Slot};
 use crate::verify::Checked;
-use crate::weights::{WeightError, WeightSource};
+use qwenc_formats::WeightError;
+
+use crate::weights::WeightSource;
 
 pub use value::{Precision, Value};
 

@@ -5,11 +5,11 @@
 //! an error with its line, never a panic.
 
 use crate::dims::Dims;
-use crate::dtype::DType;
 use crate::graph::{Graph, Section, SectionKind};
 use crate::ids::{NodeId, WeightId};
 use crate::op::{Eps, Op, Slot};
 use crate::rope::{Rope, Scaling};
+use qwenc_formats::DType;
 
 /// Where and why a text is not a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

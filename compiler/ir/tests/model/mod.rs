@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use qwenc_ir::{parse, verify, Checked, Graph, Tensor, WeightDecl, WeightError, WeightSource};
+use qwenc_formats::{Tensor, WeightError};
+use qwenc_ir::{parse, verify, Checked, Graph, WeightDecl, WeightSource};
 
 /// Two layers, hidden 6, two heads of 4 on one kv head.
 pub const QWEN3: &str = include_str!("qwen3.txt");

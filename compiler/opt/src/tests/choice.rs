@@ -1,6 +1,7 @@
 //! The choice among equal graphs. In: models and machines. Out: what was chosen, against others.
 
-use qwenc_ir::{DType, Op, SectionKind};
+use qwenc_formats::DType;
+use qwenc_ir::{Op, SectionKind};
 
 use super::fixture::{model, qwen2, qwen3, Family, I8};
 use crate::cost::has_kernel;

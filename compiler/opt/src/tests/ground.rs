@@ -5,8 +5,9 @@
 //! `_` in a context for the side.
 
 use egg::RecExpr;
+use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::{verify, Checked, DType, Graph, Op, SectionKind};
+use qwenc_ir::{verify, Checked, Graph, Op, SectionKind};
 
 use super::fixture::{self, Random, Writer, DIMS, I8};
 use crate::analysis::{EGraph, Fact};

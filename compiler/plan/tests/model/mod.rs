@@ -5,9 +5,8 @@
 
 use std::borrow::Cow;
 
-use qwenc_ir::{
-    parse, verify, Checked, DType, Graph, ScaleType, Scales, Tensor, WeightDecl, WeightError, WeightSource,
-};
+use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
+use qwenc_ir::{parse, verify, Checked, Graph, WeightDecl, WeightSource};
 use qwenc_plan::{lower, Options, Plan};
 
 const QWEN3: &str = include_str!("qwen3.txt");

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, Context, Result};
+use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
-use qwenc_ir::{verify, DType, Graph};
+use qwenc_ir::{verify, Graph};
 use qwenc_models::{Hints, Source};
 use safetensors::{Dtype, SafeTensors};
 

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use qwenc_ir::{DType, Graph, Tensor, WeightDecl, WeightSource};
+use qwenc_formats::{Tensor, NOTHING};
+use qwenc_ir::{Graph, WeightDecl, WeightSource};
 use qwenc_models::{Checkpoint, Config};
 
 use crate::args::Verify;
@@ -22,13 +23,6 @@ pub struct Compared {
     /// Tensors and settings that are not as they should be.
     pub failed: usize,
 }
-
-/// Half a step, and what rounding the scale to f16 adds.
-const INT8_STEPS: f64 = 0.57;
-/// Values that int4's search leaves beyond -8 and 7 are further off.
-const INT4_STEPS: f64 = 2.6;
-/// Values of a group that f16 cannot tell from zeros.
-const NOTHING: f64 = 1e-5;
 
 pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
     let model = input::opened(&args.model, args.stated.hints()?)?;
@@ -164,21 +158,9 @@ impl Compared {
     }
 }
 
-/// The most that rounding to `dtype` may move a value of `expected`, in a group with this scale.
-fn most(dtype: DType, from: DType, scale: f64, expected: f64) -> f64 {
-    match dtype {
-        DType::F32 => 0.0,
-        DType::F16 | DType::Bf16 if dtype == from => 0.0,
-        // Half of the last of 8 or 11 bits.
-        DType::Bf16 => expected.abs() / 256.0,
-        DType::F16 => expected.abs() / 2048.0 + 6e-8,
-        DType::I8 { .. } => (INT8_STEPS * scale).max(if scale == 0.0 { NOTHING } else { 0.0 }),
-        DType::I4 { .. } => (INT4_STEPS * scale).max(if scale == 0.0 { NOTHING } else { 0.0 }),
-    }
-}
-
 fn distance(ours: &Tensor, expected: &Tensor) -> Distance {
     let dtype = ours.dtype();
+    let exact = dtype.quantised().is_none() && dtype.holds(expected.dtype());
     let group = dtype.group().map_or(usize::MAX, |g| g as usize);
     let (mut a, mut b) = (vec![0.0; ours.cols()], vec![0.0; ours.cols()]);
     let (mut error, mut size, mut rounding, mut outlier) = (0.0, 0.0, 0.0, None);
@@ -189,7 +171,7 @@ fn distance(ours: &Tensor, expected: &Tensor) -> Distance {
             let scale = if dtype.group().is_some() { f64::from(ours.scale(r, c / group)).abs() } else { 0.0 };
             let (x, y) = (f64::from(found), f64::from(wanted));
             let off = (x - y).abs();
-            let most = most(dtype, expected.dtype(), scale, y);
+            let most = if exact { 0.0 } else { dtype.rounding(y, scale) };
             // Also where either is no number.
             if outlier.is_none() && (off > most || off.is_nan()) {
                 outlier = Some((r, c, found, wanted));
@@ -225,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_step_of_int8_is_allowed_and_two_are_not() {
-        let dtype = DType::I8 { group: 2, scales: qwenc_ir::ScaleType::F32 };
-        let scales = qwenc_ir::Scales::F32(0.1f32.to_le_bytes().to_vec().into());
+        let dtype = qwenc_formats::DType::I8 { group: 2, scales: qwenc_formats::ScaleType::F32 };
+        let scales = qwenc_formats::Scales::F32(0.1f32.to_le_bytes().to_vec().into());
         let bytes: Vec<u8> = vec![10, 246];
         let ours = Tensor::new("t", dtype, (1, 2), bytes.into(), Some(scales)).unwrap();
         let near = distance(&ours, &floats(&[1.04, -1.04]));

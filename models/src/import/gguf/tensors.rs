@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use qwenc_ir::{DType, ScaleType};
+use qwenc_formats::{DType, ScaleType};
 use safetensors::Dtype;
 
 use super::super::Foreign;

@@ -1,11 +1,12 @@
-//! bf16 weights in 12 bits: back to 16.
+//! bf16 compressed to 12 bits: back to 16.
 //!
-//! In: a coded panel (`compiler/plan/src/coded.rs` says where its bytes are). Out: what a plain panel would
+//! In: a compressed panel (`compiler/formats/src/bf12.rs` says where its bytes are). Out: what a plain panel would
 //! have given, bit for bit. Invariant: whatever a damaged panel says, nothing is read beyond it and nothing written
 //! beyond the copy or the row: wrong weights give wrong numbers and no more.
 
 use inkwell::IntPredicate;
-use qwenc_plan::{Coded, Segment, CODED_UNIT, LANES, PANEL_ROWS};
+use qwenc_formats::{Bf12, LANES, PANEL_ROWS};
+use qwenc_plan::Segment;
 
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::names::{halves, Named};
@@ -37,7 +38,7 @@ fn look_up<'c>(c: &Code<'c, '_>, table: Vector<'c>, codes: Vector<'c>) -> Vector
 
 /// Where a quad's unit is.
 fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
-    c.at(c.plus(panel, Coded::UNITS), c.times(quad, CODED_UNIT))
+    c.at(c.plus(panel, Bf12::UNITS), c.times(quad, Bf12::UNIT))
 }
 
 /// The weights of a quad's unit, as two plain reads: of each, two vectors of pairs of bf16.
@@ -69,10 +70,10 @@ pub(crate) struct Exceptions<'c> {
 
 impl<'c> Exceptions<'c> {
     pub fn of(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>) -> Exceptions<'c> {
-        let count = c.zext(c.load_int(c.i32(), c.plus(panel, Coded::COUNT)), c.i64());
-        let count = c.min(count, c.int(s.coded_exceptions())).named("exceptions");
+        let count = c.zext(c.load_int(c.i32(), c.plus(panel, Bf12::COUNT)), c.i64());
+        let count = c.min(count, c.int(Bf12::room(s.cols))).named("exceptions");
         let cols = c.int(u64::from(s.cols));
-        Exceptions { first: c.plus(panel, s.coded_exceptions_at()), count, cols }
+        Exceptions { first: c.plus(panel, Bf12::exceptions_at(s.cols)), count, cols }
     }
 
     /// The input of exception `i`; one that no row has after the last.
@@ -128,14 +129,14 @@ impl<'c> Exceptions<'c> {
 pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
     let sixteen = u64::from(LANES);
     let (half, row) = (c.div(lane, c.int(sixteen)), c.rem(lane, c.int(sixteen)));
-    let four = c.times(c.div(row, c.int(4)), Coded::byte(4, 0).0);
-    let one = c.times(c.rem(row, c.int(4)), Coded::byte(1, 0).0);
-    let first = c.add(c.times(half, Coded::byte(LANES, 0).0), c.add(four, one));
+    let four = c.times(c.div(row, c.int(4)), Bf12::byte(4, 0).0);
+    let one = c.times(c.rem(row, c.int(4)), Bf12::byte(1, 0).0);
+    let first = c.add(c.times(half, Bf12::byte(LANES, 0).0), c.add(four, one));
     let byte = |p: Ptr<'c>| c.load_int(c.i8(), p);
     let upwards =
         |byte: Int<'c>, bits: u64| c.shl_vec(c.splat(c.zext(byte, c.i32()), 1), c.ints(c.i32(), bits, 1));
     let element = |unit: Ptr<'c>, input: u32, to: Ptr<'c>| {
-        let (offset, part) = Coded::byte(0, input);
+        let (offset, part) = Bf12::byte(0, input);
         let at = c.add(first, c.int(offset));
         let codes = c.zext(byte(c.at(c.plus(unit, 128), at)), c.i64());
         let code = if part == 0 { c.rem(codes, c.int(16)) } else { c.div(codes, c.int(16)) };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use qwenc_ir::{DType, ScaleType, Scales, Tensor, WeightDecl, WeightError};
+use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
 
 fn tensor(
     dtype: DType,
@@ -60,7 +60,7 @@ fn int8_multiplies_each_group_by_its_scale() {
     assert_eq!((t.scale(0, 2), t.scale(1, 0)), (0.25, 2.0));
     assert_eq!(t.row_bytes(1), [0, 1, 2, 3, 4]);
     assert_eq!(
-        (t.scale_bytes(0, 1), t.scale_bytes(1, 2)),
+        (&t.row_scales(0)[4..8], &t.row_scales(1)[8..]),
         (&0.5f32.to_le_bytes()[..], &8f32.to_le_bytes()[..])
     );
 }
@@ -72,7 +72,7 @@ fn int4_is_read_by_halves() {
     let data = [0x0f, 0x98, 0xf7, /* row 1 */ 0x10, 0x32, 0x84];
     let t = tensor(int4(4, ScaleType::F16), (2, 5), &data, Some(scales)).expect("groups of 4 and 1");
     assert_eq!(t.to_f32(), [3.5, -4.0, 0.0, 0.5, 2.0, -8.0, -7.0, -6.0, -5.0, 0.0]);
-    assert_eq!((t.scale(0, 1), t.row_bytes(1), t.scale_bytes(0, 1)), (-2.0, &data[3..], &[0x00, 0xc0][..]));
+    assert_eq!((t.scale(0, 1), t.row_bytes(1), &t.row_scales(0)[2..]), (-2.0, &data[3..], &[0x00, 0xc0][..]));
     // Groups need not begin at a byte.
     let scales = f32_scales(&[1.0, 10.0, 100.0]);
     let t = tensor(int4(1, ScaleType::F32), (1, 3), &[0x21, 0x03], scales).expect("three groups");
@@ -84,7 +84,7 @@ fn scales_may_be_f16() {
     let scales = Scales::F16(Cow::Owned(vec![0x00, 0x38, 0x00, 0x40]));
     let t = tensor(int8(64, ScaleType::F16), (2, 1), &[10, 246], Some(scales)).expect("one group a row");
     assert_eq!(t.to_f32(), [5.0, -20.0]);
-    assert_eq!(t.scale_bytes(1, 0), [0x00, 0x40]);
+    assert_eq!(t.row_scales(1), [0x00, 0x40]);
 }
 
 #[test]
@@ -145,13 +145,4 @@ fn bytes_of_a_matrix_include_its_scales() {
     assert_eq!(DType::Bf16.matrix_bytes(3, 65), 2 * 3 * 65);
     // Larger than 32 bits: no product of a real model may wrap.
     assert_eq!(DType::F32.matrix_bytes(1 << 18, 1 << 18), 1 << 38);
-}
-
-#[test]
-fn a_star_stands_for_the_layer() {
-    let decl = |name: &str| WeightDecl { name: name.to_string(), dtype: DType::F32, shape: vec![4] };
-    let per_layer = decl("model.layers.*.q");
-    assert!(per_layer.per_layer() && !decl("model.norm").per_layer());
-    assert_eq!(per_layer.tensor_name(12), "model.layers.12.q");
-    assert_eq!(decl("model.norm").tensor_name(12), "model.norm");
 }

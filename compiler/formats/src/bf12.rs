@@ -1,4 +1,4 @@
-//! bf16 in 12 bits, without loss.
+//! bf12: bf16 compressed to 12 bits, without loss; only as read.
 //!
 //! In: the rows of a panel. Out: the same, its upper bytes (sign and seven bits of exponent) replaced by
 //! numbers of 4 bits. Invariant: every element comes back bit for bit.
@@ -8,7 +8,7 @@
 //! sign, and 15 of them for nearly all elements of a panel. Those are its dictionary; the others are exceptions,
 //! of which a panel has room for one in [`ELEMENTS_PER_EXCEPTION`].
 //!
-//! A coded panel, in bytes:
+//! A panel, in bytes:
 //! - 0: the dictionary, 16 upper bytes; the first is 0. 16: the number of exceptions, u32. Zeros up to 64.
 //! - 64: a unit for each quad of inputs, of three times 64 bytes: lower bytes of its first two inputs, of the
 //!   other two, and codes, the first two inputs' in lower halves. Row `16h + r`, input `2p + j` of the
@@ -17,11 +17,12 @@
 //! - then exceptions, in ascending order: `32 · input + row`, u32, and the element as f32. Where they
 //!   stand a unit has 0.
 
-use crate::round_up;
-use crate::segment::{Segment, LANES, PANEL_ROWS};
+use crate::bf16;
+use crate::inputs::Inputs;
+use crate::operand::Packed;
+use crate::panel::{round_up, Misfit, Panel, LANES, PANEL_ROWS, ROWS};
+use crate::registry::DType;
 
-/// Bytes of a unit: four inputs of every row of a panel.
-pub const CODED_UNIT: u64 = 6 * PANEL_ROWS as u64;
 /// Elements of a panel for each exception that it has room for.
 const ELEMENTS_PER_EXCEPTION: u64 = 512;
 /// Room for exceptions in small panels.
@@ -29,16 +30,28 @@ const FEWEST_EXCEPTIONS: u64 = 16;
 const HEAD_BYTES: u64 = 64;
 const EXCEPTION_BYTES: u64 = 8;
 
-/// Where the pieces of a coded panel are, in bytes.
-pub struct Coded;
+/// The entry, and where the pieces of a panel are, in bytes.
+pub struct Bf12;
 
-impl Coded {
-    /// Of the number of exceptions.
+impl Bf12 {
+    /// Bytes of a unit: four inputs of every row of a panel.
+    pub const UNIT: u64 = 6 * PANEL_ROWS as u64;
+    /// Offset of the number of exceptions.
     pub const COUNT: u64 = 16;
-    /// Of the first unit.
+    /// Offset of the first unit.
     pub const UNITS: u64 = HEAD_BYTES;
 
-    /// Of a quad's unit: the byte of row `row`, input `input` (of four) within its part, and its part.
+    /// Exceptions that a panel of `cols` columns has room for.
+    pub fn room(cols: u32) -> u64 {
+        (u64::from(PANEL_ROWS) * u64::from(cols) / ELEMENTS_PER_EXCEPTION).max(FEWEST_EXCEPTIONS)
+    }
+
+    /// Offset of the first exception.
+    pub fn exceptions_at(cols: u32) -> u64 {
+        HEAD_BYTES + u64::from(cols.div_ceil(4)) * Bf12::UNIT
+    }
+
+    /// Position within a quad's unit: the byte of row `row`, input `input` (of four) within its part, and its part.
     pub fn byte(row: u32, input: u32) -> (u64, u64) {
         let (half, row) = (row / LANES, row % LANES);
         let byte = 16 * (row / 4) + 8 * half + 2 * (row % 4) + input % 2;
@@ -46,33 +59,46 @@ impl Coded {
     }
 }
 
-fn units(cols: u32) -> u64 {
-    u64::from(cols.div_ceil(4))
-}
-
-fn room(cols: u32) -> u64 {
-    (u64::from(PANEL_ROWS) * u64::from(cols) / ELEMENTS_PER_EXCEPTION).max(FEWEST_EXCEPTIONS)
-}
-
-/// Bytes of a coded panel; a multiple of 64.
-pub(crate) fn panel_bytes(cols: u32) -> u64 {
-    HEAD_BYTES + units(cols) * CODED_UNIT + round_up(EXCEPTION_BYTES * room(cols), 64)
-}
-
-impl Segment {
-    /// Exceptions that a coded panel has room for.
-    pub fn coded_exceptions(&self) -> u64 {
-        room(self.cols)
+impl Packed for Bf12 {
+    fn name(&self) -> String {
+        "bf12".to_string()
     }
 
-    /// Where they begin in it.
-    pub fn coded_exceptions_at(&self) -> u64 {
-        HEAD_BYTES + units(self.cols) * CODED_UNIT
+    fn source(&self) -> DType {
+        DType::Bf16
+    }
+
+    fn panel_bytes(&self, cols: u32) -> u64 {
+        Bf12::exceptions_at(cols) + round_up(EXCEPTION_BYTES * Bf12::room(cols), 64)
+    }
+
+    fn input_unit(&self) -> u64 {
+        2
+    }
+
+    fn inputs(&self) -> &'static [Inputs] {
+        bf16::INPUTS
+    }
+
+    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+        let rows = panel.stored();
+        let dictionary = Dictionary::of(rows.iter().flatten().copied());
+        dictionary.fits(panel.cols)?;
+        dictionary.write(&rows, out);
+        Ok(())
+    }
+
+    fn can_misfit(&self) -> bool {
+        true
+    }
+
+    fn fits(&self, panel: &Panel) -> Result<(), Misfit> {
+        Dictionary::of(panel.stored().into_iter().flatten()).fits(panel.cols)
     }
 }
 
 /// The upper bytes of a panel.
-pub(crate) struct Dictionary {
+struct Dictionary {
     upper: [u8; 16],
     /// By upper byte.
     codes: [Option<u8>; 256],
@@ -81,7 +107,7 @@ pub(crate) struct Dictionary {
 
 impl Dictionary {
     /// The commonest upper bytes of rows of bf16; of equally common ones the lower.
-    pub fn of<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Dictionary {
+    fn of<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Dictionary {
         // Neighbours are often equal: counting them apart, one addition need not wait for the other.
         let mut counts = [[0u64; 256]; 2];
         for row in rows {
@@ -105,24 +131,27 @@ impl Dictionary {
         Dictionary { upper, codes, exceptions }
     }
 
-    /// Elements that are not in it.
-    pub fn exceptions(&self) -> u64 {
-        self.exceptions
+    /// Whether a panel of `cols` columns has room for the elements that are not in it.
+    fn fits(&self, cols: u32) -> Result<(), Misfit> {
+        match self.exceptions <= Bf12::room(cols) {
+            true => Ok(()),
+            false => Err(Misfit { exceptions: self.exceptions }),
+        }
     }
 
     /// A panel. `rows` are those that the dictionary is of, and there is room for its exceptions.
-    pub fn write(&self, rows: &[Option<&[u8]>; PANEL_ROWS as usize], out: &mut [u8]) {
+    fn write(&self, rows: &[Option<&[u8]>; ROWS], out: &mut [u8]) {
         out.fill(0);
         out[..16].copy_from_slice(&self.upper);
         out[16..20].copy_from_slice(&(self.exceptions as u32).to_le_bytes());
         let cols = rows.iter().flatten().next().map_or(0, |row| row.len() / 2);
-        let unit = CODED_UNIT as usize;
+        let unit = Bf12::UNIT as usize;
         let (panel, exceptions) = out.split_at_mut(HEAD_BYTES as usize + cols.div_ceil(4) * unit);
         let mut places = exceptions.chunks_exact_mut(EXCEPTION_BYTES as usize);
         let mut found = Vec::new();
         for (lane, row) in (0..).zip(rows) {
             let Some(row) = row else { continue };
-            let places: [(u64, u64); 4] = std::array::from_fn(|input| Coded::byte(lane, input as u32));
+            let places: [(u64, u64); 4] = std::array::from_fn(|input| Bf12::byte(lane, input as u32));
             for (quad, inputs) in row.chunks(8).enumerate() {
                 let unit = &mut panel[HEAD_BYTES as usize + quad * unit..][..unit];
                 for ((element, (byte, part)), input) in inputs.chunks(2).zip(places).zip(4 * quad as u32..) {

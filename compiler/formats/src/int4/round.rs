@@ -13,7 +13,7 @@ const THREADS: usize = 2;
 const LANES: usize = 8;
 
 /// Appends rows of `cols` values in groups of `group` to `data`, and their scales to `scales`.
-pub(crate) fn rows(values: &[f32], (cols, group): (usize, usize), data: &mut Vec<u8>, scales: &mut Vec<u8>) {
+pub(super) fn rows(values: &[f32], (cols, group): (usize, usize), data: &mut Vec<u8>, scales: &mut Vec<u8>) {
     let share = (values.len() / cols).div_ceil(THREADS).max(1) * cols;
     std::thread::scope(|scope| {
         let parts = values.chunks(share).map(|part| scope.spawn(move || some_rows(part, (cols, group))));

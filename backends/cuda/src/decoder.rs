@@ -1,0 +1,55 @@
+//! How the device code reads operand formats.
+//!
+//! In: a format. Out: the numbers by which `device/linear.cuh` steps through its panels. Invariant: a format that is not
+//! listed here is refused before code is generated.
+
+use qwenc_formats::{Inputs, Operand};
+
+/// What the device code has to know of a format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoder {
+    /// The value of `Type` in the device code.
+    pub name: &'static str,
+    /// Whether it is f32, for which there are no tensor cores here.
+    pub exact: bool,
+    /// Columns of a step.
+    pub step_cols: u32,
+    /// Bytes of a step of one panel.
+    pub step_bytes: u32,
+    /// Whether inputs have scales, one per unit.
+    pub scaled_inputs: bool,
+    /// Tiles of 8 tokens that a warp has when there are many tokens: two planes of integers need the registers.
+    pub token_tiles: u32,
+}
+
+impl Decoder {
+    /// The decoder of a format; none where the device code does not read it.
+    pub fn of(format: Operand) -> Option<Decoder> {
+        let ints = |name, step_bytes| Decoder {
+            name,
+            exact: false,
+            step_cols: 32,
+            step_bytes,
+            scaled_inputs: true,
+            token_tiles: 4,
+        };
+        match format {
+            Operand::F32 => Some(Decoder { exact: true, ..ints("F32", 1024) }),
+            Operand::Bf16 => {
+                Some(Decoder { step_cols: 16, scaled_inputs: false, token_tiles: 8, ..ints("BF16", 1024) })
+            }
+            Operand::Bf12 => None,
+            Operand::I8 { .. } => Some(ints("INT8", 1024)),
+            Operand::I4 { .. } => Some(ints("INT4", 512)),
+        }
+    }
+
+    /// Planes of a linear's inputs: bf16 weights meet f32 as the sum of two bf16.
+    pub fn planes(&self, inputs: Inputs) -> u32 {
+        match inputs {
+            Inputs::F32 if !self.exact => 2,
+            Inputs::F32 | Inputs::Bf16 => 1,
+            Inputs::Int8 | Inputs::Int16 => inputs.planes(),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! f16: IEEE 754 binary16, only as stored.
+
+use half::f16;
+
+use crate::registry::{DType, Operand};
+use crate::storage::Storage;
+use crate::tensor::Row;
+
+/// The entry.
+pub(crate) struct F16;
+
+impl F16 {
+    /// The format of this name.
+    pub fn parse(name: &str) -> Option<DType> {
+        (name == "f16").then_some(DType::F16)
+    }
+}
+
+impl Storage for F16 {
+    fn name(&self) -> String {
+        "f16".to_string()
+    }
+
+    fn words(&self) -> String {
+        "f16".to_string()
+    }
+
+    fn row_bytes(&self, n: u64) -> u64 {
+        2 * n
+    }
+
+    fn read_row(&self, row: &Row, out: &mut [f32]) {
+        for (o, b) in out.iter_mut().zip(row.data.chunks_exact(2)) {
+            *o = f16::from_le_bytes([b[0], b[1]]).to_f32();
+        }
+    }
+
+    fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
+        data.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
+    }
+
+    fn holds(&self, _: DType) -> bool {
+        false
+    }
+
+    fn rounding(&self, value: f64, _: f64) -> f64 {
+        // Half of the last of 11 bits, or of the smallest number.
+        value.abs() / 2048.0 + 6e-8
+    }
+
+    fn operand(&self) -> Option<Operand> {
+        None
+    }
+}

@@ -1,0 +1,93 @@
+//! f32: IEEE 754 binary32, as stored and as read.
+//!
+//! A panel is `[cols][32]`.
+
+use crate::inputs::Inputs;
+use crate::operand::Packed;
+use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
+use crate::registry::{DType, Operand};
+use crate::storage::Storage;
+use crate::tensor::Row;
+
+/// The entry.
+pub(crate) struct F32;
+
+impl F32 {
+    /// The format of this name.
+    pub fn parse(name: &str) -> Option<DType> {
+        (name == "f32").then_some(DType::F32)
+    }
+}
+
+impl Storage for F32 {
+    fn name(&self) -> String {
+        "f32".to_string()
+    }
+
+    fn words(&self) -> String {
+        "f32".to_string()
+    }
+
+    fn row_bytes(&self, n: u64) -> u64 {
+        4 * n
+    }
+
+    fn read_row(&self, row: &Row, out: &mut [f32]) {
+        for (o, b) in out.iter_mut().zip(row.data.chunks_exact(4)) {
+            *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        }
+    }
+
+    fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
+        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
+
+    fn holds(&self, _: DType) -> bool {
+        true
+    }
+
+    fn rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
+    }
+
+    fn operand(&self) -> Option<Operand> {
+        Some(Operand::F32)
+    }
+}
+
+impl Packed for F32 {
+    fn name(&self) -> String {
+        Storage::name(self)
+    }
+
+    fn source(&self) -> DType {
+        DType::F32
+    }
+
+    fn panel_bytes(&self, cols: u32) -> u64 {
+        4 * u64::from(PANEL_ROWS) * u64::from(cols)
+    }
+
+    fn input_unit(&self) -> u64 {
+        1
+    }
+
+    fn inputs(&self) -> &'static [Inputs] {
+        &[Inputs::F32]
+    }
+
+    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+        out.fill(0);
+        let mut values = Vec::new();
+        for (lane, row) in panel.lanes() {
+            values.resize(row.tensor.cols(), 0.0f32);
+            row.tensor.read_row(row.row, &mut values);
+            for (k, v) in values.iter().enumerate() {
+                let v = v * panel.gain.map_or(1.0, |g| g[k]);
+                let at = 4 * ((row.first + k) * ROWS + lane);
+                out[at..at + 4].copy_from_slice(&v.to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! The formats. In: a format, or its name. Out: its entry.
+//!
+//! Invariant: a format is a variant and a line of each function here; all else is in its own file. Backends have a list of
+//! the [`Operand`]s that they read, each with a decoder.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::bf12::Bf12;
+use crate::bf16::Bf16;
+use crate::f16::F16;
+use crate::f32::F32;
+use crate::int4::Int4;
+use crate::int8::Int8;
+use crate::operand::Packed;
+use crate::scales::ScaleType;
+use crate::storage::Storage;
+
+/// Storage format: how a file keeps the elements of a tensor.
+///
+/// Activations are always f32; only weights have other types. Elements are counted by rows, since a row of int4 begins at
+/// a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DType {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// Signed 8-bit integers with one scale per `group` consecutive inputs of a row.
+    I8 {
+        /// Inputs that share a scale; the last group of a row may be shorter.
+        group: u32,
+        /// Type of the scales.
+        scales: ScaleType,
+    },
+    /// Integers -8 to 7, each stored as `q + 8` in four bits, with one scale per `group` consecutive inputs
+    /// of a row. Two share a byte, the even input in the low half; an odd row's last high half is unused.
+    I4 {
+        /// Inputs that share a scale; the last group of a row may be shorter.
+        group: u32,
+        /// Type of the scales.
+        scales: ScaleType,
+    },
+}
+
+/// Operand format: how a kernel reads a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operand {
+    /// f32.
+    F32,
+    /// bf16, two neighbouring inputs side by side.
+    Bf16,
+    /// bf16 compressed to 12 bits without loss.
+    Bf12,
+    /// 8-bit integers; see [`DType::I8`].
+    I8 {
+        /// Inputs that share a scale.
+        group: u32,
+        /// Type of the scales.
+        scales: ScaleType,
+    },
+    /// 4-bit integers; see [`DType::I4`].
+    I4 {
+        /// Inputs that share a scale.
+        group: u32,
+        /// Type of the scales.
+        scales: ScaleType,
+    },
+}
+
+impl DType {
+    /// Looks at the entry of this format.
+    pub(crate) fn entry<R>(self, look: impl FnOnce(&dyn Storage) -> R) -> R {
+        match self {
+            DType::F32 => look(&F32),
+            DType::F16 => look(&F16),
+            DType::Bf16 => look(&Bf16),
+            DType::I8 { group, scales } => look(&Int8 { group, scales }),
+            DType::I4 { group, scales } => look(&Int4 { group, scales }),
+        }
+    }
+}
+
+impl Operand {
+    /// Looks at the entry of this format.
+    pub(crate) fn entry<R>(self, look: impl FnOnce(&dyn Packed) -> R) -> R {
+        match self {
+            Operand::F32 => look(&F32),
+            Operand::Bf16 => look(&Bf16),
+            Operand::Bf12 => look(&Bf12),
+            Operand::I8 { group, scales } => look(&Int8 { group, scales }),
+            Operand::I4 { group, scales } => look(&Int4 { group, scales }),
+        }
+    }
+}
+
+impl FromStr for DType {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<DType, ()> {
+        let all = [F32::parse, F16::parse, Bf16::parse, Int8::parse, Int4::parse];
+        all.iter().find_map(|parse| parse(s)).ok_or(())
+    }
+}
+
+impl FromStr for Operand {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<Operand, ()> {
+        if s == Operand::Bf12.to_string() {
+            return Ok(Operand::Bf12);
+        }
+        s.parse::<DType>()?.operand().ok_or(())
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.entry(|e| e.name()))
+    }
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.entry(|e| e.name()))
+    }
+}
