@@ -4,7 +4,7 @@
 //! copied; integers that a wider type holds move into it with their scales as they are; all else goes through
 //! f32 and is rounded once. Nothing that is not finite is written, and no integer of -128.
 
-use qwenc_formats::{max_abs, DType, ScaleType, Scales, Tensor};
+use qwenc_formats::{max_abs, DType, ScaleType, Scales, Tensor, WeightError};
 
 use crate::adapter::Delta;
 use crate::checkpoint::Checkpoint;
@@ -97,7 +97,8 @@ fn values(
             let rows = to.min(stored.row_count()) - from;
             values = Tensor::new(&item.name, item.from, (rows, item.cols), bytes, Some(scales))?.to_f32();
         }
-        _ => decode(item.from, &bytes, &mut values),
+        (Some(_), None) => return Err(WeightError::Missing { name: scales_name(&item.name) }.into()),
+        (None, _) => decode(item.from, &bytes, &mut values),
     }
     deltas.iter().for_each(|delta| delta.add(from, item.cols, &mut values));
     match quant::not_finite(&values) {

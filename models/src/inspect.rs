@@ -218,7 +218,7 @@ impl Inspection {
             };
             self.add_tensors([(name, stored.entry, Some(&*bytes))].into_iter(), look);
             if let (Some(kind), Some(last)) = (stored.form.packing.stored_name(), self.tensors.last_mut()) {
-                last.dtype = kind.to_string();
+                last.dtype = kind;
             }
         }
     }

@@ -4,7 +4,6 @@
 //! weights. Invariant: values are only ever widened, exactly; whether the tensors are those of the
 //! config is for `tensor_check.rs`, which runs when a file is opened.
 
-use half::{bf16, f16};
 use qwenc_formats::{DType, Scales, Tensor, WeightError};
 use qwenc_ir::WeightDecl;
 use safetensors::Dtype;
@@ -36,10 +35,11 @@ pub(crate) fn same_shape(found: &[usize], spec: &[u32]) -> bool {
     found.len() == spec.len() && found.iter().zip(spec).all(|(&a, &b)| a as u64 == u64::from(b))
 }
 
-/// The shape in a file of a tensor of this type: a row of int4 is bytes.
+/// The shape in a file of a tensor of this type: a row of blocks is bytes.
 pub(crate) fn stored_shape(dtype: DType, shape: &[u32]) -> Vec<u32> {
-    match (dtype, shape) {
-        (DType::I4 { .. }, [rows, cols]) => vec![*rows, cols.div_ceil(2)],
+    let (elements, _) = dtype.block();
+    match shape {
+        [rows, cols] if elements > 1 => vec![*rows, dtype.bytes(u64::from(*cols)) as u32],
         _ => shape.to_vec(),
     }
 }
@@ -49,16 +49,11 @@ pub(crate) fn scales_name(tensor: &str) -> String {
     format!("{tensor}.scales")
 }
 
-/// Little-endian floats of type `dtype` to f32, exactly; replaces `out`.
+/// Elements of type `dtype`, which has no scales beside them, to f32, exactly; replaces `out`.
 pub(crate) fn decode(dtype: DType, bytes: &[u8], out: &mut Vec<f32>) {
+    let (elements, each) = dtype.block();
     out.clear();
-    match dtype {
-        DType::Bf16 => out.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
-        DType::F16 => out.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
-        DType::F32 | DType::I8 { .. } | DType::I4 { .. } => {
-            out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-        }
-    }
+    dtype.read(bytes, bytes.len() / each as usize * elements as usize, out);
 }
 
 /// The tensor of a graph's weight; floats of another type are widened where f32 is declared.

@@ -14,15 +14,15 @@ use crate::named_tensors::Tensors;
 use crate::tensor_order::tensors_in_order;
 use crate::weight_types::WeightTypes;
 
-/// A matrix's type, and its name where no model.bin has it.
-type Kind = (DType, Option<&'static str>);
+/// A matrix's type, and that of the file where no model.bin has it.
+type Kind = (DType, Option<DType>);
 
 /// The types, and notes for a person.
 pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
     let matrices = tensors_in_order(checkpoint.config()).into_iter().filter(|(_, spec)| spec.is_matrix());
     let kind = |name: &str| -> Kind {
         match checkpoint.find(name).and_then(|t| t.form.packing.nearest()) {
-            Some((name, nearest)) => (nearest, Some(name)),
+            Some((stored, nearest)) => (nearest, Some(stored)),
             None => (checkpoint.stored_type(name), None),
         }
     };
@@ -37,9 +37,9 @@ pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
     let again = again.count();
     let types = joined(common(linears.keys()), common(embeddings.keys()));
     let note = |to: DType| {
-        move |(&(from, name), &count): (&Kind, &usize)| {
-            let exact = to == DType::F32 || (name.is_none() && to.holds(from));
-            let from = name.map_or(from.words(), str::to_string);
+        move |(&(from, stored), &count): (&Kind, &usize)| {
+            let exact = to == DType::F32 || (stored.is_none() && to.holds(from));
+            let from = stored.unwrap_or(from).words();
             (!exact).then(|| {
                 format!(
                     "{count} matrices in {from} are rounded to {}, the nearest that a model.bin has",

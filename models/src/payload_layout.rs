@@ -119,7 +119,9 @@ pub(crate) fn plan(
             DType::F16 => entries.add(&name, "F16", &shape, bytes),
             DType::Bf16 => entries.add(&name, "BF16", &shape, bytes),
             DType::I8 { .. } => entries.add(&name, "I8", &shape, bytes),
-            DType::I4 { .. } => entries.add(&name, "U8", &[rows, cols.div_ceil(2)], bytes),
+            DType::I4 { .. } | DType::Q4_1 | DType::Q4K | DType::Q5K | DType::Q6K => {
+                entries.add(&name, "U8", &[rows, to.bytes(cols)], bytes)
+            }
         }
         if let Some((group, scales)) = to.quantised() {
             let dtype = match scales {

@@ -43,7 +43,7 @@ impl WeightTypes {
     pub(crate) fn parse(word: &str) -> Option<WeightTypes> {
         let (linears, embeddings) = word.split_once('+').unwrap_or((word, word));
         let types = WeightTypes { linears: linears.parse().ok()?, embeddings: embeddings.parse().ok()? };
-        let readable = |dtype| dtype != DType::F16 && group_rule(dtype).is_none();
+        let readable = |dtype: DType| dtype.operand().is_some() && group_rule(dtype).is_none();
         // An embedding of more bits is all that a second type is for.
         let int8 = matches!(types.embeddings, DType::I8 { .. });
         let joined = types.linears == types.embeddings || (types.code() == 3 && int8);
@@ -68,7 +68,8 @@ impl WeightTypes {
     /// The weight type's number in the header: that of the linears.
     pub(crate) fn code(&self) -> u32 {
         match self.linears {
-            DType::F32 | DType::F16 => 0,
+            // The others are in no model.bin.
+            DType::F32 | DType::F16 | DType::Q4_1 | DType::Q4K | DType::Q5K | DType::Q6K => 0,
             DType::Bf16 => 1,
             DType::I8 { .. } => 2,
             DType::I4 { .. } => 3,

@@ -8,7 +8,7 @@ use crate::inputs::Inputs;
 use crate::operand::Packed;
 use crate::panel::{round_up, Misfit, Panel, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
-use crate::storage::Storage;
+use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
 /// The entry.
@@ -33,8 +33,8 @@ impl Storage for Bf16 {
         "bf16".to_string()
     }
 
-    fn row_bytes(&self, n: u64) -> u64 {
-        2 * n
+    fn block(&self) -> (u64, u64) {
+        (1, 2)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
@@ -43,21 +43,23 @@ impl Storage for Bf16 {
         }
     }
 
-    fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
-        data.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()));
+    fn quantiser(&self) -> Option<&dyn Quantiser> {
+        Some(self)
     }
 
-    fn holds(&self, _: DType) -> bool {
-        false
+    fn operand(&self) -> Option<Operand> {
+        Some(Operand::Bf16)
+    }
+}
+
+impl Quantiser for Bf16 {
+    fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
+        data.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()));
     }
 
     fn rounding(&self, value: f64, _: f64) -> f64 {
         // Half of the last of 8 bits.
         value.abs() / 256.0
-    }
-
-    fn operand(&self) -> Option<Operand> {
-        Some(Operand::Bf16)
     }
 }
 

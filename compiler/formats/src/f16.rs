@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use crate::registry::{DType, Operand};
-use crate::storage::Storage;
+use crate::registry::DType;
+use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
 /// The entry.
@@ -25,8 +25,8 @@ impl Storage for F16 {
         "f16".to_string()
     }
 
-    fn row_bytes(&self, n: u64) -> u64 {
-        2 * n
+    fn block(&self) -> (u64, u64) {
+        (1, 2)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
@@ -35,12 +35,14 @@ impl Storage for F16 {
         }
     }
 
+    fn quantiser(&self) -> Option<&dyn Quantiser> {
+        Some(self)
+    }
+}
+
+impl Quantiser for F16 {
     fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
         data.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
-    }
-
-    fn holds(&self, _: DType) -> bool {
-        false
     }
 
     fn rounding(&self, value: f64, _: f64) -> f64 {
@@ -48,7 +50,7 @@ impl Storage for F16 {
         value.abs() / 2048.0 + 6e-8
     }
 
-    fn operand(&self) -> Option<Operand> {
-        None
+    fn largest(&self) -> Option<f32> {
+        Some(f16::MAX.to_f32())
     }
 }

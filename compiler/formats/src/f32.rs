@@ -6,7 +6,7 @@ use crate::inputs::Inputs;
 use crate::operand::Packed;
 use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
-use crate::storage::Storage;
+use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
 /// The entry.
@@ -28,8 +28,8 @@ impl Storage for F32 {
         "f32".to_string()
     }
 
-    fn row_bytes(&self, n: u64) -> u64 {
-        4 * n
+    fn block(&self) -> (u64, u64) {
+        (1, 4)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
@@ -38,20 +38,26 @@ impl Storage for F32 {
         }
     }
 
-    fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
-        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-    }
-
     fn holds(&self, _: DType) -> bool {
         true
     }
 
-    fn rounding(&self, _: f64, _: f64) -> f64 {
-        0.0
+    fn quantiser(&self) -> Option<&dyn Quantiser> {
+        Some(self)
     }
 
     fn operand(&self) -> Option<Operand> {
         Some(Operand::F32)
+    }
+}
+
+impl Quantiser for F32 {
+    fn round(&self, values: &[f32], _: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
+        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
+
+    fn rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
     }
 }
 

@@ -10,7 +10,7 @@ use crate::operand::{panel_of_groups, Packed};
 use crate::panel::{round_up, Misfit, Panel, StoredRows, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::scales::{self, ScaleType};
-use crate::storage::{max_abs, Storage};
+use crate::storage::{max_abs, Quantiser, Storage};
 use crate::tensor::Row;
 
 /// The largest group whose sum of products of 16 and 8 bits fits in 32.
@@ -44,8 +44,8 @@ impl Storage for Int8 {
         }
     }
 
-    fn row_bytes(&self, n: u64) -> u64 {
-        n
+    fn block(&self) -> (u64, u64) {
+        (1, 1)
     }
 
     fn groups(&self) -> Option<(u32, ScaleType)> {
@@ -62,8 +62,26 @@ impl Storage for Int8 {
         }
     }
 
+    fn holds(&self, other: DType) -> bool {
+        other == DType::I4 { group: self.group, scales: self.scales }
+    }
+
+    fn quantiser(&self) -> Option<&dyn Quantiser> {
+        Some(self)
+    }
+
+    fn operand(&self) -> Option<Operand> {
+        Some(Operand::I8 { group: self.group, scales: self.scales })
+    }
+}
+
+impl Quantiser for Int8 {
     fn round(&self, values: &[f32], cols: usize, data: &mut Vec<u8>, scales: &mut Vec<u8>) {
         values.chunks(cols).for_each(|row| round_row(row, (self.group as usize, self.scales), data, scales));
+    }
+
+    fn rounding(&self, _: f64, scale: f64) -> f64 {
+        scales::steps(STEPS, scale)
     }
 
     fn largest(&self) -> Option<f32> {
@@ -71,18 +89,6 @@ impl Storage for Int8 {
             ScaleType::F16 => Some(127.0 * f16::MAX.to_f32()),
             ScaleType::F32 => None,
         }
-    }
-
-    fn holds(&self, other: DType) -> bool {
-        other == DType::I4 { group: self.group, scales: self.scales }
-    }
-
-    fn rounding(&self, _: f64, scale: f64) -> f64 {
-        scales::steps(STEPS, scale)
-    }
-
-    fn operand(&self) -> Option<Operand> {
-        Some(Operand::I8 { group: self.group, scales: self.scales })
     }
 }
 

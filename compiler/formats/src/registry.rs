@@ -13,6 +13,10 @@ use crate::f32::F32;
 use crate::int4::Int4;
 use crate::int8::Int8;
 use crate::operand::Packed;
+use crate::q4_1::Q4_1;
+use crate::q4_k::Q4K;
+use crate::q5_k::Q5K;
+use crate::q6_k::Q6K;
 use crate::scales::ScaleType;
 use crate::storage::Storage;
 
@@ -43,6 +47,14 @@ pub enum DType {
         /// Type of the scales.
         scales: ScaleType,
     },
+    /// GGUF's Q4_1: 4 bits, a scale and a minimum per 32.
+    Q4_1,
+    /// GGUF's Q4_K: 4 bits, scales and minima of 6 bits per 32.
+    Q4K,
+    /// GGUF's Q5_K: 5 bits, scales and minima of 6 bits per 32.
+    Q5K,
+    /// GGUF's Q6_K: 6 bits, scales of 8 bits per 16.
+    Q6K,
 }
 
 /// Operand format: how a kernel reads a matrix.
@@ -79,6 +91,10 @@ impl DType {
             DType::Bf16 => look(&Bf16),
             DType::I8 { group, scales } => look(&Int8 { group, scales }),
             DType::I4 { group, scales } => look(&Int4 { group, scales }),
+            DType::Q4_1 => look(&Q4_1),
+            DType::Q4K => look(&Q4K),
+            DType::Q5K => look(&Q5K),
+            DType::Q6K => look(&Q6K),
         }
     }
 }
@@ -100,8 +116,10 @@ impl FromStr for DType {
     type Err = ();
 
     fn from_str(s: &str) -> Result<DType, ()> {
-        let all = [F32::parse, F16::parse, Bf16::parse, Int8::parse, Int4::parse];
-        all.iter().find_map(|parse| parse(s)).ok_or(())
+        let floats = [F32::parse, F16::parse, Bf16::parse];
+        let blocks = [Q4_1::parse, Q4K::parse, Q5K::parse, Q6K::parse];
+        let mut all = floats.iter().chain(&[Int8::parse, Int4::parse]).chain(&blocks);
+        all.find_map(|parse| parse(s)).ok_or(())
     }
 }
 

@@ -54,6 +54,11 @@ impl Scales<'_> {
     }
 }
 
+/// The f16 at a byte of a block.
+pub(crate) fn half_at(block: &[u8], at: usize) -> f32 {
+    ScaleType::F16.read(&block[at..at + 2])
+}
+
 /// The name of a format of integers: `i8g64`, with f16 scales `i8g64s16`.
 pub(crate) fn name(bits: u32, group: u32, scales: ScaleType) -> String {
     let scales = match scales {

@@ -12,46 +12,65 @@ pub(crate) trait Storage {
     fn name(&self) -> String;
     /// The name for people: `int8 in groups of 64`.
     fn words(&self) -> String;
-    /// Bytes of a row of `n` elements, scales not counted.
-    fn row_bytes(&self, n: u64) -> u64;
+    /// Elements and bytes of a block, of which rows are a whole number; scales beside the elements are not counted.
+    fn block(&self) -> (u64, u64);
     /// Group size and type of the scales, where there are scales beside the elements.
     fn groups(&self) -> Option<(u32, ScaleType)> {
         None
     }
     /// The values of a row as f32, written to `out`, which has as many elements.
     fn read_row(&self, row: &Row, out: &mut [f32]);
-    /// Whether every value of a matrix in `other`, another format, is one of this format too, with the same scales.
-    fn holds(&self, other: DType) -> bool;
-    /// The most that [`Storage::round`] may move `value`, in a group with this scale.
-    fn rounding(&self, value: f64, scale: f64) -> f64;
+    /// Whether every value of a matrix in `other`, another format, is one of this format too, with the same scales where
+    /// both have some.
+    fn holds(&self, _other: DType) -> bool {
+        false
+    }
+    /// The rounding to this format; none where values only come from files.
+    fn quantiser(&self) -> Option<&dyn Quantiser> {
+        None
+    }
     /// The format in which kernels read such a matrix; none where it has to be converted first.
-    fn operand(&self) -> Option<Operand>;
-    /// Appends whole rows of `cols` values, rounded to this format, to `data`, and their scales to `scales`. Values are
-    /// finite, and no larger than [`Storage::largest`].
+    fn operand(&self) -> Option<Operand> {
+        None
+    }
+}
+
+/// Rounding of values to a format.
+pub(crate) trait Quantiser {
+    /// Appends whole rows of `cols` values to `data`, and their scales to `scales`. Values are finite, and no larger than
+    /// [`Quantiser::largest`].
     fn round(&self, values: &[f32], cols: usize, data: &mut Vec<u8>, scales: &mut Vec<u8>);
-    /// The largest absolute value that [`Storage::round`] takes; none where it takes every finite one.
+    /// The most that [`Quantiser::round`] may move `value`, in a group with this scale.
+    fn rounding(&self, value: f64, scale: f64) -> f64;
+    /// The largest absolute value that [`Quantiser::round`] takes; none where it takes every finite one.
     fn largest(&self) -> Option<f32> {
         None
     }
 }
 
 impl DType {
-    /// Bytes of a row of `n` elements, scales not counted.
+    /// Elements and bytes of a block, of which rows are a whole number; scales beside the elements are not counted.
+    pub fn block(self) -> (u64, u64) {
+        self.entry(|e| e.block())
+    }
+
+    /// Bytes of a row of `n` elements, scales beside them not counted.
     pub fn bytes(self, n: u64) -> u64 {
-        self.entry(|e| e.row_bytes(n))
+        let (elements, bytes) = self.block();
+        n.div_ceil(elements) * bytes
     }
 
-    /// Inputs that share a scale, where there are scales.
-    pub fn group(self) -> Option<u32> {
-        self.quantised().map(|(group, _)| group)
-    }
-
-    /// Group size and type of the scales, where there are scales.
+    /// Group size and type of the scales, where there are scales beside the elements.
     pub fn quantised(self) -> Option<(u32, ScaleType)> {
         self.entry(|e| e.groups())
     }
 
-    /// Bytes of the scales of a row of `n` elements; 0 where there are none.
+    /// Inputs that share a scale, where there are scales beside the elements.
+    pub fn group(self) -> Option<u32> {
+        self.quantised().map(|(group, _)| group)
+    }
+
+    /// Bytes of the scales of a row of `n` elements; 0 where there are none beside the elements.
     pub fn scale_bytes(self, n: u64) -> u64 {
         self.quantised().map_or(0, |(group, scales)| scales.bytes() * n.div_ceil(u64::from(group)))
     }
@@ -66,15 +85,11 @@ impl DType {
         self.entry(|e| e.words())
     }
 
-    /// Appends whole rows of `cols` values, rounded to this format, to `data`, and their scales to `scales`. Values are
-    /// finite, and no larger than [`DType::largest`].
-    pub fn round(self, values: &[f32], cols: usize, data: &mut Vec<u8>, scales: &mut Vec<u8>) {
-        self.entry(|e| e.round(values, cols, data, scales));
-    }
-
-    /// The largest absolute value that [`DType::round`] takes; none where it takes every finite one.
-    pub fn largest(self) -> Option<f32> {
-        self.entry(|e| e.largest())
+    /// Appends the values of `cols` elements, of a format without scales beside them.
+    pub fn read(self, row: &[u8], cols: usize, out: &mut Vec<f32>) {
+        let from = out.len();
+        out.resize(from + cols, 0.0);
+        self.entry(|e| e.read_row(&Row { data: row, scales: &[] }, &mut out[from..]));
     }
 
     /// Whether every value of a matrix in `other` is one of this format too, with the same scales where both have some.
@@ -82,9 +97,25 @@ impl DType {
         self == other || self.entry(|e| e.holds(other))
     }
 
+    /// Whether values can be rounded to this format; some only come from files.
+    pub fn can_round(self) -> bool {
+        self.entry(|e| e.quantiser().is_some())
+    }
+
+    /// Appends whole rows of `cols` values, rounded to this format, to `data`, and their scales to `scales`; nothing where
+    /// [`DType::can_round`] is false. Values are finite, and no larger than [`DType::largest`].
+    pub fn round(self, values: &[f32], cols: usize, data: &mut Vec<u8>, scales: &mut Vec<u8>) {
+        self.entry(|e| e.quantiser().into_iter().for_each(|q| q.round(values, cols, data, scales)));
+    }
+
     /// The most that [`DType::round`] may move `value`, in a group with this scale.
     pub fn rounding(self, value: f64, scale: f64) -> f64 {
-        self.entry(|e| e.rounding(value, scale))
+        self.entry(|e| e.quantiser().map_or(0.0, |q| q.rounding(value, scale)))
+    }
+
+    /// The largest absolute value that [`DType::round`] takes; none where it takes every finite one.
+    pub fn largest(self) -> Option<f32> {
+        self.entry(|e| e.quantiser().and_then(|q| q.largest()))
     }
 
     /// The format in which kernels read such a matrix; none where it has to be converted first.

@@ -7,6 +7,8 @@ use qwenc_formats::{DType, Inputs, Operand, Panel, PanelRow, ScaleType, Scales, 
 /// Storage formats, with whole and short last groups at 20 columns.
 const STORED: [&str; 9] =
     ["f32", "f16", "bf16", "i8g4", "i8g64", "i8g3s16", "i4g8s16", "i4g5s16", "i4g64s16"];
+/// Formats that only come from files, in blocks.
+const BLOCKS: [&str; 4] = ["q4_1", "q4_k", "q5_k", "q6_k"];
 const COLS: usize = 20;
 const ROWS: usize = 33;
 
@@ -44,6 +46,11 @@ fn names_parse_back() {
             assert_eq!(operand.to_string().parse(), Ok(operand));
             assert_eq!(operand.source(), dtype);
         }
+    }
+    for name in BLOCKS {
+        let dtype: DType = name.parse().expect("the name of a format");
+        assert_eq!(dtype.to_string(), name);
+        assert!(!dtype.can_round() && dtype.quantised().is_none(), "{name}");
     }
     assert_eq!("bf12".parse(), Ok(Operand::Bf12));
     assert!("bf12".parse::<DType>().is_err(), "no file has it");
@@ -109,5 +116,27 @@ fn inputs_are_forms_that_kernels_multiply() {
         let ints = operand.quantised().is_some();
         assert_eq!(operand.meets(Inputs::Int8), ints, "{operand}");
         assert_eq!(operand.meets(Inputs::F32), !ints, "{operand}");
+    }
+}
+
+/// The last block of a row may hold more than the row has; elements are read alike wherever the row ends.
+#[test]
+fn blocks_are_read_to_the_end_of_the_row() {
+    for name in BLOCKS {
+        let dtype: DType = name.parse().expect("the name of a format");
+        let (elements, bytes) = dtype.block();
+        let cols = 2 * elements as usize;
+        let stored: Vec<u8> = (0..2 * bytes).map(|i| (i * 37 % 60) as u8).collect();
+        let read = |cols: usize| {
+            let mut out = vec![7.0];
+            dtype.read(&stored, cols, &mut out);
+            assert_eq!((out[0], out.len()), (7.0, 1 + cols), "values are appended");
+            out
+        };
+        let (whole, part) = (read(cols), read(cols - 3));
+        assert_eq!(whole[..part.len()], part, "{name}");
+        assert_eq!(dtype.bytes(cols as u64 - 3), 2 * bytes, "{name}");
+        let tensor = Tensor::new("w", dtype, (1, cols), Cow::Borrowed(&stored), None).expect("two blocks");
+        assert_eq!(tensor.to_f32(), whole[1..], "{name}");
     }
 }

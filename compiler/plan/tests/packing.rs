@@ -26,7 +26,7 @@ fn f32_at(bytes: &[u8], at: usize) -> f32 {
 fn element(panel: &[u8], dtype: DType, cols: usize, l: usize, k: usize) -> f32 {
     match dtype {
         DType::F32 => f32_at(panel, (k * 32 + l) * 4),
-        DType::Bf16 | DType::F16 => {
+        DType::Bf16 => {
             let at = (k / 2) * 32 * 4 + l * 4 + (k % 2) * 2;
             f32::from_bits(u32::from(u16::from_le_bytes([panel[at], panel[at + 1]])) << 16)
         }
@@ -43,6 +43,7 @@ fn element(panel: &[u8], dtype: DType, cols: usize, l: usize, k: usize) -> f32 {
             let half = if k % 8 < 4 { byte % 16 } else { byte / 16 };
             (f32::from(half) - 8.0) * scale
         }
+        other => unreachable!("no kernel reads {other}"),
     }
 }
 
@@ -75,11 +76,12 @@ fn group_bytes(dtype: DType, width: usize) -> usize {
 fn panel_bytes(dtype: DType, cols: usize) -> usize {
     match dtype {
         DType::F32 => cols * 32 * 4,
-        DType::Bf16 | DType::F16 => cols.div_ceil(2) * 32 * 4,
+        DType::Bf16 => cols.div_ceil(2) * 32 * 4,
         DType::I8 { group, .. } | DType::I4 { group, .. } => {
             let widths = (0..cols).step_by(group as usize).map(|at| (group as usize).min(cols - at));
             widths.map(|w| group_bytes(dtype, w)).sum()
         }
+        other => unreachable!("no kernel reads {other}"),
     }
 }
 

@@ -263,7 +263,7 @@ impl WeightSource for Random {
                 let bytes = values.chunks(cols).flat_map(pack).collect();
                 (bytes, Some(random_scales(rows * cols.div_ceil(group as usize), scales, 16.0)))
             }
-            DType::F16 => unreachable!("no kernel reads f16"),
+            other => unreachable!("no kernel reads {other}"),
         };
         Tensor::new(&name, decl.dtype, (rows, cols), Cow::Owned(data), scales)
     }

@@ -14,7 +14,7 @@ use crate::operand::{panel_of_groups, Packed};
 use crate::panel::{round_up, Misfit, Panel, StoredRows, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::scales::{self, ScaleType};
-use crate::storage::Storage;
+use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
 /// Steps by which the search for a scale leaves a value beyond -8 and 7 at most.
@@ -45,8 +45,8 @@ impl Storage for Int4 {
         }
     }
 
-    fn row_bytes(&self, n: u64) -> u64 {
-        n.div_ceil(2)
+    fn block(&self) -> (u64, u64) {
+        (2, 1)
     }
 
     fn groups(&self) -> Option<(u32, ScaleType)> {
@@ -64,20 +64,22 @@ impl Storage for Int4 {
         }
     }
 
-    fn holds(&self, _: DType) -> bool {
-        false
-    }
-
-    fn rounding(&self, _: f64, scale: f64) -> f64 {
-        scales::steps(STEPS, scale)
+    fn quantiser(&self) -> Option<&dyn Quantiser> {
+        Some(self)
     }
 
     fn operand(&self) -> Option<Operand> {
         Some(Operand::I4 { group: self.group, scales: self.scales })
     }
+}
 
+impl Quantiser for Int4 {
     fn round(&self, values: &[f32], cols: usize, data: &mut Vec<u8>, scales: &mut Vec<u8>) {
         round::rows(values, (cols, self.group as usize), data, scales);
+    }
+
+    fn rounding(&self, _: f64, scale: f64) -> f64 {
+        scales::steps(STEPS, scale)
     }
 
     /// Rounding makes scales in f16, which reach so far.

@@ -160,6 +160,7 @@ impl WeightSource for Random {
                 let data = bytes(rows * cols.div_ceil(2)).chunks(4).map(both).collect();
                 (data, Some(random_scales(&decl.dtype, (rows, cols), &mut bytes)))
             }
+            other => unreachable!("no kernel reads {other}"),
         };
         Tensor::new(&name, decl.dtype, (rows, cols), Cow::Owned(data), scales)
     }

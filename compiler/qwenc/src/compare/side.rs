@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, Context, Result};
-use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
-use qwenc_ir::{verify, Graph};
+use qwenc_ir::{verify, Graph, WeightDecl};
 use qwenc_models::{Hints, Source};
 use safetensors::{Dtype, SafeTensors};
 
@@ -156,17 +155,20 @@ fn is_safetensors(path: &Path) -> bool {
     std::io::Read::read_exact(&mut file, &mut start).is_ok() && start[8] == b'{' && start[6..8] == [0, 0]
 }
 
-/// The type of the graph's matrices that costs most.
+/// The type of the graph's matrices that has the fewest bits.
 fn coarsest(graph: &Graph) -> Types {
     let matrices = graph.weights.iter().filter(|w| w.shape.len() == 2);
-    let cost = |dtype: DType| match dtype {
-        DType::F32 => (0, Types::Float(32)),
-        DType::F16 => (1, Types::Float(16)),
-        DType::Bf16 => (2, Types::Float(16)),
-        DType::I8 { .. } => (3, Types::Int8),
-        DType::I4 { .. } => (4, Types::Int4),
+    // Bits of an element, scales beside it not counted.
+    let bits = |w: &WeightDecl| {
+        let (elements, bytes) = w.dtype.block();
+        8 * bytes / elements
     };
-    matrices.map(|w| cost(w.dtype)).max_by_key(|(cost, _)| *cost).map_or(Types::Unknown, |(_, types)| types)
+    match matrices.map(bits).min() {
+        None => Types::Unknown,
+        Some(bits @ (16 | 32)) => Types::Float(bits as u32),
+        Some(6..) => Types::Int8,
+        Some(_) => Types::Int4,
+    }
 }
 
 fn interpreted(model: &Source, tokens: &[u32]) -> Result<Outcome> {

@@ -37,7 +37,7 @@ enum Kind {
     Q8,
     Q4,
     /// As f32.
-    K(Packing),
+    Blocks(DType),
 }
 
 fn kind(source: &Foreign, tensor: &str, number: u64) -> Result<Kind> {
@@ -46,11 +46,11 @@ fn kind(source: &Foreign, tensor: &str, number: u64) -> Result<Kind> {
         1 => Kind::Float(Dtype::F16),
         30 => Kind::Float(Dtype::BF16),
         2 => Kind::Q4,
-        3 => Kind::K(Packing::Q4_1),
+        3 => Kind::Blocks(DType::Q4_1),
         8 => Kind::Q8,
-        12 => Kind::K(Packing::Q4K),
-        13 => Kind::K(Packing::Q5K),
-        14 => Kind::K(Packing::Q6K),
+        12 => Kind::Blocks(DType::Q4K),
+        13 => Kind::Blocks(DType::Q5K),
+        14 => Kind::Blocks(DType::Q6K),
         _ => {
             let names = [(6, "Q5_0"), (7, "Q5_1"), (9, "Q8_1"), (10, "Q2_K"), (11, "Q3_K"), (15, "Q8_K")];
             let name = names.iter().find(|(n, _)| *n == number).map(|(_, name)| format!(" ({name})"));
@@ -68,7 +68,7 @@ impl Kind {
             Kind::Float(_) => return (1, 2),
             Kind::Q8 => Packing::Q8Integers,
             Kind::Q4 => Packing::Q4Integers,
-            Kind::K(packing) => packing,
+            Kind::Blocks(dtype) => Packing::Blocks(dtype),
         };
         packed.block().map_or((1, 1), |(values, bytes)| (values as u64, bytes as u64))
     }
@@ -235,7 +235,9 @@ fn place(weights: &mut Weights, source: &Foreign, (name, info): (&str, &Info), o
     let form = |packing| Form { packing, order };
     match (info.kind, &shape[..]) {
         (Kind::Float(dtype), _) => weights.add(&usual, entry(dtype, &shape), form(Packing::Plain)),
-        (Kind::K(packing), [_, _]) => weights.add(&usual, entry(Dtype::F32, &shape), form(packing)),
+        (Kind::Blocks(dtype), [_, _]) => {
+            weights.add(&usual, entry(Dtype::F32, &shape), form(Packing::Blocks(dtype)));
+        }
         (kind @ (Kind::Q8 | Kind::Q4), &[rows, cols]) => {
             let (group, scales) = (SMALL_BLOCK as u32, ScaleType::F16);
             let (dtype, integers, packing, packed_scales) = match kind {

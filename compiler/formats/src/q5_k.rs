@@ -1,0 +1,58 @@
+//! Q5_K of GGUF: Q4_K with a fifth bit; only as stored.
+//!
+//! A block is f16 d, f16 dmin, 12 bytes of scales and minima, 32 that hold each element's fifth bit, 128 of the others:
+//! `d·scale·q - dmin·min`, q in 0..=31 (`block_q5_K` of ggml).
+
+use crate::q4_k::scale_and_min;
+use crate::registry::DType;
+use crate::scales::half_at;
+use crate::storage::Storage;
+use crate::tensor::Row;
+
+/// The entry.
+pub(crate) struct Q5K;
+
+/// Elements and bytes of a block.
+const BLOCK: (usize, usize) = (256, 176);
+
+impl Q5K {
+    /// The format of this name.
+    pub fn parse(name: &str) -> Option<DType> {
+        (name == "q5_k").then_some(DType::Q5K)
+    }
+}
+
+impl Storage for Q5K {
+    fn name(&self) -> String {
+        "q5_k".to_string()
+    }
+
+    fn words(&self) -> String {
+        "Q5_K".to_string()
+    }
+
+    fn block(&self) -> (u64, u64) {
+        (BLOCK.0 as u64, BLOCK.1 as u64)
+    }
+
+    fn read_row(&self, row: &Row, out: &mut [f32]) {
+        for (values, block) in out.chunks_mut(BLOCK.0).zip(row.data.chunks_exact(BLOCK.1)) {
+            let mut all = [0.0; BLOCK.0];
+            read(block, &mut all);
+            values.copy_from_slice(&all[..values.len()]);
+        }
+    }
+}
+
+fn read(block: &[u8], out: &mut [f32; BLOCK.0]) {
+    let (d, dmin, packed) = (half_at(block, 0), half_at(block, 2), &block[4..16]);
+    let (high, bytes) = (&block[16..48], &block[48..]);
+    for (i, values) in out.chunks_exact_mut(32).enumerate() {
+        let (scale, min) = scale_and_min(packed, i);
+        let (step, offset) = (d * scale, dmin * min);
+        for ((value, b), h) in values.iter_mut().zip(&bytes[32 * (i / 2)..]).zip(high) {
+            let q = if i % 2 == 0 { b & 15 } else { b >> 4 };
+            *value = step * f32::from(q | (h >> i & 1) << 4) - offset;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Q6_K of GGUF: blocks of 256 with sixteen scales; only as stored.
+//!
+//! A block is 128 bytes of low halves, 64 of high quarters, 16 scales as i8, f16 d: `d·scale·(q - 32)`, q in 0..=63
+//! (`block_q6_K` of ggml).
+
+use crate::registry::DType;
+use crate::scales::half_at;
+use crate::storage::Storage;
+use crate::tensor::Row;
+
+/// The entry.
+pub(crate) struct Q6K;
+
+/// Elements and bytes of a block.
+const BLOCK: (usize, usize) = (256, 210);
+
+impl Q6K {
+    /// The format of this name.
+    pub fn parse(name: &str) -> Option<DType> {
+        (name == "q6_k").then_some(DType::Q6K)
+    }
+}
+
+impl Storage for Q6K {
+    fn name(&self) -> String {
+        "q6_k".to_string()
+    }
+
+    fn words(&self) -> String {
+        "Q6_K".to_string()
+    }
+
+    fn block(&self) -> (u64, u64) {
+        (BLOCK.0 as u64, BLOCK.1 as u64)
+    }
+
+    fn read_row(&self, row: &Row, out: &mut [f32]) {
+        for (values, block) in out.chunks_mut(BLOCK.0).zip(row.data.chunks_exact(BLOCK.1)) {
+            let mut all = [0.0; BLOCK.0];
+            read(block, &mut all);
+            values.copy_from_slice(&all[..values.len()]);
+        }
+    }
+}
+
+fn read(block: &[u8], out: &mut [f32; BLOCK.0]) {
+    let d = half_at(block, 208);
+    for (at, value) in out.iter_mut().enumerate() {
+        // Halves of 128 elements; in each, four runs of 32.
+        let (half, run, j) = (at / 128, at % 128 / 32, at % 32);
+        let low = block[64 * half + 32 * (run % 2) + j] >> (4 * (run / 2)) & 15;
+        let high = block[128 + 32 * half + j] >> (2 * run) & 3;
+        let scale = f32::from(block[192 + at / 16] as i8);
+        *value = d * scale * (f32::from(low | high << 4) - 32.0);
+    }
+}
