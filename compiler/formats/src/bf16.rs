@@ -14,13 +14,6 @@ use crate::tensor::Row;
 /// The entry.
 pub(crate) struct Bf16;
 
-impl Bf16 {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "bf16").then_some(DType::Bf16)
-    }
-}
-
 /// Forms of inputs that elements of bf16 are multiplied with, compressed or not.
 pub(crate) const INPUTS: &[Inputs] = &[Inputs::F32, Inputs::Bf16];
 

@@ -2,19 +2,11 @@
 
 use half::f16;
 
-use crate::registry::DType;
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
 /// The entry.
 pub(crate) struct F16;
-
-impl F16 {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "f16").then_some(DType::F16)
-    }
-}
 
 impl Storage for F16 {
     fn name(&self) -> String {

@@ -12,13 +12,6 @@ use crate::tensor::Row;
 /// The entry.
 pub(crate) struct F32;
 
-impl F32 {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "f32").then_some(DType::F32)
-    }
-}
-
 impl Storage for F32 {
     fn name(&self) -> String {
         "f32".to_string()

@@ -3,7 +3,6 @@
 //! A block is f16 d, f16 min, sixteen bytes with elements 0 to 15 in low halves and 16 to 31 in high ones: `d·q + min`, q in
 //! 0..=15 (`block_q4_1` of ggml).
 
-use crate::registry::DType;
 use crate::scales::half_at;
 use crate::storage::Storage;
 use crate::tensor::Row;
@@ -11,15 +10,10 @@ use crate::tensor::Row;
 /// The entry.
 pub(crate) struct Q4_1;
 
-/// Elements and bytes of a block.
-const BLOCK: (usize, usize) = (32, 20);
-
-impl Q4_1 {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "q4_1").then_some(DType::Q4_1)
-    }
-}
+/// Elements of a block.
+const ELEMENTS: usize = 32;
+/// Bytes of a block.
+const BYTES: usize = 20;
 
 impl Storage for Q4_1 {
     fn name(&self) -> String {
@@ -31,19 +25,15 @@ impl Storage for Q4_1 {
     }
 
     fn block(&self) -> (u64, u64) {
-        (BLOCK.0 as u64, BLOCK.1 as u64)
+        (ELEMENTS as u64, BYTES as u64)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
-        for (values, block) in out.chunks_mut(BLOCK.0).zip(row.data.chunks_exact(BLOCK.1)) {
-            let mut all = [0.0; BLOCK.0];
-            read(block, &mut all);
-            values.copy_from_slice(&all[..values.len()]);
-        }
+        row.read_blocks(BYTES, read, out);
     }
 }
 
-fn read(block: &[u8], out: &mut [f32; BLOCK.0]) {
+fn read(block: &[u8], out: &mut [f32; ELEMENTS]) {
     let (d, min, packed) = (half_at(block, 0), half_at(block, 2), &block[4..]);
     for (i, b) in packed.iter().enumerate() {
         out[i] = d * f32::from(b & 15) + min;

@@ -3,7 +3,6 @@
 //! A block is f16 d, f16 dmin, 12 bytes of scales and minima, 128 of elements: `d·scale·q - dmin·min`, q in 0..=15
 //! (`block_q4_K` of ggml). Of every 64 elements the first 32 are in low halves.
 
-use crate::registry::DType;
 use crate::scales::half_at;
 use crate::storage::Storage;
 use crate::tensor::Row;
@@ -11,15 +10,10 @@ use crate::tensor::Row;
 /// The entry.
 pub(crate) struct Q4K;
 
-/// Elements and bytes of a block.
-const BLOCK: (usize, usize) = (256, 144);
-
-impl Q4K {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "q4_k").then_some(DType::Q4K)
-    }
-}
+/// Elements of a block.
+const ELEMENTS: usize = 256;
+/// Bytes of a block.
+const BYTES: usize = 144;
 
 impl Storage for Q4K {
     fn name(&self) -> String {
@@ -31,19 +25,15 @@ impl Storage for Q4K {
     }
 
     fn block(&self) -> (u64, u64) {
-        (BLOCK.0 as u64, BLOCK.1 as u64)
+        (ELEMENTS as u64, BYTES as u64)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
-        for (values, block) in out.chunks_mut(BLOCK.0).zip(row.data.chunks_exact(BLOCK.1)) {
-            let mut all = [0.0; BLOCK.0];
-            read(block, &mut all);
-            values.copy_from_slice(&all[..values.len()]);
-        }
+        row.read_blocks(BYTES, read, out);
     }
 }
 
-fn read(block: &[u8], out: &mut [f32; BLOCK.0]) {
+fn read(block: &[u8], out: &mut [f32; ELEMENTS]) {
     let (d, dmin, packed, bytes) = (half_at(block, 0), half_at(block, 2), &block[4..16], &block[16..]);
     for (i, values) in out.chunks_exact_mut(32).enumerate() {
         let (scale, min) = scale_and_min(packed, i);

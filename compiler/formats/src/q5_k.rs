@@ -4,7 +4,6 @@
 //! `d·scale·q - dmin·min`, q in 0..=31 (`block_q5_K` of ggml).
 
 use crate::q4_k::scale_and_min;
-use crate::registry::DType;
 use crate::scales::half_at;
 use crate::storage::Storage;
 use crate::tensor::Row;
@@ -12,15 +11,10 @@ use crate::tensor::Row;
 /// The entry.
 pub(crate) struct Q5K;
 
-/// Elements and bytes of a block.
-const BLOCK: (usize, usize) = (256, 176);
-
-impl Q5K {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "q5_k").then_some(DType::Q5K)
-    }
-}
+/// Elements of a block.
+const ELEMENTS: usize = 256;
+/// Bytes of a block.
+const BYTES: usize = 176;
 
 impl Storage for Q5K {
     fn name(&self) -> String {
@@ -32,19 +26,15 @@ impl Storage for Q5K {
     }
 
     fn block(&self) -> (u64, u64) {
-        (BLOCK.0 as u64, BLOCK.1 as u64)
+        (ELEMENTS as u64, BYTES as u64)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
-        for (values, block) in out.chunks_mut(BLOCK.0).zip(row.data.chunks_exact(BLOCK.1)) {
-            let mut all = [0.0; BLOCK.0];
-            read(block, &mut all);
-            values.copy_from_slice(&all[..values.len()]);
-        }
+        row.read_blocks(BYTES, read, out);
     }
 }
 
-fn read(block: &[u8], out: &mut [f32; BLOCK.0]) {
+fn read(block: &[u8], out: &mut [f32; ELEMENTS]) {
     let (d, dmin, packed) = (half_at(block, 0), half_at(block, 2), &block[4..16]);
     let (high, bytes) = (&block[16..48], &block[48..]);
     for (i, values) in out.chunks_exact_mut(32).enumerate() {

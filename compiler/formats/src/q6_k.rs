@@ -3,7 +3,6 @@
 //! A block is 128 bytes of low halves, 64 of high quarters, 16 scales as i8, f16 d: `d·scale·(q - 32)`, q in 0..=63
 //! (`block_q6_K` of ggml).
 
-use crate::registry::DType;
 use crate::scales::half_at;
 use crate::storage::Storage;
 use crate::tensor::Row;
@@ -11,15 +10,10 @@ use crate::tensor::Row;
 /// The entry.
 pub(crate) struct Q6K;
 
-/// Elements and bytes of a block.
-const BLOCK: (usize, usize) = (256, 210);
-
-impl Q6K {
-    /// The format of this name.
-    pub fn parse(name: &str) -> Option<DType> {
-        (name == "q6_k").then_some(DType::Q6K)
-    }
-}
+/// Elements of a block.
+const ELEMENTS: usize = 256;
+/// Bytes of a block.
+const BYTES: usize = 210;
 
 impl Storage for Q6K {
     fn name(&self) -> String {
@@ -31,19 +25,15 @@ impl Storage for Q6K {
     }
 
     fn block(&self) -> (u64, u64) {
-        (BLOCK.0 as u64, BLOCK.1 as u64)
+        (ELEMENTS as u64, BYTES as u64)
     }
 
     fn read_row(&self, row: &Row, out: &mut [f32]) {
-        for (values, block) in out.chunks_mut(BLOCK.0).zip(row.data.chunks_exact(BLOCK.1)) {
-            let mut all = [0.0; BLOCK.0];
-            read(block, &mut all);
-            values.copy_from_slice(&all[..values.len()]);
-        }
+        row.read_blocks(BYTES, read, out);
     }
 }
 
-fn read(block: &[u8], out: &mut [f32; BLOCK.0]) {
+fn read(block: &[u8], out: &mut [f32; ELEMENTS]) {
     let d = half_at(block, 208);
     for (at, value) in out.iter_mut().enumerate() {
         // Halves of 128 elements; in each, four runs of 32.

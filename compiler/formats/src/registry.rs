@@ -82,6 +82,10 @@ pub enum Operand {
     },
 }
 
+/// Storage formats without parameters.
+const PLAIN: [DType; 7] =
+    [DType::F32, DType::F16, DType::Bf16, DType::Q4_1, DType::Q4K, DType::Q5K, DType::Q6K];
+
 impl DType {
     /// Looks at the entry of this format.
     pub(crate) fn entry<R>(self, look: impl FnOnce(&dyn Storage) -> R) -> R {
@@ -116,10 +120,8 @@ impl FromStr for DType {
     type Err = ();
 
     fn from_str(s: &str) -> Result<DType, ()> {
-        let floats = [F32::parse, F16::parse, Bf16::parse];
-        let blocks = [Q4_1::parse, Q4K::parse, Q5K::parse, Q6K::parse];
-        let mut all = floats.iter().chain(&[Int8::parse, Int4::parse]).chain(&blocks);
-        all.find_map(|parse| parse(s)).ok_or(())
+        let one = PLAIN.into_iter().find(|format| format.to_string() == s);
+        one.or_else(|| Int8::parse(s)).or_else(|| Int4::parse(s)).ok_or(())
     }
 }
 

@@ -33,6 +33,20 @@ impl Row<'_> {
         let n = scales.bytes() as usize;
         scales.read(&self.scales[g * n..(g + 1) * n])
     }
+
+    /// The values of a row of blocks of `bytes` bytes and `N` elements; the last may have more than `out`.
+    pub fn read_blocks<const N: usize>(
+        &self,
+        bytes: usize,
+        read: impl Fn(&[u8], &mut [f32; N]),
+        out: &mut [f32],
+    ) {
+        for (values, block) in out.chunks_mut(N).zip(self.data.chunks_exact(bytes)) {
+            let mut all = [0.0; N];
+            read(block, &mut all);
+            values.copy_from_slice(&all[..values.len()]);
+        }
+    }
 }
 
 /// Why weights cannot be read.
