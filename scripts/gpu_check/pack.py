@@ -206,7 +206,7 @@ class Packer:
         (self.folder / "manifest.json").write_text(json.dumps(self.manifest, indent=1))
         self.say("packing")
         part, path = self.args.dir / "check.tar.xz.part", self.args.dir / "check.tar.xz"
-        filters = [{"id": lzma.FILTER_LZMA2, "preset": 3, "dict_size": DICTIONARY}]
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": DICTIONARY}]
         with lzma.open(part, "wb", filters=filters) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
             for file in sorted(self.folder.iterdir()):
                 tar.add(file, arcname=file.name)
@@ -240,7 +240,8 @@ def multiply_adds(shape):
 
 
 def pack(packer):
-    """All models and shapes, on all cores: NVRTC, which takes most of the time, uses one."""
+    """All models and shapes, on all cores: NVRTC, which takes most of the time, uses one, and large shapes wait for the disk
+    besides."""
     args = packer.args
 
     def shape(name):
@@ -251,7 +252,7 @@ def pack(packer):
         for name in names:
             shape(name)
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         # First what takes longest, one after the other because of the disk space.
         large = [name for name in args.shapes if multiply_adds(name) > LARGE]
         jobs = [pool.submit(shapes, large)]

@@ -47,8 +47,11 @@ fn main() -> Result<(), Failure> {
     files.extend(toolchain::compiled(&crate_dir, &out)?);
     files.extend(stubs::make(&crate_dir, &out, &archive)?);
     embed(&files, &stubs::interpreter(&out.join(stubs::PROBE))?, &out)?;
-    // Nothing else of this folder is as large.
-    Ok(fs::remove_file(archive)?)
+    // Packed, they are not needed any more.
+    for (_, path) in files.iter().filter(|(_, path)| path.starts_with(&out)) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// The runtime's archive: made beforehand, or built by a cargo of its own in a target folder of its own, since this
