@@ -115,11 +115,15 @@ fn values(
 fn rounded(item: &Item, values: &[f32], scales: &mut Vec<u8>) -> Result<Vec<u8>> {
     check_scales(item, values)?;
     let mut out = Vec::with_capacity(item.to.bytes(values.len() as u64) as usize);
+    if !item.to.can_round() {
+        let (expected, found) = ("a type that values can be rounded to".to_string(), item.to.words());
+        return Err(WeightError::Mismatch { name: item.name.clone(), expected, found }.into());
+    }
     item.to.round(values, item.cols, &mut out, scales);
     Ok(out)
 }
 
-/// Whether the type reaches the values.
+/// Whether the type can represent the largest value.
 fn check_scales(item: &Item, values: &[f32]) -> Result<()> {
     let Some(limit) = item.to.largest() else { return Ok(()) };
     let found = max_abs(values);

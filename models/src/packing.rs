@@ -24,7 +24,7 @@ pub(crate) enum Packing {
     Q4Integers,
     /// The scales of Q4_0.
     Q4Scales,
-    /// Blocks that no model.bin has, as f32.
+    /// A block format without a type in model.bin; unpacked to f32.
     Blocks(DType),
 }
 

@@ -1,7 +1,7 @@
-//! How `export` stores matrices, and whether values can be stored.
+//! Weight types that `export` writes, and the check for values that are not finite.
 //!
 //! In: a choice, rows of f32. Out: types, the first value that is no number. Invariant: nothing that is not finite is ever
-//! rounded. How values are rounded is for each format (`compiler/formats`).
+//! rounded. Rounding itself is in `compiler/formats`.
 
 use std::fmt;
 

@@ -277,10 +277,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         packer = Packer(args, pathlib.Path(folder))
         packer.goldens()
-        try:
-            pack(packer)
-        finally:
-            PROGRAMS.stop()
+        pack(packer)
 
 
 if __name__ == "__main__":

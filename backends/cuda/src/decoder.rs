@@ -1,16 +1,16 @@
-//! How the device code reads operand formats.
+//! Decoders of operand formats in the device code.
 //!
 //! In: a format. Out: the numbers by which `device/linear.cuh` steps through its panels. Invariant: a format that is not
 //! listed here is refused before code is generated.
 
 use qwenc_formats::{Inputs, Operand};
 
-/// What the device code has to know of a format.
+/// Decoder parameters of an operand format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decoder {
-    /// The value of `Type` in the device code.
+    /// Name of the format in the device code's enum `Type`.
     pub name: &'static str,
-    /// Whether it is f32, for which there are no tensor cores here.
+    /// Whether products are f32, without tensor cores.
     pub exact: bool,
     /// Columns of a step.
     pub step_cols: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Decoder {
     pub step_bytes: u32,
     /// Whether inputs have scales, one per unit.
     pub scaled_inputs: bool,
-    /// Tiles of 8 tokens that a warp has when there are many tokens: two planes of integers need the registers.
+    /// Tiles of 8 tokens per warp in prefill; integers need registers for two planes.
     pub token_tiles: u32,
 }
 

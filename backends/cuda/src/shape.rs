@@ -21,7 +21,7 @@ const MOST_INPUTS: u32 = 40 << 10;
 pub(crate) struct Shape {
     /// The packed tensor.
     pub weight: Segment,
-    /// How its format is read.
+    /// Decoder of the tensor's format.
     pub decoder: Decoder,
     /// Planes of the inputs; 1 for f32 weights.
     pub planes: u32,

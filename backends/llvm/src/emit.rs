@@ -51,7 +51,7 @@ pub enum EmitError {
     Format {
         /// The first such segment.
         segment: SegmentId,
-        /// Its format.
+        /// Operand format of that segment.
         format: Operand,
         /// As it was asked for.
         cpu: String,

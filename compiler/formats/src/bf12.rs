@@ -30,7 +30,7 @@ const FEWEST_EXCEPTIONS: u64 = 16;
 const HEAD_BYTES: u64 = 64;
 const EXCEPTION_BYTES: u64 = 8;
 
-/// The entry, and where the pieces of a panel are, in bytes.
+/// Registry entry of bf12, and byte offsets within its panels.
 pub struct Bf12;
 
 impl Bf12 {
@@ -97,10 +97,10 @@ impl Packed for Bf12 {
     }
 }
 
-/// The upper bytes of a panel.
+/// Dictionary of the upper bytes of a panel.
 struct Dictionary {
     upper: [u8; 16],
-    /// By upper byte.
+    /// Code of each upper byte; none for exceptions.
     codes: [Option<u8>; 256],
     exceptions: u64,
 }
@@ -139,7 +139,7 @@ impl Dictionary {
         }
     }
 
-    /// A panel. `rows` are those that the dictionary is of, and there is room for its exceptions.
+    /// Writes a panel. `rows` are those that the dictionary was made from, and its exceptions have room.
     fn write(&self, rows: &[Option<&[u8]>; ROWS], out: &mut [u8]) {
         out.fill(0);
         out[..16].copy_from_slice(&self.upper);

@@ -11,7 +11,7 @@ use crate::registry::{DType, Operand};
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
-/// The entry.
+/// Registry entry of bf16.
 pub(crate) struct Bf16;
 
 /// Forms of inputs that elements of bf16 are multiplied with, compressed or not.

@@ -5,7 +5,7 @@ use half::f16;
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
-/// The entry.
+/// Registry entry of f16.
 pub(crate) struct F16;
 
 impl Storage for F16 {

@@ -9,7 +9,7 @@ use crate::registry::{DType, Operand};
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
-/// The entry.
+/// Registry entry of f32.
 pub(crate) struct F32;
 
 impl Storage for F32 {

@@ -1,7 +1,7 @@
-//! In which form a linear's kernel reads its inputs.
+//! Input forms of linear kernels: f32, bf16, int8, int16.
 //!
 //! In: the form, the weights' format. Out: bytes of a prepared row. Invariant: the form depends on nothing that changes
-//! from step to step, so that a token is computed in the same way in every company.
+//! from step to step, so that a token is computed in the same way whatever else is in the batch.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use std::str::FromStr;
 use crate::panel::round_up;
 use crate::registry::Operand;
 
-/// The form of a linear's input row when it meets the weights.
+/// Number format of a linear's inputs when they are multiplied with the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Inputs {
-    /// As computed.
+    /// f32, not rounded.
     F32,
     /// Rounded to bf16, two neighbours side by side; products of two bf16 are exact in f32.
     Bf16,

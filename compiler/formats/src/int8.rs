@@ -19,7 +19,7 @@ const LARGEST_INT16_GROUP: u32 = 1024;
 /// Half a step, and what rounding the scale to f16 adds.
 const STEPS: f64 = 0.57;
 
-/// The entry: see [`DType::I8`].
+/// Registry entry of int8; see [`DType::I8`].
 pub(crate) struct Int8 {
     pub group: u32,
     pub scales: ScaleType,

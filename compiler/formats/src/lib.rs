@@ -1,8 +1,8 @@
-//! How weights are stored and packed: one file per format.
+//! Weight formats: storage layout, reference reader, quantiser and panel layout, one file per format.
 //!
 //! In: rows of a tensor as a checkpoint holds them. Out: their values as f32, and panels in the order in which kernels
-//! read them. Invariant: a format's file alone knows where its bits are. `registry.rs` lists the formats: [`DType`]s are
-//! how files keep a tensor, [`Operand`]s how kernels read one; nothing else in this crate goes through them one by one.
+//! read them. Invariant: the layout of a format is known to its own file alone. `registry.rs` lists the storage formats of files
+//! ([`DType`]) and the operand formats of kernels ([`Operand`]).
 
 mod bf12;
 mod bf16;

@@ -1,4 +1,4 @@
-//! What an operand format says of itself. In: sizes, a panel's rows. Out: bytes, the inputs that it meets.
+//! Interface of an operand format: panel sizes, packing, input forms. In: sizes, a panel's rows. Out: bytes.
 //!
 //! Invariant: a panel has [`Operand::panel_bytes`] bytes whatever its values are.
 
@@ -7,7 +7,7 @@ use crate::panel::{Misfit, Panel};
 use crate::registry::{DType, Operand};
 use crate::scales::ScaleType;
 
-/// An operand format.
+/// Operand half of a registry entry.
 pub(crate) trait Packed {
     /// The name in text forms.
     fn name(&self) -> String;

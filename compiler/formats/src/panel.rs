@@ -14,28 +14,28 @@ pub const LANES: u32 = 16;
 /// Rows of a panel, as a count of elements.
 pub(crate) const ROWS: usize = PANEL_ROWS as usize;
 
-/// Stored bytes of a panel's rows; none where padding is.
+/// Stored bytes of each lane of a panel; `None` is padding.
 pub(crate) type StoredRows<'a> = [Option<&'a [u8]>; ROWS];
 
 /// A row of a panel.
 #[derive(Clone, Copy, Debug)]
 pub struct PanelRow<'a> {
-    /// The tensor that has it.
+    /// Source tensor.
     pub tensor: &'a Tensor<'a>,
-    /// Its number there.
+    /// Row index in the source tensor.
     pub row: usize,
-    /// Column of the panel where it begins; 0 but for f32.
+    /// Column offset in the panel; 0 for all formats but f32.
     pub first: usize,
 }
 
-/// What a panel is made of.
+/// Rows of a weight matrix that are packed into one panel.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel<'a> {
-    /// Its rows; none where padding is.
+    /// Row of each lane; `None` is padding.
     pub rows: [Option<PanelRow<'a>>; ROWS],
-    /// Its columns.
+    /// Number of columns.
     pub cols: u32,
-    /// Factors of the columns; none but for f32.
+    /// Norm gain to multiply the columns with; f32 only.
     pub gain: Option<&'a [f32]>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Panel<'a> {
 /// Error: a panel does not fit its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// Elements that have no place.
+    /// Number of elements that cannot be represented.
     pub exceptions: u64,
 }
 

@@ -8,7 +8,7 @@ use crate::scales::half_at;
 use crate::storage::Storage;
 use crate::tensor::Row;
 
-/// The entry.
+/// Registry entry of Q5_K.
 pub(crate) struct Q5K;
 
 /// Elements of a block.

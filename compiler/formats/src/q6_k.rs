@@ -7,7 +7,7 @@ use crate::scales::half_at;
 use crate::storage::Storage;
 use crate::tensor::Row;
 
-/// The entry.
+/// Registry entry of Q6_K.
 pub(crate) struct Q6K;
 
 /// Elements of a block.

@@ -1,4 +1,4 @@
-//! The formats. In: a format, or its name. Out: its entry.
+//! Registry of the weight formats. In: a format, or its name. Out: its entry.
 //!
 //! Invariant: a format is a variant and a line of each function here; all else is in its own file. Backends have a list of
 //! the [`Operand`]s that they read, each with a decoder.
@@ -87,7 +87,7 @@ const PLAIN: [DType; 7] =
     [DType::F32, DType::F16, DType::Bf16, DType::Q4_1, DType::Q4K, DType::Q5K, DType::Q6K];
 
 impl DType {
-    /// Looks at the entry of this format.
+    /// Calls `look` with the registry entry of this format.
     pub(crate) fn entry<R>(self, look: impl FnOnce(&dyn Storage) -> R) -> R {
         match self {
             DType::F32 => look(&F32),
@@ -104,7 +104,7 @@ impl DType {
 }
 
 impl Operand {
-    /// Looks at the entry of this format.
+    /// Calls `look` with the registry entry of this format.
     pub(crate) fn entry<R>(self, look: impl FnOnce(&dyn Packed) -> R) -> R {
         match self {
             Operand::F32 => look(&F32),

@@ -9,7 +9,7 @@ use half::f16;
 use crate::operand::Packed;
 use crate::panel::{Panel, StoredRows, ROWS};
 
-/// How the scales of a quantised tensor are stored.
+/// Data type of the scales of a quantised tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ScaleType {
     /// IEEE 754 binary16.
@@ -27,7 +27,7 @@ impl ScaleType {
         }
     }
 
-    /// A scale of these bytes.
+    /// Decodes a little-endian scale.
     pub(crate) fn read(self, b: &[u8]) -> f32 {
         match self {
             ScaleType::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
@@ -79,8 +79,8 @@ pub(crate) fn parse(bits: u32, name: &str) -> Option<(u32, ScaleType)> {
     Some((group, scales))
 }
 
-/// A panel of integers: group by group the scales of all rows, then the integers, which `inputs` writes: of all rows, from
-/// an input on, so many.
+/// Packs a panel of integers group by group: the scales of all rows, then the integers. `inputs(rows, (first, width), out)`
+/// writes the integers of `width` columns of all rows, from column `first` on.
 pub(crate) fn pack(
     packed: &dyn Packed,
     (group, scales): (u32, ScaleType),
@@ -106,10 +106,10 @@ pub(crate) fn pack(
     }
 }
 
-/// The largest value of a group that f16 cannot tell from zeros, so that its scale is 0.
+/// Bound on the values of a group whose f16 scale underflows to 0.
 pub const NOTHING: f64 = 1e-5;
 
-/// So many steps of a scale, or what a group of scale 0 may have had.
+/// Rounding error of `n` quantisation steps; [`NOTHING`] for a group whose scale is 0.
 pub(crate) fn steps(n: f64, scale: f64) -> f64 {
     match scale == 0.0 {
         true => NOTHING,

@@ -1,4 +1,4 @@
-//! What a storage format says of itself. In: sizes, rows. Out: bytes, names, f32 values.
+//! Interface of a storage format: names, sizes, reference reader, rounding. In: sizes, rows. Out: bytes, f32 values.
 //!
 //! Invariant: [`Storage::read_row`] is the reference: kernels, quantisers and panels are tested against it.
 
@@ -6,7 +6,7 @@ use crate::registry::{DType, Operand};
 use crate::scales::ScaleType;
 use crate::tensor::Row;
 
-/// A storage format.
+/// Storage half of a registry entry.
 pub(crate) trait Storage {
     /// The name in text forms: `i8g64`.
     fn name(&self) -> String;

@@ -18,7 +18,7 @@ pub struct Tensor<'a> {
     scales: Option<Scales<'a>>,
 }
 
-/// A row as stored.
+/// Stored bytes of one row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     /// The elements.
@@ -58,26 +58,26 @@ pub enum WeightError {
         /// The tensor.
         name: String,
     },
-    /// Its bytes do not fit its shape.
+    /// The number of bytes does not match the shape.
     #[error("tensor {name}: expected {expected} bytes of {part}, found {found}")]
     Bytes {
         /// The tensor.
         name: String,
         /// Data or scales.
         part: &'static str,
-        /// From shape and type.
+        /// Number of bytes by shape and type.
         expected: usize,
-        /// As stored.
+        /// Number of bytes stored.
         found: usize,
     },
-    /// Its shape or type is not the declared one.
+    /// Shape or type differ from the declaration.
     #[error("tensor {name}: expected {expected}, found {found}")]
     Mismatch {
         /// The tensor.
         name: String,
-        /// As declared.
+        /// Declared shape or type.
         expected: String,
-        /// As stored.
+        /// Stored shape or type.
         found: String,
     },
 }
@@ -117,7 +117,7 @@ impl<'a> Tensor<'a> {
         Tensor::new(name, DType::F32, shape, Cow::Owned(bytes), None)
     }
 
-    /// How elements are stored.
+    /// Storage format of the elements.
     pub fn dtype(&self) -> DType {
         self.dtype
     }

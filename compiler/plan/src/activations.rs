@@ -5,13 +5,13 @@
 
 use qwenc_formats::{Inputs, Operand};
 
-/// What [`lower`](crate::lower()) is asked for.
+/// Requested precision of the inputs of linears (`--activations`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activations {
-    /// As fast as goes without adding much to the error of the weights' own type.
+    /// The fastest form that adds little to the rounding error of the weights.
     #[default]
     Default,
-    /// As close as the weights' kernels go: f32, or 16 bits for int8 weights.
+    /// The most exact form that kernels multiply the weights with: f32, or 16 bits for int8 weights.
     F32,
     /// bf16 for weights of bf16, but for the head.
     Bf16,

@@ -23,9 +23,9 @@ pub enum PackError {
     Misfit {
         /// The tensor, or the first of those that are joined.
         name: String,
-        /// The segment's format.
+        /// Operand format of the segment.
         format: Operand,
-        /// Elements that have no place.
+        /// Number of elements that cannot be represented.
         exceptions: u64,
     },
     /// The image could not be written.
@@ -149,7 +149,7 @@ fn pack_segment(
     Ok(())
 }
 
-/// The rows of a panel.
+/// Rows of panel `number` of a segment.
 fn panel<'a>(s: &Segment, number: u32, parts: &'a [Tensor<'a>], gain: Option<&'a [f32]>) -> Panel<'a> {
     let part_rows: Vec<u32> = parts.iter().map(|p| p.rows() as u32).collect();
     let row = |lane: usize| {
@@ -163,7 +163,7 @@ fn panel<'a>(s: &Segment, number: u32, parts: &'a [Tensor<'a>], gain: Option<&'a
     Panel { rows: std::array::from_fn(row), cols: s.cols, gain }
 }
 
-/// Weights of segments some panel of which does not fit its format, in any layer.
+/// Weights whose segments have a panel, in any layer, that cannot be packed in the segment's operand format.
 pub fn misfits(plan: &Checked<Plan>, source: &dyn WeightSource) -> Result<BTreeSet<WeightId>, PackError> {
     let mut found = BTreeSet::new();
     for s in plan.segments.iter().filter(|s| s.format.can_misfit()) {

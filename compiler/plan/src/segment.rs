@@ -4,7 +4,7 @@
 //! a sequence of panels of [`PANEL_ROWS`] output rows, read front to back by one pass over the
 //! inputs, so a kernel streams a panel with no stride.
 //!
-//! How a panel lies is for its format (`compiler/formats`).
+//! The layout within a panel is defined by the operand format (`compiler/formats`).
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ pub struct Segment {
     pub parts: Vec<WeightId>,
     /// Vector whose elements multiply the columns when packing (f32 only).
     pub gain: Option<WeightId>,
-    /// How its elements are read.
+    /// Operand format of its elements.
     pub format: Operand,
     /// Rows of all parts; 1 for a vector.
     pub rows: u32,

@@ -44,7 +44,7 @@ fn run(memory: &Memory, arguments: &[String]) -> Result<(), String> {
     }
 }
 
-/// Contents by name.
+/// File contents by name.
 type Files = HashMap<PathBuf, Arc<Vec<u8>>>;
 
 /// Files in memory.
@@ -53,11 +53,11 @@ struct Memory {
     files: Arc<Mutex<Files>>,
 }
 
-/// An input.
+/// Input file.
 #[derive(Debug)]
 struct Read(Arc<Vec<u8>>);
 
-/// An output in the making.
+/// Output file that is being written.
 struct Written {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -70,7 +70,7 @@ impl Memory {
         Memory { files: Arc::new(Mutex::new(files.collect())) }
     }
 
-    /// A thread that panicked here left the map whole.
+    /// Locks the files. A poisoned lock is taken too: nothing panics while the map is half changed.
     fn lock(&self) -> std::sync::MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -20,7 +20,7 @@ use crate::tensor::Row;
 /// Steps by which the search for a scale leaves a value beyond -8 and 7 at most.
 const STEPS: f64 = 2.6;
 
-/// The entry: see [`DType::I4`].
+/// Registry entry of int4; see [`DType::I4`].
 pub(crate) struct Int4 {
     pub group: u32,
     pub scales: ScaleType,
