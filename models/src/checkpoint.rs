@@ -306,7 +306,7 @@ impl Checkpoint {
     /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
     /// declared f32 and widened exactly when read.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(&self.config, None, &|spec| self.common_type(spec))
+        decoder::graph(&self.config, None, &|spec, _| self.common_type(spec))
     }
 
     fn common_type(&self, spec: &TensorSpec) -> DType {

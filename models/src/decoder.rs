@@ -4,7 +4,6 @@
 //! Invariant: nothing is fused here: that is for `qwenc-opt`. The order of the table is part of the format of
 //! model.bin, so it stays.
 
-use qwenc_formats::DType;
 use qwenc_ir::{Graph, NodeId, Op, SectionKind, ShapeError};
 
 use crate::adapter::Beside;
@@ -12,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::families::{llama, qwen2, qwen3};
 use crate::family::Family;
-use crate::graph_builder::{GraphBuilder, EMBEDDING, FINAL_NORM, LM_HEAD};
+use crate::graph_builder::{GraphBuilder, TypeOf, EMBEDDING, FINAL_NORM, LM_HEAD};
 use crate::tensor_spec::TensorSpec;
 
 pub(crate) const Q: &str = "model.layers.*.self_attn.q_proj.weight";
@@ -62,21 +61,19 @@ pub(crate) fn tensors(config: &Config) -> Vec<TensorSpec> {
     table.into_iter().map(|(name, shape)| TensorSpec { name, shape }).collect()
 }
 
-/// The graph, with weights of the types that `dtype` says and, where there are adapters, those beside them in f32.
-pub(crate) fn graph(
-    config: &Config,
-    adapters: Option<&Beside>,
-    dtype: &dyn Fn(&TensorSpec) -> DType,
-) -> Result<Graph> {
-    let mut b = GraphBuilder::new(config, &tensors(config), dtype, adapters);
+/// The graph, with weights of these types and, where there are adapters, those beside them in f32.
+pub(crate) fn graph(config: &Config, adapters: Option<&Beside>, type_of: TypeOf) -> Result<Graph> {
+    let mut b = GraphBuilder::new(config, &tensors(config), type_of, adapters);
     b.prologue()?;
-    block(&mut b, config)?;
+    for group in 0..b.graph.groups.len() as u32 {
+        block(&mut b, config, group)?;
+    }
     b.head(config)?;
     Ok(b.graph)
 }
 
-fn block(b: &mut GraphBuilder, config: &Config) -> Result<()> {
-    b.enter(SectionKind::Block);
+fn block(b: &mut GraphBuilder, config: &Config, group: u32) -> Result<()> {
+    b.enter(SectionKind::Block(group));
     let x = b.push(Op::Input, &[])?;
     let n = b.rms_norm("attn_norm", x, ATTN_NORM, config.eps)?;
     let [q, k, v] = match config.family {

@@ -4,8 +4,10 @@
 //! one function here is one part of the model as its paper writes it; rewriting is not done here. What
 //! only one family has stays in its folder; labels are what comparisons with transformers go by.
 
+use std::collections::HashMap;
+
 use qwenc_formats::DType;
-use qwenc_ir::{Eps, Graph, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
+use qwenc_ir::{Eps, Graph, Layers, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
 
 use crate::adapter::Beside;
 use crate::config::Config;
@@ -14,30 +16,48 @@ use crate::tensor_spec::TensorSpec;
 
 type Node = std::result::Result<NodeId, ShapeError>;
 
+/// Storage format of a tensor, by layer where layers have one each.
+pub(crate) type TypeOf<'a> = &'a dyn Fn(&TensorSpec, u32) -> DType;
+
 /// A graph under construction, and the section that nodes go to.
 pub(crate) struct GraphBuilder<'a> {
     pub graph: Graph,
     section: SectionKind,
     adapters: Option<&'a Beside>,
+    /// Declarations by name and layer group; those of the model are found in every group.
+    declared: HashMap<(&'static str, u32), WeightId>,
 }
 
 impl<'a> GraphBuilder<'a> {
-    /// A graph without nodes whose weight table is `tensors`, in that order, then what of adapters is beside them.
+    /// A graph without nodes whose weight table is `tensors`, in that order, then those of runtime adapters; for each
+    /// further layer group, those of layers again. Layers with the same types and window are a group.
     pub fn new(
         config: &Config,
         tensors: &[TensorSpec],
-        dtype: &dyn Fn(&TensorSpec) -> DType,
+        type_of: TypeOf,
         adapters: Option<&'a Beside>,
     ) -> GraphBuilder<'a> {
-        let mut graph = Graph::new(&config.model_type, config.dims, config.rope);
-        graph.windows = config.windows.clone();
-        for spec in tensors {
-            graph.declare(spec.name, dtype(spec), &spec.shape);
+        let graph = Graph::new(&config.model_type, config.dims, config.rope);
+        let mut builder =
+            GraphBuilder { graph, section: SectionKind::Prologue, adapters, declared: HashMap::new() };
+        let of_adapters = adapters.map(|a| a.tensors(tensors)).unwrap_or_default();
+        for (number, (layers, window)) in (0..).zip(layer_groups(config, tensors, type_of)) {
+            let is_new = |spec: &&TensorSpec| number == 0 || spec.per_layer();
+            let layer = layers.iter().next().unwrap_or(0);
+            for spec in tensors.iter().filter(is_new) {
+                builder.declare(spec, number, type_of(spec, layer));
+            }
+            for spec in of_adapters.iter().filter(is_new) {
+                builder.declare(spec, number, DType::F32);
+            }
+            builder.graph.add_group(layers, window);
         }
-        for spec in adapters.map(|a| a.tensors(tensors)).unwrap_or_default() {
-            graph.declare(spec.name, DType::F32, &spec.shape);
-        }
-        GraphBuilder { graph, section: SectionKind::Prologue, adapters }
+        builder
+    }
+
+    fn declare(&mut self, spec: &TensorSpec, group: u32, dtype: DType) {
+        let id = self.graph.declare(spec.name, dtype, &spec.shape);
+        self.declared.insert((spec.name, group), id);
     }
 
     pub fn enter(&mut self, section: SectionKind) {
@@ -61,9 +81,13 @@ impl<'a> GraphBuilder<'a> {
 
     /// The stored tensor; the name is one of the table given to [`GraphBuilder::new`].
     pub fn weight(&mut self, name: &str) -> Node {
-        let found = self.graph.weights.iter().position(|w| w.name == name);
+        let group = match self.section {
+            SectionKind::Block(group) => group,
+            SectionKind::Prologue | SectionKind::Head => 0,
+        };
         // An id past the table makes `push` answer with ShapeError::UnknownWeight.
-        let id = WeightId(found.unwrap_or(self.graph.weights.len()) as u32);
+        let unknown = WeightId(self.graph.weights.len() as u32);
+        let id = self.declared.get(&(name, group)).copied().unwrap_or(unknown);
         self.push(Op::Weight(id), &[])
     }
 
@@ -147,6 +171,20 @@ impl<'a> GraphBuilder<'a> {
         self.result(logits);
         Ok(())
     }
+}
+
+/// Layers with the same window and the same types of all their tensors, in the order of their first layers.
+fn layer_groups(config: &Config, tensors: &[TensorSpec], type_of: TypeOf) -> Vec<(Layers, Option<u32>)> {
+    let mut kinds: Vec<(Option<u32>, Vec<DType>, Vec<u32>)> = Vec::new();
+    for (layer, &window) in (0..config.dims.layers).zip(&config.windows) {
+        let types: Vec<DType> =
+            tensors.iter().filter(|spec| spec.per_layer()).map(|spec| type_of(spec, layer)).collect();
+        match kinds.iter_mut().find(|(w, t, _)| *w == window && *t == types) {
+            Some((_, _, layers)) => layers.push(layer),
+            None => kinds.push((window, types, vec![layer])),
+        }
+    }
+    kinds.into_iter().map(|(window, _, layers)| (layers.into_iter().collect(), window)).collect()
 }
 
 /// The embedding's name in a checkpoint, `[V, D]`.

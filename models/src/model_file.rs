@@ -196,7 +196,7 @@ impl ModelFile {
 
     /// The graph: matrices of the file's types, norms, biases and adapters f32.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(&self.config, self.adapters.as_ref(), &|spec| self.types.of_tensor(spec))
+        decoder::graph(&self.config, self.adapters.as_ref(), &|spec, _| self.types.of_tensor(spec))
     }
 }
 

@@ -166,7 +166,7 @@ __device__ inline void weigh_tiles(
 
 // Positions that a query sees: from `first_seen` to its own.
 __device__ inline unsigned first_seen(const Step& s, unsigned position) {
-    unsigned window = WINDOWS[s.layer];
+    unsigned window = layer_window(s.layer);
     return window == 0 || position < window ? 0 : position + 1 - window;
 }
 

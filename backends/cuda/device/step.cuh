@@ -43,7 +43,7 @@ constexpr int THREADS = 256;
 // A packed tensor.
 template <class Segment>
 __device__ inline const unsigned char* segment(const Step& s) {
-    size_t layer = Segment::PER_LAYER ? LAYERS_OFFSET + s.layer * LAYER_BYTES : 0;
+    size_t layer = Segment::PER_LAYER ? layer_offset(s.layer) : 0;
     return s.weights + layer + Segment::OFFSET;
 }
 

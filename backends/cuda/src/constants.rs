@@ -37,20 +37,52 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters:
     line(&mut out, "// The packed weights, and the arena.");
     let mut size = |name: &str, value: u64| line(&mut out, &format!("constexpr size_t {name} = {value};"));
     size("WEIGHTS_BYTES", plan.weights_bytes);
-    size("LAYERS_OFFSET", plan.layers_offset);
-    size("LAYER_BYTES", plan.layer_bytes);
     size("PARTIALS_OFFSET", 0);
     size("FIXED_BYTES", arena.fixed);
     size("PREPARED_OFFSET", arena.prepared);
     size("CANDIDATES_OFFSET", arena.candidates);
     size("ROWS_BYTES", arena.rows);
-    let windows: Vec<String> = plan.windows.iter().map(|w| w.unwrap_or(0).to_string()).collect();
-    line(&mut out, "// Sliding window of each layer; 0: all positions.");
-    table(&mut out, "unsigned WINDOWS", &windows);
+    of_layers(&mut out, plan);
     let frequencies: Vec<String> = plan.rope.inv_freq(d.head_dim).into_iter().map(float).collect();
     line(&mut out, "// Radians per position.");
     table(&mut out, "float INVERSE_FREQUENCIES", &frequencies);
     out
+}
+
+/// What differs between layers: a constant or a formula where all are alike, a table otherwise.
+fn of_layers(out: &mut String, plan: &Plan) {
+    let groups = plan.layer_groups();
+    let one = plan.groups.len() == 1;
+    let mut function = |about: &str, ty: &str, name: &str, same: Option<String>, of_layer: Vec<String>| {
+        line(out, about);
+        if same.is_none() {
+            table(out, &format!("{ty} {name}s"), &of_layer);
+        }
+        let value = same.unwrap_or(format!("{name}s[layer]"));
+        line(out, &format!("__device__ inline {ty} {name}(unsigned layer) {{ return {value}; }}"));
+    };
+    let records =
+        plan.even_records().map(|bytes| format!("{} + layer * size_t({bytes})", plan.layers_offset));
+    let offsets = plan.layer_offsets().iter().map(u64::to_string).collect();
+    function(
+        "// Start of a layer's record in the packed weights.",
+        "size_t",
+        "layer_offset",
+        records,
+        offsets,
+    );
+    let window = |group: u32| plan.groups[group as usize].window.unwrap_or(0).to_string();
+    let windows = groups.iter().map(|&group| window(group)).collect();
+    function(
+        "// Sliding window; 0: all positions.",
+        "unsigned",
+        "layer_window",
+        one.then(|| window(0)),
+        windows,
+    );
+    let numbers = groups.iter().map(u32::to_string).collect();
+    let only = one.then(|| "0".to_string());
+    function("// Layer group.", "unsigned", "layer_group", only, numbers);
 }
 
 /// A struct per tensor, buffer and kernel.
@@ -59,8 +91,11 @@ pub(crate) fn of_parts(plan: &Plan, linears: &[Linear], counters: &Counters) -> 
     for (i, segment) in plan.segments.iter().enumerate() {
         let names: Vec<&str> =
             segment.parts.iter().map(|p| plan.weights[p.0 as usize].name.as_str()).collect();
-        let fields =
-            format!("PER_LAYER = {}; static constexpr size_t OFFSET = {}", segment.per_layer, segment.offset);
+        let fields = format!(
+            "PER_LAYER = {}; static constexpr size_t OFFSET = {}",
+            segment.home.per_layer(),
+            segment.offset
+        );
         line(
             &mut out,
             &format!("// {} {}[{}, {}]", names.join(" + "), segment.format, segment.rows, segment.cols),

@@ -100,7 +100,6 @@ const VARIANTS: [Tokens; 4] = [Tokens::One, Tokens::Few(8), Tokens::Few(DECODE_R
 
 /// All variants of a step.
 pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Definitions) -> Vec<CudaVariant> {
-    let blocks = (plan.prologue.len(), plan.prologue.len() + plan.block.len());
     let mut all = Vec::new();
     for tokens in VARIANTS {
         let max_rows = match tokens {
@@ -108,7 +107,8 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
             Tokens::Few(n) => n,
             Tokens::Many => u32::MAX,
         };
-        let mut variant = CudaVariant { max_rows, prologue: vec![], block: vec![], head: vec![] };
+        let blocks = vec![vec![]; plan.groups.len()];
+        let mut variant = CudaVariant { max_rows, prologue: vec![], blocks, head: vec![] };
         for (number, kernel) in plan.kernels() {
             let launches = match kernel {
                 // Fused into the attention of one token.
@@ -119,11 +119,10 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
                 }
                 _ => vec![of_other(plan, number, kernel, tokens, definitions)],
             };
-            let number = number as usize;
-            let section = match () {
-                () if number < blocks.0 => &mut variant.prologue,
-                () if number < blocks.1 => &mut variant.block,
-                () => &mut variant.head,
+            let section = match plan.group_of(number) {
+                Some(group) => &mut variant.blocks[group as usize],
+                None if number < plan.layer_kernels().start => &mut variant.prologue,
+                None => &mut variant.head,
             };
             section.extend(launches);
         }

@@ -34,32 +34,39 @@ pub(crate) fn kernel(
     line(&format!("extern \"C\" __global__ __launch_bounds__({THREADS}, 1) void {NAME}(const Step step) {{"));
     line("    Step s = step;");
     line("    Phases phases(s);");
-    let names = weights_after(plan, linears, one);
-    let sections = [(&one.prologue, "    "), (&one.block, "        "), (&one.head, "    ")];
-    let mut number = 0;
-    for (section, (launches, indent)) in sections.into_iter().enumerate() {
-        if section == 1 {
-            line("    for (s.layer = 0; s.layer < LAYERS; s.layer++) {");
-        }
-        if section == 2 {
-            line("    s.layer = 0;");
-        }
+    let mut prefetches = weights_after(plan, linears, one).into_iter();
+    let mut left = prefetches.len();
+    let mut phases = |launches: &[CudaLaunch], indent: &str| {
+        let mut lines = Vec::new();
         for launch in launches {
-            let last = number + 1 == names.len();
             let definition = definitions.of(&launch.kernel);
-            line(&format!("{indent}{}", Phase { launch, definition }.run()));
-            if !last {
-                line(&format!("{indent}phases.meet(s, [&] {{ {} }});", names[number]));
+            lines.push(format!("{indent}{}", Phase { launch, definition }.run()));
+            left -= 1;
+            let prefetch = prefetches.next().unwrap_or_default();
+            if left > 0 {
+                lines.push(format!("{indent}phases.meet(s, [&] {{ {prefetch} }});"));
             }
-            number += 1;
         }
-        if section == 1 {
-            line("    }");
+        lines.join("\n")
+    };
+    line(&phases(&one.prologue, "    "));
+    line("    for (s.layer = 0; s.layer < LAYERS; s.layer++) {");
+    for (group, block) in one.blocks.iter().enumerate() {
+        let among_several = one.blocks.len() > 1;
+        if among_several {
+            line(&format!("        if (layer_group(s.layer) == {group}) {{"));
+        }
+        line(&phases(block, "        "));
+        if among_several {
+            line("        }");
         }
     }
+    line("    }");
+    line("    s.layer = 0;");
+    line(&phases(&one.head, "    "));
     line("    phases.finish();");
     line("}");
-    let all = one.prologue.iter().chain(&one.block).chain(&one.head);
+    let all = launches(one);
     let shared_bytes = all.map(|l| l.shared_bytes).max().unwrap_or(0);
     let device = Blocks { times: 1, of: Of::One, tile: 1 };
     let launch = CudaLaunch {
@@ -74,6 +81,11 @@ pub(crate) fn kernel(
 }
 
 const NAME: &str = "step_persistent";
+
+/// All launches in the order of the kernel's phases.
+fn launches(one: &CudaVariant) -> impl Iterator<Item = &CudaLaunch> {
+    one.prologue.iter().chain(one.blocks.iter().flatten()).chain(&one.head)
+}
 
 impl Phase<'_> {
     fn run(&self) -> String {
@@ -91,9 +103,10 @@ impl Phase<'_> {
 }
 
 /// Prefetches at the barrier behind each phase: weights of the linear two phases later, so that they arrive while the phase
-/// between runs, attention among them; at the first barrier of the next phase too.
+/// between runs, attention among them; at the first barrier of the next phase too. With several layer groups, none across the
+/// end of a block, since the next layer may be of any.
 fn weights_after(plan: &Plan, linears: &[Linear], one: &CudaVariant) -> Vec<String> {
-    let all: Vec<&CudaLaunch> = one.prologue.iter().chain(&one.block).chain(&one.head).collect();
+    let all: Vec<&CudaLaunch> = launches(one).collect();
     let names: Vec<String> = plan
         .kernels()
         .filter(|(number, _)| linears.iter().any(|l| l.number == *number))
@@ -104,15 +117,24 @@ fn weights_after(plan: &Plan, linears: &[Linear], one: &CudaVariant) -> Vec<Stri
         let name = names.iter().find(|n| launch.kernel.starts_with(&n.to_lowercase()))?;
         Some(format!("fetch_ahead<{name}>(s, {layer});"))
     };
-    let (begin, end) = (one.prologue.len(), one.prologue.len() + one.block.len());
+    let begin = one.prologue.len();
+    let mut ends = Vec::new();
+    for block in &one.blocks {
+        ends.push(ends.last().unwrap_or(&begin) + block.len());
+    }
+    let end = ends.last().copied().unwrap_or(begin);
     let of_barrier = |after: usize| {
         let at = after + 2;
         if after < begin {
             let next = if after == 0 { fetch(1, "0") } else { None };
-            return [next, fetch(at, "0")];
+            return [next, fetch(at, "0")].map(|f| f.filter(|_| ends.len() == 1));
         }
-        if after >= end || at < end {
+        let here = ends.iter().find(|&&end| after < end).copied().unwrap_or(all.len());
+        if after >= end || at < here {
             return [fetch(at, "s.layer"), None];
+        }
+        if ends.len() > 1 {
+            return [None, None];
         }
         let again = at - end;
         let head = fetch(end + again, "0").map(|f| format!("if (s.layer + 1 == LAYERS) {f}"));

@@ -128,6 +128,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         vocab_rows: dims.vocab_rows,
         logits_stride: logits_stride(plan),
         layers: dims.layers,
+        layer_groups: plan.layer_groups(),
         max_context: dims.context,
         weights_bytes: plan.weights_bytes,
         kv_bytes_per_position: kv_bytes_per_position(plan),

@@ -10,7 +10,7 @@ use qwenc_abi::{KvType, Row};
 use qwenc_formats::LANES;
 use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES};
 
-use crate::attention_unit::{first_visible, together, windows, Heads, Shared, Unit};
+use crate::attention_unit::{first_visible, together, Heads, Shared, Unit};
 use crate::builder::{Any, Int};
 use crate::kernel::Kernel;
 use crate::names::{field, Named};
@@ -21,9 +21,8 @@ const SHARES: u64 = 8;
 
 pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, a: &Attention) {
     let c = &k.code;
-    let windows = windows(k);
     for ty in KvType::ALL {
-        let s = Shared { a, ty, queries: k.buffer(a.q), results: k.buffer(a.out), windows };
+        let s = Shared { a, ty, queries: k.buffer(a.q), results: k.buffer(a.out) };
         c.when(&format!("kv_{}", ty.name()), k.kv_is(ty), || {
             c.choose("split", splits(k), || by_parts(k, &s), || by_heads(k, &s));
         });
@@ -66,7 +65,7 @@ fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
                 c.for_each("row", first, end, 1, |row| (0..heads.numbers.len()).for_each(|i| then(row, i)));
             };
             each(&|row, i| total(row, i).clear(c));
-            let (from, to) = parts_seen(k, s, (first, end));
+            let (from, to) = parts_seen(k, (first, end));
             c.for_each("part", from, to, 1, |part| {
                 let by_rows = |rows: &[Int<'c>]| {
                     let unit = Unit::new(k, s, rows, &heads, |_| Part::on_stack(c, "part"));
@@ -106,18 +105,14 @@ fn rows_taken<'c>(k: &Kernel<'c, '_>, (heads_at_once, rows_at_once): (u64, u64))
 }
 
 /// The parts that any of the rows `first .. end` sees, from the first to behind the last.
-fn parts_seen<'c>(
-    k: &Kernel<'c, '_>,
-    s: &Shared<'_, 'c>,
-    (first, end): (Int<'c>, Int<'c>),
-) -> (Int<'c>, Int<'c>) {
+fn parts_seen<'c>(k: &Kernel<'c, '_>, (first, end): (Int<'c>, Int<'c>)) -> (Int<'c>, Int<'c>) {
     let c = &k.code;
     let none = [c.int(u64::from(u32::MAX)).into(), c.int(0).into()];
     let seen = c.fold("row", first, end, 1, &none, |row, carried| {
         let [lowest, highest] =
             [(0, "lowest"), (1, "highest")].map(|(i, name)| carried[i].named(name).into_int_value());
         let position = k.position(row);
-        let lowest = c.min(lowest, first_visible(k, s.windows, position));
+        let lowest = c.min(lowest, first_visible(k, position));
         vec![lowest.into(), c.max(highest, position).into()]
     });
     let of = |position: Any<'c>| c.div(position.into_int_value(), c.int(ATTENTION_PART));
@@ -131,7 +126,7 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let (kv_heads, group) = (u64::from(d.kv_heads), u64::from(d.heads / d.kv_heads));
     let (heads_at_once, _) = together(c.cpu.registers(), group);
     let row = c.int(0);
-    let (first, end) = parts_seen(k, s, (row, c.int(1)));
+    let (first, end) = parts_seen(k, (row, c.int(1)));
     let most = u64::from(d.context).div_ceil(ATTENTION_PART);
     let kept = k.buffer_of(s.a.parts, c.int(0));
     let place = |head: Int<'c>, part: Int<'c>| {

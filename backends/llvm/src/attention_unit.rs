@@ -30,7 +30,6 @@ pub(crate) struct Shared<'a, 'c> {
     pub ty: KvType,
     pub queries: Ptr<'c>,
     pub results: Ptr<'c>,
-    pub windows: Option<Ptr<'c>>,
 }
 
 /// Heads and rows whose scores fit in registers together.
@@ -40,29 +39,12 @@ pub(crate) fn together(registers: usize, group: u64) -> (u64, u64) {
     (heads, queries / heads)
 }
 
-/// A table of the layers' windows, if any layer has one.
-pub(crate) fn windows<'c>(k: &Kernel<'c, '_>) -> Option<Ptr<'c>> {
-    let c = &k.code;
-    if c.plan.windows.iter().all(Option::is_none) {
-        return None;
-    }
-    // A window as wide as any position sees everything.
-    let entries: Vec<_> = c.plan.windows.iter().map(|w| c.int(w.map_or(1 << 40, u64::from))).collect();
-    let table = c.i64().const_array(&entries);
-    let global = c.module.add_global(table.get_type(), None, "windows");
-    global.set_initializer(&table);
-    global.set_constant(true);
-    global.set_linkage(inkwell::module::Linkage::Internal);
-    Some(global.as_pointer_value())
-}
-
 /// The earliest position that a token at `position` attends to.
-pub(crate) fn first_visible<'c>(k: &Kernel<'c, '_>, windows: Option<Ptr<'c>>, position: Int<'c>) -> Int<'c> {
+pub(crate) fn first_visible<'c>(k: &Kernel<'c, '_>, position: Int<'c>) -> Int<'c> {
     let c = &k.code;
-    let Some(table) = windows else { return c.int(0) };
-    let window = c.load_int(c.i64(), c.at(table, c.times(k.layer, 8))).named("window");
+    let Some(window) = k.window() else { return c.int(0) };
     let seen = c.add(position, c.int(1));
-    c.sub(seen, c.min(seen, window)).named("first_visible")
+    c.sub(seen, c.min(seen, c.int(u64::from(window)))).named("first_visible")
 }
 
 /// Heads of one kv head.
@@ -114,7 +96,7 @@ impl<'c> Unit<'c> {
         let mut queries = Vec::new();
         for &row in rows {
             let position = k.position(row);
-            let first = first_visible(k, s.windows, position);
+            let first = first_visible(k, position);
             let line = k.row_of(s.queries, s.a.q, row);
             for &head in &heads.numbers {
                 let column = c.times(head, 4 * u64::from(c.plan.dims.head_dim));

@@ -197,9 +197,7 @@ fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<
     for (i, kernel) in plan.kernels() {
         functions.push(emit_kernel(&unit, i, kernel));
     }
-    let (prologue, rest) = functions.split_at(plan.prologue.len());
-    let (block, head) = rest.split_at(plan.block.len());
-    let step = emit_step(&unit, [prologue, block, head]);
+    let step = emit_step(&unit, &functions);
     describe(&unit, step);
     module.verify().map_err(|e| llvm("verifying the module", e))?;
     Ok(module)
@@ -241,7 +239,7 @@ fn emit_kernel<'c>(unit: &Unit<'c, '_>, number: u32, kernel: &PlanKernel) -> Fun
     function
 }
 
-fn emit_step<'c>(unit: &Unit<'c, '_>, kernels: [&[FunctionValue<'c>]; 3]) -> FunctionValue<'c> {
+fn emit_step<'c>(unit: &Unit<'c, '_>, kernels: &[FunctionValue<'c>]) -> FunctionValue<'c> {
     let (pointer, i64) = (unit.cx.ptr_type(AddressSpace::default()), unit.cx.i64_type());
     let ty = unit.cx.void_type().fn_type(&[pointer.into(), i64.into()], false);
     let function = unit.module.add_function(STEP_SYMBOL, ty, Some(Linkage::Internal));

@@ -5,9 +5,10 @@
 
 use std::mem::size_of;
 
+use inkwell::module::Linkage;
 use inkwell::{AddressSpace, IntPredicate};
 use qwenc_abi::{KvType, Row, StepArgs};
-use qwenc_plan::{BufferId, Rows, SegmentId};
+use qwenc_plan::{BufferId, Home, Rows, SegmentId};
 
 use crate::builder::{Code, Int, Ptr};
 use crate::names::{self, field, Field, Named};
@@ -141,6 +142,27 @@ impl<'c, 'a> Kernel<'c, 'a> {
         });
     }
 
+    /// The layer's entry of a table, which becomes a constant of the module.
+    pub fn of_layer(&self, name: &str, table: &[u64], layer: Int<'c>) -> Int<'c> {
+        let c = &self.code;
+        let global = c.module.get_global(name).unwrap_or_else(|| {
+            let entries: Vec<_> = table.iter().map(|&n| c.int(n)).collect();
+            let constant = c.i64().const_array(&entries);
+            let global = c.module.add_global(constant.get_type(), None, name);
+            global.set_initializer(&constant);
+            global.set_constant(true);
+            global.set_linkage(Linkage::Internal);
+            global
+        });
+        c.load_int(c.i64(), c.at(global.as_pointer_value(), c.times(layer, 8))).named(name)
+    }
+
+    /// Sliding window of the kernel's layer group.
+    pub fn window(&self) -> Option<u32> {
+        let group = self.code.plan.group_of(self.number)?;
+        self.code.plan.groups[group as usize].window
+    }
+
     /// Start of a buffer: of its first row, or of this thread's row.
     pub fn buffer(&self, id: BufferId) -> Ptr<'c> {
         self.buffer_of(id, self.thread)
@@ -175,11 +197,15 @@ impl<'c, 'a> Kernel<'c, 'a> {
         let c = &self.code;
         let segment = c.plan.segment(id);
         let image = self.pointer(field!(StepArgs, weights));
-        let start = match segment.per_layer {
-            false => c.plus(image, segment.offset),
-            true => {
-                let record = c.times(self.layer, c.plan.layer_bytes);
+        let start = match (segment.home, c.plan.even_records()) {
+            (Home::Model, _) => c.plus(image, segment.offset),
+            (Home::Layers(_), Some(bytes)) => {
+                let record = c.times(self.layer, bytes);
                 c.at(c.plus(image, c.plan.layers_offset + segment.offset), record)
+            }
+            (Home::Layers(_), None) => {
+                let record = self.of_layer("layer_offsets", &c.plan.layer_offsets(), self.layer);
+                c.at(c.plus(image, segment.offset), record)
             }
         };
         start.named(&names::segment(c.plan, id))

@@ -7,6 +7,7 @@
 
 use crate::dims::Dims;
 use crate::ids::{NodeId, WeightId};
+use crate::layers::Layers;
 use crate::op::Op;
 use crate::rope::Rope;
 use crate::shape::{infer, ShapeError, Type};
@@ -31,8 +32,8 @@ pub struct Node {
 pub enum SectionKind {
     /// Tokens to the residual stream; has no input.
     Prologue,
-    /// One transformer block, run once per layer.
-    Block,
+    /// The transformer block of the layer group of this number, run once for each of its layers.
+    Block(u32),
     /// The residual stream to logits.
     Head,
 }
@@ -58,7 +59,18 @@ impl Section {
     }
 }
 
-/// A model as a graph: `prologue`, then `block` once per layer, then `head`.
+/// Layer group: layers that run the same block, each with weights of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerGroup {
+    /// The layers; groups are no ranges where kinds of layers take turns.
+    pub layers: Layers,
+    /// Sliding window in tokens; none: a token attends to all before it.
+    pub window: Option<u32>,
+    /// `[T, D] -> [T, D]`.
+    pub block: Section,
+}
+
+/// A model as a graph: `prologue`, then for each layer the block of its group, then `head`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The model's name, for people.
@@ -67,31 +79,79 @@ pub struct Graph {
     pub dims: Dims,
     /// Rotary embedding, the same in all layers.
     pub rope: Rope,
-    /// Sliding window of each layer in tokens, or none; `[layers]`.
-    pub windows: Vec<Option<u32>>,
     /// Stored tensors.
     pub weights: Vec<WeightDecl>,
     /// Tokens to `[T, D]`.
     pub prologue: Section,
-    /// `[T, D] -> [T, D]`.
-    pub block: Section,
+    /// Every layer is in one group; in the order of their first layers.
+    pub groups: Vec<LayerGroup>,
     /// `[T, D] -> [T, V]`.
     pub head: Section,
 }
 
 impl Graph {
-    /// An empty graph.
+    /// An empty graph, without layer groups.
     pub fn new(name: &str, dims: Dims, rope: Rope) -> Graph {
         Graph {
             name: name.to_string(),
             dims,
             rope,
-            windows: vec![None; dims.layers as usize],
             weights: Vec::new(),
             prologue: Section::default(),
-            block: Section::default(),
+            groups: Vec::new(),
             head: Section::default(),
         }
+    }
+
+    /// Adds a layer group with an empty block; returns the block's section.
+    pub fn add_group(&mut self, layers: Layers, window: Option<u32>) -> SectionKind {
+        self.groups.push(LayerGroup { layers, window, block: Section::default() });
+        SectionKind::Block(self.groups.len() as u32 - 1)
+    }
+
+    /// All sections in order.
+    pub fn sections(&self) -> Vec<SectionKind> {
+        let blocks = (0..self.groups.len() as u32).map(SectionKind::Block);
+        [SectionKind::Prologue].into_iter().chain(blocks).chain([SectionKind::Head]).collect()
+    }
+
+    /// Number of the group that a layer is in; none in a graph that was not checked.
+    pub fn group_of(&self, layer: u32) -> Option<u32> {
+        self.groups.iter().position(|group| group.layers.has(layer)).map(|i| i as u32)
+    }
+
+    /// The layers that have a weight each of this declaration; none if it is no weight of layers, or unused.
+    pub fn layers_of(&self, id: WeightId) -> Option<&Layers> {
+        let uses = |group: &&LayerGroup| group.block.nodes.iter().any(|node| node.op == Op::Weight(id));
+        self.groups.iter().find(uses).filter(|_| self.weight(id).per_layer()).map(|group| &group.layers)
+    }
+
+    /// How often a section is run in a step: once, or for each of its layers.
+    pub fn runs(&self, kind: SectionKind) -> u32 {
+        match kind {
+            SectionKind::Prologue | SectionKind::Head => 1,
+            SectionKind::Block(group) => self.groups[group as usize].layers.count(),
+        }
+    }
+
+    /// The same model with a copy of its first block for each of these groups, which declare their weights anew.
+    pub fn regrouped(mut self, groups: impl IntoIterator<Item = (Layers, Option<u32>)>) -> Graph {
+        let Some(first) = self.groups.first().cloned() else { return self };
+        self.groups.clear();
+        for (layers, window) in groups {
+            let mut block = first.block.clone();
+            if !self.groups.is_empty() {
+                for node in &mut block.nodes {
+                    let Op::Weight(id) = node.op else { continue };
+                    if self.weight(id).per_layer() {
+                        self.weights.push(self.weight(id).clone());
+                        node.op = Op::Weight(WeightId(self.weights.len() as u32 - 1));
+                    }
+                }
+            }
+            self.groups.push(LayerGroup { layers, window, block });
+        }
+        self
     }
 
     /// Declares a weight.
@@ -105,11 +165,11 @@ impl Graph {
         &self.weights[id.0 as usize]
     }
 
-    /// The section.
+    /// The section; its group must be of this graph.
     pub fn section(&self, kind: SectionKind) -> &Section {
         match kind {
             SectionKind::Prologue => &self.prologue,
-            SectionKind::Block => &self.block,
+            SectionKind::Block(group) => &self.groups[group as usize].block,
             SectionKind::Head => &self.head,
         }
     }
@@ -118,7 +178,7 @@ impl Graph {
     pub fn section_mut(&mut self, kind: SectionKind) -> &mut Section {
         match kind {
             SectionKind::Prologue => &mut self.prologue,
-            SectionKind::Block => &mut self.block,
+            SectionKind::Block(group) => &mut self.groups[group as usize].block,
             SectionKind::Head => &mut self.head,
         }
     }

@@ -4,12 +4,13 @@
 //! is wrong with it. Invariant: nothing after it checks a graph again, so a law that a later phase relies
 //! on is added here; the law of one op is in `shape.rs`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use crate::dataflow;
 use crate::dims::Dims;
 use crate::graph::{Graph, SectionKind};
-use crate::ids::NodeId;
+use crate::ids::{NodeId, WeightId};
 use crate::op::Op;
 use crate::shape::{infer, Extent, ShapeError, Type};
 
@@ -62,13 +63,19 @@ pub enum VerifyError {
         /// The value.
         found: u32,
     },
-    /// A table whose length is not the number of layers.
-    #[error("windows: expected one per layer ({expected}), found {found}")]
-    Windows {
-        /// Layers.
-        expected: u32,
-        /// Entries.
-        found: usize,
+    /// A layer that is in no group or in several, or groups out of order.
+    #[error("layer groups: expected every layer below {layers} in one group, by first layer; {problem}")]
+    Groups {
+        /// Layers of the model.
+        layers: u32,
+        /// What was found.
+        problem: String,
+    },
+    /// A weight of layers that two groups share.
+    #[error("weight {name}: expected a declaration for each layer group that uses it")]
+    SharedByGroups {
+        /// Its name.
+        name: String,
     },
     /// A section without result.
     #[error("{section:?}: no result; end the section with `return %N`")]
@@ -138,10 +145,8 @@ impl Verify for Graph {
 
     fn verify(&self) -> Result<(), VerifyError> {
         check_dims(&self.dims)?;
-        if self.windows.len() != self.dims.layers as usize {
-            return Err(VerifyError::Windows { expected: self.dims.layers, found: self.windows.len() });
-        }
-        for kind in [SectionKind::Prologue, SectionKind::Block, SectionKind::Head] {
+        check_groups(self)?;
+        for kind in self.sections() {
             check_section(self, kind)?;
         }
         Ok(())
@@ -163,6 +168,39 @@ fn check_dims(d: &Dims) -> Result<(), VerifyError> {
     for (what, expected, found, ok) in laws {
         if !ok {
             return Err(VerifyError::Dims { what, expected, found });
+        }
+    }
+    Ok(())
+}
+
+/// Every layer is in one group, groups stand in the order of their first layers, and none uses another's weights.
+fn check_groups(graph: &Graph) -> Result<(), VerifyError> {
+    let layers = graph.dims.layers;
+    let problem = |problem: String| VerifyError::Groups { layers, problem };
+    let mut seen = BTreeSet::new();
+    let mut before = None;
+    for group in &graph.groups {
+        let first = group.layers.iter().next();
+        let first = first.ok_or_else(|| problem("found a group without layers".to_string()))?;
+        if before.is_some_and(|before| before > first) {
+            return Err(problem(format!("found the group of layer {first} after a later one")));
+        }
+        before = Some(first);
+        if let Some(layer) = group.layers.iter().find(|&layer| layer >= layers || !seen.insert(layer)) {
+            return Err(problem(format!("found layer {layer} twice or beyond the last")));
+        }
+    }
+    if let Some(layer) = (0..layers).find(|layer| !seen.contains(layer)) {
+        return Err(problem(format!("layer {layer} is in none")));
+    }
+    let mut owners: BTreeMap<WeightId, usize> = BTreeMap::new();
+    for (number, group) in graph.groups.iter().enumerate() {
+        for node in &group.block.nodes {
+            let Op::Weight(id) = node.op else { continue };
+            let declared = graph.weights.get(id.0 as usize).filter(|w| w.per_layer());
+            if let Some(weight) = declared.filter(|_| *owners.entry(id).or_insert(number) != number) {
+                return Err(VerifyError::SharedByGroups { name: weight.name.clone() });
+            }
         }
     }
     Ok(())
@@ -196,8 +234,8 @@ fn belongs(graph: &Graph, op: Op, kind: SectionKind) -> bool {
     match op {
         Op::Input => kind != SectionKind::Prologue,
         Op::Embed => kind == SectionKind::Prologue,
-        Op::CacheAppend(_) | Op::PrepareQkv(_) => kind == SectionKind::Block,
-        Op::Weight(id) => !graph.weight(id).per_layer() || kind == SectionKind::Block,
+        Op::CacheAppend(_) | Op::PrepareQkv(_) => matches!(kind, SectionKind::Block(_)),
+        Op::Weight(id) => !graph.weight(id).per_layer() || matches!(kind, SectionKind::Block(_)),
         _ => true,
     }
 }

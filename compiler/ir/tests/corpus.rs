@@ -92,7 +92,7 @@ fn section(input: &str, name: &str) -> Section {
     let graph: Graph = parse(input).unwrap_or_else(|e| panic!("{e}\n{input}"));
     match name {
         "prologue" => graph.prologue,
-        "block" => graph.block,
+        "block" => graph.groups[0].block.clone(),
         _ => graph.head,
     }
 }

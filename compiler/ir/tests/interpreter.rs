@@ -6,7 +6,7 @@ mod model;
 use model::{model, Random};
 use qwenc_formats::WeightError;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
-use qwenc_ir::{Checked, Graph, WeightDecl, WeightSource};
+use qwenc_ir::{verify, Checked, Graph, Layers, WeightDecl, WeightSource};
 
 const TOKENS: [u32; 9] = [3, 1, 4, 1, 5, 2, 6, 5, 3];
 
@@ -28,14 +28,14 @@ fn whole(graph: &Checked<Graph>, tokens: &[u32]) -> Value {
 
 /// One layer, so that what a token sees is the window and nothing by way of other tokens.
 fn one_layer(window: &str) -> Checked<Graph> {
-    let rope = format!("rope theta=10000\nwindows {window}\n");
-    model(&[("layers=2", "layers=1"), ("repeat 2", "repeat 1"), ("rope theta=10000\n", &rope)])
+    model(&[("layers=2", "layers=1"), ("layers 0-1 {", &format!("layers 0{window} {{"))])
 }
 
 #[test]
 fn chunks_give_the_bits_of_one_step() {
-    for edits in [&[][..], &[("rope theta=10000\n", "rope theta=10000\nwindows 3 -\n")]] {
-        let graph = model(edits);
+    let groups = [(Layers::from_iter([0]), Some(3)), (Layers::from_iter([1]), None)];
+    let windowed = model(&[]).into_inner().regrouped(groups);
+    for graph in [model(&[]), verify(windowed).unwrap()] {
         for precision in [Precision::F32, Precision::F64] {
             let expected = run(&graph, precision, &[&TOKENS]);
             let singles: Vec<&[u32]> = TOKENS.chunks(1).collect();
@@ -63,7 +63,7 @@ fn a_token_sees_no_later_one() {
 #[test]
 fn a_window_counts_the_token_itself() {
     for window in [1, 2, 3, 5] {
-        let graph = one_layer(&window.to_string());
+        let graph = one_layer(&format!(" window={window}"));
         let expected = whole(&graph, &TOKENS);
         let last = TOKENS.len() - 1;
         for changed in 0..last {
@@ -77,18 +77,19 @@ fn a_window_counts_the_token_itself() {
 
 #[test]
 fn a_window_of_the_whole_context_is_no_window() {
-    assert_eq!(whole(&one_layer("32"), &TOKENS), whole(&one_layer("-"), &TOKENS));
-    assert_ne!(whole(&one_layer("2"), &TOKENS), whole(&one_layer("-"), &TOKENS));
+    assert_eq!(whole(&one_layer(" window=32"), &TOKENS), whole(&one_layer(""), &TOKENS));
+    assert_ne!(whole(&one_layer(" window=2"), &TOKENS), whole(&one_layer(""), &TOKENS));
 }
 
 /// Without RoPE a sum over the keys knows no order; with it the same tokens in another order differ.
 #[test]
 fn positions_matter() {
-    let graph = one_layer("-");
+    let graph = one_layer("");
     let (a, b) = (whole(&graph, &[1, 2, 3]), whole(&graph, &[2, 1, 3]));
     assert_ne!(a.row(2), b.row(2));
     // Position 0 is rotated by nothing, and a token alone attends to itself with weight 1.
-    let other = model(&[("layers=2", "layers=1"), ("repeat 2", "repeat 1"), ("theta=10000", "theta=500")]);
+    let other =
+        model(&[("layers=2", "layers=1"), ("layers 0-1 {", "layers 0 {"), ("theta=10000", "theta=500")]);
     assert_eq!(whole(&graph, &[4]), whole(&other, &[4]));
 }
 

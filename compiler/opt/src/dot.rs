@@ -15,8 +15,13 @@ pub(crate) fn digraph(sections: &[(SectionKind, EGraph)]) -> String {
     let mut text =
         String::from("digraph egraph {\n  compound=true\n  clusterrank=local\n  node [shape=box]\n");
     for (kind, egraph) in sections {
+        let name = match kind {
+            SectionKind::Prologue => "prologue".to_string(),
+            SectionKind::Block(group) => format!("block{group}"),
+            SectionKind::Head => "head".to_string(),
+        };
         // Writing to a string does not fail.
-        let _ = section(&mut text, &format!("{kind:?}").to_lowercase(), egraph);
+        let _ = section(&mut text, &name, egraph);
     }
     text + "}\n"
 }

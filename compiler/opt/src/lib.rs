@@ -1,8 +1,8 @@
 //! A graph to a cheaper equal graph, by equality saturation.
 //!
 //! In: a checked graph as a model writes it down, what the machine is good at, and limits. Out: a
-//! checked graph with the same meaning, and a report that says how it came about. Invariant: one
-//! block and the head are rewritten, never the unrolled model; the same input gives the same output,
+//! checked graph with the same meaning, and a report that says how it came about. Invariant: the block of
+//! each layer group and the head are rewritten, never the unrolled model; the same input gives the same output,
 //! since neither a clock nor an address takes part in any choice.
 
 mod analysis;
@@ -40,14 +40,16 @@ pub struct Optimised {
     pub report: Report,
 }
 
-/// The sections that are rewritten; the prologue passes through.
-const REWRITTEN: [SectionKind; 2] = [SectionKind::Block, SectionKind::Head];
+/// The sections that are rewritten: blocks and head; the prologue passes through.
+fn rewritten_sections(graph: &Graph) -> impl Iterator<Item = SectionKind> {
+    graph.sections().into_iter().filter(|&kind| kind != SectionKind::Prologue)
+}
 
 /// The cheapest graph that the rules can make of this one, on this machine.
 pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> Result<Optimised, OptError> {
     let mut out = Graph::clone(graph);
     let mut sections = Vec::new();
-    for kind in REWRITTEN {
+    for kind in rewritten_sections(graph) {
         let (section, report) = rewritten(graph, kind, machine, limits)?;
         *out.section_mut(kind) = section;
         sections.push(report);
@@ -55,9 +57,8 @@ pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> R
     let before = graph.to_string();
     let graph = verify(out).map_err(OptError::Verify)?;
     let prologue = Work::of_section(&graph.prologue, &graph);
-    let layers = graph.dims.layers;
     let after = graph.to_string();
-    let report = Report { machine: machine.clone(), layers, prologue, sections, before, after };
+    let report = Report { machine: machine.clone(), prologue, sections, before, after };
     Ok(Optimised { graph, report })
 }
 
@@ -80,14 +81,19 @@ fn rewritten(
     };
     let before = Work::of_section(graph.section(kind), graph);
     let chosen = Work::of_section(&section, graph);
-    Ok((section, SectionReport { kind, stages, before, chosen, runner_up }))
+    let title = match kind {
+        SectionKind::Prologue | SectionKind::Head => format!("{kind:?}").to_lowercase(),
+        SectionKind::Block(group) => format!("block of {}", graph.groups[group as usize].title()),
+    };
+    let runs = graph.runs(kind);
+    Ok((section, SectionReport { kind, title, runs, stages, before, chosen, runner_up }))
 }
 
 /// Any graph that the rules make of this one, for tests of the rules: every extraction must agree
 /// with the source. The same seed gives the same graph.
 pub fn random_extraction(graph: &Checked<Graph>, seed: u64) -> Result<Checked<Graph>, OptError> {
     let mut out = Graph::clone(graph);
-    for (kind, salt) in REWRITTEN.into_iter().zip(0..) {
+    for (kind, salt) in rewritten_sections(graph).zip(0..) {
         let equal = saturate::saturate(graph, kind, &Limits::default())?.section;
         let selection = random::any_well_founded(&equal.egraph, equal.root, seed ^ (salt << 32))
             .ok_or(OptError::NoExtraction { section: kind })?;
@@ -96,9 +102,9 @@ pub fn random_extraction(graph: &Checked<Graph>, seed: u64) -> Result<Checked<Gr
     verify(out).map_err(OptError::Verify)
 }
 
-/// The saturated e-graphs of block and head as one digraph for Graphviz.
+/// The saturated e-graphs of blocks and head as one digraph for Graphviz.
 pub fn egraph_dot(graph: &Checked<Graph>, limits: &Limits) -> Result<String, OptError> {
     let saturated = |kind| Ok((kind, saturate::saturate(graph, kind, limits)?.section.egraph));
-    let sections = REWRITTEN.into_iter().map(saturated).collect::<Result<Vec<_>, OptError>>()?;
+    let sections = rewritten_sections(graph).map(saturated).collect::<Result<Vec<_>, OptError>>()?;
     Ok(dot::digraph(&sections))
 }

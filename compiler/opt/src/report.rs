@@ -18,8 +18,6 @@ use crate::section::Selection;
 pub struct Report {
     /// The machine that costs are for.
     pub machine: Machine,
-    /// Times that the block runs per token.
-    pub layers: u32,
     /// What the prologue costs; it is not rewritten.
     pub prologue: Work,
     /// The rewritten sections, in order.
@@ -33,8 +31,12 @@ pub struct Report {
 /// One rewritten section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SectionReport {
-    /// Which.
+    /// The section.
     pub kind: SectionKind,
+    /// Its name for people: `head`, `block of layers 0-27`.
+    pub title: String,
+    /// Times that it runs per token.
+    pub runs: u32,
     /// Its stages, in order.
     pub stages: Vec<StageReport>,
     /// Cost of the source.
@@ -112,8 +114,7 @@ fn describe(egraph: &EGraph, class: egg::Id, term: &Term) -> String {
 
 impl Report {
     fn total(&self, of: impl Fn(&SectionReport) -> Work) -> Work {
-        let times = |kind| if kind == SectionKind::Block { self.layers } else { 1 };
-        self.sections.iter().fold(self.prologue, |sum, s| sum + of(s) * times(s.kind))
+        self.sections.iter().fold(self.prologue, |sum, s| sum + of(s) * s.runs)
     }
 
     /// Cost of the source graph per token.
@@ -131,7 +132,7 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let m = &self.machine;
         writeln!(f, "machine {m}")?;
-        writeln!(f, "cost per token, decode, {} layers:", self.layers)?;
+        writeln!(f, "cost per token, decode:")?;
         writeln!(f, "  before  {}", priced(&self.before_per_token(), m))?;
         writeln!(f, "  chosen  {}", priced(&self.chosen_per_token(), m))?;
         for section in &self.sections {
@@ -144,11 +145,12 @@ impl Display for Report {
 
 impl SectionReport {
     fn write(&self, f: &mut Formatter<'_>, machine: &Machine) -> fmt::Result {
-        match self.kind {
-            SectionKind::Prologue => writeln!(f, "prologue:")?,
-            SectionKind::Block => writeln!(f, "one block:")?,
-            SectionKind::Head => writeln!(f, "head:")?,
-        }
+        writeln!(
+            f,
+            "{}, {}:",
+            self.title,
+            if self.runs == 1 { "once".to_string() } else { format!("{} times", self.runs) }
+        )?;
         for stage in &self.stages {
             write!(
                 f,

@@ -42,7 +42,7 @@ fn readable(graph: &Graph, kind: SectionKind) -> Vec<String> {
 /// The values of the block, numbered anew from 0, so that leaves do not count.
 fn block(family: &Family) -> Vec<String> {
     let graph = run(family).graph;
-    let lines = readable(&graph, SectionKind::Block);
+    let lines = readable(&graph, SectionKind::Block(0));
     let old: Vec<String> =
         lines.iter().map(|l| l.split(' ').next().expect("a line has a word").to_string()).collect();
     let renumber = |line: &String| {
@@ -204,7 +204,7 @@ fn the_dot_text_is_one_graph_without_loose_ends() {
             assert!(cluster.is_none() || cluster == class.as_deref(), "{rest}");
         }
         assert!(
-            declared.iter().any(|n| n.starts_with("block_"))
+            declared.iter().any(|n| n.starts_with("block0_"))
                 && declared.iter().any(|n| n.starts_with("head_"))
         );
     }

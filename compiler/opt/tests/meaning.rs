@@ -108,7 +108,7 @@ fn random_extractions_reach_every_op() {
     for family in [qwen3(I8), qwen2(DType::F32), Family { adapters: Some((3, 2)), ..qwen3(DType::F32) }] {
         for seed in 0..4 * EXTRACTIONS {
             let graph = random_extraction(&model(&family), seed).expect("there is an expression");
-            let nodes = [&graph.block, &graph.head].into_iter().flat_map(|s| &s.nodes);
+            let nodes = [&graph.groups[0].block, &graph.head].into_iter().flat_map(|s| &s.nodes);
             names.extend(nodes.map(|n| n.op.name()));
         }
     }

@@ -4,7 +4,7 @@
 //! after the last layer, whether or not the head is run, so that it can be read after a step.
 
 use crate::plan::{BufferId, Plan, Rows};
-use crate::segment::{Layout, SegmentId};
+use crate::segment::{Home, Layout, SegmentId};
 use crate::verify::PlanError;
 
 /// The last hidden state, not yet normalised.
@@ -38,7 +38,7 @@ pub(crate) fn check(plan: &Plan) -> Result<(), PlanError> {
     let Some(gain) = gain else { return Ok(()) };
     let segment = plan.segments.get(gain.0 as usize);
     let segment = segment.ok_or_else(|| PlanError::Undefined { what: gain.to_string() })?;
-    if segment.layout != Layout::Vector || segment.cols != plan.dims.hidden || segment.per_layer {
+    if segment.layout != Layout::Vector || segment.cols != plan.dims.hidden || segment.home != Home::Model {
         return Err(PlanError::Form {
             what: "the final norm's gain is one vector as long as the hidden state",
         });

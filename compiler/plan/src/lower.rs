@@ -6,15 +6,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use qwenc_formats::{DType, Operand};
-use qwenc_ir::{Checked, Eps, Graph, Node, NodeId, Op, Section, SectionKind, WeightId};
+use qwenc_ir::{Checked, Eps, Graph, LayerGroup, Node, NodeId, Op, Section, SectionKind, WeightId};
 
 use crate::activations::Activations;
 use crate::hidden::Hidden;
 use crate::memory;
 use crate::plan::{
-    Attention, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, SelectAdapter, Swiglu,
+    Attention, BufferId, Dest, Embed, Kernel, LayerGroup as PlanGroup, Linear, Plan, PrepareQkv,
+    SelectAdapter, Swiglu,
 };
-use crate::segment::{Layout, Segment, SegmentId};
+use crate::segment::{Home, Layout, Segment, SegmentId};
 use crate::verify::PlanError;
 use crate::weight_expr;
 
@@ -87,11 +88,14 @@ pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>,
     let mut l = Lowering { graph, plan, rope, stream, options };
     l.stream = l.buffer("x", graph.dims.hidden);
     l.rope = l.buffer("rope", graph.dims.head_dim);
-    for kind in [SectionKind::Prologue, SectionKind::Block, SectionKind::Head] {
+    for kind in graph.sections() {
         let kernels = l.section(kind)?;
         match kind {
             SectionKind::Prologue => l.plan.prologue = kernels,
-            SectionKind::Block => l.plan.block = kernels,
+            SectionKind::Block(group) => {
+                let LayerGroup { layers, window, .. } = graph.groups[group as usize].clone();
+                l.plan.groups.push(PlanGroup { layers, window, record_bytes: 0, block: kernels });
+            }
             SectionKind::Head => l.plan.head = kernels,
         }
     }
@@ -171,7 +175,7 @@ impl Lowering<'_> {
             .map(|&weight| weight_expr::take_apart(scope.kind, scope.section, weight))
             .transpose()?
             .and_then(|w| w.gain);
-        Ok(Hidden { state: self.stream, gain: gain.map(|gain| self.vector_segment(vec![gain])) })
+        Ok(Hidden { state: self.stream, gain: gain.map(|gain| self.vector_segment(scope.kind, vec![gain])) })
     }
 
     fn node(
@@ -306,7 +310,7 @@ impl Lowering<'_> {
         let compressed = self.options.bf12 && layout != Layout::Diagonal && !plain;
         let format = if compressed && format == Operand::Bf16 { Operand::Bf12 } else { format };
         let segment = Segment {
-            per_layer: first.per_layer(),
+            home: self.home(scope.kind, expr.parts[0]),
             parts: expr.parts,
             gain: packed_gain,
             format,
@@ -315,7 +319,7 @@ impl Lowering<'_> {
             layout,
             offset: 0,
         };
-        let loose_gain = loose_gain.map(|g| self.vector_segment(vec![g]));
+        let loose_gain = loose_gain.map(|g| self.vector_segment(scope.kind, vec![g]));
         Ok((self.add(segment), loose_gain))
     }
 
@@ -325,23 +329,21 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
-        Ok(Some(self.vector_segment(expr.parts)))
+        Ok(Some(self.vector_segment(scope.kind, expr.parts)))
     }
 
-    fn vector_segment(&mut self, parts: Vec<WeightId>) -> SegmentId {
+    /// Part of the image for a weight that this section reads.
+    fn home(&self, kind: SectionKind, weight: WeightId) -> Home {
+        match kind {
+            SectionKind::Block(group) if self.graph.weight(weight).per_layer() => Home::Layers(group),
+            SectionKind::Prologue | SectionKind::Block(_) | SectionKind::Head => Home::Model,
+        }
+    }
+
+    fn vector_segment(&mut self, kind: SectionKind, parts: Vec<WeightId>) -> SegmentId {
         let cols = parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
-        let per_layer = self.graph.weight(parts[0]).per_layer();
-        let layout = Layout::Vector;
-        self.add(Segment {
-            parts,
-            gain: None,
-            format: Operand::F32,
-            rows: 1,
-            cols,
-            layout,
-            per_layer,
-            offset: 0,
-        })
+        let (home, layout) = (self.home(kind, parts[0]), Layout::Vector);
+        self.add(Segment { parts, gain: None, format: Operand::F32, rows: 1, cols, layout, home, offset: 0 })
     }
 
     fn add(&mut self, segment: Segment) -> SegmentId {

@@ -8,7 +8,7 @@ use qwenc_ir::Eps;
 
 use crate::plan::{Attention, Buffer, BufferId, Dest, Kernel, Plan, Rows};
 use crate::round_up;
-use crate::segment::SegmentId;
+use crate::segment::{Home, SegmentId};
 
 const PAGE: u64 = 4096;
 const ALIGN: u64 = 128;
@@ -64,15 +64,21 @@ pub(crate) fn parts_buffer(plan: &mut Plan) -> BufferId {
 
 /// Per-layer segments fill a record that repeats; the others stand before the first record.
 pub(crate) fn place_segments(plan: &mut Plan, reserve: u64) {
-    let (mut fixed, mut record) = (round_up(reserve, PAGE), 0);
+    let (mut fixed, mut records) = (round_up(reserve, PAGE), vec![0; plan.groups.len()]);
     for s in &mut plan.segments {
-        let at = if s.per_layer { &mut record } else { &mut fixed };
+        let at = match s.home {
+            Home::Model => &mut fixed,
+            Home::Layers(group) => &mut records[group as usize],
+        };
         s.offset = *at;
         *at += round_up(s.bytes(), ALIGN);
     }
     plan.layers_offset = round_up(fixed, PAGE);
-    plan.layer_bytes = round_up(record, PAGE);
-    plan.weights_bytes = plan.layers_offset + u64::from(plan.dims.layers) * plan.layer_bytes;
+    plan.weights_bytes = plan.layers_offset;
+    for (group, bytes) in plan.groups.iter_mut().zip(records) {
+        group.record_bytes = round_up(bytes, PAGE);
+        plan.weights_bytes += u64::from(group.layers.count()) * group.record_bytes;
+    }
 }
 
 /// Buffers that a kernel touches.
@@ -95,8 +101,8 @@ pub(crate) fn touched(kernel: &Kernel) -> Vec<BufferId> {
     }
 }
 
-/// First and last kernel that see each buffer. What is live when the block ends is live in all of
-/// it, since the block repeats.
+/// First and last kernel that see each buffer. What comes into the layers' kernels from before is live in all of them,
+/// since blocks repeat.
 pub(crate) fn lifetimes(plan: &Plan) -> Vec<(u32, u32)> {
     let mut live = vec![(u32::MAX, 0); plan.buffers.len()];
     for (i, kernel) in plan.kernels() {
@@ -105,11 +111,10 @@ pub(crate) fn lifetimes(plan: &Plan) -> Vec<(u32, u32)> {
             *l = (l.0.min(i), l.1.max(i));
         }
     }
-    let block = (plan.prologue.len() as u32, (plan.prologue.len() + plan.block.len()) as u32);
+    let blocks = plan.layer_kernels();
     for l in &mut live {
-        let enters = l.0 < block.0 && l.1 >= block.0;
-        if enters && l.1 < block.1 {
-            l.1 = block.1.max(1) - 1;
+        if l.0 < blocks.start && blocks.contains(&l.1) {
+            l.1 = blocks.end - 1;
         }
     }
     live

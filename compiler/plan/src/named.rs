@@ -26,14 +26,18 @@ impl Plan {
     pub fn named(&self) -> Vec<Named> {
         let d = self.dims;
         let (q, kv) = (d.q_width(), d.kv_width());
-        let prepared = self.block.iter().find_map(|k| match k {
-            Kernel::PrepareQkv(p) => Some(p.qkv),
-            _ => None,
-        });
         // Adapters add to q, k and v after the linear that makes them.
-        let writes = |k: &Kernel| matches!(k, Kernel::Linear(l) if prepared.map(Dest::Buffer) == Some(l.out));
-        let projected = self.kernels().filter(|(_, k)| writes(k)).map(|(number, _)| number).last();
-        let last = (self.prologue.len() + self.block.len()).saturating_sub(1) as u32;
+        let prepares = |k: &Kernel, b| matches!(k, Kernel::PrepareQkv(p) if p.qkv == b);
+        let projects = |kernel: u32, b: BufferId| {
+            let mut after = self.kernels().skip(kernel as usize + 1);
+            let next = after
+                .find(|(_, k)| prepares(k, b) || matches!(k, Kernel::Linear(l) if l.out == Dest::Buffer(b)));
+            next.is_some_and(|(_, k)| prepares(k, b))
+        };
+        let ends_block = |kernel| {
+            let group = self.group_of(kernel);
+            group.is_some_and(|group| self.block_range(group).end == kernel + 1)
+        };
         let mut all = Vec::new();
         for (kernel, what) in self.kernels() {
             let mut add = |name, buffer, first, columns| {
@@ -41,25 +45,19 @@ impl Plan {
             };
             match *what {
                 Kernel::Embed(e) => add("embed", e.out, 0, d.hidden),
-                Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) if Some(kernel) == projected => {
+                Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) if projects(kernel, out) => {
                     add("q_proj", out, 0, q);
                     add("k_proj", out, q, kv);
                     add("v_proj", out, q + kv, kv);
                 }
                 Kernel::PrepareQkv(p) => add("q_rope", p.qkv, 0, q),
                 Kernel::Attention(a) => add("attn", a.out, 0, q),
-                Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) if kernel == last => {
+                Kernel::Linear(Linear { out: Dest::Buffer(out), .. }) if ends_block(kernel) => {
                     add("out", out, 0, d.hidden);
                 }
                 Kernel::Linear(_) | Kernel::SelectAdapter(_) | Kernel::Swiglu(_) => {}
             }
         }
         all
-    }
-
-    /// Whether a kernel is run for each layer.
-    pub fn is_of_block(&self, kernel: u32) -> bool {
-        let begin = self.prologue.len();
-        (begin..begin + self.block.len()).contains(&(kernel as usize))
     }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use qwenc_formats::{Misfit, Operand, Panel, PanelRow, Tensor, WeightError};
-use qwenc_ir::{Checked, WeightId, WeightSource};
+use qwenc_ir::{Checked, Layers, WeightId, WeightSource};
 
 use crate::plan::Plan;
-use crate::segment::{Layout, Segment};
+use crate::segment::{Home, Layout, Segment};
 
 /// Why packing failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +41,12 @@ pub fn pack(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), PackError> {
     let mut image = Image { out, at: 0, progress };
-    for s in plan.segments.iter().filter(|s| !s.per_layer) {
+    for s in plan.segments.iter().filter(|s| s.home == Home::Model) {
         image.pad_to(s.offset)?;
         pack_segment(plan, s, 0, source, &mut image)?;
     }
-    for layer in 0..plan.dims.layers {
-        let base = plan.layers_offset + u64::from(layer) * plan.layer_bytes;
-        for s in plan.segments.iter().filter(|s| s.per_layer) {
+    for ((layer, base), group) in (0..).zip(plan.layer_offsets()).zip(plan.layer_groups()) {
+        for s in plan.segments.iter().filter(|s| s.home == Home::Layers(group)) {
             image.pad_to(base + s.offset)?;
             pack_segment(plan, s, layer, source, &mut image)?;
         }
@@ -167,7 +166,11 @@ fn panel<'a>(s: &Segment, number: u32, parts: &'a [Tensor<'a>], gain: Option<&'a
 pub fn misfits(plan: &Checked<Plan>, source: &dyn WeightSource) -> Result<BTreeSet<WeightId>, PackError> {
     let mut found = BTreeSet::new();
     for s in plan.segments.iter().filter(|s| s.format.can_misfit()) {
-        for layer in 0..if s.per_layer { plan.dims.layers } else { 1 } {
+        let layers = match s.home {
+            Home::Model => Layers::first(1),
+            Home::Layers(group) => plan.groups[group as usize].layers.clone(),
+        };
+        for layer in layers.iter() {
             let parts = load_parts(plan, s, layer, source)?;
             if !(0..s.panels()).all(|number| s.format.fits(&panel(s, number, &parts, None)).is_ok()) {
                 found.extend(&s.parts);

@@ -1,13 +1,14 @@
 //! The plan as data. In: made by [`lower`](crate::lower()) or parsed from text. Out: read by backends.
 
 use std::fmt;
+use std::ops::Range;
 
 use qwenc_formats::{Inputs, LANES};
-use qwenc_ir::{Dims, Eps, Graph, Rope, WeightDecl};
+use qwenc_ir::{Dims, Eps, Graph, Layers, Rope, WeightDecl};
 
 use crate::hidden::Hidden;
 use crate::round_up;
-use crate::segment::{Segment, SegmentId};
+use crate::segment::{Home, Segment, SegmentId};
 
 /// A row of [`Plan::buffers`]; prints as `b0`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -204,6 +205,19 @@ impl Kernel {
     }
 }
 
+/// Layer group: layers that run the same kernels, each with a record of weights in the image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerGroup {
+    /// The layers.
+    pub layers: Layers,
+    /// Sliding window in tokens; none: a token attends to all before it.
+    pub window: Option<u32>,
+    /// Bytes of a layer's record; a multiple of a page.
+    pub record_bytes: u64,
+    /// Run for each of its layers.
+    pub block: Vec<Kernel>,
+}
+
 /// What a backend compiles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -213,16 +227,12 @@ pub struct Plan {
     pub dims: Dims,
     /// Rotary embedding.
     pub rope: Rope,
-    /// Sliding window per layer, `[layers]`.
-    pub windows: Vec<Option<u32>>,
     /// Stored tensors that segments refer to.
     pub weights: Vec<WeightDecl>,
     /// Packed weights.
     pub segments: Vec<Segment>,
     /// Where the first layer's record starts in the image; page-aligned.
     pub layers_offset: u64,
-    /// Bytes from one layer's record to the next.
-    pub layer_bytes: u64,
     /// Bytes of the packed image.
     pub weights_bytes: u64,
     /// Scratch memory.
@@ -235,8 +245,8 @@ pub struct Plan {
     pub hidden: Hidden,
     /// Run once, first.
     pub prologue: Vec<Kernel>,
-    /// Run for each layer.
-    pub block: Vec<Kernel>,
+    /// Every layer is in one group; in the order of their first layers.
+    pub groups: Vec<LayerGroup>,
     /// Run once, last, if logits are wanted.
     pub head: Vec<Kernel>,
 }
@@ -248,18 +258,16 @@ impl Plan {
             name: graph.name.clone(),
             dims: graph.dims,
             rope: graph.rope,
-            windows: graph.windows.clone(),
             weights: graph.weights.clone(),
             segments: Vec::new(),
             layers_offset: 0,
-            layer_bytes: 0,
             weights_bytes: 0,
             buffers: Vec::new(),
             row_bytes: 0,
             thread_bytes: 0,
             hidden: Hidden { state: BufferId(0), gain: None },
             prologue: Vec::new(),
-            block: Vec::new(),
+            groups: Vec::new(),
             head: Vec::new(),
         }
     }
@@ -277,13 +285,62 @@ impl Plan {
     /// Bytes at the start of the arena, per thread, that count the thread's share of each kernel's work
     /// as it is taken: a cache line per kernel.
     pub fn counter_bytes(&self) -> u64 {
-        let kernels = self.prologue.len() + self.block.len() + self.head.len();
-        64 * (kernels as u64).next_multiple_of(2)
+        64 * (self.kernels().count() as u64).next_multiple_of(2)
     }
 
     /// All kernels in order, with their number.
     pub fn kernels(&self) -> impl Iterator<Item = (u32, &Kernel)> {
-        (0..).zip(self.prologue.iter().chain(&self.block).chain(&self.head))
+        let blocks = self.groups.iter().flat_map(|group| &group.block);
+        (0..).zip(self.prologue.iter().chain(blocks).chain(&self.head))
+    }
+
+    /// Numbers of the kernels of a layer group.
+    pub fn block_range(&self, group: u32) -> Range<u32> {
+        let blocks = &self.groups[..=group as usize];
+        let end = self.prologue.len() + blocks.iter().map(|group| group.block.len()).sum::<usize>();
+        end as u32 - blocks[group as usize].block.len() as u32..end as u32
+    }
+
+    /// Numbers of the kernels of all layer groups.
+    pub fn layer_kernels(&self) -> Range<u32> {
+        let begin = self.prologue.len() as u32;
+        begin..begin + self.groups.iter().map(|group| group.block.len() as u32).sum::<u32>()
+    }
+
+    /// The layer group that a kernel is of; none of the prologue and the head.
+    pub fn group_of(&self, kernel: u32) -> Option<u32> {
+        (0..self.groups.len() as u32).find(|&group| self.block_range(group).contains(&kernel))
+    }
+
+    /// Number of the layer group of each layer, `[layers]`.
+    pub fn layer_groups(&self) -> Vec<u32> {
+        let group = |layer| self.groups.iter().position(|group| group.layers.has(layer)).unwrap_or(0) as u32;
+        (0..self.dims.layers).map(group).collect()
+    }
+
+    /// Where each layer's record begins in the image, `[layers]`: records stand in the order of layers.
+    pub fn layer_offsets(&self) -> Vec<u64> {
+        let mut at = self.layers_offset;
+        let next = |group: u32| {
+            let here = at;
+            at += self.groups[group as usize].record_bytes;
+            here
+        };
+        self.layer_groups().into_iter().map(next).collect()
+    }
+
+    /// Bytes from each layer's record to the next, if that is the same for all.
+    pub fn even_records(&self) -> Option<u64> {
+        let bytes = self.groups.first()?.record_bytes;
+        self.groups.iter().all(|group| group.record_bytes == bytes).then_some(bytes)
+    }
+
+    /// How often a segment stands in the image.
+    pub fn copies(&self, home: Home) -> u64 {
+        match home {
+            Home::Model => 1,
+            Home::Layers(group) => u64::from(self.groups[group as usize].layers.count()),
+        }
     }
 
     /// Bytes of KV cache per position, over all layers: in f32, in bf16, and in int8 with a scale in f32 for
@@ -301,11 +358,7 @@ impl Plan {
                 once.insert(l.weight);
             }
         }
-        let layers = u64::from(self.dims.layers);
-        let bytes = |id: SegmentId| {
-            let s = self.segment(id);
-            s.bytes() * if s.per_layer { layers } else { 1 }
-        };
+        let bytes = |id: SegmentId| self.segment(id).bytes() * self.copies(self.segment(id).home);
         once.into_iter().map(bytes).sum()
     }
 }

@@ -55,6 +55,39 @@ impl Layout {
     }
 }
 
+/// Part of the image that a segment stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Home {
+    /// The beginning of the image, once.
+    Model,
+    /// The record of each layer of the layer group of this number.
+    Layers(u32),
+}
+
+impl Home {
+    /// Whether layers have one each.
+    pub fn per_layer(self) -> bool {
+        self.group().is_some()
+    }
+
+    /// The layer group whose records it is part of.
+    pub fn group(self) -> Option<u32> {
+        match self {
+            Home::Model => None,
+            Home::Layers(group) => Some(group),
+        }
+    }
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Home::Model => f.write_str("image"),
+            Home::Layers(group) => write!(f, "layers{group}"),
+        }
+    }
+}
+
 /// A range of the packed image and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -70,9 +103,9 @@ pub struct Segment {
     pub cols: u32,
     /// Order of elements.
     pub layout: Layout,
-    /// Whether each layer has one.
-    pub per_layer: bool,
-    /// From the start of the image, or of the layer's record if `per_layer`.
+    /// Whether it stands in the image once, or in the record of every layer of a group.
+    pub home: Home,
+    /// From the start of the image, or of the layer's record.
     pub offset: u64,
 }
 

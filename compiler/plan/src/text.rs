@@ -11,23 +11,19 @@ use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
 use crate::hidden::Hidden;
 use crate::plan::{
-    Attention, Buffer, BufferId, Dest, Embed, Kernel, Linear, Plan, PrepareQkv, Rows, SelectAdapter, Swiglu,
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, Rows,
+    SelectAdapter, Swiglu,
 };
-use crate::segment::{Layout, Segment, SegmentId};
+use crate::segment::{Home, Layout, Segment, SegmentId};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut model = Graph::new(&self.name, self.dims, self.rope);
-        model.windows.clone_from(&self.windows);
         model.weights.clone_from(&self.weights);
         let text = model.to_string();
         // The graph's header is the plan's; its empty sections are not.
         f.write_str(text.split("prologue {").next().unwrap_or_default())?;
-        writeln!(
-            f,
-            "image layers_offset={} layer_bytes={} weights_bytes={}",
-            self.layers_offset, self.layer_bytes, self.weights_bytes
-        )?;
+        writeln!(f, "image layers_offset={} weights_bytes={}", self.layers_offset, self.weights_bytes)?;
         for (i, s) in self.segments.iter().enumerate() {
             write_segment(f, i, s)?;
         }
@@ -41,11 +37,15 @@ impl Display for Plan {
         write!(f, "hidden state={}", self.hidden.state)?;
         field(f, "gain", self.hidden.gain)?;
         writeln!(f)?;
-        let block = self.prologue.len() as u32;
-        let head = block + self.block.len() as u32;
+        let head = self.layer_kernels().end;
         for (i, kernel) in self.kernels() {
-            if i == block {
-                writeln!(f, "repeat {}", self.dims.layers)?;
+            let group = self.group_of(i).filter(|&group| self.block_range(group).start == i);
+            if let Some(LayerGroup { layers, window, record_bytes, .. }) =
+                group.map(|g| &self.groups[g as usize])
+            {
+                write!(f, "layers {layers}")?;
+                field(f, "window", *window)?;
+                writeln!(f, " record_bytes={record_bytes}")?;
             }
             if i == head {
                 writeln!(f, "head")?;
@@ -62,8 +62,7 @@ fn write_segment(f: &mut Formatter<'_>, i: usize, s: &Segment) -> fmt::Result {
     if let Some(gain) = s.gain {
         write!(f, " gain={gain}")?;
     }
-    let place = if s.per_layer { "layer" } else { "image" };
-    write!(f, " rows={} cols={} in={place} offset={}", s.rows, s.cols, s.offset)?;
+    write!(f, " rows={} cols={} in={} offset={}", s.rows, s.cols, s.home, s.offset)?;
     writeln!(f, " bytes={}", s.bytes())
 }
 
@@ -111,10 +110,10 @@ type Parsed<T> = Result<T, String>;
 
 /// Parses the text form. Not checked: make a `Checked<Plan>` of it.
 pub fn parse(text: &str) -> Result<Plan, ParseError> {
-    let is_header = |l: &str| ["graph", "dims", "rope", "windows", "weight"].contains(&first_word(l));
+    let is_header = |l: &str| ["graph", "dims", "rope", "weight"].contains(&first_word(l));
     let header_lines = text.lines().take_while(|l| is_header(l)).count();
     let header: String = text.lines().take(header_lines).map(|l| format!("{l}\n")).collect();
-    let model = qwenc_ir::parse(&format!("{header}repeat\n}}\n"))?;
+    let model = qwenc_ir::parse(&format!("{header}head {{\n}}\n"))?;
     let mut plan = Plan::of_model(&model);
     let mut place = Place::Prologue;
     for (i, line) in text.lines().enumerate().skip(header_lines) {
@@ -139,7 +138,6 @@ fn line_of(plan: &mut Plan, place: &mut Place, line: &str) -> Parsed<()> {
         "" => {}
         "image" => {
             plan.layers_offset = fields.get("layers_offset")?;
-            plan.layer_bytes = fields.get("layer_bytes")?;
             plan.weights_bytes = fields.get("weights_bytes")?;
         }
         "arena" => {
@@ -149,13 +147,21 @@ fn line_of(plan: &mut Plan, place: &mut Place, line: &str) -> Parsed<()> {
         "segment" => plan.segments.push(segment(&fields)?),
         "buffer" => plan.buffers.push(buffer(&fields)?),
         "hidden" => plan.hidden = Hidden { state: fields.buffer("state")?, gain: fields.segment("gain")? },
-        "repeat" => *place = Place::Block,
+        "layers" => {
+            let title: Vec<&str> =
+                line.split(' ').skip(1).filter(|w| !w.starts_with("record_bytes=")).collect();
+            let (layers, window) = qwenc_ir::layer_group(&title.join(" "))?;
+            let record_bytes = fields.get("record_bytes")?;
+            plan.groups.push(LayerGroup { layers, window, record_bytes, block: Vec::new() });
+            *place = Place::Block;
+        }
         "head" => *place = Place::Head,
         _ => {
             let kernel = kernel(&fields)?;
             match place {
                 Place::Prologue => plan.prologue.push(kernel),
-                Place::Block => plan.block.push(kernel),
+                // A group was pushed where this place was entered.
+                Place::Block => plan.groups.iter_mut().last().into_iter().for_each(|g| g.block.push(kernel)),
                 Place::Head => plan.head.push(kernel),
             }
         }
@@ -231,9 +237,17 @@ fn segment(f: &Fields) -> Parsed<Segment> {
         rows: f.get("rows")?,
         cols: f.get("cols")?,
         layout,
-        per_layer: f.one_of("in", ["image", "layer"])? == "layer",
+        home: home(f.text("in")?)?,
         offset: f.get("offset")?,
     })
+}
+
+/// `image`, or `layers0` for the first layer group.
+fn home(text: &str) -> Parsed<Home> {
+    match text {
+        "image" => Ok(Home::Model),
+        group => id(group, "layers").map(Home::Layers),
+    }
 }
 
 fn buffer(f: &Fields) -> Parsed<Buffer> {

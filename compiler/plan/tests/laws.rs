@@ -2,9 +2,9 @@
 
 mod model;
 
-use model::{plan, ADAPTED, I4, I8, NO_BIAS};
+use model::{plan, two_kinds, ADAPTED, I4, I8, NO_BIAS};
 use qwenc_ir::Checked;
-use qwenc_plan::{parse, PlanError};
+use qwenc_plan::{lower, parse, Options, PlanError};
 
 /// The plan's text with one part replaced must break a law.
 fn broken(dtype: &str, from: &str, to: &str) -> PlanError {
@@ -246,4 +246,27 @@ fn a_block_has_two_kernels() {
     let text: Vec<&str> = text.lines().filter(kept).collect();
     let e = Checked::of(parse(&text.join("\n")).expect("the text parses")).expect_err("one kernel is left");
     assert_eq!(e.to_string(), "a block has at least two kernels");
+}
+
+#[test]
+fn layer_groups_share_nothing_and_cover_all_layers() {
+    let text =
+        lower(&two_kinds("bf16", I8), &Options::default()).expect("the graph can be planned").to_string();
+    let broken = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        let parsed = parse(&text.replacen(from, to, 1)).expect("the text parses");
+        Checked::of(parsed).expect_err("a law is broken").to_string()
+    };
+    for layers in ["layers 0 ", "layers 0 1-2 ", "layers 0 3 "] {
+        let found = broken("layers 0 2 ", &layers.replace("0 1-2", "0-2"));
+        assert_eq!(found, "every layer is in one layer group");
+    }
+    let line =
+        text.lines().rev().find(|l| l.contains(" residual=")).expect("the second block ends in a linear");
+    let weight = field(line, "weight");
+    let first = text.lines().find(|l| l.contains(" residual=")).expect("so does the first");
+    let e = broken(line, &line.replace(weight, field(first, "weight")));
+    assert!(e.ends_with("is read by kernels of its layer group alone: does not hold"), "{e}");
+    let e = broken("in=layers1", "in=layers2");
+    assert!(e.contains("is not aligned within 0") || e.contains("does not hold"), "{e}");
 }

@@ -4,7 +4,7 @@
 
 mod model;
 
-use model::{graph, plan, ADAPTED, I8, NO_BIAS, TIED};
+use model::{graph, plan, two_kinds, ADAPTED, I8, NO_BIAS, TIED};
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, LowerError, Options, Plan};
 
@@ -74,7 +74,7 @@ fn sizes_are_those_of_the_model() {
     let expected = [4 * 4, 4 * 2, 4 + 4].map(|head| 2 * 2 * head);
     assert_eq!(plan.kv_bytes_per_position(), expected, "layers, k and v, head_dim elements and int8's scale");
     let linears = plan.segments.iter().skip(1).filter(|s| s.rows > 1);
-    let bytes: u64 = linears.map(|s| s.bytes() * if s.per_layer { 2 } else { 1 }).sum();
+    let bytes: u64 = linears.map(|s| s.bytes() * if s.home.per_layer() { 2 } else { 1 }).sum();
     assert_eq!(plan.bytes_per_token(), bytes, "every matrix but the embedding");
 }
 
@@ -86,7 +86,7 @@ fn refused(dtype: &str, edits: &[(&str, &str)]) -> LowerError {
 fn ops_that_the_optimiser_removes_have_no_kernel() {
     let e = refused("bf16", &[("  return %out\n", "  %silu = silu %out : [T, 7]\n  return %silu\n")]);
     assert!(matches!(e, LowerError::NoKernel { op: "silu", .. }), "{e}");
-    assert_eq!(e.to_string(), "Block %29: no kernel for silu; optimise the graph first");
+    assert_eq!(e.to_string(), "Block(0) %29: no kernel for silu; optimise the graph first");
 }
 
 #[test]
@@ -120,11 +120,11 @@ fn what_is_overwritten_is_not_used_again() {
     let late = ("%y %down %none %h", "%y %down %none %late");
     let e = refused("bf16", &[residual, late]);
     assert!(matches!(e, LowerError::InPlace { .. }), "{e}");
-    assert_eq!(e.to_string(), "Block %20: the residual is used after being overwritten");
+    assert_eq!(e.to_string(), "Block(0) %20: the residual is used after being overwritten");
     let slice = ("  %gate = weight", "  %late = slice start=0 len=7 %qkv : [T, 7]\n  %gate = weight");
     let add = ("return %out", "%sum = add %out %late : [T, 7]\n  return %sum");
     let e = refused("bf16", &[slice, add]);
-    assert_eq!(e.to_string(), "Block %16: q, k and v are used after being rotated in place");
+    assert_eq!(e.to_string(), "Block(0) %16: q, k and v are used after being rotated in place");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn ranks_are_not_used_after_the_choice() {
 #[test]
 fn a_block_ends_in_the_residual_stream() {
     let e = refused("bf16", &[("linear_add %y %down %none %h", "linear %y %down %none")]);
-    assert_eq!(e.to_string(), "Block %28: the section must end in the residual stream's buffer");
+    assert_eq!(e.to_string(), "Block(0) %28: the section must end in the residual stream's buffer");
 }
 
 /// What is fused away is not there: norms, gate and up, k after RoPE.
@@ -151,8 +151,37 @@ fn activations_in_memory_have_their_names() {
     let names: Vec<&str> = named.iter().map(|n| n.name).collect();
     assert_eq!(names, ["embed", "q_proj", "k_proj", "v_proj", "q_rope", "attn", "out"]);
     assert!(named.windows(2).all(|pair| pair[0].kernel <= pair[1].kernel));
-    assert_eq!(named.iter().filter(|n| !plan.is_of_block(n.kernel)).count(), 1);
+    assert_eq!(named.iter().filter(|n| plan.group_of(n.kernel).is_none()).count(), 1);
     for n in &named {
         assert!(n.first + n.columns <= plan.buffer(n.buffer).width, "{n:?}");
     }
+}
+
+/// Each layer group has kernels and records of its own, and buffers that the other may reuse.
+#[test]
+fn layer_groups_have_kernels_and_records() {
+    let plan = lower(&two_kinds("bf16", I8), &Options::default()).expect("the graph can be planned");
+    let [first, second] = &plan.groups[..] else { panic!("two groups\n{}", *plan) };
+    assert_eq!((first.layers.to_string(), first.window), ("0 2".to_string(), None));
+    assert_eq!((second.layers.to_string(), second.window), ("1".to_string(), Some(4)));
+    assert_eq!(first.block.len(), second.block.len());
+    assert!(first.record_bytes < second.record_bytes, "int8 in groups of 3 takes more than bf16\n{}", *plan);
+    assert_eq!((plan.even_records(), plan.layer_groups()), (None, vec![0, 1, 0]));
+    let [a, b, c] = plan.layer_offsets()[..] else { panic!("three layers") };
+    assert_eq!((a, b - a, c - b), (plan.layers_offset, first.record_bytes, second.record_bytes));
+    assert_eq!(plan.weights_bytes, c + first.record_bytes);
+    let kernels = [0, 1].map(|group| plan.block_range(group));
+    assert_eq!(
+        (kernels[0].start, kernels[0].end, kernels[1].end),
+        (1, kernels[1].start, plan.layer_kernels().end)
+    );
+    assert_eq!(
+        (plan.group_of(0), plan.group_of(1), plan.group_of(kernels[1].start)),
+        (None, Some(0), Some(1))
+    );
+    let names: Vec<&str> = plan.named().iter().map(|n| n.name).collect();
+    let of_layer = ["q_proj", "k_proj", "v_proj", "q_rope", "attn", "out"];
+    assert_eq!(names, [&["embed"][..], &of_layer, &of_layer].concat());
+    let even = lower(&graph("bf16", &[]), &Options::default()).expect("the graph can be planned");
+    assert_eq!(even.even_records(), Some(even.groups[0].record_bytes));
 }

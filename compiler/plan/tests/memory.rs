@@ -6,9 +6,10 @@
 mod model;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use model::{plan, I4, I8, NO_BIAS, TIED};
-use qwenc_plan::{Plan, Rows};
+use model::{plan, two_kinds, I4, I8, NO_BIAS, TIED};
+use qwenc_plan::{lower, Options, Plan, Rows};
 
 /// A kernel of the text form: its name and the buffers in its fields.
 struct Kernel {
@@ -38,14 +39,15 @@ fn kernel(line: &str) -> Kernel {
     Kernel { name, reads, writes }
 }
 
-/// Prologue, then the block once per layer, then the head.
+/// Prologue, then each layer's block, then the head.
 fn schedule(plan: &Plan) -> Vec<Kernel> {
     let text = plan.to_string();
     let all: Vec<&str> = text.lines().filter(|l| l.trim_start().starts_with('k')).collect();
-    let (prologue, rest) = all.split_at(plan.prologue.len());
-    let (block, head) = rest.split_at(plan.block.len());
-    let layers = (0..plan.dims.layers).flat_map(|_| block);
-    prologue.iter().chain(layers).chain(head).map(|l| kernel(l)).collect()
+    let range = |range: Range<u32>| &all[range.start as usize..range.end as usize];
+    let blocks = plan.layer_kernels();
+    let layers = plan.layer_groups().into_iter().flat_map(|group| range(plan.block_range(group)));
+    let head = range(blocks.end..all.len() as u32);
+    range(0..blocks.start).iter().chain(layers).chain(head).map(|l| kernel(l)).collect()
 }
 
 /// Bytes of row 0 of a buffer, in an arena per kind.
@@ -87,6 +89,8 @@ fn no_buffer_is_overwritten_while_needed() {
             check(&plan);
         }
     }
+    let two = lower(&two_kinds("bf16", I4), &Options::default()).expect("the graph can be planned");
+    check(&two);
 }
 
 /// The block's scratch is smaller than the sum of its buffers: memory is shared at all.

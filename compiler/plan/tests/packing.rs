@@ -5,10 +5,10 @@
 
 mod model;
 
-use model::{graph, plan, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
+use model::{graph, plan, two_kinds, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
 use qwenc_formats::{DType, Operand, ScaleType, Tensor};
 use qwenc_ir::{Checked, WeightId, WeightSource};
-use qwenc_plan::{lower, misfits, pack, Layout, Options, PackError, Plan, Segment};
+use qwenc_plan::{lower, misfits, pack, Home, Layout, Options, PackError, Plan, Segment};
 
 fn packed(plan: &Checked<Plan>) -> Vec<u8> {
     let mut image = Vec::new();
@@ -185,9 +185,10 @@ fn check_vector(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
 fn check(plan: &Checked<Plan>) {
     let image = packed(plan);
     let mut covered = vec![false; image.len()];
-    for layer in 0..plan.dims.layers {
-        for s in plan.segments.iter().filter(|s| s.per_layer || layer == 0) {
-            let base = if s.per_layer { plan.layers_offset + u64::from(layer) * plan.layer_bytes } else { 0 };
+    for ((layer, record), group) in (0..).zip(plan.layer_offsets()).zip(plan.layer_groups()) {
+        let here = |home: Home| home.group().map_or(layer == 0, |of| of == group);
+        for s in plan.segments.iter().filter(|s| here(s.home)) {
+            let base = if s.home.per_layer() { record } else { 0 };
             let (start, n) = ((base + s.offset) as usize, s.bytes() as usize);
             covered[start..start + n].fill(true);
             match s.layout {
@@ -209,6 +210,9 @@ fn every_element_is_where_the_layout_says() {
             check(&plan(dtype, edits));
         }
     }
+    for (first, second) in [("bf16", I8), (I4, "bf16")] {
+        check(&lower(&two_kinds(first, second), &Options::default()).expect("the graph can be planned"));
+    }
 }
 
 fn compressed_plan(plain: &[&str]) -> Checked<Plan> {
@@ -227,7 +231,11 @@ fn every_compressed_element_comes_back() {
         check(&plan);
     }
     let (plan, image) = (compressed_plan(&[]), packed(&compressed_plan(&[])));
-    let s = plan.segments.iter().find(|s| s.format == Operand::Bf12 && !s.per_layer).expect("the embedding");
+    let s = plan
+        .segments
+        .iter()
+        .find(|s| s.format == Operand::Bf12 && !s.home.per_layer())
+        .expect("the embedding");
     let first = &image[s.offset as usize..][..s.panel_bytes() as usize];
     assert!(plain_panel(first, s.cols as usize).1 > 0, "there is something else than the commonest");
 }
@@ -276,7 +284,8 @@ fn what_does_not_fit_is_found_and_planned_plain() {
 fn padding_of_int4_is_zero() {
     let plan = plan(I4, &NO_BIAS);
     let image = packed(&plan);
-    let s = plan.segments.iter().find(|s| !s.per_layer && s.layout == Layout::Panels).expect("the head");
+    let s =
+        plan.segments.iter().find(|s| !s.home.per_layer() && s.layout == Layout::Panels).expect("the head");
     let panel = &image[s.offset as usize..][..s.panel_bytes() as usize];
     for group in panel.chunks(64 + 128).filter(|g| g.len() == 64 + 128) {
         for row in group[64..].chunks(4) {

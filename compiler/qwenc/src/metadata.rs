@@ -1,5 +1,8 @@
 //! The JSON about the model that goes into the weights image.
 
+use std::collections::BTreeMap;
+
+use qwenc_ir::WeightId;
 use qwenc_models::ModelFile;
 use qwenc_plan::{Kernel, Plan};
 use serde_json::{json, Value};
@@ -61,12 +64,16 @@ pub fn of(
 /// Where a CPU's step leaves activations that have names.
 #[cfg(feature = "llvm")]
 pub fn activations(plan: &Plan) -> Value {
+    let layers = |kernel| -> Option<Vec<u32>> {
+        let group = plan.group_of(kernel)?;
+        Some(plan.groups[group as usize].layers.iter().collect())
+    };
     let one = |n: qwenc_plan::Named| {
         let buffer = plan.buffer(n.buffer);
         json!({
             "name": n.name,
             "kernel": n.kernel,
-            "per_layer": plan.is_of_block(n.kernel),
+            "layers": layers(n.kernel),
             "offset": buffer.offset,
             "row_bytes": buffer.row_bytes,
             "first": n.first,
@@ -79,7 +86,7 @@ pub fn activations(plan: &Plan) -> Value {
 /// The forms in which a layer's inputs meet its weights, in the order of their first use.
 fn inputs(plan: &Plan) -> String {
     let mut names: Vec<String> = Vec::new();
-    for kernel in &plan.block {
+    for kernel in plan.groups.iter().flat_map(|group| &group.block) {
         if let Kernel::Linear(l) = kernel {
             let name = l.inputs.to_string();
             if !names.contains(&name) {
@@ -98,12 +105,20 @@ fn as_written(value: f32) -> f64 {
 
 /// Values in all stored tensors but the adapters'.
 fn parameters(plan: &Plan) -> u64 {
-    let layers = u64::from(plan.dims.layers);
-    let size = |w: &qwenc_ir::WeightDecl| {
-        let one: u64 = w.shape.iter().map(|&n| u64::from(n)).product();
-        one * if w.per_layer() { layers } else { 1 }
+    let mut copies: BTreeMap<WeightId, u64> = BTreeMap::new();
+    for s in &plan.segments {
+        copies.extend(s.parts.iter().chain(&s.gain).map(|&part| (part, plan.copies(s.home))));
+    }
+    let values = |(id, copies): (WeightId, u64)| {
+        let decl = &plan.weights[id.0 as usize];
+        let one: u64 = decl.shape.iter().map(|&n| u64::from(n)).product();
+        if ModelFile::is_of_adapter(decl) {
+            0
+        } else {
+            one * copies
+        }
     };
-    plan.weights.iter().filter(|w| !ModelFile::is_of_adapter(w)).map(size).sum()
+    copies.into_iter().map(values).sum()
 }
 
 fn hex(bytes: &[u8]) -> String {

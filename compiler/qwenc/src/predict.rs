@@ -31,14 +31,12 @@ pub struct Prediction {
 impl Prediction {
     /// For this plan on this machine.
     pub fn of(plan: &Plan, machine: &Machine) -> Prediction {
-        let parts = [(&plan.prologue, 1), (&plan.block, plan.dims.layers), (&plan.head, 1)];
         let (mut decode, mut decode_us) = (Work::default(), 0.0);
-        for (kernels, times) in parts {
-            for kernel in kernels {
-                let work = decoded(plan, kernel, machine.processor);
-                decode += work * times;
-                decode_us += machine.kernel_us(&work) * f64::from(times);
-            }
+        for (number, kernel) in plan.kernels() {
+            let times = plan.group_of(number).map_or(1, |group| plan.groups[group as usize].layers.count());
+            let work = decoded(plan, kernel, machine.processor);
+            decode += work * times;
+            decode_us += machine.kernel_us(&work) * f64::from(times);
         }
         decode.bytes = plan.bytes_per_token();
         let prompt = PROMPT.min(plan.dims.context);
@@ -92,15 +90,20 @@ fn prefilled(plan: &Plan, prompt: u32) -> Work {
         });
         all.fold(Work::default(), |sum, work| sum + work)
     };
-    let mut sum = linears(&plan.block, plan.dims.layers) * prompt + linears(&plan.head, 1);
-    let prompt = u64::from(prompt);
-    let attends = plan.block.iter().filter(|k| matches!(k, Kernel::Attention(_))).count() as u64;
+    let tokens = u64::from(prompt);
     // Token t looks at t positions, or at its window.
-    let seen = |window: &Option<u32>| match window.map(u64::from) {
-        Some(w) if w < prompt => w * (w + 1) / 2 + (prompt - w) * w,
-        _ => prompt * (prompt + 1) / 2,
+    let seen = |window: Option<u32>| match window.map(u64::from) {
+        Some(w) if w < tokens => w * (w + 1) / 2 + (tokens - w) * w,
+        _ => tokens * (tokens + 1) / 2,
     };
-    sum.f32_ops += attends * attention(plan, plan.windows.iter().map(seen).sum());
+    let mut sum = linears(&plan.head, 1);
+    for group in &plan.groups {
+        let layers = group.layers.count();
+        sum += linears(&group.block, layers) * prompt;
+        let attends = group.block.iter().filter(|k| matches!(k, Kernel::Attention(_))).count() as u64;
+        sum.f32_ops += attends * u64::from(layers) * attention(plan, seen(group.window));
+    }
+    let prompt = tokens;
     Work {
         f32_ops: sum.f32_ops / prompt,
         bf16_ops: sum.bf16_ops / prompt,
@@ -231,10 +234,10 @@ mod tests {
     fn a_window_saves_attention() {
         let whole = model::plan("f32", &[]);
         let mut plan = Plan::clone(&whole);
-        plan.windows = vec![Some(4), None];
+        plan.groups[0].window = Some(4);
         let saved = prefilled(&whole, 32).f32_ops - prefilled(&plan, 32).f32_ops;
-        // Tokens 5 to 32 of one layer look at 4 positions instead of t.
-        assert_eq!(saved, (4 * 2 * 4 * (5..=32).map(|t| t - 4).sum::<u64>()) / 32);
+        // Tokens 5 to 32 of both layers look at 4 positions instead of t.
+        assert_eq!(saved, (2 * 4 * 2 * 4 * (5..=32).map(|t| t - 4).sum::<u64>()) / 32);
     }
 
     #[test]

@@ -99,8 +99,8 @@ pub struct CudaVariant {
     pub max_rows: u32,
     /// Once, first.
     pub prologue: Vec<CudaLaunch>,
-    /// Once per layer.
-    pub block: Vec<CudaLaunch>,
+    /// For each layer group, once for each of its layers.
+    pub blocks: Vec<Vec<CudaLaunch>>,
     /// Once, last, if outputs are wanted.
     pub head: Vec<CudaLaunch>,
 }
@@ -164,6 +164,8 @@ pub struct CudaModel {
     pub logits_stride: u32,
     /// Layers of the model.
     pub layers: u32,
+    /// Layer group of each layer, `[layers]`: an index into the variants' `blocks`.
+    pub layer_groups: Vec<u32>,
     /// Longest context the model was trained for, in tokens.
     pub max_context: u32,
     /// Exact size of the packed weights.
@@ -178,7 +180,7 @@ pub struct CudaModel {
     pub hidden: crate::Hidden,
     /// u32 counters.
     pub counters: u32,
-    /// By ascending `max_rows`; the last one's is `u32::MAX`. A step takes prologue and block from the first
+    /// By ascending `max_rows`; the last one's is `u32::MAX`. A step takes prologue and blocks from the first
     /// that its rows fit in, and the head from the first that its outputs fit in.
     pub variants: Vec<CudaVariant>,
     /// A step of one row with one output as a single cooperative launch of as many blocks as the device holds at once;

@@ -16,7 +16,7 @@ pub use footer::{Footer, FooterError, Section, FOOTER_BYTES};
 pub use step::{Hidden, Identity, KvType, ModelInfo, ObserverFn, Row, StepArgs, StepFn};
 
 /// Version of every layout in this crate. The runtime refuses code of another version.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Alignment in bytes of the weights image within its file, and of every packed tensor segment
 /// boundary that must be mappable: the page size of every supported system.

@@ -365,7 +365,7 @@ fn in_pieces(code: &Source, blocks: u32, joined: u32) -> Source {
         text = text.replace(from, &to);
     }
     let mut model = code.model.clone();
-    let launches = model.variants.iter_mut().flat_map(|v| &mut v.block);
+    let launches = model.variants.iter_mut().flat_map(|v| v.blocks.iter_mut().flatten());
     launches.filter(|l| l.grid[2].times == 64).for_each(|l| l.grid[2].times = blocks);
     Source { text, model }
 }

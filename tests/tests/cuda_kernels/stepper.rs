@@ -149,9 +149,9 @@ impl<'a> Stepper<'a> {
         let n = step.n_rows;
         let variant = model.variants.iter().find(|v| n <= v.max_rows).unwrap();
         self.launch(&variant.prologue, step);
-        for layer in 0..model.layers {
+        for (layer, &group) in (0..).zip(&model.layer_groups) {
             step.layer = layer;
-            self.launch(&variant.block, step);
+            self.launch(&variant.blocks[group as usize], step);
         }
         step.layer = 0;
         self.launch(&variant.head, step);

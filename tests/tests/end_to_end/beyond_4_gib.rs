@@ -26,7 +26,8 @@ fn are_read_where_they_are() {
     let graph = optimise(&graph, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
     let plan = lower(&graph, &Options { reserve: RESERVE, ..Options::default() }).unwrap();
     assert!(
-        plan.segments.iter().all(|s| s.per_layer || s.offset >= RESERVE) && plan.layers_offset >= RESERVE
+        plan.segments.iter().all(|s| s.home.per_layer() || s.offset >= RESERVE)
+            && plan.layers_offset >= RESERVE
     );
     let artifact = emit(&plan, &Cpu::named("native").unwrap()).unwrap();
     let executable = Product::new(&output, Form::Static, Linker::Any).unwrap();

@@ -9,6 +9,7 @@ fn model() -> CudaModel {
         vocab_rows: 61,
         logits_stride: 64,
         layers: 3,
+        layer_groups: vec![0; 3],
         max_context: 128,
         weights_bytes: 4096,
         kv_bytes_per_position: [64, 32, 24],

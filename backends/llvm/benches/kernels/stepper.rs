@@ -3,6 +3,7 @@
 //! what is between them is less than a microsecond; that takes two idle cores.
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -123,15 +124,14 @@ impl Drop for Stepper {
 }
 
 fn pieces(plan: &Plan, tokens: usize) -> Vec<usize> {
-    let layers = plan.dims.layers as usize;
-    let of = |kernels: &[Kernel], first: usize| -> Vec<usize> {
-        let numbered = (first..).zip(kernels);
-        numbered.flat_map(|(number, k)| vec![number; barriers(k, tokens)]).collect()
+    let kernels: Vec<&Kernel> = plan.kernels().map(|(_, kernel)| kernel).collect();
+    let of = |numbers: Range<u32>| {
+        numbers.flat_map(|n| vec![n as usize; barriers(kernels[n as usize], tokens)]).collect::<Vec<usize>>()
     };
-    let head = plan.prologue.len() + plan.block.len();
-    let mut all = of(&plan.prologue, 0);
-    all.extend(of(&plan.block, plan.prologue.len()).repeat(layers));
-    all.extend(of(&plan.head, head));
+    let blocks = plan.layer_kernels();
+    let mut all = of(0..blocks.start);
+    all.extend(plan.layer_groups().into_iter().flat_map(|group| of(plan.block_range(group))));
+    all.extend(of(blocks.end..kernels.len() as u32));
     all
 }
 

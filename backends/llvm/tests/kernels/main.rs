@@ -169,8 +169,13 @@ fn compressing_cpus() -> Vec<&'static str> {
 fn compressed_panels(plan: &Checked<Plan>) -> Vec<(usize, Segment)> {
     let mut all = Vec::new();
     for s in plan.segments.iter().filter(|s| s.format == Operand::Bf12) {
-        for layer in 0..if s.per_layer { plan.dims.layers } else { 1 } {
-            let base = if s.per_layer { plan.layers_offset + u64::from(layer) * plan.layer_bytes } else { 0 };
+        let of_group = |group: u32| plan.layer_groups().into_iter().map(move |of| of == group);
+        let records = |group| plan.layer_offsets().into_iter().zip(of_group(group)).filter(|(_, own)| *own);
+        let bases = match s.home.group() {
+            Some(group) => records(group).map(|(base, _)| base).collect(),
+            None => vec![0],
+        };
+        for base in bases {
             let panel = |i: u32| (base + s.offset + u64::from(i) * s.panel_bytes()) as usize;
             all.extend((0..s.panels()).map(|i| (panel(i), s.clone())));
         }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use half::f16;
 use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
-use qwenc_ir::{parse, verify, Checked, Eps, Graph, NodeId, Op, SectionKind, WeightDecl, WeightSource};
+use qwenc_ir::{
+    parse, verify, Checked, Eps, Graph, Layers, NodeId, Op, SectionKind, WeightDecl, WeightSource,
+};
 
 /// Sizes of a test model.
 #[derive(Clone, Copy)]
@@ -18,6 +20,7 @@ pub struct Shape {
     pub head_dim: u32,
     pub vocab: u32,
     pub tied: bool,
+    /// Whether layers from the second on see five positions, and are a layer group.
     pub windows: bool,
 }
 
@@ -50,10 +53,6 @@ pub fn graph(s: Shape, dtype: DType) -> Checked<Graph> {
     let Shape { layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, tied, windows } = s;
     let (q, kv) = (heads * head_dim, kv_heads * head_dim);
     let (qkv, gate_up) = (q + 2 * kv, 2 * intermediate);
-    let windows = match windows {
-        true => format!("windows -{}\n", " 5".repeat(layers as usize - 1)),
-        false => String::new(),
-    };
     let head = if tied { 0 } else { 13 };
     let untied = match tied {
         true => String::new(),
@@ -63,7 +62,7 @@ pub fn graph(s: Shape, dtype: DType) -> Checked<Graph> {
         "graph \"test\"
 dims layers={layers} hidden={hidden} intermediate={intermediate} heads={heads} kv_heads={kv_heads} head_dim={head_dim} vocab_rows={vocab} context=2048
 rope theta=10000
-{windows}weight @0 \"embed\" {dtype}[{vocab}, {hidden}]
+weight @0 \"embed\" {dtype}[{vocab}, {hidden}]
 weight @1 \"*.g1\" f32[{hidden}]
 weight @2 \"*.q\" {dtype}[{q}, {hidden}]
 weight @3 \"*.k\" {dtype}[{kv}, {hidden}]
@@ -81,7 +80,7 @@ weight @12 \"gf\" f32[{hidden}]
   %1 = embed %0 : [T, {hidden}]
   return %1
 }}
-repeat {layers} {{
+layers 0-{} {{
   %0 = input : [T, {hidden}]
   %1 = weight @2 : {dtype}[{q}, {hidden}]
   %2 = weight @3 : {dtype}[{kv}, {hidden}]
@@ -117,16 +116,30 @@ head {{
   return %4
 }}
 ",
+        layers - 1,
         2 * kv
     );
-    verify(parse(&text).unwrap()).unwrap()
+    let graph = parse(&text).unwrap();
+    verify(match windows {
+        true => graph.regrouped([(Layers::first(1), None), ((1..layers).collect(), Some(5))]),
+        false => graph,
+    })
+    .unwrap()
 }
 
 /// The same with `adapters` low-rank adapters of `rank` beside every linear of the block.
 pub fn adapted(s: Shape, dtype: DType, (rank, adapters): (u32, u32)) -> Checked<Graph> {
     let mut graph = Graph::clone(&graph(s, dtype));
-    let block = std::mem::take(&mut graph.block);
-    let mut a = Adapting { graph: &mut graph, rank, adapters };
+    for group in 0..graph.groups.len() as u32 {
+        adapt_block(&mut graph, s, (rank, adapters), group);
+    }
+    verify(graph).unwrap()
+}
+
+fn adapt_block(graph: &mut Graph, s: Shape, (rank, adapters): (u32, u32), group: u32) {
+    let kind = SectionKind::Block(group);
+    let block = std::mem::take(graph.section_mut(kind));
+    let mut a = Adapting { graph, kind, rank, adapters };
     let (q, kv, half) = (s.heads * s.head_dim, s.kv_heads * s.head_dim, s.intermediate);
     let mut at = Vec::new();
     for (i, node) in block.nodes.iter().enumerate() {
@@ -151,19 +164,19 @@ pub fn adapted(s: Shape, dtype: DType, (rank, adapters): (u32, u32)) -> Checked<
             op => a.push(op, &args),
         });
     }
-    graph.block.root = block.root.map(|root| at[root.0 as usize]);
-    verify(graph).unwrap()
+    graph.section_mut(kind).root = block.root.map(|root| at[root.0 as usize]);
 }
 
 struct Adapting<'a> {
     graph: &'a mut Graph,
+    kind: SectionKind,
     rank: u32,
     adapters: u32,
 }
 
 impl Adapting<'_> {
     fn push(&mut self, op: Op, args: &[NodeId]) -> NodeId {
-        self.graph.push(SectionKind::Block, op, args).unwrap()
+        self.graph.push(self.kind, op, args).unwrap()
     }
 
     fn weight(&mut self, name: &str, shape: [u32; 2]) -> NodeId {
@@ -180,7 +193,7 @@ impl Adapting<'_> {
         norm: Option<(Eps, NodeId)>,
         rows: &[u32],
     ) -> NodeId {
-        let cols = self.graph.block.node(x).ty.token_width().unwrap();
+        let cols = self.graph.section(self.kind).node(x).ty.token_width().unwrap();
         let ranks = self.rank * self.adapters;
         let parts: Vec<[NodeId; 2]> = (0..)
             .zip(rows)

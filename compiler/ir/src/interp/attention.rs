@@ -19,7 +19,7 @@ fn scale(c: &Context) -> f64 {
 
 /// Positions that the query at position `i` sees: `first ..= i`.
 fn first_visible(i: usize, c: &Context) -> usize {
-    match c.graph.windows[c.layer as usize] {
+    match c.window {
         Some(window) => (i + 1).saturating_sub(window as usize),
         None => 0,
     }

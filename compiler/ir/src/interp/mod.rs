@@ -41,6 +41,8 @@ pub(crate) struct Context<'a> {
     pub precision: Precision,
     pub inv_freq: &'a [f32],
     pub layer: u32,
+    /// Sliding window of this layer.
+    pub window: Option<u32>,
     /// The sequence's adapter, counted from 0.
     pub adapter: Option<u32>,
     pub tokens: &'a [u32],
@@ -72,7 +74,9 @@ impl<'a> Interpreter<'a> {
         let input = Value::zeros(0, 0);
         let mut x = self.section(SectionKind::Prologue, 0, tokens, &input, observe)?;
         for layer in 0..self.graph.dims.layers {
-            x = self.section(SectionKind::Block, layer, tokens, &x, observe)?;
+            // A checked graph has a group for every layer.
+            let group = self.graph.group_of(layer).unwrap_or(0);
+            x = self.section(SectionKind::Block(group), layer, tokens, &x, observe)?;
         }
         let logits = self.section(SectionKind::Head, 0, tokens, &x, observe)?;
         self.past += tokens.len();
@@ -94,6 +98,10 @@ impl<'a> Interpreter<'a> {
             precision: self.precision,
             inv_freq: &self.inv_freq,
             layer,
+            window: match kind {
+                SectionKind::Block(group) => self.graph.groups[group as usize].window,
+                SectionKind::Prologue | SectionKind::Head => None,
+            },
             adapter: self.adapter,
             tokens,
             cached: &self.cache[layer as usize],
@@ -104,8 +112,8 @@ impl<'a> Interpreter<'a> {
         for id in section.ids() {
             if let Some(label) = &section.node(id).label {
                 let name = match kind {
-                    SectionKind::Block => format!("layer.{layer}.{label}"),
-                    _ => label.clone(),
+                    SectionKind::Block(_) => format!("layer.{layer}.{label}"),
+                    SectionKind::Prologue | SectionKind::Head => label.clone(),
                 };
                 observe(&name, &values[id.0 as usize]);
             }

@@ -5,4 +5,4 @@
 mod parse;
 mod print;
 
-pub use parse::{parse, ParseError};
+pub use parse::{layer_group, parse, ParseError};

@@ -7,6 +7,7 @@
 use crate::dims::Dims;
 use crate::graph::{Graph, Section, SectionKind};
 use crate::ids::{NodeId, WeightId};
+use crate::layers::Layers;
 use crate::op::{Eps, Op, Slot};
 use crate::rope::{Rope, Scaling};
 use qwenc_formats::DType;
@@ -38,10 +39,6 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
             Some(kind) => node(&mut graph, kind, line).map_err(at)?,
         };
     }
-    // Windows that no layer has are not printed.
-    if graph.windows.is_empty() {
-        graph.windows = vec![None; graph.dims.layers as usize];
-    }
     Ok(graph)
 }
 
@@ -62,24 +59,29 @@ fn header(g: &mut Graph, line: &str) -> Parsed<Option<SectionKind>> {
         "graph" => g.name = quoted(rest)?.0,
         "dims" => g.dims = dims(rest)?,
         "rope" => g.rope = rope(rest)?,
-        "windows" => {
-            let window = |w: &str| match w {
-                "-" => Ok(None),
-                n => number(n).map(Some),
-            };
-            g.windows = rest.split(' ').map(window).collect::<Parsed<_>>()?;
-        }
         "weight" => weight(g, rest)?,
         "prologue" => return Ok(Some(SectionKind::Prologue)),
-        "repeat" => return Ok(Some(SectionKind::Block)),
+        "layers" => {
+            let (layers, window) = layer_group(rest.trim_end_matches('{').trim_end())?;
+            return Ok(Some(g.add_group(layers, window)));
+        }
         "head" => return Ok(Some(SectionKind::Head)),
         _ => {
             return Err(format!(
-                "expected graph, dims, rope, windows, weight, prologue, repeat or head, found {word:?}"
+                "expected graph, dims, rope, weight, prologue, layers or head, found {word:?}"
             ))
         }
     }
     Ok(None)
+}
+
+/// Layers and sliding window of a layer group, from what follows `layers` in its title.
+pub fn layer_group(text: &str) -> Result<(Layers, Option<u32>), String> {
+    let (layers, window) = match text.split_once(" window=") {
+        Some((layers, window)) => (layers, Some(number(window)?)),
+        None => (text, None),
+    };
+    Ok((layers.parse()?, window))
 }
 
 fn number<T: std::str::FromStr>(s: &str) -> Parsed<T> {

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::graph::{Graph, Node, Section};
+use crate::graph::{Graph, LayerGroup, Node, Section};
 use crate::ids::NodeId;
 use crate::op::Op;
 use crate::rope::{Rope, Scaling};
@@ -18,16 +18,6 @@ impl Display for Graph {
         write!(f, " heads={} kv_heads={} head_dim={}", d.heads, d.kv_heads, d.head_dim)?;
         writeln!(f, " vocab_rows={} context={}", d.vocab_rows, d.context)?;
         writeln!(f, "{}", self.rope)?;
-        if self.windows.iter().any(Option::is_some) {
-            write!(f, "windows")?;
-            for w in &self.windows {
-                match w {
-                    Some(n) => write!(f, " {n}")?,
-                    None => write!(f, " -")?,
-                }
-            }
-            writeln!(f)?;
-        }
         for (i, w) in self.weights.iter().enumerate() {
             write!(f, "weight @{i} {:?} {}[", w.name, w.dtype)?;
             for (j, n) in w.shape.iter().enumerate() {
@@ -36,8 +26,18 @@ impl Display for Graph {
             writeln!(f, "]")?;
         }
         write_section(f, "prologue", &self.prologue)?;
-        write_section(f, &format!("repeat {}", d.layers), &self.block)?;
+        for group in &self.groups {
+            write_section(f, &group.title(), &group.block)?;
+        }
         write_section(f, "head", &self.head)
+    }
+}
+
+impl LayerGroup {
+    /// The line before its block: `layers 0-27`, `layers 1 3 5 window=512`.
+    pub fn title(&self) -> String {
+        let window = self.window.map_or(String::new(), |n| format!(" window={n}"));
+        format!("layers {}{window}", self.layers)
     }
 }
 

@@ -9,11 +9,11 @@ use crate::language::{Kind, Term};
 use crate::{optimise, random_extraction, Limits, Machine, Work};
 
 fn block_cost(graph: &qwenc_ir::Graph, machine: &Machine) -> u64 {
-    machine.picoseconds(&Work::of_section(&graph.block, graph))
+    machine.picoseconds(&Work::of_section(&graph.groups[0].block, graph))
 }
 
 fn without_kernel(graph: &qwenc_ir::Graph) -> usize {
-    graph.block.nodes.iter().filter(|node| !has_kernel(node.op)).count()
+    graph.groups[0].block.nodes.iter().filter(|node| !has_kernel(node.op)).count()
 }
 
 fn machines() -> [Machine; 4] {
@@ -34,7 +34,7 @@ fn no_random_graph_is_cheaper() {
             let out = optimise(&source, &machine, &Limits::default()).expect("it can be optimised");
             let chosen = block_cost(&out.graph, &machine);
             let reported = &out.report.sections[0];
-            assert_eq!(reported.kind, SectionKind::Block);
+            assert_eq!(reported.kind, SectionKind::Block(0));
             assert_eq!(machine.picoseconds(&reported.chosen), chosen);
             for seed in 0..200 {
                 let other = random_extraction(&source, seed).expect("there is an expression");
@@ -79,7 +79,8 @@ fn adapters_are_joined_as_what_they_adapt() {
             let source = model(&Family { adapters: Some((rank, 2)), ..family.clone() });
             let out = optimise(&source, &machine, &Limits::default()).expect("it can be optimised");
             assert_eq!(without_kernel(&out.graph), 0, "{machine:?}\n{}", *out.graph);
-            let kernels = out.graph.block.nodes.iter().filter(|n| matches!(n.op, Op::PrepareQkv(_))).count();
+            let kernels =
+                out.graph.groups[0].block.nodes.iter().filter(|n| matches!(n.op, Op::PrepareQkv(_))).count();
             assert_eq!(kernels, 1, "{}", *out.graph);
         }
         let source = model(&Family { adapters: Some((4, 2)), ..family });

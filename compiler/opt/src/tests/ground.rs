@@ -69,6 +69,9 @@ const SHARED_WEIGHTS: [(&str, DType, &[u32]); 7] = [
     ("head_i8", I8, &[61, 96]),
 ];
 
+/// The block of the only layer group.
+pub(super) const BLOCK: SectionKind = SectionKind::Block(0);
+
 /// A side of a rule as a model.
 pub(super) struct Side {
     pub kind: SectionKind,
@@ -140,7 +143,7 @@ impl Side {
             section::from_selection(&entered, &selection).map_err(|e| e.to_string())?;
         match self.kind {
             SectionKind::Head => {
-                let mut s = Writer { graph: &mut graph, kind: SectionKind::Block };
+                let mut s = Writer { graph: &mut graph, kind: BLOCK };
                 let x = s.op(Op::Input, &[]);
                 s.returns(x);
             }

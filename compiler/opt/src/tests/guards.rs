@@ -4,9 +4,8 @@
 //! happens; without the condition the right side is ill-typed or has other values.
 
 use qwenc_ir::interp::Precision;
-use qwenc_ir::SectionKind::Block;
 
-use super::ground::{bind, Side};
+use super::ground::{bind, Side, BLOCK};
 use super::sides::{DOWN, GAINS, GATE_UP, NO_BIASES, T160, T192, TURNS, UP, WEIGHTS};
 use crate::rules::{rules, Condition, Rule};
 
@@ -99,7 +98,7 @@ fn every_condition_is_needed() {
     for (name, guard, vars, context, bindings, damage) in breakers {
         let bindings = bindings.join(", ");
         let rule = rules().into_iter().find(|r| r.name == name).expect("a breaker names a rule");
-        let side = |text| Side { kind: Block, term: bind(text, &bindings), context };
+        let side = |text| Side { kind: BLOCK, term: bind(text, &bindings), context };
         let (left, right) = (side(rule.left), side(rule.right));
         let values = left.values(Precision::F64);
         assert_eq!(left.rewrites_to(&rule, &right), Ok(false), "{name} fires with {bindings}");
@@ -133,7 +132,7 @@ fn lookalikes_are_left_alone() {
             .replace('K', "(cache-append-k (linear input $k absent))")
             .replace('V', "(cache-append-v (linear input $v absent))")
             .replace('Y', "(linear input $qkv absent)");
-        let side = Side { kind: Block, term: text, context: T192 };
+        let side = Side { kind: BLOCK, term: text, context: T192 };
         let graph = side.model().expect("a lookalike is well typed");
         let machine = crate::Machine::cpu_default();
         let out = crate::optimise(&graph, &machine, &crate::Limits::default()).expect("it can be optimised");

@@ -4,9 +4,9 @@
 //! largest value in f64 and to 1e-5 in f32.
 
 use qwenc_ir::interp::Precision;
-use qwenc_ir::SectionKind::{self, Block, Head};
+use qwenc_ir::SectionKind::{self, Head};
 
-use super::ground::{bind, Side};
+use super::ground::{bind, Side, BLOCK};
 use crate::rules::{rules, Exactness};
 
 /// What makes the result of a section of a side's value, by the value's type.
@@ -39,36 +39,36 @@ type Case = (&'static str, SectionKind, &'static str, Vec<&'static str>);
 #[rustfmt::skip]
 fn cases() -> Vec<Case> {
     vec![
-        ("concat-of-absent",         Block, BIAS,   vec![]),
-        ("dequant-in-linear",        Block, T192,   vec!["?x = input, ?w = $q, ?b = absent"]),
-        ("dequant-in-linear",        Block, T192,   vec!["?x = input, ?w = $q_bf16, ?b = $bq"]),
-        ("dequant-in-linear",        Block, T192,   vec!["?x = input, ?w = $q_i8, ?b = $bq"]),
+        ("concat-of-absent",         BLOCK, BIAS,   vec![]),
+        ("dequant-in-linear",        BLOCK, T192,   vec!["?x = input, ?w = $q, ?b = absent"]),
+        ("dequant-in-linear",        BLOCK, T192,   vec!["?x = input, ?w = $q_bf16, ?b = $bq"]),
+        ("dequant-in-linear",        BLOCK, T192,   vec!["?x = input, ?w = $q_i8, ?b = $bq"]),
         ("dequant-in-lm-head",       Head,  T96,    vec!["?x = input, ?w = $head_i8"]),
-        ("repeat-kv-in-scores",      Block, SCORES, vec![Q, K]),
-        ("repeat-kv-in-sum",         Block, T192,   vec![P, V]),
-        ("streaming-attention",      Block, T192,   vec![Q, K, V]),
-        ("rope-after-norm",          Block, T192,   vec!["?e = eps=1e-6, ?g = $gq, ?x = (linear input $q absent)"]),
-        ("qkv-as-one-linear",        Block, T192,   vec![WEIGHTS, NO_BIASES]),
-        ("qkv-as-one-linear",        Block, T192,   vec![WEIGHTS, BIASES]),
-        ("qkv-as-one-linear",        Block, T192,   vec!["?x = input, ?wq = $q_i8, ?wk = $k_i8, ?wv = $v_i8", BIASES]),
-        ("qkv-as-one-linear-normed", Block, T192,   vec![WEIGHTS, NO_BIASES, GAINS]),
-        ("qkv-as-one-linear-normed", Block, T192,   vec!["?x = input, ?wq = $q_bf16, ?wk = $k_bf16, ?wv = $v_bf16", BIASES, GAINS]),
-        ("qkv-prepared",             Block, T192,   vec![WHOLE]),
-        ("qkv-prepared-normed",      Block, T192,   vec![WHOLE, GAINS]),
-        ("gate-up-as-one-linear",    Block, T160,   vec!["?x = input, ?wg = $gate, ?wu = $up, ?bg = absent, ?bu = absent"]),
-        ("gate-up-as-one-linear",    Block, T160,   vec!["?x = input, ?wg = $gate, ?wu = $up, ?bg = $bf, ?bu = $bf"]),
-        ("gain-into-linear",         Block, T192,   vec![NORM, "?w = $q, ?b = absent"]),
-        ("gain-into-linear",         Block, T192,   vec![NORM, "?w = $q_i8, ?b = $bq"]),
+        ("repeat-kv-in-scores",      BLOCK, SCORES, vec![Q, K]),
+        ("repeat-kv-in-sum",         BLOCK, T192,   vec![P, V]),
+        ("streaming-attention",      BLOCK, T192,   vec![Q, K, V]),
+        ("rope-after-norm",          BLOCK, T192,   vec!["?e = eps=1e-6, ?g = $gq, ?x = (linear input $q absent)"]),
+        ("qkv-as-one-linear",        BLOCK, T192,   vec![WEIGHTS, NO_BIASES]),
+        ("qkv-as-one-linear",        BLOCK, T192,   vec![WEIGHTS, BIASES]),
+        ("qkv-as-one-linear",        BLOCK, T192,   vec!["?x = input, ?wq = $q_i8, ?wk = $k_i8, ?wv = $v_i8", BIASES]),
+        ("qkv-as-one-linear-normed", BLOCK, T192,   vec![WEIGHTS, NO_BIASES, GAINS]),
+        ("qkv-as-one-linear-normed", BLOCK, T192,   vec!["?x = input, ?wq = $q_bf16, ?wk = $k_bf16, ?wv = $v_bf16", BIASES, GAINS]),
+        ("qkv-prepared",             BLOCK, T192,   vec![WHOLE]),
+        ("qkv-prepared-normed",      BLOCK, T192,   vec![WHOLE, GAINS]),
+        ("gate-up-as-one-linear",    BLOCK, T160,   vec!["?x = input, ?wg = $gate, ?wu = $up, ?bg = absent, ?bu = absent"]),
+        ("gate-up-as-one-linear",    BLOCK, T160,   vec!["?x = input, ?wg = $gate, ?wu = $up, ?bg = $bf, ?bu = $bf"]),
+        ("gain-into-linear",         BLOCK, T192,   vec![NORM, "?w = $q, ?b = absent"]),
+        ("gain-into-linear",         BLOCK, T192,   vec![NORM, "?w = $q_i8, ?b = $bq"]),
         ("gain-into-lm-head",        Head,  T96,    vec!["?e = eps=1e-6, ?x = input, ?g = $final, ?w = $head"]),
-        ("norm-before-linear",       Block, T192,   vec![NORM, "?w = $q, ?b = $bq"]),
+        ("norm-before-linear",       BLOCK, T192,   vec![NORM, "?w = $q, ?b = $bq"]),
         ("norm-before-lm-head",      Head,  T96,    vec!["?e = eps=1e-6, ?x = input, ?w = $head"]),
-        ("norm-before-swiglu",       Block, T160,   vec![NORM, "?w = $gu, ?b = $bgu"]),
-        ("adapted-qkv-as-one",       Block, T192,   vec![WEIGHTS, BIASES, TURNS, DOWN, UP]),
-        ("adapted-qkv-as-one",       Block, T192,   vec!["?x = input, ?wq = $q_i8, ?wk = $k_i8, ?wv = $v_i8", NO_BIASES, TURNS, DOWN, UP]),
-        ("adapted-qkv-as-one-normed", Block, T192,  vec![WEIGHTS, NO_BIASES, GAINS, TURNS, DOWN, UP]),
-        ("adapted-gate-up-as-one",   Block, T160,   vec![GATE_UP, "?wu = $up, ?bg = absent, ?bu = absent, ?au = $au, ?lu = $lu"]),
-        ("add-before-difference",    Block, T96,    vec!["?r = input, ?x = (linear input $q absent), ?w = $o, ?b = $bias, ?u = (linear input $ag absent), ?l = $lk"]),
-        ("add-after-linear",         Block, T96,    vec!["?r = input, ?x = (linear input $q absent), ?w = $o, ?b = $bias"]),
+        ("norm-before-swiglu",       BLOCK, T160,   vec![NORM, "?w = $gu, ?b = $bgu"]),
+        ("adapted-qkv-as-one",       BLOCK, T192,   vec![WEIGHTS, BIASES, TURNS, DOWN, UP]),
+        ("adapted-qkv-as-one",       BLOCK, T192,   vec!["?x = input, ?wq = $q_i8, ?wk = $k_i8, ?wv = $v_i8", NO_BIASES, TURNS, DOWN, UP]),
+        ("adapted-qkv-as-one-normed", BLOCK, T192,  vec![WEIGHTS, NO_BIASES, GAINS, TURNS, DOWN, UP]),
+        ("adapted-gate-up-as-one",   BLOCK, T160,   vec![GATE_UP, "?wu = $up, ?bg = absent, ?bu = absent, ?au = $au, ?lu = $lu"]),
+        ("add-before-difference",    BLOCK, T96,    vec!["?r = input, ?x = (linear input $q absent), ?w = $o, ?b = $bias, ?u = (linear input $ag absent), ?l = $lk"]),
+        ("add-after-linear",         BLOCK, T96,    vec!["?r = input, ?x = (linear input $q absent), ?w = $o, ?b = $bias"]),
     ]
 }
 

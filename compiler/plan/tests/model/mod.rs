@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
-use qwenc_ir::{parse, verify, Checked, Graph, WeightDecl, WeightSource};
+use qwenc_ir::{parse, verify, Checked, Graph, Layers, WeightDecl, WeightSource};
 use qwenc_plan::{lower, Options, Plan};
 
 const QWEN3: &str = include_str!("qwen3.txt");
@@ -94,6 +94,31 @@ pub fn graph(dtype: &str, edits: &[(&str, &str)]) -> Checked<Graph> {
     let text = numbered(&text.replace("W[", &format!("{dtype}[")));
     let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     verify(graph).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Layers 0 and 2 with matrices of the first type and no window, layer 1 with matrices of the second and a window.
+pub fn two_kinds(first: &str, second: &str) -> Checked<Graph> {
+    let groups = [(Layers::from_iter([0, 2]), None), (Layers::from_iter([1]), Some(4))];
+    let one = graph(first, &[("layers=2", "layers=3"), ("layers 0-1 {", "layers 0-2 {")]);
+    let declared = one.weights.len();
+    let text = one.into_inner().regrouped(groups).to_string();
+    let (mut of_second, mut out) = (false, String::new());
+    for line in text.lines() {
+        let number = line.strip_prefix("weight @").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        of_second = number.map_or(of_second, |n: usize| n >= declared);
+        if line.ends_with('{') {
+            of_second = line.starts_with("layers 1 ");
+        }
+        let line = if of_second {
+            line.replace(&format!("{first}["), &format!("{second}["))
+        } else {
+            line.to_string()
+        };
+        // Vectors are f32 in both.
+        out += &(line + "\n");
+    }
+    let graph = parse(&out).unwrap_or_else(|e| panic!("{e}\n{out}"));
+    verify(graph).unwrap_or_else(|e| panic!("{e}\n{out}"))
 }
 
 /// Values have names in `qwen3.txt`, so that edits need not count; the text form wants numbers.

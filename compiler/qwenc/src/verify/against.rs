@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use qwenc_formats::{Tensor, NOTHING};
-use qwenc_ir::{Graph, WeightDecl, WeightSource};
+use qwenc_ir::{Graph, Layers, WeightDecl, WeightId, WeightSource};
 use qwenc_models::{Checkpoint, Config};
 
 use crate::args::Verify;
@@ -40,14 +40,17 @@ pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
     // Writing to a string does not fail.
     let _ =
         writeln!(found.text, "  {:<names$} {:<types$} {:>10} {:>10}", "tensor", "type", "error", "at most");
-    let bar = progress::bytes("comparing", bytes(&graph, config.dims.layers));
+    let declared: Vec<(&WeightDecl, Option<&Layers>)> =
+        (0..).zip(&graph.weights).map(|(id, decl)| (decl, graph.layers_of(WeightId(id)))).collect();
+    let bar = progress::bytes("comparing", bytes(&declared));
     for layer in 0..config.dims.layers {
-        for decl in graph.weights.iter().filter(|w| w.per_layer()) {
+        let of_layer = declared.iter().filter(|(_, layers)| layers.is_some_and(|layers| layers.has(layer)));
+        for (decl, _) in of_layer {
             found.tensor(widths, (model.weights(), decl), (&other, &theirs), layer, args.tolerance);
             bar.inc(matrix_bytes(decl));
         }
     }
-    for decl in graph.weights.iter().filter(|w| !w.per_layer()) {
+    for (decl, _) in declared.iter().filter(|(_, layers)| layers.is_none()) {
         found.tensor(widths, (model.weights(), decl), (&other, &theirs), 0, args.tolerance);
         bar.inc(matrix_bytes(decl));
     }
@@ -77,9 +80,9 @@ fn matrix_bytes(decl: &WeightDecl) -> u64 {
     decl.dtype.matrix_bytes(rows, u64::from(cols))
 }
 
-fn bytes(graph: &Graph, layers: u32) -> u64 {
-    let times = |w: &WeightDecl| if w.per_layer() { u64::from(layers) } else { 1 };
-    graph.weights.iter().map(|w| times(w) * matrix_bytes(w)).sum()
+fn bytes(declared: &[(&WeightDecl, Option<&Layers>)]) -> u64 {
+    let times = |layers: Option<&Layers>| layers.map_or(1, |layers| u64::from(layers.count()));
+    declared.iter().map(|&(decl, layers)| times(layers) * matrix_bytes(decl)).sum()
 }
 
 /// How far two tensors are apart.
@@ -124,11 +127,14 @@ impl Compared {
         let name = decl.tensor_name(layer);
         let Widths { names, types } = widths;
         let line = format!("  {name:<names$} {:<types$}", decl.dtype.words());
-        let theirs = theirs.weights.iter().find(|w| w.name == decl.name);
-        let pair = model.tensor(decl, layer).map_err(|e| e.to_string()).and_then(|ours| match theirs {
-            None => Err("the checkpoint has none".to_string()),
-            Some(w) if w.shape != decl.shape => Err(format!("{:?}, there {:?}", decl.shape, w.shape)),
-            Some(w) => other.tensor(w, layer).map(|t| (ours, t)).map_err(|e| e.to_string()),
+        let of_layer = |id| theirs.layers_of(WeightId(id)).is_none_or(|layers| layers.has(layer));
+        let theirs = (0..).zip(&theirs.weights).find(|(id, w)| w.name == decl.name && of_layer(*id));
+        let pair = model.tensor(decl, layer).map_err(|e| e.to_string()).and_then(|ours| {
+            match theirs.map(|(_, w)| w) {
+                None => Err("the checkpoint has none".to_string()),
+                Some(w) if w.shape != decl.shape => Err(format!("{:?}, there {:?}", decl.shape, w.shape)),
+                Some(w) => other.tensor(w, layer).map(|t| (ours, t)).map_err(|e| e.to_string()),
+            }
         });
         let (ours, expected) = match pair {
             Ok(pair) => pair,

@@ -93,8 +93,8 @@ pub struct Activation {
     pub name: String,
     /// The number of the kernel.
     pub kernel: u64,
-    /// Whether each layer has one.
-    pub per_layer: bool,
+    /// Layers that the kernel is run for, each of which has one; none where it is run once.
+    pub layers: Option<Vec<u64>>,
     /// Of its buffer, in bytes for each row of the largest step.
     pub offset: u64,
     /// From one row to the next.

@@ -47,15 +47,13 @@ impl Recorder {
         for place in places {
             check(model, place)?;
             recorder.places.push((place.clone(), recorder.records.len()));
-            let layers = if place.per_layer { u64::from(model.layers) } else { 1 };
-            for layer in 0..layers {
-                let name = match place.per_layer {
-                    true => format!("layer.{layer}.{}", place.name),
-                    false => place.name.clone(),
-                };
-                let columns = place.columns as usize;
-                recorder.records.push(Recorded { name, columns, values: Vec::new() });
-            }
+            let names = match &place.layers {
+                Some(layers) => layers.iter().map(|layer| format!("layer.{layer}.{}", place.name)).collect(),
+                None => vec![place.name.clone()],
+            };
+            let columns = place.columns as usize;
+            let empty = |name| Recorded { name, columns, values: Vec::new() };
+            recorder.records.extend(names.into_iter().map(empty));
         }
         Ok(recorder)
     }
@@ -99,8 +97,11 @@ impl Watch<'_> {
         let watch = unsafe { &mut *data.cast::<Watch>() };
         let Recorder { places, records } = &mut *watch.recorder;
         for (place, record) in places.iter().filter(|(place, _)| place.kernel == kernel) {
-            let layer = if place.per_layer { layer as usize } else { 0 };
-            let Some(record) = records.get_mut(record + layer) else { continue };
+            let index = match &place.layers {
+                Some(layers) => layers.iter().position(|&one| one == layer),
+                None => Some(0),
+            };
+            let Some(record) = index.and_then(|index| records.get_mut(record + index)) else { continue };
             let begin = watch.counters + watch.max_rows * place.offset + 4 * place.first;
             for row in 0..watch.rows as u64 {
                 let at = (begin + row * place.row_bytes) as usize;
@@ -126,7 +127,7 @@ mod tests {
             abi_version: qwenc_abi::ABI_VERSION,
             vocab_rows: 4,
             logits_stride: 32,
-            layers: 2,
+            layers: 3,
             max_context: 8,
             reserved: 0,
             step: nothing,
@@ -141,21 +142,16 @@ mod tests {
         }
     }
 
-    fn place(name: &str, per_layer: bool) -> Activation {
-        Activation {
-            name: name.into(),
-            kernel: u64::from(per_layer),
-            per_layer,
-            offset: 16,
-            row_bytes: 16,
-            first: 1,
-            columns: 2,
-        }
+    fn place(name: &str, kernel: u64, layers: Option<Vec<u64>>) -> Activation {
+        Activation { name: name.into(), kernel, layers, offset: 16, row_bytes: 16, first: 1, columns: 2 }
     }
 
     #[test]
     fn rows_and_layers_are_told_apart() {
-        let mut recorder = Recorder::new(&model(), &[place("embed", false), place("out", true)]).unwrap();
+        let groups = [vec![0, 2], vec![1]].map(Some);
+        let [even, odd] = groups;
+        let places = [place("embed", 0, None), place("out", 1, even), place("out", 2, odd)];
+        let mut recorder = Recorder::new(&model(), &places).unwrap();
         // Two threads' counters; 3 rows at most, of two buffers of 4 floats each.
         let mut arena = vec![0f32; 32 + 3 * 8];
         arena.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
@@ -166,7 +162,7 @@ mod tests {
             max_rows: 3,
             rows: 2,
         };
-        for (kernel, layer) in [(0, 0), (1, 0), (1, 1), (2, 0)] {
+        for (kernel, layer) in [(0, 0), (1, 0), (2, 1), (1, 2), (1, 1), (3, 0)] {
             // SAFETY: the arena is as large as that.
             unsafe { Watch::observe((&raw mut watch).cast(), kernel, layer) };
         }
@@ -175,7 +171,7 @@ mod tests {
         let records = recorder.into_records();
         assert_eq!(
             records.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-            ["embed", "layer.0.out", "layer.1.out"]
+            ["embed", "layer.0.out", "layer.2.out", "layer.1.out"]
         );
         assert!(records.iter().all(|r| r.columns == 2 && r.values == expected), "{records:?}");
     }
@@ -190,7 +186,7 @@ mod tests {
             |p| p.offset = 3,
         ];
         for change in wrong {
-            let mut place = place("out", true);
+            let mut place = place("out", 1, Some(vec![0]));
             change(&mut place);
             let said = Recorder::new(&model(), &[place]).err().expect("it must be refused").to_string();
             assert!(said.contains("out where this code has no memory"), "{said}");

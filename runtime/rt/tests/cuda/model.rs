@@ -37,7 +37,7 @@ pub fn launches() -> CudaModel {
     let variant = |max_rows, spread| CudaVariant {
         max_rows,
         prologue: vec![launch("begin", blocks(Of::Rows, 1))],
-        block: vec![launch("spread", spread), launch("layer", one)],
+        blocks: vec![vec![launch("spread", spread), launch("layer", one)]],
         // More than a kernel may have without asking.
         head: vec![CudaLaunch { shared_bytes: 64 << 10, ..launch("head", blocks(Of::Outputs, 1)) }],
     };
@@ -46,6 +46,7 @@ pub fn launches() -> CudaModel {
         vocab_rows: ROWS as u32,
         logits_stride: ROWS as u32,
         layers: 2,
+        layer_groups: vec![0, 0],
         max_context: CONTEXT,
         weights_bytes: 4 * ROWS as u64,
         kv_bytes_per_position: KV_BYTES,

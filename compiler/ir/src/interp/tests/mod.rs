@@ -6,6 +6,7 @@ use super::value::{Precision, Value};
 use super::Context;
 use crate::dims::Dims;
 use crate::graph::Graph;
+use crate::layers::Layers;
 use crate::op::{Eps, Op};
 use crate::rope::{Rope, Scaling};
 
@@ -25,7 +26,7 @@ fn graph(rope: Rope, window: Option<u32>) -> Graph {
         context: 1 << 16,
     };
     let mut graph = Graph::new("alone", dims, rope);
-    graph.windows = vec![window];
+    graph.add_group(Layers::first(1), window);
     graph
 }
 
@@ -38,6 +39,7 @@ fn alone(graph: &Graph, op: Op, args: &[&Value], past: usize) -> Value {
         precision: Precision::F64,
         inv_freq: &inv_freq,
         layer: 0,
+        window: graph.groups[0].window,
         adapter: None,
         tokens: &[],
         cached: &cached,

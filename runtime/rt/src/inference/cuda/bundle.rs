@@ -4,7 +4,7 @@
 //! are hostile until checked here; after that a module lies within the code, no divisor is 0, a variant is found
 //! for every number of rows, and no size overflows for a context that the model has.
 
-use qwenc_abi::{CudaLaunch, CudaModel, CudaModule, ABI_VERSION};
+use qwenc_abi::{CudaLaunch, CudaModel, CudaModule, CudaVariant, ABI_VERSION};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -116,12 +116,17 @@ fn check_variants(model: &CudaModel) -> Result<(), String> {
     if !variants.is_sorted_by_key(|v| v.max_rows) {
         return Err("variants are not in the order of their rows".into());
     }
-    let launches = |v: &'_ qwenc_abi::CudaVariant| [&v.prologue, &v.block, &v.head].map(Vec::len);
-    if variants.iter().any(|v| launches(v).contains(&0)) {
+    fn parts(v: &CudaVariant) -> impl Iterator<Item = &Vec<CudaLaunch>> {
+        [&v.prologue, &v.head].into_iter().chain(&v.blocks)
+    }
+    if variants.iter().any(|v| parts(v).any(Vec::is_empty)) {
         return Err("a variant has no launches for a part of the step".into());
     }
-    let mut all =
-        variants.iter().flat_map(|v| [&v.prologue, &v.block, &v.head]).flatten().chain(&model.persistent);
+    let groups = model.layer_groups.iter().max().map_or(0, |&last| last as usize + 1);
+    if model.layer_groups.len() != model.layers as usize || variants.iter().any(|v| v.blocks.len() < groups) {
+        return Err("layer_groups does not name a block for every layer".into());
+    }
+    let mut all = variants.iter().flat_map(parts).flatten().chain(&model.persistent);
     all.try_for_each(check_launch)
 }
 
@@ -197,7 +202,7 @@ mod tests {
     #[test]
     fn hostile_numbers_are_refused() {
         type Change = fn(&mut CudaModel);
-        let cases: [(Change, &str); 16] = [
+        let cases: [(Change, &str); 19] = [
             (|m| m.abi_version += 1, "interface version"),
             (|m| m.vocab_rows = 0, "vocab_rows is 0"),
             (|m| m.logits_stride = 19, "logits_stride 19"),
@@ -209,9 +214,12 @@ mod tests {
             (|m| m.variants.truncate(1), "no variant"),
             (|m| m.variants.insert(0, m.variants[1].clone()), "order"),
             (|m| m.variants[0].head.clear(), "no launches"),
-            (|m| m.variants[0].block[0].kernel = "a b".into(), "no name"),
-            (|m| m.variants[1].block[0].threads = 1025, "1025 threads"),
-            (|m| m.variants[1].block[0].grid[2].tile = 0, "tile of 0"),
+            (|m| m.variants[0].blocks[0].clear(), "no launches"),
+            (|m| m.layer_groups[1] = 1, "layer_groups"),
+            (|m| m.layer_groups.truncate(1), "layer_groups"),
+            (|m| m.variants[0].blocks[0][0].kernel = "a b".into(), "no name"),
+            (|m| m.variants[1].blocks[0][0].threads = 1025, "1025 threads"),
+            (|m| m.variants[1].blocks[0][0].grid[2].tile = 0, "tile of 0"),
             (|m| m.modules[2].offset = u64::MAX, "at 18446744073709551615"),
             (|m| m.modules.clear(), "no machine code"),
         ];

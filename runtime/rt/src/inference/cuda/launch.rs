@@ -1,7 +1,7 @@
 //! The launches of one step, in order.
 //!
-//! In: the kernels and a step's argument. Out: launches on the stream. Invariant: prologue, the block once for each
-//! layer, and the head if outputs are wanted; a launch whose grid comes to nothing is left out.
+//! In: the kernels and a step's argument. Out: launches on the stream. Invariant: prologue, for each layer the
+//! block of its group, and the head if outputs are wanted; a launch whose grid comes to nothing is left out.
 
 use std::ffi::c_void;
 
@@ -42,14 +42,14 @@ fn grid(dimensions: &[Blocks; 3], kernel: &str, step: &CudaStep) -> Result<Optio
     Ok(Some(counts.map(|count| count as u32)))
 }
 
-/// Launches the kernels of a step of `layers` layers on the stream; `after` is called with the name of each. With
+/// Launches the kernels of a step on the stream; `layer_groups` has the group of each layer, `after` is called with the name of each. With
 /// `programmatic`, all launches but the first are programmatic dependent launches, where their kernels wait for the one before.
 ///
 /// # Safety
 /// The step must keep to the contract of [`CudaStep`] until it is done.
 pub(super) unsafe fn step(
     kernels: &Kernels,
-    layers: u32,
+    layer_groups: &[u32],
     step: &CudaStep,
     programmatic: bool,
     stream: CUstream,
@@ -69,8 +69,8 @@ pub(super) unsafe fn step(
         })
     };
     all(&rows.prologue, &once, true)?;
-    for layer in 0..layers {
-        all(&rows.block, &CudaStep { layer, ..*step }, false)?;
+    for (layer, &group) in (0..).zip(layer_groups) {
+        all(&rows.blocks[group as usize], &CudaStep { layer, ..*step }, false)?;
     }
     match step.n_outputs {
         0 => Ok(()),

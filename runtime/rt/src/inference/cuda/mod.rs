@@ -264,7 +264,8 @@ impl<'m> Cuda<'m> {
     /// The step must keep to the contract of [`CudaStep`] until it is done: its rows and outputs are on the device when it
     /// runs, and each row's cache holds `kv_capacity` positions.
     unsafe fn launch(&mut self, argument: &CudaStep, results: usize) -> Result<()> {
-        let (kernels, layers, stream) = (&self.kernels, self.model.layers, self.context.stream());
+        let (kernels, stream) = (&self.kernels, self.context.stream());
+        let layers = self.model.layer_groups.as_slice();
         self.last = Some(*argument);
         let one = self.decode == Decode::Persistent && argument.n_rows == 1 && argument.n_outputs == 1;
         // SAFETY (all): buffers are as large as the contract asks, which `Need` and `new` have seen to, and ours

@@ -56,7 +56,7 @@ pub(super) struct Launch {
 pub(super) struct Variant {
     pub(super) max_rows: u32,
     pub(super) prologue: Vec<Launch>,
-    pub(super) block: Vec<Launch>,
+    pub(super) blocks: Vec<Vec<Launch>>,
     pub(super) head: Vec<Launch>,
 }
 
@@ -101,7 +101,7 @@ impl Kernels {
             kernels.variants.push(Variant {
                 max_rows: variant.max_rows,
                 prologue: functions.all(&variant.prologue)?,
-                block: functions.all(&variant.block)?,
+                blocks: variant.blocks.iter().map(|block| functions.all(block)).collect::<Result<_>>()?,
                 head: functions.all(&variant.head)?,
             });
         }

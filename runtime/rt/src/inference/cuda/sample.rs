@@ -16,13 +16,14 @@ pub(super) fn model() -> CudaModel {
         waits: true,
     };
     let part = || vec![launch.clone()];
-    let variant = |max_rows| CudaVariant { max_rows, prologue: part(), block: part(), head: part() };
+    let variant = |max_rows| CudaVariant { max_rows, prologue: part(), blocks: vec![part()], head: part() };
     let module = |sm, ptx, offset| CudaModule { sm, ptx, offset, bytes: 4 };
     CudaModel {
         abi_version: ABI_VERSION,
         vocab_rows: 20,
         logits_stride: 32,
         layers: 2,
+        layer_groups: vec![0, 0],
         max_context: 300,
         weights_bytes: 80,
         kv_bytes_per_position: [64, 32, 24],

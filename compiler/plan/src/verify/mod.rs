@@ -1,13 +1,17 @@
 //! The laws of a plan. In: any plan. Out: the first law it breaks.
+//!
+//! Those of kernels and buffers are here, those of the packed image in `image.rs`.
+
+mod image;
 
 use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
-use qwenc_ir::{Verify, WeightId};
+use qwenc_ir::Verify;
 
 use crate::hidden;
 use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
 use crate::plan::{Attention, BufferId, Dest, Kernel, Linear, Plan, Rows};
 use crate::round_up;
-use crate::segment::{Layout, Segment, SegmentId};
+use crate::segment::{Layout, SegmentId};
 
 /// A broken law.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -105,11 +109,11 @@ impl Verify for Plan {
                 what: "a plan starts with one embed and ends with one linear to logits",
             });
         }
-        if self.block.len() < 2 {
+        if self.groups.iter().any(|group| group.block.len() < 2) {
             // A kernel's counter is reset while the next kernel runs.
             return Err(PlanError::Form { what: "a block has at least two kernels" });
         }
-        check_segments(self)?;
+        image::check(self)?;
         for (i, kernel) in self.kernels() {
             check_defined(self, kernel)?;
             check_kernel(self, i, kernel)?;
@@ -120,73 +124,7 @@ impl Verify for Plan {
     }
 }
 
-fn check_segments(plan: &Plan) -> Result<(), PlanError> {
-    for (i, s) in plan.segments.iter().enumerate() {
-        let what = format!("w{i}");
-        for w in s.parts.iter().chain(&s.gain) {
-            if plan.weights.get(w.0 as usize).is_none() {
-                return Err(PlanError::Undefined { what: w.to_string() });
-            }
-        }
-        check_parts(plan, s).map_err(|law| PlanError::Segment { segment: SegmentId(i as u32), law })?;
-        let limit = if s.per_layer { plan.layer_bytes } else { plan.layers_offset };
-        let (offset, bytes) = (s.offset, s.bytes());
-        if offset % 64 != 0 || bytes > limit || offset > limit - bytes {
-            return Err(PlanError::Place { what, offset, bytes, limit });
-        }
-        for (j, o) in plan.segments[..i].iter().enumerate() {
-            if o.per_layer == s.per_layer && offset < o.offset + o.bytes() && o.offset < offset + bytes {
-                return Err(PlanError::Overlap { a: format!("w{j}"), b: what });
-            }
-        }
-    }
-    let records = u64::from(plan.dims.layers) * plan.layer_bytes;
-    match plan.weights_bytes == plan.layers_offset + records {
-        true => Ok(()),
-        false => {
-            let (what, offset) = ("layers".to_string(), plan.layers_offset);
-            Err(PlanError::Place { what, offset, bytes: records, limit: plan.weights_bytes })
-        }
-    }
-}
-
-/// A segment holds exactly the rows of its parts.
-fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
-    let shape = |w: &WeightId| plan.weights[w.0 as usize].shape.as_slice();
-    let sum = |f: fn(&[u32]) -> u32| s.parts.iter().map(|w| u64::from(f(shape(w)))).sum::<u64>();
-    let law = |holds: bool, law: &'static str| if holds { Ok(()) } else { Err(law) };
-    let axes = if s.layout == Layout::Vector { 1 } else { 2 };
-    law(!s.parts.is_empty(), "has at least one part")?;
-    law(s.parts.iter().all(|w| shape(w).len() == axes), "joins vectors, or matrices")?;
-    let layers = |w: &WeightId| plan.weights[w.0 as usize].per_layer() == s.per_layer;
-    law(s.parts.iter().chain(&s.gain).all(layers), "is per-layer like its parts")?;
-    if let Some(gain) = &s.gain {
-        let takes = s.format == Operand::F32 && s.layout != Layout::Vector;
-        law(takes, "takes in a gain only as a matrix of f32")?;
-        law(shape(gain) == [s.cols], "has a gain as long as its rows")?;
-    }
-    match s.layout {
-        Layout::Vector => {
-            law(sum(|shape| shape[0]) == u64::from(s.cols) && s.rows == 1, "is as long as its parts")?;
-            law(s.format == Operand::F32, "holds vectors as f32")
-        }
-        _ => {
-            law(sum(|shape| shape[0]) == u64::from(s.rows), "has the rows of its parts")?;
-            let columns = match s.layout {
-                Layout::Diagonal => sum(|shape| shape[1]) == u64::from(s.cols),
-                _ => s.parts.iter().all(|w| shape(w)[1] == s.cols),
-            };
-            law(columns, "has the columns of its parts")?;
-            let plain = s.format == Operand::F32 && s.gain.is_none();
-            law(s.layout != Layout::Diagonal || plain, "joins on a diagonal only f32, and without a gain")?;
-            let dtype = |w: &WeightId| plan.weights[w.0 as usize].dtype == s.format.source();
-            law(s.parts.iter().all(dtype), "has the type of its parts")?;
-            let pair = s.parts.len() == 2 && shape(&s.parts[0]) == shape(&s.parts[1]);
-            law(s.layout != Layout::PairedPanels || pair, "pairs two parts of one shape")
-        }
-    }
-}
-
+/// Packed tensors that a kernel reads.
 fn segments(kernel: &Kernel) -> Vec<SegmentId> {
     match *kernel {
         Kernel::Embed(e) => vec![e.table],
