@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use qwenc_formats::DType;
-use qwenc_ir::{Eps, Graph, Layers, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
+use qwenc_ir::{Elements, Eps, Graph, Layers, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
 
 use crate::adapter::Beside;
 use crate::config::Config;
@@ -94,9 +94,9 @@ impl<'a> GraphBuilder<'a> {
     /// The stored matrix as f32.
     pub fn matrix(&mut self, name: &str) -> Node {
         let w = self.weight(name)?;
-        match self.graph.section(self.section).node(w).ty.dtype {
-            DType::F32 => Ok(w),
-            _ => self.push(Op::Dequant, &[w]),
+        match self.graph.section(self.section).node(w).ty.elements == Elements::One(DType::F32) {
+            true => Ok(w),
+            false => self.push(Op::Dequant, &[w]),
         }
     }
 

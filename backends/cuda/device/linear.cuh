@@ -142,14 +142,19 @@ __device__ inline float swiglu(float gate, float up) { return gate / (1.0f + exp
 // What a sum of spans becomes: `v` is row `row` of `panel` for one token; all lanes of the warp have the rows in order.
 template <class L>
 __device__ inline void store_row(const Step& s, unsigned token, int panel, int row, float v) {
-    if constexpr (L::HAS_BIAS) v += reinterpret_cast<const float*>(segment<typename L::Bias>(s))[32 * panel + row];
+    int column = L::FIRST + 32 * panel + row;
+    if constexpr (L::CUT) {
+        // Another linear writes the columns behind.
+        if (column >= L::END) return;
+    }
+    if constexpr (L::HAS_BIAS) v += reinterpret_cast<const float*>(segment<typename L::Bias>(s))[column];
     if constexpr (L::PAIRED) {
         float up = __shfl_down_sync(~0u, v, 16);
         if (row < 16) row_of<typename L::Output>(s, token)[16 * panel + row] = swiglu(v, up);
     } else if constexpr (L::LOGITS) {
-        s.logits[static_cast<size_t>(token) * LOGITS_STRIDE + 32 * panel + row] = v;
+        s.logits[static_cast<size_t>(token) * LOGITS_STRIDE + column] = v;
     } else {
-        float* out = row_of<typename L::Output>(s, token) + 32 * panel + row;
+        float* out = row_of<typename L::Output>(s, token) + column;
         *out = L::RESIDUAL ? *out + v : v;
     }
 }

@@ -98,8 +98,13 @@ struct Tile {
 template <class L>
 __device__ inline void store_rows(const Step& s, unsigned token, bool wanted, int panel, float4 v) {
     int g = threadIdx.x % 32 / 4;
+    if constexpr (L::CUT || L::FIRST % 4 != 0) {
+        const float rows[4] = {v.x, v.y, v.z, v.w};
+        for (int i = 0; wanted && i < 4; i++) store_row<L>(s, token, panel, 4 * g + i, rows[i]);
+        return;
+    }
     if constexpr (L::HAS_BIAS) {
-        const float4* bias = reinterpret_cast<const float4*>(segment<typename L::Bias>(s)) + 8 * panel;
+        const float4* bias = reinterpret_cast<const float4*>(segment<typename L::Bias>(s)) + L::FIRST / 4 + 8 * panel;
         v = make_float4(v.x + bias[g].x, v.y + bias[g].y, v.z + bias[g].z, v.w + bias[g].w);
     }
     if constexpr (L::PAIRED) {
@@ -113,7 +118,8 @@ __device__ inline void store_rows(const Step& s, unsigned token, bool wanted, in
     if constexpr (L::LOGITS) {
         out = reinterpret_cast<float4*>(s.logits + static_cast<size_t>(token) * LOGITS_STRIDE + 32 * panel) + g;
     } else {
-        out = reinterpret_cast<float4*>(row_of<typename L::Output>(s, token) + (L::PAIRED ? 16 : 32) * panel) + g;
+        float* row = row_of<typename L::Output>(s, token) + L::FIRST;
+        out = reinterpret_cast<float4*>(row + (L::PAIRED ? 16 : 32) * panel) + g;
     }
     if constexpr (L::RESIDUAL) v = make_float4(out->x + v.x, out->y + v.y, out->z + v.z, out->w + v.w);
     *out = v;

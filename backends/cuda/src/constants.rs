@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use qwenc_formats::Inputs;
+use qwenc_formats::{Inputs, PANEL_ROWS};
 use qwenc_plan::{BufferId, Dest, Kernel, Plan, SegmentId};
 
 use crate::arena::{padded_head_dim, Arena, PICK_BLOCKS};
@@ -188,6 +188,7 @@ fn of_kernel(plan: &Plan, number: u32, kernel: &Kernel, linears: &[Linear], coun
 
 fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
     let mut out = of_shape(&l.shape);
+    let columns = plan.columns(&l.plan);
     let mut using = |name: &str, what: String| line(&mut out, &format!("    using {name} = {what};"));
     using("Weight", segment_name(l.plan.weight));
     using("Input", buffer_name(plan, l.plan.input));
@@ -207,6 +208,7 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
         ("PAIRED", l.shape.paired()),
         ("RESIDUAL", l.plan.residual.is_some()),
         ("LOGITS", l.logits),
+        ("CUT", !l.shape.paired() && columns.len() < (l.shape.weight.panels() * PANEL_ROWS) as usize),
     ];
     let flags: Vec<String> = flags.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     line(&mut out, &format!("    static constexpr bool {};", flags.join(", ")));
@@ -214,7 +216,10 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
         line(&mut out, &format!("    static constexpr float EPS = {};", float(eps.get())));
     }
     let (spans, splits) = (l.shape.spans(), l.shape.splits());
-    let how = format!("SPANS = {spans}, SPLITS = {splits}, COUNTERS = {counters}");
+    let how = format!(
+        "SPANS = {spans}, SPLITS = {splits}, COUNTERS = {counters}, FIRST = {}, END = {}",
+        columns.start, columns.end
+    );
     line(&mut out, &format!("    static constexpr int {how};"));
     out
 }

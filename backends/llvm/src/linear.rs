@@ -121,19 +121,28 @@ struct Output<'c> {
     base: Ptr<'c>,
     row_bytes: u64,
     bias: Option<Ptr<'c>>,
+    /// Alignment of a panel's results.
+    align: u32,
+    /// The last panel and how many of its results are written, where not all are: others write the columns behind.
+    cut: Option<(u64, u32)>,
 }
 
 impl<'c> Output<'c> {
     fn of(k: &Kernel<'c, '_>, l: &Linear) -> Output<'c> {
         let plan = k.code.plan;
-        let bias = l.bias.map(|b| k.segment(b));
-        match l.out {
-            Dest::Buffer(b) => Output { base: k.buffer(b), row_bytes: plan.buffer(b).row_bytes, bias },
-            Dest::Logits => {
-                let base = k.pointer(field!(StepArgs, logits));
-                Output { base, row_bytes: 4 * logits_stride(plan.dims.vocab_rows), bias }
-            }
-        }
+        let first = 4 * u64::from(l.first);
+        let bias = l.bias.map(|b| k.code.plus(k.segment(b), first));
+        let (base, row_bytes) = match l.out {
+            Dest::Buffer(b) => (k.code.plus(k.buffer(b), first), plan.buffer(b).row_bytes),
+            Dest::Logits => (k.pointer(field!(StepArgs, logits)), 4 * logits_stride(plan.dims.vocab_rows)),
+        };
+        let (columns, panels) = (plan.columns(l), plan.segment(l.weight).panels());
+        let of_panel = if l.swiglu { LANES } else { PANEL_ROWS };
+        let last = panels.saturating_sub(1);
+        let kept = columns.end - columns.start - last * of_panel;
+        let cut = (kept < of_panel).then_some((u64::from(last), kept));
+        let align = if l.first.is_multiple_of(LANES) { 64 } else { 4 };
+        Output { base, row_bytes, bias, align, cut }
     }
 
     /// Where the outputs of one token and panel go, and how many lines they take.
@@ -157,16 +166,36 @@ impl<'c> Output<'c> {
             c.store(out, c.vmul(c.silu(sums[0]), sums[1]), 64);
             return;
         }
-        for (i, mut y) in (0..).zip(sums) {
-            let here = c.plus(out, 64 * i);
-            if let Some(bias) = self.bias {
-                let bias = c.at(bias, c.add(c.times(at.0, 4 * u64::from(PANEL_ROWS)), c.int(64 * i)));
-                y = c.vadd(y, c.load_vec(c.vec_f32(LANES), bias, 64).named("bias"));
+        for (i, sums) in (0..).zip(sums) {
+            let here = c.plus(out, 64 * u64::from(i));
+            let bias = self.bias.map(|bias| {
+                c.at(bias, c.add(c.times(at.0, 4 * u64::from(PANEL_ROWS)), c.int(64 * u64::from(i))))
+            });
+            let finish = |lanes: u32| {
+                let (ty, align) = (c.vec_f32(lanes), if lanes == LANES { self.align } else { 4 });
+                let mut y = sums;
+                if lanes < LANES {
+                    y = c.shuffle(y, y, &(0..lanes).collect::<Vec<u32>>());
+                }
+                if let Some(bias) = bias {
+                    y = c.vadd(y, c.load_vec(ty, bias, align).named("bias"));
+                }
+                if l.residual.is_some() {
+                    y = c.vadd(c.load_vec(ty, here, align).named("residual"), y);
+                }
+                c.store(here, y.named("y"), align);
+            };
+            match self.cut {
+                None => finish(LANES),
+                Some((last, kept)) => {
+                    let is_last = c.cmp(IntPredicate::EQ, at.0, c.int(last));
+                    let some = || match kept.saturating_sub(LANES * i).min(LANES) {
+                        0 => (),
+                        lanes => finish(lanes),
+                    };
+                    c.choose("cut", is_last, some, || finish(LANES));
+                }
             }
-            if l.residual.is_some() {
-                y = c.vadd(c.load_vec(c.vec_f32(LANES), here, 64).named("residual"), y);
-            }
-            c.store(here, y.named("y"), 64);
         }
     }
 }

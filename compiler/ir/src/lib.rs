@@ -23,7 +23,7 @@ pub use ids::{NodeId, WeightId};
 pub use layers::Layers;
 pub use op::{Eps, Op, Slot};
 pub use rope::{Rope, Scaling};
-pub use shape::{infer, Extent, ShapeError, Type};
+pub use shape::{infer, Elements, Extent, ShapeError, Type};
 pub use text::{layer_group, parse, ParseError};
 pub use verify::{verify, Checked, Verify, VerifyError};
 pub use weights::{WeightDecl, WeightSource};

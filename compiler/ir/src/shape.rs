@@ -33,11 +33,57 @@ impl fmt::Display for Extent {
     }
 }
 
-/// Element type and shape of a value. [`Op::Absent`] has no axes.
+/// Storage formats of a constant's rows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Elements {
+    /// One format.
+    One(DType),
+    /// Rows of several formats: each with its number of rows, no two neighbours alike. Of a vector, elements.
+    Runs(Vec<(DType, u32)>),
+}
+
+impl Elements {
+    /// Formats and numbers of rows, of `rows` in all.
+    pub fn runs(&self, rows: u32) -> Vec<(DType, u32)> {
+        match self {
+            Elements::One(dtype) => vec![(*dtype, rows)],
+            Elements::Runs(runs) => runs.clone(),
+        }
+    }
+
+    /// Rows of the first below which stand those of the second.
+    fn joined((a, rows_a): (&Elements, u32), (b, rows_b): (&Elements, u32)) -> Elements {
+        let mut runs: Vec<(DType, u32)> = Vec::new();
+        for (dtype, rows) in a.runs(rows_a).into_iter().chain(b.runs(rows_b)) {
+            match runs.last_mut() {
+                Some((last, more)) if *last == dtype => *more += rows,
+                _ => runs.push((dtype, rows)),
+            }
+        }
+        match runs[..] {
+            [(dtype, _)] => Elements::One(dtype),
+            _ => Elements::Runs(runs),
+        }
+    }
+}
+
+impl fmt::Display for Elements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Elements::One(dtype) => dtype.fmt(f),
+            Elements::Runs(runs) => {
+                let runs: Vec<String> = runs.iter().map(|(dtype, rows)| format!("{dtype}:{rows}")).collect();
+                f.write_str(&runs.join("+"))
+            }
+        }
+    }
+}
+
+/// Element types and shape of a value. [`Op::Absent`] has no axes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Type {
     /// Elements; f32 for everything that depends on tokens.
-    pub dtype: DType,
+    pub elements: Elements,
     /// Axes, slowest first.
     pub shape: Vec<Extent>,
     /// Whether the value is known when weights are packed (it depends on weights only).
@@ -46,11 +92,15 @@ pub struct Type {
 
 impl Type {
     fn activation(shape: &[Extent]) -> Type {
-        Type { dtype: DType::F32, shape: shape.to_vec(), constant: false }
+        Type { elements: Elements::One(DType::F32), shape: shape.to_vec(), constant: false }
     }
 
     fn constant(dtype: DType, shape: &[u32]) -> Type {
-        Type { dtype, shape: shape.iter().map(|&n| Extent::Fixed(n)).collect(), constant: true }
+        Type::of(Elements::One(dtype), shape)
+    }
+
+    fn of(elements: Elements, shape: &[u32]) -> Type {
+        Type { elements, shape: shape.iter().map(|&n| Extent::Fixed(n)).collect(), constant: true }
     }
 
     /// Whether this is the type of [`Op::Absent`].
@@ -94,7 +144,7 @@ impl Type {
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.constant {
-            write!(f, "{}", self.dtype)?;
+            write!(f, "{}", self.elements)?;
         }
         f.write_str("[")?;
         for (i, e) in self.shape.iter().enumerate() {
@@ -252,17 +302,16 @@ fn concat_rows(a: &Type, b: &Type) -> Law {
     if a.is_absent() && b.is_absent() {
         return Ok(a.clone());
     }
-    if a.dtype == b.dtype {
-        if let (Some((ra, ca)), Some((rb, cb))) = (a.matrix(), b.matrix()) {
-            if ca == cb {
-                return Ok(Type::constant(a.dtype, &[ra + rb, ca]));
-            }
-        }
-        if let (Some(na), Some(nb)) = (a.vector(), b.vector()) {
-            return Ok(Type::constant(a.dtype, &[na + nb]));
+    let joined = |m, n| Elements::joined((&a.elements, m), (&b.elements, n));
+    if let (Some((m, k)), Some((n, l))) = (a.matrix(), b.matrix()) {
+        if k == l {
+            return Ok(Type::of(joined(m, n), &[m + n, k]));
         }
     }
-    Err("a[m, k], b[n, k] (or two vectors, or two absent operands) of one dtype")
+    match (a.vector(), b.vector()) {
+        (Some(m), Some(n)) => Ok(Type::of(joined(m, n), &[m + n])),
+        _ => Err("a[m, k], b[n, k] (or two vectors, or two absent operands)"),
+    }
 }
 
 fn scale_cols(w: &Type, g: &Type) -> Law {
@@ -274,10 +323,11 @@ fn scale_cols(w: &Type, g: &Type) -> Law {
 
 fn diagonal(a: &Type, b: &Type) -> Law {
     match (a.matrix(), b.matrix()) {
-        (Some((ra, ca)), Some((rb, cb))) if a.dtype == b.dtype => {
-            Ok(Type::constant(a.dtype, &[ra + rb, ca + cb]))
+        (Some((m, k)), Some((n, l))) => {
+            let elements = Elements::joined((&a.elements, m), (&b.elements, n));
+            Ok(Type::of(elements, &[m + n, k + l]))
         }
-        _ => Err("a[m, k], b[n, l] of one dtype"),
+        _ => Err("a[m, k], b[n, l]"),
     }
 }
 

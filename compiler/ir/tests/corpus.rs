@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use qwenc_formats::DType;
-use qwenc_ir::{dataflow, infer, parse, verify, Dims, Eps, Extent, Graph, Op, Section, Slot, Type, WeightId};
+use qwenc_ir::{
+    dataflow, infer, parse, verify, Dims, Elements, Eps, Extent, Graph, Op, Section, Slot, Type, WeightId,
+};
 
 const BLESS: &str = "INSTA_UPDATE=always cargo test -p qwenc-ir --test corpus";
 
@@ -123,7 +125,7 @@ fn shape(name: &str, line: &str) -> String {
 /// `[T, 8]` is an activation, `bf16[4, 8]` a constant, `absent` the type of an absent operand.
 fn ty(text: &str) -> Type {
     if text == "absent" {
-        return Type { dtype: DType::F32, shape: Vec::new(), constant: true };
+        return Type { elements: Elements::One(DType::F32), shape: Vec::new(), constant: true };
     }
     let (dtype, axes) = text.trim_end_matches(']').split_once('[').unwrap_or_else(|| panic!("type {text:?}"));
     let extent = |axis: &str| match axis {
@@ -133,8 +135,8 @@ fn ty(text: &str) -> Type {
     };
     let shape = axes.split(", ").map(extent).collect();
     match dtype {
-        "" => Type { dtype: DType::F32, shape, constant: false },
-        d => Type { dtype: d.parse().expect("a dtype"), shape, constant: true },
+        "" => Type { elements: Elements::One(DType::F32), shape, constant: false },
+        d => Type { elements: Elements::One(d.parse().expect("a dtype")), shape, constant: true },
     }
 }
 

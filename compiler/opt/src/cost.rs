@@ -4,7 +4,7 @@
 //! when weights are packed costs nothing; everything else reads its operands from memory and writes
 //! its result there, once. Here is what an op asks; how fast a machine answers is in `machine.rs`.
 
-use qwenc_ir::{Extent, Graph, Op, Section, Type};
+use qwenc_ir::{Elements, Extent, Graph, Op, Section, Type};
 
 use crate::machine::Work;
 
@@ -93,9 +93,12 @@ fn elements(ty: &Type) -> u64 {
 }
 
 fn bytes(ty: &Type) -> u64 {
-    match ty.matrix() {
-        Some((rows, cols)) => ty.dtype.matrix_bytes(u64::from(rows), u64::from(cols)),
-        None => ty.dtype.bytes(elements(ty)),
+    let cols = ty.matrix().map_or(1, |(_, cols)| u64::from(cols));
+    match &ty.elements {
+        // Activations among them.
+        Elements::One(dtype) if cols == 1 => dtype.bytes(elements(ty)),
+        Elements::One(dtype) => dtype.matrix_bytes(elements(ty) / cols, cols),
+        Elements::Runs(runs) => runs.iter().map(|(d, rows)| d.matrix_bytes(u64::from(*rows), cols)).sum(),
     }
 }
 
@@ -147,11 +150,17 @@ fn operations(op: Op, operands: &[&Type], result: &Type, head_dim: u64) -> (u64,
 
 /// `w[n, k]` against one token, and `more` operations in f32.
 fn dot_products(w: &Type, more: u64) -> (u64, u64) {
-    let ops = 2 * TOKENS * elements(w);
-    match w.dtype.quantised() {
-        Some(_) => (more, ops),
-        None => (ops + more, 0),
+    let (rows, cols) = w.matrix().unwrap_or_default();
+    let mut sum = (more, 0);
+    for (dtype, rows) in w.elements.runs(rows) {
+        let ops = 2 * TOKENS * u64::from(rows) * u64::from(cols);
+        // By the form of inputs that the weights meet; what no kernel reads is converted to f32.
+        match dtype.operand().map_or(0, |operand| operand.exact_inputs().planes()) {
+            0 => sum.0 += ops,
+            _ => sum.1 += ops,
+        }
     }
+    sum
 }
 
 /// `out` is `T · H · h`: for each of `T · H · S` scores, two dot products' worth of h, and a softmax.

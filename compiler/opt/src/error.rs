@@ -40,5 +40,5 @@ pub enum OptError {
     },
     /// The optimised graph is no graph.
     #[error("the optimised graph does not verify: {0}")]
-    Verify(VerifyError),
+    Verify(Box<VerifyError>),
 }

@@ -55,7 +55,7 @@ pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> R
         sections.push(report);
     }
     let before = graph.to_string();
-    let graph = verify(out).map_err(OptError::Verify)?;
+    let graph = verify(out).map_err(|e| OptError::Verify(Box::new(e)))?;
     let prologue = Work::of_section(&graph.prologue, &graph);
     let after = graph.to_string();
     let report = Report { machine: machine.clone(), prologue, sections, before, after };
@@ -99,7 +99,7 @@ pub fn random_extraction(graph: &Checked<Graph>, seed: u64) -> Result<Checked<Gr
             .ok_or(OptError::NoExtraction { section: kind })?;
         *out.section_mut(kind) = section::from_selection(&equal, &selection)?;
     }
-    verify(out).map_err(OptError::Verify)
+    verify(out).map_err(|e| OptError::Verify(Box::new(e)))
 }
 
 /// The saturated e-graphs of blocks and head as one digraph for Graphviz.

@@ -121,12 +121,11 @@ fn epsilons_survive() {
 }
 
 #[test]
-fn a_wider_v_keeps_its_own_linear() {
-    let family = Family { dtype_v: DType::Bf16, ..qwen3(I8) };
-    let lines = block(&family).join("\n");
-    assert!(lines.contains("norm_linear(x, scale_cols(v, attn_norm), -)"), "{lines}");
-    assert!(lines.contains("norm_swiglu"), "{lines}");
-    assert!(!lines.contains("prepared_attention"), "{lines}");
+fn a_wider_v_is_joined_like_any_other() {
+    let (mixed, plain) = (Family { dtype_v: DType::Bf16, ..qwen3(I8) }, qwen3(I8));
+    assert_eq!(block(&mixed), block(&plain));
+    let text = run(&mixed).graph.to_string();
+    assert!(text.contains(&format!("{I8}:288+bf16:96[384, 96]")), "{text}");
 }
 
 #[test]

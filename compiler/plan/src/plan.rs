@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use qwenc_formats::{Inputs, LANES};
+use qwenc_formats::{Inputs, LANES, PANEL_ROWS};
 use qwenc_ir::{Dims, Eps, Graph, Layers, Rope, WeightDecl};
 
 use crate::hidden::Hidden;
@@ -98,6 +98,8 @@ pub struct Linear {
     pub prepared: Option<[BufferId; 2]>,
     /// Result.
     pub out: Dest,
+    /// Column of the result that the first row of the weight makes: not 0 where rows of other formats make those before.
+    pub first: u32,
 }
 
 /// q/k norm and RoPE in place on q; k rotated and v copied to the cache.
@@ -286,6 +288,16 @@ impl Plan {
     /// as it is taken: a cache line per kernel.
     pub fn counter_bytes(&self) -> u64 {
         64 * (self.kernels().count() as u64).next_multiple_of(2)
+    }
+
+    /// Columns of the result that a linear may write: those of its rows and, with the last of a row, the padding to whole panels.
+    pub fn columns(&self, l: &Linear) -> Range<u32> {
+        let rows = self.segment(l.weight).rows / if l.swiglu { 2 } else { 1 };
+        let (end, width) = match l.out {
+            Dest::Buffer(b) => (l.first + rows, self.buffer(b).width),
+            Dest::Logits => (rows, rows),
+        };
+        l.first..if end == width { width.next_multiple_of(PANEL_ROWS) } else { end }
     }
 
     /// All kernels in order, with their number.

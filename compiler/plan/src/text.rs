@@ -94,6 +94,7 @@ fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
                 Dest::Buffer(b) => write!(f, " out={b}")?,
                 Dest::Logits => write!(f, " out=logits")?,
             }
+            field(f, "first", Some(l.first).filter(|&first| first > 0))?;
         }
     }
     writeln!(f)
@@ -320,5 +321,6 @@ fn linear(f: &Fields, swiglu: bool) -> Parsed<Linear> {
         swiglu,
         prepared,
         out,
+        first: if f.values.contains_key("first") { f.get("first")? } else { 0 },
     })
 }

@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{plan, two_kinds, ADAPTED, I4, I8, NO_BIAS};
+use model::{mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS};
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, parse, Options, PlanError};
 
@@ -193,7 +193,7 @@ fn nothing_is_read_before_it_is_written() {
     let parts = line("f32", "buffer b6");
     let text = text.replace(&parts, &parts.replace("live=3..3", "live=4..4"));
     let e = Checked::of(parse(&text).expect("the text parses")).expect_err("k3 reads what k4 writes");
-    assert_eq!(e.to_string(), "k3 reads b5 before anything wrote it");
+    assert_eq!(e.to_string(), "k3 uses b5 before all columns that it needs were written");
 }
 
 #[test]
@@ -269,4 +269,20 @@ fn layer_groups_share_nothing_and_cover_all_layers() {
     assert!(e.ends_with("is read by kernels of its layer group alone: does not hold"), "{e}");
     let e = broken("in=layers1", "in=layers2");
     assert!(e.contains("is not aligned within 0") || e.contains("does not hold"), "{e}");
+}
+
+#[test]
+fn columns_of_several_linears_are_written_in_order() {
+    let text = lower(&mixed("bf16", I8), &Options::default()).expect("the graph can be planned").to_string();
+    let broken = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        Checked::of(parse(&text.replacen(from, to, 1)).expect("the text parses"))
+            .expect_err("a law is broken")
+    };
+    for first in [" first=11", ""] {
+        let e = broken(" first=12", first);
+        assert!(matches!(e, PlanError::Unwritten { .. }), "{first}: {e}");
+    }
+    assert_misfit(&broken(" first=12", " first=13"), "output width");
+    assert_misfit(&broken(" first=12", " first=4294967295"), "output width");
 }

@@ -4,9 +4,9 @@
 
 mod model;
 
-use model::{graph, plan, two_kinds, ADAPTED, I8, NO_BIAS, TIED};
+use model::{graph, mixed, plan, two_kinds, ADAPTED, I8, NO_BIAS, TIED};
 use qwenc_ir::Checked;
-use qwenc_plan::{lower, LowerError, Options, Plan};
+use qwenc_plan::{lower, Kernel, LowerError, Options, Plan};
 
 fn check(name: &str, plan: &Checked<Plan>) {
     let mut settings = insta::Settings::clone_current();
@@ -184,4 +184,36 @@ fn layer_groups_have_kernels_and_records() {
     assert_eq!(names, [&["embed"][..], &of_layer, &of_layer].concat());
     let even = lower(&graph("bf16", &[]), &Options::default()).expect("the graph can be planned");
     assert_eq!(even.even_records(), Some(even.groups[0].record_bytes));
+}
+
+/// Rows in one format are one packed tensor and one linear; the next linear writes the columns behind. Gate and up of two
+/// formats are joined by a kernel of their own.
+#[test]
+fn rows_of_several_formats_are_several_linears() {
+    for (first, second) in [("bf16", I8), (I8, "f32")] {
+        let plan = lower(&mixed(first, second), &Options::default()).expect("the graph can be planned");
+        let names: Vec<&str> = plan.groups[0].block.iter().map(Kernel::name).collect();
+        let expected = [
+            ["norm_linear", "norm_linear", "prepare_qkv", "attention", "linear_add"].as_slice(),
+            &["norm_linear", "norm_linear", "join_swiglu", "linear_add"],
+        ];
+        assert_eq!(names, expected.concat());
+        let linears = |range: std::ops::Range<usize>| -> Vec<(String, u32, u32)> {
+            let of = |kernel: &Kernel| match kernel {
+                Kernel::Linear(l) => {
+                    let s = plan.segment(l.weight);
+                    Some((s.format.to_string(), l.first, s.rows))
+                }
+                _ => None,
+            };
+            plan.groups[0].block[range].iter().filter_map(of).collect()
+        };
+        let (first, second) = (first.to_string(), second.to_string());
+        assert_eq!(linears(0..2), [(first.clone(), 0, 12), (second.clone(), 12, 4)]);
+        assert_eq!(linears(5..7), [(second, 0, 19), (first, 19, 19)]);
+        let named = plan.named();
+        let projected: Vec<u32> =
+            named.iter().filter(|n| n.name.ends_with("_proj")).map(|n| n.kernel).collect();
+        assert_eq!(projected, [2; 3], "q, k and v are there when the last of their linears is done");
+    }
 }

@@ -8,7 +8,7 @@ mod model;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use model::{plan, two_kinds, I4, I8, NO_BIAS, TIED};
+use model::{mixed, plan, two_kinds, I4, I8, NO_BIAS, TIED};
 use qwenc_plan::{lower, Options, Plan, Rows};
 
 /// A kernel of the text form: its name and the buffers in its fields.
@@ -91,6 +91,7 @@ fn no_buffer_is_overwritten_while_needed() {
     }
     let two = lower(&two_kinds("bf16", I4), &Options::default()).expect("the graph can be planned");
     check(&two);
+    check(&lower(&mixed("bf16", I4), &Options::default()).expect("the graph can be planned"));
 }
 
 /// The block's scratch is smaller than the sum of its buffers: memory is shared at all.

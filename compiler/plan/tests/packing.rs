@@ -5,7 +5,7 @@
 
 mod model;
 
-use model::{graph, plan, two_kinds, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
+use model::{graph, mixed, plan, two_kinds, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
 use qwenc_formats::{DType, Operand, ScaleType, Tensor};
 use qwenc_ir::{Checked, WeightId, WeightSource};
 use qwenc_plan::{lower, misfits, pack, Home, Layout, Options, PackError, Plan, Segment};
@@ -211,6 +211,7 @@ fn every_element_is_where_the_layout_says() {
         }
     }
     for (first, second) in [("bf16", I8), (I4, "bf16")] {
+        check(&lower(&mixed(first, second), &Options::default()).expect("the graph can be planned"));
         check(&lower(&two_kinds(first, second), &Options::default()).expect("the graph can be planned"));
     }
 }

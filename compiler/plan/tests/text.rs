@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{graph, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS, TIED};
+use model::{graph, mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS, TIED};
 use qwenc_formats::Operand;
 use qwenc_plan::{lower, parse, Options};
 
@@ -12,6 +12,8 @@ fn plans_round_trip() {
         ("rope theta=10000\n", "rope theta=500000 llama3 factor=32 low=1 high=4 original_context=8192\n");
     let two = lower(&two_kinds("bf16", I8), &Options::default()).expect("the graph can be planned");
     assert_eq!(parse(&two.to_string()).as_ref(), Ok(&*two), "{}", *two);
+    let rows = lower(&mixed("bf16", I8), &Options::default()).expect("the graph can be planned");
+    assert_eq!(parse(&rows.to_string()).as_ref(), Ok(&*rows), "{}", *rows);
     for dtype in ["f32", "bf16", I8, "i8g64", I4, "i4g32"] {
         for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED, &[scaled]] {
             let plan = plan(dtype, edits);

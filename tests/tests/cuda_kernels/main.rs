@@ -9,12 +9,12 @@ mod goldens;
 mod model;
 mod stepper;
 
-use model::{graph, Random, Shape, ODD, ODDER};
+use model::{graph, mixed, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_cuda::Source;
 use qwenc_formats::{DType, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::Checked;
+use qwenc_ir::{Checked, Graph};
 use qwenc_plan::{lower, Activations, Options, Plan};
 use qwenc_tests::host_cuda::numbered;
 use stepper::{Device, Stepper};
@@ -81,15 +81,22 @@ struct Case {
 
 impl Case {
     fn plan(self, shape: Shape) -> Checked<Plan> {
+        self.plan_of(&graph(shape, self.dtype))
+    }
+
+    fn plan_of(self, graph: &Checked<Graph>) -> Checked<Plan> {
         let options = Options { activations: self.activations, ..Options::default() };
-        lower(&graph(shape, self.dtype), &options).unwrap()
+        lower(graph, &options).unwrap()
     }
 
     fn check(self, shape: Shape) {
-        let plan = self.plan(shape);
-        let tokens = tokens(37, shape.vocab);
-        let graph = graph(shape, self.dtype);
-        let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
+        self.check_graph(&graph(shape, self.dtype));
+    }
+
+    fn check_graph(self, graph: &Checked<Graph>) {
+        let plan = self.plan_of(graph);
+        let tokens = tokens(37, graph.dims.vocab_rows);
+        let mut interpreter = Interpreter::new(graph, &Random, Precision::F64);
         let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
         let device = Device::of(&plan, &Random);
         let name = format!("{} {:?}", self.dtype, self.activations);
@@ -143,6 +150,19 @@ fn int8_weights() {
     }
     let halves = DType::I8 { group: 32, scales: ScaleType::F16 };
     Case { dtype: halves, activations: Activations::Default, tolerance: 5e-4 }.check(ODD);
+}
+
+/// Rows of two formats in one matrix, gate and up that cannot be paired, layers of two kinds.
+#[test]
+fn weights_of_several_formats() {
+    for shape in [ODD, ODDER] {
+        for (dtype, other, tolerance) in
+            [(DType::Bf16, DType::F32, 1e-7), (I8, I4, 1e-3), (I4, DType::Bf16, 1e-3)]
+        {
+            let case = Case { dtype, activations: Activations::Default, tolerance };
+            case.check_graph(&mixed(shape, dtype, other));
+        }
+    }
 }
 
 #[test]

@@ -9,11 +9,11 @@ mod model;
 mod readable;
 
 use loaded::{Caches, Loaded, Runner};
-use model::{graph, Random, Shape, ODD, ODDER};
+use model::{graph, mixed, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_formats::{Bf12, DType, Operand, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::Checked;
+use qwenc_ir::{Checked, Graph};
 use qwenc_llvm::{emit, Cpu};
 use qwenc_plan::{lower, misfits, Activations, Options, Plan, Segment, ATTENTION_PART};
 
@@ -74,6 +74,8 @@ fn assert_same(what: &str, a: &[f32], b: &[f32]) {
 #[derive(Clone, Copy)]
 struct Case {
     dtype: DType,
+    /// Type of some of the matrices, of others than `dtype`.
+    other: Option<DType>,
     activations: Activations,
     tolerance: f64,
     compressed: bool,
@@ -81,13 +83,20 @@ struct Case {
 
 impl Case {
     fn of((dtype, activations, compressed): Kind, tolerance: f64) -> Case {
-        Case { dtype, activations, tolerance, compressed }
+        Case { dtype, other: None, activations, tolerance, compressed }
+    }
+
+    fn graph(self, shape: Shape) -> Checked<Graph> {
+        match self.other {
+            Some(other) => mixed(shape, self.dtype, other),
+            None => graph(shape, self.dtype),
+        }
     }
 
     fn plan(self, shape: Shape) -> Checked<Plan> {
         let Case { activations, compressed, .. } = self;
         let options = Options { activations, bf12: compressed, ..Options::default() };
-        let plan = lower(&graph(shape, self.dtype), &options).unwrap();
+        let plan = lower(&self.graph(shape), &options).unwrap();
         assert!(misfits(&plan, &Random).unwrap().is_empty());
         plan
     }
@@ -96,7 +105,7 @@ impl Case {
     fn check(self, shape: Shape) {
         let plan = self.plan(shape);
         let tokens = tokens(37, shape.vocab);
-        let graph = graph(shape, self.dtype);
+        let graph = self.graph(shape);
         let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
         let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
         for cpu in cpus() {
@@ -148,6 +157,20 @@ fn int8_weights() {
     Case::of((halves, Activations::Default, false), 5e-4).check(ODD);
     let sevens = DType::I8 { group: 7, scales: ScaleType::F32 };
     Case::of((sevens, Activations::F32, false), 1e-7).check(ODDER);
+}
+
+/// Rows of two formats in one matrix, gate and up that cannot be paired, layers of two kinds: the first columns of the second
+/// rows at multiples of 16 and at none.
+#[test]
+fn weights_of_several_formats() {
+    for shape in [ODD, ODDER] {
+        for (dtype, other, tolerance) in
+            [(DType::Bf16, DType::F32, 1e-11), (I8, I4, 1e-3), (I4, DType::Bf16, 1e-3)]
+        {
+            let case = Case::of((dtype, Activations::Default, false), tolerance);
+            Case { other: Some(other), ..case }.check(shape);
+        }
+    }
 }
 
 #[test]

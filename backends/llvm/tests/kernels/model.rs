@@ -50,6 +50,32 @@ pub const ODDER: Shape = Shape {
 
 /// The optimised form of a Qwen3 block, as text.
 pub fn graph(s: Shape, dtype: DType) -> Checked<Graph> {
+    verify(parsed(s, dtype)).unwrap()
+}
+
+/// The same with v, up and every second layer's down in another type: rows of two formats in a matrix, and layers of two
+/// kinds.
+pub fn mixed(s: Shape, dtype: DType, other: DType) -> Checked<Graph> {
+    let groups = [0, 1].map(|odd| ((odd..s.layers).step_by(2).collect(), None));
+    let graph = parsed(s, dtype).regrouped(groups);
+    let mut mixed = Graph { weights: graph.weights.clone(), groups: Vec::new(), ..graph.clone() };
+    for (number, group) in graph.groups.iter().enumerate() {
+        let kind = mixed.add_group(group.layers.clone(), group.window);
+        for node in &group.block.nodes {
+            if let Op::Weight(id) = node.op {
+                let decl = &mut mixed.weights[id.0 as usize];
+                let changes =
+                    ["*.v", "*.up"].contains(&decl.name.as_str()) || (decl.name == "*.down" && number == 1);
+                decl.dtype = if changes { other } else { decl.dtype };
+            }
+            mixed.push(kind, node.op, &node.args).unwrap();
+        }
+        mixed.section_mut(kind).root = group.block.root;
+    }
+    verify(mixed).unwrap()
+}
+
+fn parsed(s: Shape, dtype: DType) -> Graph {
     let Shape { layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, tied, windows } = s;
     let (q, kv) = (heads * head_dim, kv_heads * head_dim);
     let (qkv, gate_up) = (q + 2 * kv, 2 * intermediate);
@@ -120,11 +146,10 @@ head {{
         2 * kv
     );
     let graph = parse(&text).unwrap();
-    verify(match windows {
+    match windows {
         true => graph.regrouped([(Layers::first(1), None), ((1..layers).collect(), Some(5))]),
         false => graph,
-    })
-    .unwrap()
+    }
 }
 
 /// The same with `adapters` low-rank adapters of `rank` beside every linear of the block.

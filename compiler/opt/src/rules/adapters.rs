@@ -3,18 +3,12 @@
 //!
 //! `qkv` comes twice, with q and k norms and without, as in `attention.rs`.
 
-use super::guards::{ALL_OR_NONE, ONE_DTYPE};
+use super::guards::ALL_OR_NONE;
 use super::Exactness::{Exact, Reassociating};
 use super::Stage::{Fuse, Widen};
 use super::{rule, Condition, Rule};
 
-const JOINABLE: &[Condition] = &[
-    ONE_DTYPE.on("?wq ?wk ?wv"),
-    ALL_OR_NONE.on("?bq ?bk ?bv"),
-    ONE_DTYPE.on("?bq ?bk ?bv"),
-    ONE_DTYPE.on("?aq ?ak ?av"),
-    ONE_DTYPE.on("?lq ?lk ?lv"),
-];
+const JOINABLE: &[Condition] = &[ALL_OR_NONE.on("?bq ?bk ?bv")];
 
 /// `x · wᵀ + b`, and the difference: down to some ranks by a, those of the adapter, up again by l.
 macro_rules! adapted {
@@ -66,7 +60,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("adapted-gate-up-as-one", Widen, Exact,
         concat!("(mul (silu ", adapted!("?wg", "?bg", "?ag", "?lg"), ") ", adapted!("?wu", "?bu", "?au", "?lu"), ")"),
         concat!("(swiglu ", adapted!("(concat-rows ?wg ?wu)", "(concat-rows ?bg ?bu)", "(concat-rows ?ag ?au)", "(diagonal ?lg ?lu)"), ")"),
-        &[ONE_DTYPE.on("?wg ?wu"), ALL_OR_NONE.on("?bg ?bu"), ONE_DTYPE.on("?bg ?bu"), ONE_DTYPE.on("?ag ?au"), ONE_DTYPE.on("?lg ?lu")]),
+        &[ALL_OR_NONE.on("?bg ?bu")]),
     rule("add-before-difference", Fuse, Reassociating,
         "(add ?r (add (linear ?x ?w ?b) (linear ?u ?l absent)))",
         "(linear-add ?u ?l absent (linear-add ?x ?w ?b ?r))",

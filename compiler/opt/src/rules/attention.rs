@@ -4,13 +4,12 @@
 //! Each of the last four comes twice: with q and k norms (Qwen3) and without (Qwen2, Llama): a change to
 //! one is a change to its twin.
 
-use super::guards::{ALL_OR_NONE, KV_WIDE, ONE_DTYPE, WHOLE_QKV};
+use super::guards::{ALL_OR_NONE, KV_WIDE, WHOLE_QKV};
 use super::Exactness::{Exact, Reassociating};
 use super::Stage::{Fuse, Lower, Widen};
 use super::{rule, Condition, Rule};
 
-const JOINABLE: &[Condition] =
-    &[ONE_DTYPE.on("?wq ?wk ?wv"), ALL_OR_NONE.on("?bq ?bk ?bv"), ONE_DTYPE.on("?bq ?bk ?bv")];
+const JOINABLE: &[Condition] = &[ALL_OR_NONE.on("?bq ?bk ?bv")];
 const ONE_VALUE: &[Condition] = &[WHOLE_QKV.on("?y ?q0 ?qn ?k0 ?kn ?v0 ?vn")];
 
 #[rustfmt::skip]

@@ -50,13 +50,6 @@ impl Guard {
     }
 }
 
-/// Constants of one element type: only those can be stored as the rows of one matrix.
-pub(super) const ONE_DTYPE: Guard = Guard::new("one-dtype", |facts, _| {
-    let dtypes: Option<Vec<_>> =
-        facts.iter().map(|f| f.ty().filter(|ty| ty.constant).map(|ty| ty.dtype)).collect();
-    dtypes.is_some_and(|d| d.windows(2).all(|pair| pair[0] == pair[1]))
-});
-
 /// All absent, or none: a bias for some of the rows is no bias of the whole.
 pub(super) const ALL_OR_NONE: Guard = Guard::new("all-or-none", |facts, _| {
     let absent: Option<Vec<bool>> = facts.iter().map(|f| f.ty().map(Type::is_absent)).collect();

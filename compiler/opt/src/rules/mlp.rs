@@ -2,7 +2,7 @@
 //!
 //! A table; what each entry needs beside it is in `README.md`.
 
-use super::guards::{ALL_OR_NONE, ONE_DTYPE};
+use super::guards::ALL_OR_NONE;
 use super::Exactness::Exact;
 use super::Stage::Widen;
 use super::{rule, Rule};
@@ -12,5 +12,5 @@ pub(super) const RULES: &[Rule] = &[
     rule("gate-up-as-one-linear", Widen, Exact,
         "(mul (silu (linear ?x ?wg ?bg)) (linear ?x ?wu ?bu))",
         "(swiglu (linear ?x (concat-rows ?wg ?wu) (concat-rows ?bg ?bu)))",
-        &[ONE_DTYPE.on("?wg ?wu"), ALL_OR_NONE.on("?bg ?bu"), ONE_DTYPE.on("?bg ?bu")]),
+        &[ALL_OR_NONE.on("?bg ?bu")]),
 ];

@@ -6,7 +6,7 @@
 use qwenc_ir::interp::Precision;
 
 use super::ground::{bind, Side, BLOCK};
-use super::sides::{DOWN, GAINS, GATE_UP, NO_BIASES, T160, T192, TURNS, UP, WEIGHTS};
+use super::sides::{DOWN, GAINS, GATE_UP, T160, T192, TURNS, UP, WEIGHTS};
 use crate::rules::{rules, Condition, Rule};
 
 /// What the rule would do without the condition.
@@ -17,17 +17,12 @@ enum Damage {
 }
 use Damage::{IllTyped, OtherValues};
 
-const V_BF16: &str = "?x = input, ?wq = $q, ?wk = $k, ?wv = $v_bf16";
-const K_I8: &str = "?x = input, ?wq = $q_bf16, ?wk = $k_i8, ?wv = $v_bf16";
 const K_UNBIASED: &str = "?bq = $bq, ?bk = absent, ?bv = $bv";
-const K_BIAS_BF16: &str = "?bq = $bq, ?bk = $bk_bf16, ?bv = $bv";
 const Y: &str = "?y = (linear input $qkv absent)";
 const K_AND_V_SWAPPED: &str = "?q0 = 0, ?qn = 192, ?k0 = 288, ?kn = 96, ?v0 = 192, ?vn = 96";
 const Q_AFTER_KV: &str = "?q0 = 192, ?qn = 192, ?k0 = 0, ?kn = 96, ?v0 = 96, ?vn = 96";
 const K_TWICE: &str = "?q0 = 0, ?qn = 192, ?k0 = 192, ?kn = 96, ?v0 = 192, ?vn = 96";
 const WIDER: &str = "?y = (linear input (concat-rows $qkv $k) absent), ?q0 = 0, ?qn = 192, ?k0 = 192, ?kn = 96, ?v0 = 288, ?vn = 96";
-const DOWN_BF16: &str = "?aq = $aq, ?ak = $ak_bf16, ?av = $av";
-const UP_BF16: &str = "?lq = $lq, ?lk = $lk_bf16, ?lv = $lv";
 const MLP: &str = "?x = input, ?wg = $gate";
 
 /// Rule, guard, its variables, context, bindings, damage.
@@ -42,31 +37,12 @@ fn breakers() -> Vec<Breaker> {
         ("streaming-attention", "kv-wide", "?k ?v", T192, vec![
             "?q = (linear input $q absent), ?k = (cache-append-k (linear input $k absent))",
             "?v = (repeat-kv (cache-append-v (linear input $v absent)))"], IllTyped),
-        ("qkv-as-one-linear",        "one-dtype",   "?wq ?wk ?wv", T192, vec![V_BF16, NO_BIASES],           IllTyped),
-        ("qkv-as-one-linear",        "one-dtype",   "?wq ?wk ?wv", T192, vec![K_I8, NO_BIASES],             IllTyped),
         ("qkv-as-one-linear",        "all-or-none", "?bq ?bk ?bv", T192, vec![WEIGHTS, K_UNBIASED],         IllTyped),
-        ("qkv-as-one-linear",        "one-dtype",   "?bq ?bk ?bv", T192, vec![WEIGHTS, K_BIAS_BF16],        IllTyped),
-        ("qkv-as-one-linear-normed", "one-dtype",   "?wq ?wk ?wv", T192, vec![V_BF16, NO_BIASES, GAINS],    IllTyped),
         ("qkv-as-one-linear-normed", "all-or-none", "?bq ?bk ?bv", T192, vec![WEIGHTS, K_UNBIASED, GAINS],  IllTyped),
-        ("qkv-as-one-linear-normed", "one-dtype",   "?bq ?bk ?bv", T192, vec![WEIGHTS, K_BIAS_BF16, GAINS], IllTyped),
-        ("gate-up-as-one-linear",    "one-dtype",   "?wg ?wu",     T160, vec![MLP, "?wu = $up_bf16, ?bg = absent, ?bu = absent"], IllTyped),
         ("gate-up-as-one-linear",    "all-or-none", "?bg ?bu",     T160, vec![MLP, "?wu = $up, ?bg = absent, ?bu = $bf"],         IllTyped),
-        ("gate-up-as-one-linear",    "one-dtype",   "?bg ?bu",     T160, vec![MLP, "?wu = $up, ?bg = $bf, ?bu = $bf_bf16"],       IllTyped),
-        ("adapted-qkv-as-one",        "one-dtype",   "?wq ?wk ?wv", T192, vec![V_BF16, NO_BIASES, TURNS, DOWN, UP],           IllTyped),
         ("adapted-qkv-as-one",        "all-or-none", "?bq ?bk ?bv", T192, vec![WEIGHTS, K_UNBIASED, TURNS, DOWN, UP],         IllTyped),
-        ("adapted-qkv-as-one",        "one-dtype",   "?bq ?bk ?bv", T192, vec![WEIGHTS, K_BIAS_BF16, TURNS, DOWN, UP],        IllTyped),
-        ("adapted-qkv-as-one",        "one-dtype",   "?aq ?ak ?av", T192, vec![WEIGHTS, NO_BIASES, TURNS, DOWN_BF16, UP],     IllTyped),
-        ("adapted-qkv-as-one",        "one-dtype",   "?lq ?lk ?lv", T192, vec![WEIGHTS, NO_BIASES, TURNS, DOWN, UP_BF16],     IllTyped),
-        ("adapted-qkv-as-one-normed", "one-dtype",   "?wq ?wk ?wv", T192, vec![V_BF16, NO_BIASES, GAINS, TURNS, DOWN, UP],    IllTyped),
         ("adapted-qkv-as-one-normed", "all-or-none", "?bq ?bk ?bv", T192, vec![WEIGHTS, K_UNBIASED, GAINS, TURNS, DOWN, UP],  IllTyped),
-        ("adapted-qkv-as-one-normed", "one-dtype",   "?bq ?bk ?bv", T192, vec![WEIGHTS, K_BIAS_BF16, GAINS, TURNS, DOWN, UP], IllTyped),
-        ("adapted-qkv-as-one-normed", "one-dtype",   "?aq ?ak ?av", T192, vec![WEIGHTS, NO_BIASES, GAINS, TURNS, DOWN_BF16, UP], IllTyped),
-        ("adapted-qkv-as-one-normed", "one-dtype",   "?lq ?lk ?lv", T192, vec![WEIGHTS, NO_BIASES, GAINS, TURNS, DOWN, UP_BF16], IllTyped),
-        ("adapted-gate-up-as-one",    "one-dtype",   "?wg ?wu",     T160, vec![GATE_UP, "?wu = $up_bf16, ?bg = absent, ?bu = absent, ?au = $au, ?lu = $lu"], IllTyped),
         ("adapted-gate-up-as-one",    "all-or-none", "?bg ?bu",     T160, vec![GATE_UP, "?wu = $up, ?bg = absent, ?bu = $bf, ?au = $au, ?lu = $lu"], IllTyped),
-        ("adapted-gate-up-as-one",    "one-dtype",   "?bg ?bu",     T160, vec![GATE_UP, "?wu = $up, ?bg = $bf, ?bu = $bf_bf16, ?au = $au, ?lu = $lu"], IllTyped),
-        ("adapted-gate-up-as-one",    "one-dtype",   "?ag ?au",     T160, vec![GATE_UP, "?wu = $up, ?bg = absent, ?bu = absent, ?au = $au_bf16, ?lu = $lu"], IllTyped),
-        ("adapted-gate-up-as-one",    "one-dtype",   "?lg ?lu",     T160, vec![GATE_UP, "?wu = $up, ?bg = absent, ?bu = absent, ?au = $au, ?lu = $lu_bf16"], IllTyped),
         ("qkv-prepared",        "whole-qkv", "?y ?q0 ?qn ?k0 ?kn ?v0 ?vn", T192, vec![Y, K_AND_V_SWAPPED],        OtherValues),
         ("qkv-prepared",        "whole-qkv", "?y ?q0 ?qn ?k0 ?kn ?v0 ?vn", T192, vec![Y, Q_AFTER_KV],             OtherValues),
         ("qkv-prepared",        "whole-qkv", "?y ?q0 ?qn ?k0 ?kn ?v0 ?vn", T192, vec![WIDER],                     IllTyped),

@@ -82,8 +82,8 @@ pub enum PlanError {
         /// By the kernels.
         used: (u32, u32),
     },
-    /// A kernel reads a buffer that nothing wrote.
-    #[error("k{kernel} reads {buffer} before anything wrote it")]
+    /// A kernel reads a buffer, or writes behind columns of it, that nothing wrote.
+    #[error("k{kernel} uses {buffer} before all columns that it needs were written")]
     Unwritten {
         /// Number of the kernel.
         kernel: u32,
@@ -214,12 +214,23 @@ fn check_linear(
         fits("gain length", w.cols, plan.segment(gain).cols)?;
     }
     if let Some(bias) = l.bias {
-        fits("bias length", w.rows, plan.segment(bias).cols)?;
+        let width = match l.out {
+            Dest::Buffer(b) => plan.buffer(b).width,
+            Dest::Logits => w.rows,
+        };
+        fits("bias length", width, plan.segment(bias).cols)?;
     }
     let rows = if l.swiglu { w.rows / 2 } else { w.rows };
     match l.out {
         Dest::Logits => fits("logits", plan.dims.vocab_rows, rows)?,
-        Dest::Buffer(b) => fits("output width", rows, plan.buffer(b).width)?,
+        // `check_order` sees to the columns behind them.
+        Dest::Buffer(b) => {
+            let left = plan.buffer(b).width.saturating_sub(l.first);
+            fits("output width", rows.min(left), rows)?;
+        }
+    }
+    if l.first > 0 && (l.swiglu || l.out == Dest::Logits) {
+        return Err(PlanError::Form { what: "only columns of a buffer are made by several linears" });
     }
     if l.residual.is_some_and(|r| Dest::Buffer(r) != l.out) {
         return Err(PlanError::Form { what: "a residual is added in place" });
@@ -293,29 +304,35 @@ fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// What a kernel reads was written by an earlier one.
+/// What a kernel reads was written by earlier ones, all its columns in their order.
 fn check_order(plan: &Plan) -> Result<(), PlanError> {
-    let mut written = vec![false; plan.buffers.len()];
+    let mut written = vec![0; plan.buffers.len()];
+    let width = |b: BufferId| plan.buffer(b).width;
     for (i, kernel) in plan.kernels() {
         let (reads, writes) = match *kernel {
-            Kernel::Embed(e) => (vec![], vec![e.out, e.rope]),
+            Kernel::Embed(e) => (vec![], vec![(e.out, 0, width(e.out)), (e.rope, 0, width(e.rope))]),
             Kernel::PrepareQkv(p) => (vec![p.qkv, p.rope], vec![]),
-            Kernel::Attention(a) => (vec![a.q], vec![a.out]),
+            Kernel::Attention(a) => (vec![a.q], vec![(a.out, 0, width(a.out))]),
             Kernel::SelectAdapter(s) => (vec![s.columns], vec![]),
-            Kernel::Swiglu(s) => (vec![s.input], vec![s.out]),
+            Kernel::Swiglu(s) => (vec![s.input], vec![(s.out, 0, width(s.out))]),
             Kernel::Linear(l) => {
+                let rows = plan.segment(l.weight).rows / if l.swiglu { 2 } else { 1 };
                 let out = match l.out {
-                    Dest::Buffer(b) => vec![b],
-                    Dest::Logits => vec![],
+                    Dest::Buffer(b) if l.residual.is_none() => vec![(b, l.first, rows)],
+                    Dest::Buffer(_) | Dest::Logits => vec![],
                 };
                 ([Some(l.input), l.residual].into_iter().flatten().collect(), out)
             }
         };
-        if let Some(&buffer) = reads.iter().find(|b: &&BufferId| !written[b.0 as usize]) {
+        if let Some(&buffer) = reads.iter().find(|b: &&BufferId| written[b.0 as usize] != width(**b)) {
             return Err(PlanError::Unwritten { kernel: i, buffer });
         }
-        for b in writes {
-            written[b.0 as usize] = true;
+        for (buffer, first, columns) in writes {
+            let so_far = &mut written[buffer.0 as usize];
+            if first != 0 && first != *so_far {
+                return Err(PlanError::Unwritten { kernel: i, buffer });
+            }
+            *so_far = first + columns;
         }
     }
     Ok(())

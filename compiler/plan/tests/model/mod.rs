@@ -96,6 +96,24 @@ pub fn graph(dtype: &str, edits: &[(&str, &str)]) -> Checked<Graph> {
     verify(graph).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
+/// q and k in the first type, v in the second, which gate has too, but not up.
+pub fn mixed(first: &str, second: &str) -> Checked<Graph> {
+    let v = format!("\"layers.*.v\" {second}[");
+    let gate = format!("\"layers.*.gate\" {second}[");
+    let of = |from: &str, to: String| (from.to_string(), to);
+    let edits = [
+        of("\"layers.*.v\" W[", v),
+        of("\"layers.*.gate\" W[", gate),
+        of("%v = weight @4 : W[", format!("%v = weight @4 : {second}[")),
+        of("%gate = weight @9 : W[", format!("%gate = weight @9 : {second}[")),
+        of("%k %v : W[8, 7]", format!("%k %v : {first}:4+{second}:4[8, 7]")),
+        of(" : W[16, 7]", format!(" : {first}:12+{second}:4[16, 7]")),
+        of(" : W[38, 7]", format!(" : {second}:19+{first}:19[38, 7]")),
+    ];
+    let edits: Vec<(&str, &str)> = edits.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    graph(first, &edits)
+}
+
 /// Layers 0 and 2 with matrices of the first type and no window, layer 1 with matrices of the second and a window.
 pub fn two_kinds(first: &str, second: &str) -> Checked<Graph> {
     let groups = [(Layers::from_iter([0, 2]), None), (Layers::from_iter([1]), Some(4))];

@@ -1,11 +1,13 @@
-//! Graph to plan: one kernel per fused op, weight expressions to segments.
+//! Graph to plan: one kernel per fused op; `weights.rs` makes packed tensors of weight expressions.
 //!
 //! In: an optimised graph. Out: a plan whose offsets are all set. Invariant: only fused ops have
 //! kernels; an op that the optimiser should have removed is an error that names it.
 
+mod weights;
+
 use std::collections::{BTreeSet, HashMap};
 
-use qwenc_formats::{DType, Operand};
+use qwenc_formats::DType;
 use qwenc_ir::{Checked, Eps, Graph, LayerGroup, Node, NodeId, Op, Section, SectionKind, WeightId};
 
 use crate::activations::Activations;
@@ -15,9 +17,10 @@ use crate::plan::{
     Attention, BufferId, Dest, Embed, Kernel, LayerGroup as PlanGroup, Linear, Plan, PrepareQkv,
     SelectAdapter, Swiglu,
 };
-use crate::segment::{Home, Layout, Segment, SegmentId};
+use crate::segment::Layout;
 use crate::verify::PlanError;
 use crate::weight_expr;
+use weights::Weight;
 
 /// Choices that are not the graph's.
 #[derive(Clone, Debug, Default)]
@@ -189,24 +192,38 @@ impl Lowering<'_> {
         match node.op {
             Op::Input => Ok(Some(self.stream)),
             Op::Embed => {
-                let table = self.weight(scope, node.args[0], Layout::Panels)?.0;
+                let [table] = self.weights(scope, node.args[0], Layout::Panels)?[..] else {
+                    return Err(scope.no_kernel(id));
+                };
+                let table = table.segment;
                 kernels.push(Kernel::Embed(Embed { table, out: self.stream, rope: self.rope }));
                 Ok(Some(self.stream))
             }
             Op::Linear | Op::NormLinear(_) | Op::NormSwiglu(_) => {
                 let out = self.buffer(node.op.name(), width);
-                let linear = self.linear(scope, node, Dest::Buffer(out))?;
-                kernels.push(Kernel::Linear(linear));
+                let linears = self.linears(scope, node, Dest::Buffer(out))?;
+                let [first, ..] = linears[..] else { return Err(scope.no_kernel(id)) };
+                let paired = self.plan.segment(first.weight).layout == Layout::PairedPanels;
+                if !first.swiglu || paired {
+                    kernels.extend(linears.into_iter().map(Kernel::Linear));
+                    return Ok(Some(out));
+                }
+                // Gate and up of different formats do not meet in one tile.
+                let input = self.buffer("gate_up", 2 * width);
+                let each = |l| Kernel::Linear(Linear { swiglu: false, out: Dest::Buffer(input), ..l });
+                kernels.extend(linears.into_iter().map(each));
+                kernels.push(Kernel::Swiglu(Swiglu { input, out }));
                 Ok(Some(out))
             }
             Op::LinearAdd => {
-                let linear = self.linear_add(scope, id)?;
-                kernels.push(Kernel::Linear(linear));
-                Ok(linear.residual)
+                let residual = residual(scope, id)?;
+                for linear in self.linears(scope, node, Dest::Buffer(residual))? {
+                    kernels.push(Kernel::Linear(Linear { residual: Some(residual), ..linear }));
+                }
+                Ok(Some(residual))
             }
             Op::LmHead | Op::NormLmHead(_) => {
-                let linear = self.linear(scope, node, Dest::Logits)?;
-                kernels.push(Kernel::Linear(linear));
+                kernels.extend(self.linears(scope, node, Dest::Logits)?.into_iter().map(Kernel::Linear));
                 Ok(None)
             }
             Op::PrepareQkv(eps) => {
@@ -236,18 +253,6 @@ impl Lowering<'_> {
         }
     }
 
-    /// A linear that adds to the residual where it is.
-    fn linear_add(&mut self, scope: &Scope, id: NodeId) -> Result<Linear, LowerError> {
-        let node = scope.section.node(id);
-        let residual = scope.place(node.args[3])?;
-        if scope.used_after(node.args[3], id) || node.args[..3].contains(&node.args[3]) {
-            let what = "the residual is used after being overwritten";
-            return Err(LowerError::InPlace { section: scope.kind, node: id, what });
-        }
-        let linear = self.linear(scope, node, Dest::Buffer(residual))?;
-        Ok(Linear { residual: Some(residual), ..linear })
-    }
-
     /// Norm and RoPE of q and k, in place.
     fn prepare_qkv(&mut self, scope: &Scope, id: NodeId, eps: Eps) -> Result<PrepareQkv, LowerError> {
         let args = &scope.section.node(id).args;
@@ -261,99 +266,41 @@ impl Lowering<'_> {
         Ok(PrepareQkv { qkv, rope: self.rope, eps, q_gain, k_gain })
     }
 
-    /// A linear without residual, from an op whose operands start with `x, w` and maybe `b`.
-    fn linear(&mut self, scope: &Scope, node: &Node, out: Dest) -> Result<Linear, LowerError> {
+    /// Linears without residual, from an op whose operands start with `x, w` and maybe `b`: one for each run of rows in one
+    /// format, each writing the columns behind those of the run before.
+    fn linears(&mut self, scope: &Scope, node: &Node, out: Dest) -> Result<Vec<Linear>, LowerError> {
         let (norm, swiglu) = match node.op {
             Op::NormLinear(eps) | Op::NormLmHead(eps) => (Some(eps), false),
             Op::NormSwiglu(eps) => (Some(eps), true),
             _ => (None, false),
         };
         let layout = if swiglu { Layout::PairedPanels } else { Layout::Panels };
-        let (weight, gain) = self.weight(scope, node.args[1], layout)?;
+        let weights = self.weights(scope, node.args[1], layout)?;
         let bias = match node.op {
             Op::LmHead | Op::NormLmHead(_) => None,
             _ => self.vector(scope, node.args[2])?,
         };
-        let format = self.plan.segment(weight).format;
         let of_mlp = swiglu || reads_mlp(scope, node.args[0]);
-        let inputs = self.options.activations.inputs(format, of_mlp, out == Dest::Logits);
-        let prepared = memory::prepared_buffers(&mut self.plan, weight, inputs, norm);
         let input = scope.place(node.args[0])?;
-        Ok(Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, prepared, out })
-    }
-
-    /// The segment of a weight expression, and the gain that could not be packed into it.
-    fn weight(
-        &mut self,
-        scope: &Scope,
-        id: NodeId,
-        layout: Layout,
-    ) -> Result<(SegmentId, Option<SegmentId>), LowerError> {
-        let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
-        let first = self.graph.weight(expr.parts[0]);
-        let dtype = first.dtype;
-        let Some(format) = dtype.operand() else {
-            return Err(LowerError::WeightType { name: first.name.clone(), dtype });
+        let linear = |Weight { segment: weight, gain, first }| {
+            let format = self.plan.segment(weight).format;
+            let inputs = self.options.activations.inputs(format, of_mlp, out == Dest::Logits);
+            let prepared = memory::prepared_buffers(&mut self.plan, weight, inputs, norm);
+            Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, prepared, out, first }
         };
-        // A shared tensor (a tied embedding) is also read without the gain, so it stays as it is.
-        let embedded = |w: &WeightId| self.graph.prologue.nodes.iter().any(|n| n.op == Op::Weight(*w));
-        let shared = scope.kind == SectionKind::Head && expr.parts.iter().any(embedded);
-        let packed_gain = expr.gain.filter(|_| format == Operand::F32 && !shared);
-        let loose_gain = expr.gain.filter(|_| packed_gain.is_none());
-        let rows = expr.parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
-        let cols = match expr.diagonal {
-            true => expr.parts.iter().map(|&p| self.graph.weight(p).shape[1]).sum(),
-            false => first.shape[1],
-        };
-        let layout = if expr.diagonal { Layout::Diagonal } else { layout };
-        let plain = expr.parts.iter().any(|part| self.options.plain.contains(part));
-        let compressed = self.options.bf12 && layout != Layout::Diagonal && !plain;
-        let format = if compressed && format == Operand::Bf16 { Operand::Bf12 } else { format };
-        let segment = Segment {
-            home: self.home(scope.kind, expr.parts[0]),
-            parts: expr.parts,
-            gain: packed_gain,
-            format,
-            rows,
-            cols,
-            layout,
-            offset: 0,
-        };
-        let loose_gain = loose_gain.map(|g| self.vector_segment(scope.kind, vec![g]));
-        Ok((self.add(segment), loose_gain))
+        Ok(weights.into_iter().map(linear).collect())
     }
+}
 
-    /// The segment of a vector operand; none if it is absent.
-    fn vector(&mut self, scope: &Scope, id: NodeId) -> Result<Option<SegmentId>, LowerError> {
-        if scope.section.node(id).ty.is_absent() {
-            return Ok(None);
-        }
-        let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
-        Ok(Some(self.vector_segment(scope.kind, expr.parts)))
+/// The residual that a linear adds to where it is.
+fn residual(scope: &Scope, id: NodeId) -> Result<BufferId, LowerError> {
+    let args = &scope.section.node(id).args;
+    let residual = scope.place(args[3])?;
+    if scope.used_after(args[3], id) || args[..3].contains(&args[3]) {
+        let what = "the residual is used after being overwritten";
+        return Err(LowerError::InPlace { section: scope.kind, node: id, what });
     }
-
-    /// Part of the image for a weight that this section reads.
-    fn home(&self, kind: SectionKind, weight: WeightId) -> Home {
-        match kind {
-            SectionKind::Block(group) if self.graph.weight(weight).per_layer() => Home::Layers(group),
-            SectionKind::Prologue | SectionKind::Block(_) | SectionKind::Head => Home::Model,
-        }
-    }
-
-    fn vector_segment(&mut self, kind: SectionKind, parts: Vec<WeightId>) -> SegmentId {
-        let cols = parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
-        let (home, layout) = (self.home(kind, parts[0]), Layout::Vector);
-        self.add(Segment { parts, gain: None, format: Operand::F32, rows: 1, cols, layout, home, offset: 0 })
-    }
-
-    fn add(&mut self, segment: Segment) -> SegmentId {
-        let same = self.plan.segments.iter().position(|s| *s == segment);
-        let index = same.unwrap_or_else(|| {
-            self.plan.segments.push(segment);
-            self.plan.segments.len() - 1
-        });
-        SegmentId(index as u32)
-    }
+    Ok(residual)
 }
 
 /// The choice of an adapter, in place.
