@@ -9,7 +9,7 @@ struct Span {
     const unsigned char* panel;
     int lane, first, count;
     // Two blocks on a multiprocessor leave a thread 128 registers: 64 of them for 8 steps of floats, whose sums take few.
-    static constexpr int AHEAD = L::TYPE == BF16 ? 8 : 4;
+    static constexpr int AHEAD = L::Decoder::AHEAD;
     // Steps of weights under way. What is not loaded is zero: a register that may keep its value from an earlier span
     // would be taken all the time.
     Weights<L> next[AHEAD] = {};
@@ -31,7 +31,7 @@ struct Span {
     }
 
     // Adds this panel's products; `after` is the panel that comes next, or null.
-    __device__ void run(Sums<L, N>& sums, const uint2* x, const Group* groups, int tokens, const unsigned char* after) {
+    __device__ void run(Sums<L, N>& sums, const uint2* x, const GroupOf<L>* groups, int tokens, const unsigned char* after) {
         int g = ONE ? 0 : lane / 4, t = lane % 4;
 #pragma unroll 1
         for (int begin = 0; begin < count; begin += AHEAD) {
@@ -41,13 +41,11 @@ struct Span {
                 if (at >= count) break;
                 // From the registers that the next load goes to, and before it: a load to others would be copied, and the
                 // copy waits for it.
-                sums.multiply(next[j], [&](int plane, int n) {
-                    return x[((at * L::PLANES + plane) * tokens + 8 * n + g) * 4 + t];
-                });
-                if (ends_group(at)) {
-                    const Group* of_unit = groups + at / L::UNIT_STEPS * tokens;
-                    sums.end_group(next[j], [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
-                }
+                const GroupOf<L>* of_unit = groups + at / L::UNIT_STEPS * tokens;
+                sums.multiply(
+                    next[j], ends_group(at),
+                    [&](int plane, int n) { return x[((at * L::PLANES + plane) * tokens + 8 * n + g) * 4 + t]; },
+                    [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
                 bool more = at + AHEAD < count;
                 load(more ? panel : after, more ? at + AHEAD : j, j);
             }
@@ -98,18 +96,19 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
     bool busy = span < high;
     const unsigned char* weights = segment<typename L::Weight>(s);
     Span<L, N, ONE> work(weights + size_t(at.x) * L::PANEL_BYTES, busy ? span : 0);
-    const Group* groups;
+    const GroupOf<L>* groups;
     unsigned tokens = 1;
     if constexpr (ONE) {
         int last = span_begin<L>(high), steps = (last - 1 - base) * L::UNIT_STEPS + steps_of<L>(last - 1);
-        Group* to = reinterpret_cast<Group*>(x + steps * L::PLANES * 4);
-        // Behind the groups, at the next multiple of 16 bytes, the size of two.
-        float* gain = reinterpret_cast<float*>(to + (L::TYPE == BF16 ? 0 : (last - base + 1) / 2 * 2));
+        GroupOf<L>* to = reinterpret_cast<GroupOf<L>*>(x + steps * L::PLANES * 4);
+        // Behind the groups, at the next multiple of 16 bytes.
+        constexpr int GROUP_BYTES = L::Decoder::FORM == INTS ? sizeof(GroupOf<L>) : 0;
+        float* gain = reinterpret_cast<float*>(to) + ((last - base) * GROUP_BYTES + 15) / 16 * 4;
         copy_gain<L>(s, base * L::GROUP, min(last * L::GROUP, L::COLS), gain);
         wait_for_earlier_launches();
         const float* gain_from_0 = L::HAS_GAIN ? gain - base * L::GROUP : nullptr;
         Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, 0)), gain_from_0, spans);
-        if constexpr (L::TYPE == BF16) {
+        if constexpr (L::Decoder::FORM == FLOATS) {
             prepare_floats<L>(source, reinterpret_cast<unsigned*>(x), 1, base, last);
         } else {
             prepare_ints<L>(source, reinterpret_cast<unsigned*>(x), to, 1, base, last);

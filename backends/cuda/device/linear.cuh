@@ -15,67 +15,33 @@ __device__ constexpr int span_begin(int span) {
 // Where a step's words stand in a panel.
 template <class L>
 __device__ constexpr unsigned step_offset(int step) {
-    return step / L::UNIT_STEPS * L::UNIT_BYTES + L::SCALE_BYTES + step % L::UNIT_STEPS * L::STEP_BYTES;
+    return unit_offset<L>(step / L::UNIT_STEPS) + L::SCALE_BYTES + step % L::UNIT_STEPS * L::STEP_BYTES;
 }
 
 // One lane's share of a step of weights, and the scales of its rows.
 template <class L>
 struct Weights {
-    uint4 words[L::TYPE == INT4 ? 1 : 2];
-    uint4 scales;
+    using Decoder = typename L::Decoder;
+    uint4 words[Decoder::LOADS];
+    typename Decoder::template Scales<L> scales;
 
     // Predicated load from global memory; the scales only with the step that ends a group.
     __device__ void load(const unsigned char* panel, int lane, int step, bool ends_group, bool wanted) {
-        int t = lane % 4;
-        const unsigned char* at = panel + step_offset<L>(step) + t * 128 + lane / 4 * 16;
-        for (int half = 0; half < (L::TYPE == INT4 ? 1 : 2); half++) {
-            bool inside = true;
-            if constexpr (L::TYPE == BF16 && L::COLS % 16 != 0) {
-                // Past the last pair of inputs there may be anything, even what is no number.
-                inside = 8 * step + 4 * half + t < (L::COLS + 1) / 2;
-                words[half] = make_uint4(0, 0, 0, 0);
-            }
-            load_once(words[half], at + half * 512, wanted && inside);
+        int g = lane / 4, t = lane % 4;
+        const unsigned char* at = panel + step_offset<L>(step) + g * 16;
+        for (int i = 0; i < Decoder::LOADS; i++) {
+            int line = Decoder::line(i, t);
+            bool inside = Decoder::template inside<L>(step, line);
+            if (!inside) words[i] = make_uint4(0, 0, 0, 0);
+            load_once(words[i], at + line * 128, wanted && inside);
         }
-        const unsigned char* unit = panel + step / L::UNIT_STEPS * L::UNIT_BYTES;
-        if constexpr (L::SCALE_BYTES == 128) {
-            load_once(scales, unit + lane / 4 * 16, wanted && ends_group);
-        } else if constexpr (L::SCALE_BYTES == 64) {
-            uint2 v = make_uint2(scales.x, scales.y);
-            load_once(v, unit + lane / 4 * 8, wanted && ends_group);
-            scales = make_uint4(v.x, v.y, 0, 0);
-        }
+        scales.load(panel, step / L::UNIT_STEPS, g, wanted && ends_group);
     }
 
-    // From shared memory.
-    __device__ void load_scales(const unsigned char* unit, int g) {
-        if constexpr (L::SCALE_BYTES == 128) {
-            scales = *reinterpret_cast<const uint4*>(unit + 16 * g);
-        } else if constexpr (L::SCALE_BYTES == 64) {
-            uint2 v = *reinterpret_cast<const uint2*>(unit + 8 * g);
-            scales = make_uint4(v.x, v.y, 0, 0);
-        }
-    }
-
-    __device__ float scale(int row) const {
-        unsigned words[4] = {scales.x, scales.y, scales.z, scales.w};
-        if constexpr (L::SCALE_BYTES == 64) {
-            return from_f16(static_cast<unsigned short>(words[row / 2] >> (16 * (row % 2))));
-        } else {
-            return __uint_as_float(words[row]);
-        }
-    }
-
-    // The instruction's operand for one of the two tiles.
-    __device__ void fragment(int tile, unsigned (&a)[4]) const {
-        uint4 first = words[0], second;
-        if constexpr (L::TYPE == INT4) {
-            const unsigned low = 0x0f0f0f0f;
-            second = make_uint4(first.x >> 4 & low, first.y >> 4 & low, first.z >> 4 & low, first.w >> 4 & low);
-            first = make_uint4(first.x & low, first.y & low, first.z & low, first.w & low);
-        } else {
-            second = words[1];
-        }
+    // The instruction's operand for one of the two tiles, of the columns of a part.
+    __device__ void fragment(int tile, int part, unsigned (&a)[4]) const {
+        uint4 first, second;
+        Decoder::words(words, threadIdx.x % 4, part, first, second);
         a[0] = tile == 0 ? first.x : first.z;
         a[1] = tile == 0 ? first.y : first.w;
         a[2] = tile == 0 ? second.x : second.z;
@@ -86,20 +52,34 @@ struct Weights {
 // Sums of 32 rows and N * 8 tokens, by the warp. Lane (g, t) has rows 4g to 4g+3 of tokens 2t and 2t+1 of every 8.
 template <class L, int N>
 struct Sums {
-    static constexpr bool INTS = L::TYPE != BF16;
+    static constexpr bool INTEGER = L::Decoder::FORM == INTS;
     float f[N][2][4] = {};
-    int i[INTS ? L::PLANES : 1][INTS ? N : 1][2][4] = {};
+    int i[INTEGER ? L::PLANES : 1][INTEGER ? N : 1][2][4] = {};
 
-    // One step; `x` gives this lane's two words of a plane and eight tokens.
+    // One step; `x` gives this lane's two words of a plane and eight tokens. A step that ends a group makes its integers floats,
+    // part by part; `group` gives a token's.
+    template <class Words, class Groups>
+    __device__ void multiply(const Weights<L>& weights, bool ends_group, const Words& x, const Groups& group) {
+        if constexpr (INTEGER) {
+            for (int part = 0; part < L::Decoder::PARTS; part++) {
+                multiply_part(weights, part, x);
+                if (ends_group) end_part(weights, part, group);
+            }
+        } else {
+            multiply_part(weights, 0, x);
+        }
+    }
+
+    // The columns of a part of a step.
     template <class Words>
-    __device__ void multiply(const Weights<L>& weights, const Words& x) {
+    __device__ void multiply_part(const Weights<L>& weights, int part, const Words& x) {
         for (int tile = 0; tile < 2; tile++) {
             unsigned a[4];
-            weights.fragment(tile, a);
+            weights.fragment(tile, part, a);
             for (int plane = 0; plane < L::PLANES; plane++) {
                 for (int n = 0; n < N; n++) {
                     uint2 b = x(plane, n);
-                    if constexpr (INTS) {
+                    if constexpr (INTEGER) {
                         mma_u8s8(i[plane][n][tile], a, b.x, b.y);
                     } else {
                         mma_bf16(f[n][tile], a, b.x, b.y);
@@ -109,22 +89,19 @@ struct Sums {
         }
     }
 
-    // A group is complete: its integers become floats. `group` gives a token's.
+    // A part of a group is complete: its integers become floats.
     template <class Groups>
-    __device__ void end_group(const Weights<L>& weights, const Groups& group) {
-        if constexpr (INTS) {
-            for (int n = 0; n < N; n++) {
-                for (int c = 0; c < 4; c++) {
-                    Group x = group(n, c % 2);
-                    for (int tile = 0; tile < 2; tile++) {
-                        int& high = i[0][n][tile][c];
-                        int sum = L::PLANES == 1 ? high : 128 * high + i[L::PLANES - 1][n][tile][c];
-                        float scale = weights.scale(2 * tile + c / 2) * x.scale;
-                        float& to = f[n][tile][c];
-                        to = fmaf(static_cast<float>(sum - x.correction), scale, to);
-                        high = 0;
-                        i[L::PLANES - 1][n][tile][c] = 0;
-                    }
+    __device__ void end_part(const Weights<L>& weights, int part, const Groups& group) {
+        for (int n = 0; n < N; n++) {
+            for (int c = 0; c < 4; c++) {
+                auto x = group(n, c % 2);
+                for (int tile = 0; tile < 2; tile++) {
+                    int& high = i[0][n][tile][c];
+                    int sum = L::PLANES == 1 ? high : 128 * high + i[L::PLANES - 1][n][tile][c];
+                    float& to = f[n][tile][c];
+                    to = weights.scales.add(2 * tile + c / 2, part, x, sum, to);
+                    high = 0;
+                    i[L::PLANES - 1][n][tile][c] = 0;
                 }
             }
         }
@@ -181,8 +158,8 @@ __device__ inline unsigned* prepared_planes(const Step& s) {
 
 // Behind the planes: [unit][tokens].
 template <class L>
-__device__ inline Group* prepared_groups(const Step& s, unsigned tokens) {
-    return reinterpret_cast<Group*>(prepared_planes<L>(s) + size_t(L::STEPS) * L::PLANES * tokens * 8);
+__device__ inline GroupOf<L>* prepared_groups(const Step& s, unsigned tokens) {
+    return reinterpret_cast<GroupOf<L>*>(prepared_planes<L>(s) + size_t(L::STEPS) * L::PLANES * tokens * 8);
 }
 
 // A block prepares one token's inputs.
@@ -191,13 +168,13 @@ __device__ inline void prepare(const Step& s, const Block& at) {
     unsigned token = at.x, tokens = padded_tokens(tokens_of<L>(s));
     float* sums = reinterpret_cast<float*>(shared_memory());
     Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, token)), gain_of<L>(s), sums);
-    if constexpr (L::TYPE == F32) {
+    if constexpr (L::Decoder::FORM == EXACT) {
         float* out = reinterpret_cast<float*>(s.scratch(PREPARED_OFFSET)) + size_t(token) * L::COLS;
         for (int c = threadIdx.x; c < L::COLS; c += THREADS) out[c] = source.at(c);
-    } else if constexpr (L::TYPE == BF16) {
+    } else if constexpr (L::Decoder::FORM == FLOATS) {
         prepare_floats<L>(source, prepared_planes<L>(s) + token * 8, tokens, 0, L::STEPS);
     } else {
-        Group* groups = prepared_groups<L>(s, tokens) + token;
+        GroupOf<L>* groups = prepared_groups<L>(s, tokens) + token;
         prepare_ints<L>(source, prepared_planes<L>(s) + token * 8, groups, tokens, 0, L::UNITS);
     }
 }

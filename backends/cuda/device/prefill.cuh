@@ -6,10 +6,12 @@ constexpr int STAGES = 4, STAGE_STEPS = 2, TILE_PANELS = 4;
 template <class L, int N>
 struct Tile {
     static constexpr int TOKENS = 16 * N;
-    static constexpr bool INTS = L::TYPE != BF16;
-    // Of one step: weights, scales, inputs, groups.
-    static constexpr int WEIGHTS = TILE_PANELS * L::STEP_BYTES, SCALES = TILE_PANELS * L::SCALE_BYTES;
-    static constexpr int INPUTS = L::PLANES * TOKENS * 32, GROUPS = INTS ? TOKENS * 8 : 0;
+    using Decoder = typename L::Decoder;
+    static constexpr bool INTEGER = Decoder::FORM == INTS;
+    // Of one step: weights, a unit's scales and its block's, inputs, groups.
+    static constexpr int PANEL_SCALES = L::SCALE_BYTES + L::HEAD_BYTES;
+    static constexpr int WEIGHTS = TILE_PANELS * L::STEP_BYTES, SCALES = TILE_PANELS * PANEL_SCALES;
+    static constexpr int INPUTS = L::PLANES * TOKENS * 32, GROUPS = INTEGER ? TOKENS * sizeof(GroupOf<L>) : 0;
     static constexpr int BYTES = WEIGHTS + SCALES + INPUTS + GROUPS;
 
     const Step& s;
@@ -40,16 +42,17 @@ struct Tile {
         const unsigned char* weights = segment<typename L::Weight>(s) + size_t(first_panel) * L::PANEL_BYTES;
         each_chunk<WEIGHTS>([&](int at) {
             int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
-            bool valid = has_panel(panel);
-            if constexpr (L::TYPE == BF16 && L::COLS % 16 != 0) valid = valid && 8 * step + byte / 128 < (L::COLS + 1) / 2;
+            bool valid = has_panel(panel) && Decoder::template inside<L>(step, byte / 128);
             const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
             copy_async16(to + swizzled(at), valid ? from : weights, valid);
         });
         if constexpr (SCALES > 0) {
             each_chunk<SCALES>([&](int at) {
-                int panel = at / L::SCALE_BYTES, byte = at % L::SCALE_BYTES;
+                int panel = at / PANEL_SCALES, byte = at % PANEL_SCALES, unit = step / L::UNIT_STEPS;
                 bool valid = has_panel(panel);
-                const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step / L::UNIT_STEPS * L::UNIT_BYTES + byte;
+                bool of_unit = byte < L::SCALE_BYTES;
+                unsigned offset = of_unit ? unit_offset<L>(unit) + byte : block_offset<L>(unit) + byte - L::SCALE_BYTES;
+                const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + offset;
                 copy_async16(to + WEIGHTS + at, valid ? from : weights, valid);
             });
         }
@@ -59,7 +62,7 @@ struct Tile {
             copy_async16(to + WEIGHTS + SCALES + at, planes + size_t(step * L::PLANES + plane) * tokens * 32 + byte, true);
         });
         if constexpr (GROUPS > 0) {
-            const Group* groups = prepared_groups<L>(s, tokens) + size_t(step / L::UNIT_STEPS) * tokens + first_token;
+            const GroupOf<L>* groups = prepared_groups<L>(s, tokens) + size_t(step / L::UNIT_STEPS) * tokens + first_token;
             each_chunk<GROUPS>([&](int at) {
                 const unsigned char* from = reinterpret_cast<const unsigned char*>(groups) + at;
                 copy_async16(to + WEIGHTS + SCALES + INPUTS + at, from, true);
@@ -80,17 +83,18 @@ struct Tile {
         int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
         int panel = warp % TILE_PANELS, half = warp / TILE_PANELS * 8 * N;
         Weights<L> weights;
-        const unsigned char* words = at + panel * L::STEP_BYTES + swizzled(t * 128 + g * 16);
-        for (int i = 0; i < (L::TYPE == INT4 ? 1 : 2); i++) {
-            weights.words[i] = *reinterpret_cast<const uint4*>(words + 512 * i);
+        for (int i = 0; i < Decoder::LOADS; i++) {
+            int line = Decoder::line(i, t);
+            const unsigned char* words = at + panel * L::STEP_BYTES + line * 128 + (g * 16 ^ line % 4 * 32);
+            weights.words[i] = *reinterpret_cast<const uint4*>(words);
         }
+        bool ends_group = (step + 1) % L::UNIT_STEPS == 0 || step + 1 == L::STEPS;
+        if (ends_group) weights.scales.load_shared(at + WEIGHTS + panel * PANEL_SCALES, g);
         const uint2* x = reinterpret_cast<const uint2*>(at + WEIGHTS + SCALES);
-        sums.multiply(weights, [&](int plane, int n) { return x[(plane * TOKENS + half + 8 * n + g) * 4 + t]; });
-        if (INTS && ((step + 1) % L::UNIT_STEPS == 0 || step + 1 == L::STEPS)) {
-            weights.load_scales(at + WEIGHTS + panel * L::SCALE_BYTES, g);
-            const Group* groups = reinterpret_cast<const Group*>(at + WEIGHTS + SCALES + INPUTS) + half;
-            sums.end_group(weights, [&](int n, int odd) { return groups[8 * n + 2 * t + odd]; });
-        }
+        const GroupOf<L>* groups = reinterpret_cast<const GroupOf<L>*>(at + WEIGHTS + SCALES + INPUTS) + half;
+        sums.multiply(
+            weights, ends_group, [&](int plane, int n) { return x[(plane * TOKENS + half + 8 * n + g) * 4 + t]; },
+            [&](int n, int odd) { return groups[8 * n + 2 * t + odd]; });
     }
 };
 

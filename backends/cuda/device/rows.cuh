@@ -101,19 +101,12 @@ __device__ inline Source open_row(const float* x, const float* gain, float* sums
     return source;
 }
 
-// Where word `word` of a step of 8 stands. Floats and bytes: lane t reads words t and t + 4; nibbles, of which one
-// load gives two neighbouring words: 2t and 2t + 1.
-template <class L>
-__device__ inline int word_place(int word) {
-    return L::TYPE == INT4 ? word : 2 * (word % 4) + word / 4;
-}
-
 // Inputs as one or two planes of bf16, whose sum is the input rounded to 8 or 16 bits.
 // `planes` is [step][plane][tokens][8], at the first step wanted.
 template <class L>
 __device__ inline void prepare_floats(const Source& source, unsigned* planes, int tokens, int first, int last) {
     for (int i = 8 * first + thread_again(); i < 8 * last; i += THREADS) {
-        int step = i / 8 - first, place = word_place<L>(i % 8);
+        int step = i / 8 - first, place = L::Decoder::word_place(i % 8);
         float2 v = source.two<L::COLS % 2 == 0>(2 * i, L::COLS);
         for (int plane = 0; plane < L::PLANES; plane++) {
             unsigned word = pack_bf16(v.x, v.y);
@@ -131,17 +124,26 @@ __device__ constexpr int steps_of(int unit) {
     return (min(left, L::GROUP) + L::STEP_COLS - 1) / L::STEP_COLS;
 }
 
-// What turns a group's integer products to floats: value = scale * (products - correction).
-struct Group {
-    float scale;
-    int correction;
+// A token's group: a scale, and what the decoder's `add` takes of the sum of its integers. Floats have none.
+template <class D, bool INTEGER>
+struct GroupFor {
+    using Type = float;
 };
+
+template <class D>
+struct GroupFor<D, true> {
+    using Type = typename D::Group;
+};
+
+template <class L>
+using GroupOf = typename GroupFor<typename L::Decoder, L::Decoder::FORM == INTS>::Type;
 
 // Inputs as one or two planes of bytes with a scale per group: q = 128 * high + low. Eight lanes take a group, a lane a word
 // of each of its steps, which it reads once. `planes` and `groups` stand at the first step and group wanted.
 template <class L>
 __device__ inline void prepare_ints(
-    const Source& source, unsigned* planes, Group* groups, int tokens, int first, int last) {
+    const Source& source, unsigned* planes, GroupOf<L>* groups, int tokens, int first, int last) {
+    using Decoder = typename L::Decoder;
     constexpr int WORDS = 8, TOGETHER = 32 / WORDS;
     const float most = L::PLANES == 1 ? 127.0f : 127.0f * 128.0f;
     int thread = thread_again(), lane = thread % 32, word = lane % WORDS;
@@ -171,12 +173,11 @@ __device__ inline void prepare_ints(
             if (unit >= last || k >= steps_of<L>(unit)) continue;
             int step = (unit - first) * L::UNIT_STEPS + k;
             for (int plane = 0; plane < L::PLANES; plane++) {
-                planes[(step * L::PLANES + plane) * tokens * 8 + word_place<L>(word)] = bytes[plane];
+                planes[(step * L::PLANES + plane) * tokens * 8 + L::Decoder::word_place(word)] = bytes[plane];
             }
         }
-        for (int other = WORDS / 2; other > 0; other /= 2) sum += __shfl_xor_sync(~0u, sum, other);
-        if (word == 0 && unit < last) {
-            groups[(unit - first) * tokens] = {largest / most, sum * (L::TYPE == INT8 ? 128 : 8)};
-        }
+        for (int other = WORDS / 2 / Decoder::SUMS; other > 0; other /= 2) sum += __shfl_xor_sync(~0u, sum, other);
+        int second = Decoder::SUMS == 1 ? 0 : __shfl_xor_sync(~0u, sum, WORDS / 2);
+        if (word == 0 && unit < last) groups[(unit - first) * tokens] = Decoder::group(largest / most, sum, second);
     }
 }

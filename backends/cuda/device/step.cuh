@@ -34,7 +34,6 @@ struct Block {
 
 __device__ inline Block this_block() { return {blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}; }
 
-enum Type { F32, BF16, INT8, INT4 };
 enum KvType { KV_F32, KV_BF16, KV_INT8 };
 
 // Threads of nearly every block.

@@ -227,7 +227,8 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
 /// How weights lie in panels, and are read in steps and units.
 fn of_shape(l: &Shape) -> String {
     let mut out = String::new();
-    line(&mut out, &format!("    static constexpr Type TYPE = {};", l.decoder.name));
+    line(&mut out, &format!("    using Decoder = {};", l.decoder.name));
+    let block = l.block();
     let sizes = [
         ("COLS", u64::from(l.weight.cols)),
         ("PANELS", u64::from(l.weight.panels())),
@@ -240,9 +241,12 @@ fn of_shape(l: &Shape) -> String {
         ("UNIT_STEPS", u64::from(l.unit_steps())),
         ("UNIT_BYTES", l.unit_bytes()),
         ("GROUP", u64::from(l.group())),
-        ("SCALE_BYTES", l.scale_bytes()),
+        ("SCALE_BYTES", l.decoder.scale_bytes),
+        ("BLOCK_UNITS", block.units),
+        ("BLOCK_BYTES", block.bytes),
+        ("HEAD_BYTES", block.head),
     ];
-    for some in sizes.chunks(6) {
+    for some in sizes.chunks(5) {
         let some: Vec<String> = some.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         line(&mut out, &format!("    static constexpr int {};", some.join(", ")));
     }

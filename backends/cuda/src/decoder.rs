@@ -1,46 +1,81 @@
 //! Decoders of operand formats in the device code.
 //!
-//! In: a format. Out: the numbers by which `device/linear.cuh` steps through its panels. Invariant: a format that is not
+//! In: a format. Out: its device code, and the numbers by which `device/linear.cuh` steps through its panels. Invariant: a format that is not
 //! listed here is refused before code is generated.
 
-use qwenc_formats::{Inputs, Operand};
+use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
 
-/// Decoder parameters of an operand format.
+/// Decoder of an operand format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decoder {
-    /// Name of the format in the device code's enum `Type`.
+    /// Name of its struct in the device code.
     pub name: &'static str,
+    /// Device code that it needs besides `words.cuh`, in order.
+    pub sources: &'static [&'static str],
     /// Whether products are f32, without tensor cores.
     pub exact: bool,
     /// Columns of a step.
     pub step_cols: u32,
     /// Bytes of a step of one panel.
     pub step_bytes: u32,
-    /// Whether inputs have scales, one per unit.
-    pub scaled_inputs: bool,
+    /// Bytes of one token's group beside its prepared integers; 0 for floats.
+    pub group_bytes: u32,
+    /// Bytes of a panel's scales before the integers of a unit.
+    pub scale_bytes: u64,
+    /// Units that share a head; none where each stands by itself.
+    pub block: Option<Block>,
     /// Tiles of 8 tokens per warp in prefill; integers need registers for two planes.
     pub token_tiles: u32,
 }
 
+/// Units of a panel that share a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// Number of units.
+    pub units: u64,
+    /// Bytes of the block.
+    pub bytes: u64,
+    /// Bytes before the first unit.
+    pub head: u64,
+}
+
+/// What all decoders need.
+pub(crate) const WORDS: &str = include_str!("../device/decoders/words.cuh");
+const SCALED: &str = include_str!("../device/decoders/scaled.cuh");
+
 impl Decoder {
     /// The decoder of a format; none where the device code does not read it.
     pub fn of(format: Operand) -> Option<Decoder> {
-        let ints = |name, step_bytes| Decoder {
+        let ints = |name, step_bytes, sources| Decoder {
             name,
+            sources,
             exact: false,
             step_cols: 32,
             step_bytes,
-            scaled_inputs: true,
+            group_bytes: 8,
+            scale_bytes: u64::from(PANEL_ROWS) * format.scale_bytes(),
+            block: None,
             token_tiles: 4,
         };
+        let floats = |name, step_cols, sources| Decoder {
+            step_cols,
+            group_bytes: 0,
+            token_tiles: 8,
+            ..ints(name, 1024, sources)
+        };
         match format {
-            Operand::F32 => Some(Decoder { exact: true, ..ints("F32", 1024) }),
-            Operand::Bf16 => {
-                Some(Decoder { step_cols: 16, scaled_inputs: false, token_tiles: 8, ..ints("BF16", 1024) })
-            }
+            Operand::F32 => Some(Decoder {
+                exact: true,
+                ..floats("F32", 32, &[include_str!("../device/decoders/f32.cuh")])
+            }),
+            Operand::Bf16 => Some(floats("Bf16", 16, &[include_str!("../device/decoders/bf16.cuh")])),
             Operand::Bf12 => None,
-            Operand::I8 { .. } => Some(ints("INT8", 1024)),
-            Operand::I4 { .. } => Some(ints("INT4", 512)),
+            Operand::I8 { .. } => {
+                Some(ints("Int8", 1024, &[SCALED, include_str!("../device/decoders/int8.cuh")]))
+            }
+            Operand::I4 { .. } => {
+                Some(ints("Int4", 512, &[SCALED, include_str!("../device/decoders/int4.cuh")]))
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use qwenc_formats::PANEL_ROWS;
 use qwenc_plan::{Layout, Segment};
 
-use crate::decoder::Decoder;
+use crate::decoder::{Block, Decoder};
 
 /// Warps of a block of few tokens, and so the spans it takes.
 pub(crate) const WARPS: u32 = 8;
@@ -73,15 +73,15 @@ impl Shape {
 
     /// Bytes of a panel's unit.
     pub(crate) fn unit_bytes(&self) -> u64 {
-        match self.decoder.scaled_inputs {
+        match self.decoder.group_bytes > 0 {
             true => self.weight.format.group_bytes(u64::from(self.group())),
             false => u64::from(self.step_bytes()),
         }
     }
 
-    /// Bytes of a panel's scales in a unit.
-    pub(crate) fn scale_bytes(&self) -> u64 {
-        u64::from(PANEL_ROWS) * self.weight.format.scale_bytes()
+    /// How units stand in a panel: one to a block where they share nothing.
+    pub(crate) fn block(&self) -> Block {
+        self.decoder.block.unwrap_or(Block { units: 1, bytes: self.unit_bytes(), head: 0 })
     }
 
     /// Blocks that share out a panel's inputs: enough to fill a device, and for one's share to fit its shared memory.
@@ -94,8 +94,7 @@ impl Shape {
 
     /// One token's prepared inputs of some units, and what turns their sums to floats.
     fn inputs_bytes(&self, units: u32) -> u32 {
-        let groups = if self.decoder.scaled_inputs { 8 * units } else { 0 };
-        units * self.unit_steps() * self.planes * 32 + groups
+        units * self.unit_steps() * self.planes * 32 + units * self.decoder.group_bytes
     }
 
     /// Chains of sums that a row's inputs are cut into.
@@ -148,8 +147,9 @@ impl Shape {
     /// Shared memory for many tokens: stages of weights, scales, inputs and groups.
     pub(crate) fn shared_for_many(&self) -> u32 {
         let tokens = 16 * self.token_tiles();
-        let groups = if self.decoder.scaled_inputs { 8 * tokens } else { 0 };
-        let step = 4 * self.step_bytes() + 4 * self.scale_bytes() as u32 + self.planes * tokens * 32 + groups;
+        let scales = (self.decoder.scale_bytes + self.block().head) as u32;
+        let inputs = self.planes * tokens * 32 + tokens * self.decoder.group_bytes;
+        let step = 4 * self.step_bytes() + 4 * scales + inputs;
         STAGES * STAGE_STEPS * step
     }
 }

@@ -6,11 +6,11 @@
 use qwenc_abi::{CudaModel, Hidden, ABI_VERSION};
 use qwenc_formats::Operand;
 use qwenc_ir::Checked;
-use qwenc_plan::{Kernel, Plan, SegmentId};
+use qwenc_plan::{Kernel, Layout, Plan, SegmentId};
 
 use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
 use crate::constants::{self, logits_stride, Counters};
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, WORDS};
 use crate::launches::{probes, variants, Definitions};
 use crate::linear::Linear;
 use crate::persistent;
@@ -56,12 +56,13 @@ const ADAPTERS: &str = include_str!("../device/adapters.cuh");
 
 /// The parts of `device/` that a model needs, in order; they follow the model's constants.
 fn library(plan: &Plan, linears: &[Linear]) -> Vec<&'static str> {
-    let mut parts = vec![
-        include_str!("../device/step.cuh"),
+    let mut parts = vec![include_str!("../device/step.cuh")];
+    parts.extend(decoders(plan));
+    parts.extend([
         include_str!("../device/rows.cuh"),
         include_str!("../device/embed.cuh"),
         include_str!("../device/linear.cuh"),
-    ];
+    ]);
     let exact = linears.iter().filter(|l| l.shape.exact()).count();
     if exact > 0 {
         parts.push(EXACT);
@@ -81,6 +82,18 @@ fn library(plan: &Plan, linears: &[Linear]) -> Vec<&'static str> {
         include_str!("../device/persistent.cuh"),
         include_str!("../device/probes.cuh"),
     ]);
+    parts
+}
+
+/// Device code of the decoders of a plan's matrices, each part once.
+fn decoders(plan: &Plan) -> Vec<&'static str> {
+    let matrices = plan.segments.iter().filter(|s| s.layout != Layout::Vector);
+    let mut parts = vec![WORDS];
+    for part in matrices.filter_map(|s| Decoder::of(s.format)).flat_map(|decoder| decoder.sources) {
+        if !parts.contains(part) {
+            parts.push(part);
+        }
+    }
     parts
 }
 

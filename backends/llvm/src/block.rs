@@ -7,11 +7,11 @@
 use inkwell::IntPredicate;
 use qwenc_formats::LANES;
 
-use crate::bf12::Exceptions;
 use crate::builder::{Code, Int, Ptr};
+use crate::decoders::Exceptions;
 use crate::names::Named;
 use crate::tile::{largest_tile, Ahead, Loop, SUMS_BYTES};
-use crate::tile_float::{self, Floats, Place, STEP_INPUTS};
+use crate::tile_float::{self, Floats, Place};
 
 /// Bytes of weights that stay in the first-level cache.
 const RANGE_BYTES: u64 = 18 << 10;
@@ -56,9 +56,10 @@ impl Block {
             c.store(c.at(sums, at), c.floats(0.0, LANES), 64);
         });
         let work = Work { block: self, inner, panel, x, row_bytes, count, sums };
-        match inner.compressed() {
+        let exceptions = |weights: &Floats| weights.exceptions(c, panel);
+        match inner.compressed().and_then(|weights| Some((weights, exceptions(weights)?))) {
             None => work.plain(c),
-            Some(weights) => work.compressed(c, weights),
+            Some((weights, exceptions)) => work.compressed(c, weights, exceptions),
         }
     }
 }
@@ -66,7 +67,7 @@ impl Block {
 /// A panel and a block of tokens.
 struct Work<'a, 'c> {
     block: &'a Block,
-    inner: &'a Loop<'a>,
+    inner: &'a Loop,
     panel: Ptr<'c>,
     x: Ptr<'c>,
     row_bytes: u64,
@@ -87,23 +88,22 @@ impl<'c> Work<'_, 'c> {
 
     /// The same of compressed weights. Many tokens meet a copy of a range that is plain. Few meet the panel itself, but
     /// for steps that have exceptions: each of those is copied.
-    fn compressed(&self, c: &Code<'c, '_>, weights: &Floats) {
+    fn compressed(&self, c: &Code<'c, '_>, weights: &Floats, exceptions: Exceptions<'c>) {
         let range = c.int(self.block.range);
         let vectors = self.block.range * self.inner.step_bytes() / 64;
         let copy = c.stack("copy", c.vec_f32(LANES).array_type(vectors as u32).into());
-        let exceptions = Exceptions::of(c, weights.segment, self.panel);
         let [step, exception] = ["range", "exception"].map(|name| c.variable(name));
         let many =
             c.cmp(IntPredicate::UGE, self.count, c.int(COPY_TILES * self.block.tiles[0])).named("many");
         let steps = c.int(self.inner.steps());
-        let input = |step| c.times(step, STEP_INPUTS);
+        let input = |step| c.times(step, weights.step_inputs());
         let next = || {
             let start = step.get(c);
             (start, c.cmp(IntPredicate::ULT, start, steps))
         };
         c.repeat("range", next, |start| {
             let i = exception.get(c).named("exception");
-            let excepted = c.div(exceptions.input(c, i), c.int(STEP_INPUTS)).named("excepted");
+            let excepted = c.div(exceptions.input(c, i), c.int(weights.step_inputs())).named("excepted");
             // Before `start` only where the panel is damaged.
             let here = c.cmp(IntPredicate::ULE, excepted, start);
             let most = c.min(c.add(start, range), steps);
@@ -121,7 +121,7 @@ impl<'c> Work<'_, 'c> {
         });
         if self.inner.has_rest() {
             tile_float::copy_rest(c, weights, self.panel, copy);
-            let last = c.int(u64::from(weights.segment.cols));
+            let last = c.int(weights.cols());
             exceptions.put(c, exception.get(c), (input(steps), last), copy);
             self.rest(c, Place::Copy(copy));
         }

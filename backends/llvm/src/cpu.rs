@@ -5,6 +5,8 @@
 
 use qwenc_formats::Operand;
 
+use crate::decoders::Decoder;
+
 /// A CPU to generate code for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpu {
@@ -113,11 +115,7 @@ impl Cpu {
 
     /// Whether kernels read this format.
     pub fn reads(&self, format: Operand) -> bool {
-        match format {
-            // They look 16 bytes up at once.
-            Operand::Bf12 => self.has("avx2"),
-            Operand::F32 | Operand::Bf16 | Operand::I8 { .. } | Operand::I4 { .. } => true,
-        }
+        Decoder::of(format).runs_on(self)
     }
 
     /// Vector registers of 16 floats that fit in the register file at once.

@@ -9,29 +9,26 @@ use qwenc_formats::LANES;
 use crate::builder::{Code, Vector};
 use crate::cpu::{Vnni, BF16};
 
-/// How a vector of weights stands for numbers.
+/// Range of the unsigned bytes that weights are read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bytes {
-    /// `q + 128`, up to 255.
-    Eight,
-    /// `q + 8`, up to 15.
-    Four,
+pub(crate) struct Bytes {
+    /// What was added to make the numbers unsigned.
+    pub bias: i32,
+    /// The largest byte.
+    pub largest: u8,
 }
 
 impl Bytes {
-    /// What was added to make the numbers unsigned.
-    pub fn bias(self) -> i32 {
-        match self {
-            Bytes::Eight => 128,
-            Bytes::Four => 8,
-        }
+    /// Whether two products with inputs of up to 127 can leave 16 bits. Such bytes have a bias of 128.
+    fn overflow(self) -> bool {
+        2 * 127 * i32::from(self.largest) > i32::from(i16::MAX)
     }
 }
 
 /// Whether [`dot4`] multiplies the bytes as they are, so that the caller takes the bias back; else it
 /// multiplies the numbers.
 pub(crate) fn keeps_bias(c: &Code, bytes: Bytes) -> bool {
-    !(bytes == Bytes::Eight && c.cpu.vnni().is_none() && c.cpu.has("avx2"))
+    !(bytes.overflow() && c.cpu.vnni().is_none() && c.cpu.has("avx2"))
 }
 
 /// Each i32 lane of `sum` plus the dot product of its four bytes of weights with those of inputs.
@@ -71,7 +68,7 @@ fn by_halves<'c>(
     c.shuffle(part(&low), part(&high), &all)
 }
 
-/// Eight lanes by `vpmaddubsw`, which adds two products in 16 bits and saturates: weights of 8 bits are
+/// Eight lanes by `vpmaddubsw`, which adds two products in 16 bits and saturates: weights that could overflow are
 /// taken as magnitudes, at most 128, their signs put on the inputs, at most 127 in magnitude.
 fn dot4_avx2<'c>(
     c: &Code<'c, '_>,
@@ -82,7 +79,7 @@ fn dot4_avx2<'c>(
 ) -> Vector<'c> {
     let i8s = c.i8().vec_type(32);
     let (mut w, mut x) = (c.bits(w, i8s), c.bits(x, i8s));
-    if bytes == Bytes::Eight {
+    if bytes.overflow() {
         let q = c.xor_vec(w, c.ints(c.i8(), 128, 32));
         x = c.intrinsic("llvm.x86.avx2.psign.b", &[], &[x.into(), q.into()]).into_vector_value();
         let wraps = c.cx.bool_type().const_zero();

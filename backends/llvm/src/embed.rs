@@ -4,11 +4,11 @@
 //! read from its panels, so that a tied head needs no second copy.
 
 use inkwell::values::PointerValue;
-use qwenc_formats::{Operand, ScaleType, LANES, PANEL_ROWS};
-use qwenc_plan::{Embed, Segment};
+use qwenc_formats::{LANES, PANEL_ROWS};
+use qwenc_plan::Embed;
 
-use crate::bf12;
 use crate::builder::{Code, Int, Ptr};
+use crate::decoders::Decoder;
 use crate::kernel::Kernel;
 use crate::names::Named;
 
@@ -24,7 +24,8 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, e: &Embed) {
         let lane = c.rem(token, c.int(u64::from(PANEL_ROWS))).named("lane");
         let out = k.row_of(x, e.out, row);
         zero(c, out, c.plan.buffer(e.out).row_bytes);
-        gather(c, &table, c.at(image, panel).named("panel"), lane, out);
+        let place = (c.at(image, panel).named("panel"), lane);
+        Decoder::of(table.format).gather(c, table.cols, place, out);
         angles(k, frequencies, row, k.row_of(rope, e.rope, row));
     });
     c.ret();
@@ -34,75 +35,6 @@ fn zero<'c>(c: &Code<'c, '_>, out: Ptr<'c>, bytes: u64) {
     c.for_each("byte", c.int(0), c.int(bytes), 64, |at| {
         c.store(c.at(out, at), c.floats(0.0, LANES), 64);
     });
-}
-
-/// One row of a panel, `cols` floats.
-fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
-    let cols = u64::from(s.cols);
-    let word = |i: Int<'c>| c.at(panel, c.add(c.times(lane, 4), c.times(i, 4 * u64::from(PANEL_ROWS))));
-    match s.format {
-        Operand::F32 => c.for_each("input", c.int(0), c.int(cols), 1, |i| {
-            c.store(c.at(out, c.times(i, 4)), c.load_f32(word(i)), 4);
-        }),
-        Operand::Bf12 => bf12::gather(c, s, panel, lane, out),
-        Operand::Bf16 => {
-            c.for_each("pair", c.int(0), c.int(cols.div_ceil(2)), 1, |i| {
-                let pair = c.load_vec(c.i16().vec_type(2), word(i), 4);
-                let wide = c.shl_vec(c.zext_vec(pair, c.vec_i32(2)), c.ints(c.i32(), 16, 2));
-                c.store(c.at(out, c.times(i, 8)), c.bits(wide, c.vec_f32(2)), 4);
-            });
-        }
-        Operand::I8 { .. } => gather_int(c, s, 4, panel, lane, out),
-        Operand::I4 { .. } => gather_int(c, s, 8, panel, lane, out),
-    }
-}
-
-/// `unit` inputs share four bytes of a row: one a byte, or two, the later in the high half.
-fn gather_int<'c>(c: &Code<'c, '_>, s: &Segment, unit: u64, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
-    // Quantised segments have groups.
-    let (group, scales) = s.format.quantised().expect("a quantised type");
-    let (cols, group) = (u64::from(s.cols), u64::from(group));
-    let one = |g: Int<'c>, width: u64| {
-        let base = c.at(panel, c.times(g, s.format.group_bytes(group)));
-        let at = c.at(base, c.times(lane, scales.bytes()));
-        let scale = match scales {
-            ScaleType::F32 => c.load_f32(at),
-            ScaleType::F16 => c.lane(c.load_f16(at, 1), 0).into_float_value(),
-        };
-        let scale = scale.named("scale");
-        let words = c.at(c.plus(base, u64::from(PANEL_ROWS) * scales.bytes()), c.times(lane, 4));
-        let columns = c.at(out, c.times(g, 4 * group));
-        let piece = |i: Int<'c>, lanes: u64| {
-            let word = c.load_vec(c.i8().vec_type(4), c.at(words, c.times(i, 4 * u64::from(PANEL_ROWS))), 4);
-            let wide = c.zext_vec(word, c.vec_i32(4));
-            let number = |n: i64| c.ints(c.i32(), n as u64, 4);
-            let quads = match unit {
-                4 => vec![c.sub_vec(wide, number(128))],
-                _ => {
-                    let halves = [c.and_vec(wide, number(15)), c.lshr_vec(wide, number(4))];
-                    halves.map(|half| c.sub_vec(half, number(8))).to_vec()
-                }
-            };
-            for (n, quad) in (0..).zip(quads) {
-                let some = lanes.saturating_sub(4 * n).min(4) as u32;
-                if some > 0 {
-                    let kept: Vec<u32> = (0..some).collect();
-                    let q = c.shuffle(quad, quad, &kept);
-                    let values = c.vmul(c.to_float(q, c.vec_f32(some)), c.splat(scale, some));
-                    let to = c.add(c.times(i, 4 * unit), c.int(16 * n));
-                    c.store(c.at(columns, to), values, 4);
-                }
-            }
-        };
-        c.for_each("unit", c.int(0), c.int(width / unit), 1, |i| piece(i, unit));
-        if !width.is_multiple_of(unit) {
-            piece(c.int(width / unit), width % unit);
-        }
-    };
-    c.for_each("group", c.int(0), c.int(cols / group), 1, |g| one(g, group));
-    if cols % group > 0 {
-        one(c.int(cols / group), cols % group);
-    }
 }
 
 fn inverse_frequencies<'c>(c: &Code<'c, '_>) -> PointerValue<'c> {

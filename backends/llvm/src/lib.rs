@@ -9,12 +9,12 @@
 mod adapters;
 mod attention;
 mod attention_unit;
-mod bf12;
 mod block;
 mod builder;
 mod cache;
 mod comments;
 mod cpu;
+mod decoders;
 mod dot;
 mod embed;
 mod emit;

@@ -1,4 +1,4 @@
-//! A panel of weights against a tile of tokens: what all types of weights and inputs share.
+//! A panel of weights against a tile of tokens: what all formats of weights and inputs share.
 //!
 //! In: a panel, prepared rows, and a range of steps. Out: 32 sums per token, added to where they are.
 //! Invariant: sums are in f32 and steps in ascending order, so it does not matter how they are cut into
@@ -8,6 +8,7 @@ use qwenc_formats::{Inputs, LANES, PANEL_ROWS};
 use qwenc_plan::Segment;
 
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
+use crate::decoders::Decoder;
 use crate::names::{half, Named};
 use crate::tile_float::{self, Floats, Place};
 use crate::tile_int::{self, Quantised};
@@ -58,32 +59,32 @@ impl<'c> Ahead<'c> {
 }
 
 /// The inner loop of a linear.
-pub(crate) enum Loop<'a> {
-    Int(Quantised<'a>),
-    Float(Floats<'a>),
+pub(crate) enum Loop {
+    Int(Quantised),
+    Float(Floats),
 }
 
-impl<'a> Loop<'a> {
-    pub fn of(weight: &'a Segment, inputs: Inputs) -> Loop<'a> {
-        match Quantised::of(weight, inputs.planes()) {
-            Some(quantised) => Loop::Int(quantised),
-            None => Loop::Float(Floats { segment: weight, inputs }),
+impl Loop {
+    pub fn of(weight: &Segment, inputs: Inputs) -> Loop {
+        match Decoder::of(weight.format) {
+            Decoder::Int(decoder) => Loop::Int(Quantised::of(decoder, weight, inputs)),
+            Decoder::Float(decoder) => Loop::Float(Floats::of(decoder, weight, inputs)),
         }
     }
 
     /// Whole steps of a row.
     pub fn steps(&self) -> u64 {
         match self {
-            Loop::Int(q) => q.cols() / q.group(),
-            Loop::Float(f) => tile_float::steps(f),
+            Loop::Int(q) => q.groups(),
+            Loop::Float(f) => f.steps(),
         }
     }
 
     /// Whether a shorter step follows.
     pub fn has_rest(&self) -> bool {
         match self {
-            Loop::Int(q) => !q.cols().is_multiple_of(q.group()),
-            Loop::Float(f) => tile_float::has_rest(f),
+            Loop::Int(q) => q.rest() > 0,
+            Loop::Float(f) => f.has_rest(),
         }
     }
 
@@ -91,15 +92,15 @@ impl<'a> Loop<'a> {
     pub fn step_bytes(&self) -> u64 {
         match self {
             Loop::Int(q) => q.group_bytes(),
-            Loop::Float(_) => tile_float::STEP_BYTES,
+            Loop::Float(f) => f.step_bytes(),
         }
     }
 
     /// The weights, if they are compressed.
-    pub fn compressed(&self) -> Option<&Floats<'a>> {
+    pub fn compressed(&self) -> Option<&Floats> {
         match self {
-            Loop::Float(f) if f.compressed() => Some(f),
-            Loop::Int(_) | Loop::Float(_) => None,
+            Loop::Float(f) => f.compressed().map(|_| f),
+            Loop::Int(_) => None,
         }
     }
 

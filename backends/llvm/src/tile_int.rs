@@ -1,144 +1,66 @@
-//! The inner loop of int8 and int4 weights: one panel against a tile of quantised tokens.
+//! The inner loop of integer weights: one panel against a tile of quantised tokens.
 //!
-//! In: a panel (per group: 32 scales, then bytes) and prepared rows (scales; corrections; then per group
-//! each plane's inputs). Out: 32 sums per token, added to. A group's dot product is exact in i32, modulo 2^32: it
-//! starts at the correction, which takes back the bias of the weights; two planes join as `128 · high +
-//! low`. The result is scaled and added in f32, groups in ascending order.
+//! In: a panel, read by its decoder, and prepared rows (`InputLayout` of the formats crate). Out: 32 sums per token, added
+//! to. The dot product of a part of a group, which has one scale of the weights and one of the inputs, is exact in i32,
+//! modulo 2^32: the bias of the weights is taken back there; two planes join as `128 · high + low`. The result is scaled
+//! and added in f32, then the minimum times the sum of the inputs is subtracted; groups and parts in ascending order.
 
-use qwenc_formats::{Operand, ScaleType, LANES, PANEL_ROWS};
-use qwenc_plan::{round_up, Segment};
+use qwenc_formats::{InputLayout, Inputs, LANES};
+use qwenc_plan::Segment;
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
-use crate::dot::{dot4, keeps_bias, Bytes};
+use crate::decoders::{IntDecoder, PanelRows};
+use crate::dot::{dot4, keeps_bias};
 use crate::names::{half, halves, Named};
 use crate::tile::{self, vectors, Ahead, STREAM_TILE};
 
-/// Bytes of weights that one dot product of a panel takes: a quad of inputs of 32 rows.
-const QUAD: u64 = 4 * PANEL_ROWS as u64;
 /// Quads of inputs unrolled in a loop body.
 const UNROLL: u64 = 16;
 
-/// The weights of a linear and how its inputs are cut.
-pub(crate) struct Quantised<'a> {
-    segment: &'a Segment,
-    bytes: Bytes,
-    group: u64,
-    scales: ScaleType,
+/// The weights of a linear and the form of its inputs.
+pub(crate) struct Quantised {
+    decoder: Box<dyn IntDecoder>,
+    layout: InputLayout,
+    cols: u32,
     planes: u64,
 }
 
-/// Where a prepared row has what: per group an f32 scale, then an i32 correction, then bytes.
-pub(crate) struct RowLayout {
-    groups: u64,
-    group: u64,
-    planes: u64,
-    /// Inputs of a group's plane are padded to a multiple of this.
-    unit: u64,
-}
-
-impl RowLayout {
-    pub fn of(q: &Quantised) -> RowLayout {
-        let cols = u64::from(q.segment.cols);
-        RowLayout { groups: cols.div_ceil(q.group), group: q.group, planes: q.planes, unit: q.unit() }
+impl Quantised {
+    pub fn of(decoder: Box<dyn IntDecoder>, segment: &Segment, inputs: Inputs) -> Quantised {
+        let (layout, planes) = (decoder.inputs(), u64::from(inputs.planes()));
+        Quantised { decoder, layout, cols: segment.cols, planes }
     }
 
-    /// Offset of the correction of group 0; scales are at 0.
-    pub fn corrections(&self) -> u64 {
-        4 * self.groups
+    /// Whole groups of a row.
+    pub fn groups(&self) -> u64 {
+        u64::from(self.cols / self.layout.group)
     }
 
-    /// Offset of a group's inputs.
-    pub fn inputs<'c>(&self, c: &Code<'c, '_>, g: Int<'c>) -> Int<'c> {
-        c.add(c.int(8 * self.groups), c.times(g, self.planes * round_up(self.group, self.unit)))
+    /// Inputs of the shorter group that follows; 0 if there is none.
+    pub fn rest(&self) -> u64 {
+        u64::from(self.cols % self.layout.group)
     }
 
-    /// Bytes of one plane of a group of `width` inputs.
-    pub fn plane_bytes(&self, width: u64) -> u64 {
-        round_up(width, self.unit)
-    }
-}
-
-impl<'a> Quantised<'a> {
-    /// None if the segment's weights are floats.
-    pub fn of(segment: &'a Segment, planes: u32) -> Option<Quantised<'a>> {
-        let bytes = match segment.format {
-            Operand::I8 { .. } => Bytes::Eight,
-            Operand::I4 { .. } => Bytes::Four,
-            Operand::F32 | Operand::Bf16 | Operand::Bf12 => return None,
-        };
-        let (group, scales) = segment.format.quantised()?;
-        Some(Quantised { segment, bytes, group: u64::from(group), scales, planes: u64::from(planes) })
-    }
-
-    /// Inputs of a row.
-    pub fn cols(&self) -> u64 {
-        u64::from(self.segment.cols)
-    }
-
-    /// Bytes of a whole group of a panel.
+    /// Bytes of a panel for each whole group.
     pub fn group_bytes(&self) -> u64 {
-        self.segment.format.group_bytes(self.group)
+        self.decoder.group_bytes()
     }
 
-    /// Inputs that share a scale.
-    pub fn group(&self) -> u64 {
-        self.group
+    /// Columns of a whole group.
+    fn group(&self) -> u64 {
+        u64::from(self.layout.group)
     }
 
-    /// 8-bit planes of the inputs.
-    pub fn planes(&self) -> u64 {
-        self.planes
-    }
-
-    /// What a group's sum of inputs is multiplied by to give its correction. That of two planes is the
-    /// start of the high plane, which counts 128 times.
-    pub fn correction(&self) -> i32 {
-        -self.bytes.bias() / if self.planes == 2 { 128 } else { 1 }
-    }
-
-    fn unit(&self) -> u64 {
-        match self.bytes {
-            Bytes::Eight => 4,
-            Bytes::Four => 8,
-        }
-    }
-
-    /// Bytes of a group's scales.
-    fn scale_bytes(&self) -> u64 {
-        u64::from(PANEL_ROWS) * self.scales.bytes()
-    }
-
-    /// The scales of the panel's rows for the group that starts at `group`, as f32.
-    fn scales<'c>(&self, c: &Code<'c, '_>, group: Ptr<'c>) -> [Vector<'c>; 2] {
-        let scales = [0, 1].map(|half| match self.scales {
-            ScaleType::F32 => c.load_vec(c.vec_f32(LANES), c.plus(group, 64 * half), 64),
-            ScaleType::F16 => c.load_f16(c.plus(group, 32 * half), LANES),
-        });
-        halves("w.scale", scales)
-    }
-
-    /// Quads `first ..= last` of both halves, where `last` is the next one if two share their bytes.
-    fn quads<'c>(
-        &self,
-        c: &Code<'c, '_>,
-        weights: Ptr<'c>,
-        unit: Int<'c>,
-        ahead: Option<Ahead<'c>>,
-    ) -> Vec<[Vector<'c>; 2]> {
-        let at = c.at(weights, c.times(unit, QUAD));
-        if let Some(ahead) = ahead {
-            ahead.fetch(c, at, 2);
-        }
-        let words = halves("w", [0, 64].map(|half| c.load_vec(c.vec_i32(LANES), c.plus(at, half), 64)));
-        match self.bytes {
-            Bytes::Eight => vec![words],
-            Bytes::Four => {
-                let (four, low) = (c.ints(c.i32(), 4, LANES), c.ints(c.i32(), 0x0F0F_0F0F, LANES));
-                let (first, second) =
-                    (words.map(|w| c.and_vec(w, low)), words.map(|w| c.and_vec(c.lshr_vec(w, four), low)));
-                [first, second].map(|quad| halves("w", quad)).to_vec()
-            }
-        }
+    /// What the prepared row at `row` has of group `g`, of `width` inputs.
+    fn row<'c>(&self, c: &Code<'c, '_>, row: Ptr<'c>, g: Int<'c>, width: u64) -> Row<'c> {
+        let layout = self.layout;
+        let scale = c.at(row, c.times(g, 4));
+        let of_group = 4 * u64::from(layout.group.div_ceil(layout.sum_cols));
+        let sums = c.at(row, c.add(c.int(layout.sums_at(self.cols)), c.times(g, of_group)));
+        let correction = layout.bias.map(|_| c.load_int(c.i32(), sums).named("correction"));
+        let planes = c.times(g, self.planes * layout.plane_bytes(layout.group));
+        let inputs = c.at(row, c.add(c.int(layout.inputs_at(self.cols)), planes));
+        Row { scale, sums, correction, inputs, plane_bytes: layout.plane_bytes(width as u32) }
     }
 }
 
@@ -151,22 +73,22 @@ pub(crate) fn emit<'c>(
     (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Ptr<'c>],
 ) {
-    let group = |g: Int<'c>| (g, q.group, Some(ahead));
+    let group = |g: Int<'c>| (g, q.group(), Some(ahead));
     if x.len() > STREAM_TILE {
         // Registers are for the dot products of a group; the sums stay where they are.
         return c.for_each("group", start, end, 1, |g| {
-            add_group(c, q, panel, x, group(g), &mut |i, dot, scale| {
+            add_group(c, q, panel, x, group(g), &mut |i, a, b| {
                 let at = c.plus(sums[i / 2], 64 * (i as u64 % 2));
                 let sum = c.load_vec(c.vec_f32(LANES), at, 64).named(&half("sum", i));
-                c.store(at, c.fma(dot, scale, sum).named(&half("sum", i)), 64);
+                c.store(at, c.fma(a, b, sum).named(&half("sum", i)), 64);
             });
         });
     }
     tile::held(c, sums, |before| {
         c.fold("group", start, end, 1, before, |g, before| {
             let mut sums = vectors("sum", before);
-            add_group(c, q, panel, x, group(g), &mut |i, dot, scale| {
-                sums[i] = c.fma(dot, scale, sums[i]).named(&half("sum", i));
+            add_group(c, q, panel, x, group(g), &mut |i, a, b| {
+                sums[i] = c.fma(a, b, sums[i]).named(&half("sum", i));
             });
             sums.into_iter().map(Into::into).collect()
         })
@@ -181,17 +103,17 @@ pub(crate) fn emit_rest<'c>(
     x: &[Ptr<'c>],
     sums: &[Ptr<'c>],
 ) {
-    let last = (c.int(q.cols() / q.group), q.cols() % q.group, None);
+    let last = (c.int(q.groups()), q.rest(), None);
     tile::held(c, sums, |before| {
         let mut sums = vectors("sum", before);
-        add_group(c, q, panel, x, last, &mut |i, dot, scale| {
-            sums[i] = c.fma(dot, scale, sums[i]).named(&half("sum", i));
+        add_group(c, q, panel, x, last, &mut |i, a, b| {
+            sums[i] = c.fma(a, b, sums[i]).named(&half("sum", i));
         });
         sums.into_iter().map(Into::into).collect()
     });
 }
 
-/// Gives `add` each dot product of group `g` and its scale, `[token][half]`.
+/// Calls `add` with the factors of each product that group `g` adds to sum `[token][half]`.
 fn add_group<'c>(
     c: &Code<'c, '_>,
     q: &Quantised,
@@ -200,25 +122,28 @@ fn add_group<'c>(
     (g, width, ahead): (Int<'c>, u64, Option<Ahead<'c>>),
     add: &mut dyn FnMut(usize, Vector<'c>, Vector<'c>),
 ) {
-    let layout = RowLayout::of(q);
-    let weights = c.at(panel, c.times(g, q.segment.format.group_bytes(q.group)));
-    let row = |&row: &Ptr<'c>| Row {
-        scale: c.at(row, c.times(g, 4)),
-        correction: c
-            .load_int(c.i32(), c.at(row, c.add(c.int(layout.corrections()), c.times(g, 4))))
-            .named("correction"),
-        inputs: c.at(row, layout.inputs(c, g)),
-        plane_bytes: layout.plane_bytes(width),
-    };
-    let rows: Vec<Row> = x.iter().map(row).collect();
-    let units = width.div_ceil(q.unit());
-    let dots = group_dots(c, q, c.plus(weights, q.scale_bytes()), (units, ahead), &rows);
-    let of_weights = q.scales(c, weights);
-    for (t, row) in rows.iter().enumerate() {
-        let of_inputs = c.splat(c.load_f32(row.scale), LANES).named("x.scale");
-        for (half, of_weights) in of_weights.into_iter().enumerate() {
-            let dot = c.to_float(dots[2 * t + half], c.vec_f32(LANES));
-            add(2 * t + half, dot, c.vmul(of_weights, of_inputs).named("scale"));
+    let decoder = &*q.decoder;
+    let place = decoder.place(c, panel, g);
+    let rows: Vec<Row> = x.iter().map(|&row| q.row(c, row, g, width)).collect();
+    let of_part = decoder.part_cols();
+    for (number, first) in (0..).zip((0..width).step_by(of_part as usize)) {
+        let part = Part { q, first, width: of_part.min(width - first) };
+        let units = c.plus(place.group, decoder.units_at(number));
+        let dots = part.dots(c, (units, ahead), &rows);
+        let halves_of = PanelRows::halves(c);
+        let scales = halves("w.scale", halves_of.map(|half| decoder.scales(c, place, number, half)));
+        let minima = halves_of.map(|half| decoder.minima(c, place, number, half));
+        for (t, row) in rows.iter().enumerate() {
+            let of_inputs = c.splat(c.load_f32(row.scale), LANES).named("x.scale");
+            for (half, of_weights) in scales.into_iter().enumerate() {
+                let dot = c.to_float(dots[2 * t + half], c.vec_f32(LANES));
+                add(2 * t + half, dot, c.vmul(of_weights, of_inputs).named("scale"));
+            }
+            for (half, minimum) in minima.into_iter().enumerate() {
+                let Some(minimum) = minimum else { continue };
+                let sum = c.to_float(c.splat(part.sum(c, row), LANES), c.vec_f32(LANES));
+                add(2 * t + half, c.vneg(minimum), c.vmul(sum, of_inputs).named("x.sum"));
+            }
         }
     }
 }
@@ -227,81 +152,137 @@ fn add_group<'c>(
 struct Row<'c> {
     /// Where it is: loaded after the dot products, which need all registers.
     scale: Ptr<'c>,
-    correction: Int<'c>,
+    /// The sums of the inputs.
+    sums: Ptr<'c>,
+    /// The first sum, where the first plane's dot product starts at it.
+    correction: Option<Int<'c>>,
     /// Plane after plane.
     inputs: Ptr<'c>,
     plane_bytes: u64,
 }
 
-/// `[token][half]` dot products of a group, i32.
-fn group_dots<'c>(
-    c: &Code<'c, '_>,
-    q: &Quantised,
-    weights: Ptr<'c>,
-    (units, ahead): (u64, Option<Ahead<'c>>),
-    rows: &[Row<'c>],
-) -> Vec<Vector<'c>> {
-    let zero = c.ints(c.i32(), 0, LANES);
-    let start = |row: &Row<'c>| match keeps_bias(c, q.bytes) {
-        true => c.splat(row.correction, LANES),
-        false => zero,
-    };
-    let starts: Vec<Vector> = rows.iter().flat_map(|r| [start(r); 2]).collect();
-    let plane = |p: u64| rows.iter().map(|r| c.plus(r.inputs, p * r.plane_bytes)).collect::<Vec<_>>();
-    let seven = c.ints(c.i32(), 7, LANES);
-    if q.planes == 1 {
-        return pass(c, q, weights, (units, ahead), &plane(0), starts);
-    }
-    if rows.len() <= STREAM_TILE {
-        // A small tile has registers for both planes, and reads its weights once.
-        let all = [plane(0), plane(1)].concat();
-        let init = [starts, vec![zero; 2 * rows.len()]].concat();
-        let dots = pass(c, q, weights, (units, ahead), &all, init);
-        let (high, low) = dots.split_at(2 * rows.len());
-        return high.iter().zip(low).map(|(&h, &l)| c.add_vec(c.shl_vec(h, seven), l)).collect();
-    }
-    let high = pass(c, q, weights, (units, ahead), &plane(0), starts);
-    let shifted = high.into_iter().map(|h| c.shl_vec(h, seven)).collect();
-    // The cache still has the weights; registers could not hold them meanwhile.
-    pass(c, q, c.opaque(weights), (units, None), &plane(1), shifted)
+/// A part of a group: columns that share scales.
+struct Part<'a> {
+    q: &'a Quantised,
+    /// First column within the group.
+    first: u64,
+    /// Columns.
+    width: u64,
 }
 
-/// `[input row][half]` dot products added to `dots`, over `units` of weights.
-fn pass<'c>(
-    c: &Code<'c, '_>,
-    q: &Quantised,
-    weights: Ptr<'c>,
-    (units, ahead): (u64, Option<Ahead<'c>>),
-    inputs: &[Ptr<'c>],
-    dots: Vec<Vector<'c>>,
-) -> Vec<Vector<'c>> {
-    let step = |unit: Int<'c>, mut dots: Vec<Vector<'c>>| {
-        for (i, halves) in q.quads(c, weights, unit, ahead).into_iter().enumerate() {
-            let at = c.add(c.times(unit, q.unit()), c.int(4 * i as u64));
+impl Part<'_> {
+    /// Sum of a token's inputs.
+    fn sum<'c>(&self, c: &Code<'c, '_>, row: &Row<'c>) -> Int<'c> {
+        let of_sum = u64::from(self.q.layout.sum_cols);
+        let one = |i: u64| c.load_int(c.i32(), c.plus(row.sums, 4 * (self.first / of_sum + i)));
+        (1..self.width.div_ceil(of_sum)).fold(one(0), |sum, i| c.sum_i32(sum, one(i))).named("x.sum")
+    }
+
+    /// What the dot products of a plane start at where they take the bias of the weights back.
+    fn start<'c>(&self, c: &Code<'c, '_>, row: &Row<'c>, plane: u64) -> Option<Vector<'c>> {
+        let bytes = self.q.decoder.bytes();
+        if bytes.bias == 0 || !keeps_bias(c, bytes) {
+            return None;
+        }
+        let correction = match row.correction {
+            Some(correction) if plane == 0 => correction,
+            None if plane + 1 == self.q.planes => c.times_i32(self.sum(c, row), -bytes.bias),
+            Some(_) | None => return None,
+        };
+        Some(c.splat(correction, LANES))
+    }
+
+    /// `[token][half]` dot products, i32.
+    fn dots<'c>(
+        &self,
+        c: &Code<'c, '_>,
+        (weights, ahead): (Ptr<'c>, Option<Ahead<'c>>),
+        rows: &[Row<'c>],
+    ) -> Vec<Vector<'c>> {
+        let zero = c.ints(c.i32(), 0, LANES);
+        let starts = |p: u64| rows.iter().flat_map(|row| [self.start(c, row, p); 2]).collect::<Vec<_>>();
+        let or_zero =
+            |starts: Vec<Option<Vector<'c>>>| starts.into_iter().map(|s| s.unwrap_or(zero)).collect();
+        let plane = |p: u64| {
+            rows.iter().map(|r| c.plus(r.inputs, p * r.plane_bytes + self.first)).collect::<Vec<_>>()
+        };
+        let first = or_zero(starts(0));
+        if self.q.planes == 1 {
+            return self.pass(c, (weights, ahead), &plane(0), first);
+        }
+        let seven = c.ints(c.i32(), 7, LANES);
+        if rows.len() <= STREAM_TILE {
+            // A small tile has registers for both planes, and reads its weights once.
+            let all = [plane(0), plane(1)].concat();
+            let dots = self.pass(c, (weights, ahead), &all, [first, or_zero(starts(1))].concat());
+            let (high, low) = dots.split_at(2 * rows.len());
+            return high.iter().zip(low).map(|(&h, &l)| c.add_vec(c.shl_vec(h, seven), l)).collect();
+        }
+        let high = self.pass(c, (weights, ahead), &plane(0), first);
+        let low = high.into_iter().zip(starts(1)).map(|(h, start)| {
+            let shifted = c.shl_vec(h, seven);
+            start.map_or(shifted, |start| c.add_vec(shifted, start))
+        });
+        let low = low.collect();
+        // The cache still has the weights; registers could not hold them meanwhile.
+        self.pass(c, (c.opaque(weights), None), &plane(1), low)
+    }
+
+    /// `[input row][half]` dot products added to `dots`.
+    fn pass<'c>(
+        &self,
+        c: &Code<'c, '_>,
+        (weights, ahead): (Ptr<'c>, Option<Ahead<'c>>),
+        inputs: &[Ptr<'c>],
+        dots: Vec<Vector<'c>>,
+    ) -> Vec<Vector<'c>> {
+        let unit_inputs = self.q.decoder.unit();
+        let unroll = UNROLL * 4 / unit_inputs;
+        let units = self.width.div_ceil(unit_inputs);
+        let whole = units / unroll * unroll;
+        let body = |i: Int<'c>, carried: Vec<Vector<'c>>| {
+            (0..unroll)
+                .fold(carried, |dots, u| self.unit(c, (weights, ahead), c.add(i, c.int(u)), inputs, dots))
+        };
+        let dots = match whole / unroll {
+            0 => dots,
+            1 => body(c.int(0), dots),
+            _ => {
+                let init: Vec<Any> = dots.into_iter().map(Into::into).collect();
+                let folded = c.fold("unit", c.int(0), c.int(whole), unroll, &init, |i, carried| {
+                    body(i, vectors("dot", carried)).into_iter().map(Into::into).collect()
+                });
+                vectors("dot", &folded)
+            }
+        };
+        (whole..units).fold(dots, |dots, unit| self.unit(c, (weights, ahead), c.int(unit), inputs, dots))
+    }
+
+    /// The same of one unit.
+    fn unit<'c>(
+        &self,
+        c: &Code<'c, '_>,
+        (weights, ahead): (Ptr<'c>, Option<Ahead<'c>>),
+        unit: Int<'c>,
+        inputs: &[Ptr<'c>],
+        mut dots: Vec<Vector<'c>>,
+    ) -> Vec<Vector<'c>> {
+        let decoder = &*self.q.decoder;
+        let at = c.at(weights, c.times(unit, decoder.unit_bytes()));
+        if let Some(ahead) = ahead {
+            ahead.fetch(c, at, decoder.unit_bytes() / 64);
+        }
+        let words = PanelRows::halves(c).map(|half| decoder.words(c, at, half));
+        for quad in 0..decoder.unit() / 4 {
+            let weights = halves("w", words.each_ref().map(|words| decoder.quad(c, words, quad)));
+            let at = c.add(c.times(unit, decoder.unit()), c.int(4 * quad));
             for (n, &row) in inputs.iter().enumerate() {
                 let x = c.splat(c.load_int(c.i32(), c.at(row, at)), LANES).named("x");
-                for (i, w) in (2 * n..).zip(halves) {
-                    dots[i] = dot4(c, q.bytes, dots[i], w, x).named(&half("dot", i));
+                for (i, w) in (2 * n..).zip(weights) {
+                    dots[i] = dot4(c, decoder.bytes(), dots[i], w, x).named(&half("dot", i));
                 }
             }
         }
         dots
-    };
-    let unroll = UNROLL * 4 / q.unit();
-    let whole = units / unroll * unroll;
-    let body = |i: Int<'c>, carried: Vec<Vector<'c>>| {
-        (0..unroll).fold(carried, |dots, u| step(c.add(i, c.int(u)), dots))
-    };
-    let dots = match whole / unroll {
-        0 => dots,
-        1 => body(c.int(0), dots),
-        _ => {
-            let init: Vec<Any> = dots.into_iter().map(Into::into).collect();
-            let folded = c.fold("unit", c.int(0), c.int(whole), unroll, &init, |i, carried| {
-                body(i, vectors("dot", carried)).into_iter().map(Into::into).collect()
-            });
-            vectors("dot", &folded)
-        }
-    };
-    (whole..units).fold(dots, |dots, unit| step(c.int(unit), dots))
+    }
 }

@@ -72,10 +72,6 @@ impl Packed for Bf12 {
         Bf12::exceptions_at(cols) + round_up(EXCEPTION_BYTES * Bf12::room(cols), 64)
     }
 
-    fn input_unit(&self) -> u64 {
-        2
-    }
-
     fn inputs(&self) -> &'static [Inputs] {
         bf16::INPUTS
     }

@@ -69,10 +69,6 @@ impl Packed for Bf16 {
         2 * u64::from(PANEL_ROWS) * round_up(u64::from(cols), 2)
     }
 
-    fn input_unit(&self) -> u64 {
-        2
-    }
-
     fn inputs(&self) -> &'static [Inputs] {
         INPUTS
     }

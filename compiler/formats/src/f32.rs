@@ -67,10 +67,6 @@ impl Packed for F32 {
         4 * u64::from(PANEL_ROWS) * u64::from(cols)
     }
 
-    fn input_unit(&self) -> u64 {
-        1
-    }
-
     fn inputs(&self) -> &'static [Inputs] {
         &[Inputs::F32]
     }

@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use crate::inputs::Inputs;
+use crate::inputs::{InputLayout, Inputs};
 use crate::operand::{panel_of_groups, Packed};
 use crate::panel::{round_up, Misfit, Panel, StoredRows, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
@@ -113,8 +113,8 @@ impl Packed for Int8 {
         u64::from(PANEL_ROWS) * (self.scales.bytes() + round_up(width, 4))
     }
 
-    fn input_unit(&self) -> u64 {
-        4
+    fn input_layout(&self) -> Option<InputLayout> {
+        Some(InputLayout::corrected(self.group, 4, 128))
     }
 
     fn inputs(&self) -> &'static [Inputs] {

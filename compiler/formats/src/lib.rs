@@ -23,7 +23,7 @@ mod storage;
 mod tensor;
 
 pub use bf12::Bf12;
-pub use inputs::Inputs;
+pub use inputs::{InputLayout, Inputs};
 pub use panel::{Misfit, Panel, PanelRow, LANES, PANEL_ROWS};
 pub use registry::{DType, Operand};
 pub use scales::{ScaleType, Scales, NOTHING};

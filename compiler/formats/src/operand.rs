@@ -2,7 +2,7 @@
 //!
 //! Invariant: a panel has [`Operand::panel_bytes`] bytes whatever its values are.
 
-use crate::inputs::Inputs;
+use crate::inputs::{InputLayout, Inputs};
 use crate::panel::{Misfit, Panel};
 use crate::registry::{DType, Operand};
 use crate::scales::ScaleType;
@@ -23,8 +23,10 @@ pub(crate) trait Packed {
     fn group_bytes(&self, _width: u64) -> u64 {
         0
     }
-    /// Inputs that one read of the weights meets; a group's inputs are padded to a multiple.
-    fn input_unit(&self) -> u64;
+    /// Layout of prepared inputs of integers; none where kernels multiply it with floats.
+    fn input_layout(&self) -> Option<InputLayout> {
+        None
+    }
     /// Forms of inputs that kernels multiply it with, the most exact first.
     fn inputs(&self) -> &'static [Inputs];
     /// The form that adds little to the error of the weights' own rounding. `tolerant`: the linear is one whose inputs add
@@ -75,9 +77,9 @@ impl Operand {
         self.entry(|e| e.group_bytes(width))
     }
 
-    /// Inputs that one read of the weights meets; a group's inputs are padded to a multiple.
-    pub fn input_unit(self) -> u64 {
-        self.entry(|e| e.input_unit())
+    /// Layout of prepared inputs of integers; none where kernels multiply it with floats.
+    pub fn input_layout(self) -> Option<InputLayout> {
+        self.entry(|e| e.input_layout())
     }
 
     /// Whether kernels multiply it with inputs of this form.

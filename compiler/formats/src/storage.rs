@@ -40,7 +40,8 @@ pub(crate) trait Quantiser {
     /// Appends whole rows of `cols` values to `data`, and their scales to `scales`. Values are finite, and no larger than
     /// [`Quantiser::largest`].
     fn round(&self, values: &[f32], cols: usize, data: &mut Vec<u8>, scales: &mut Vec<u8>);
-    /// The most that [`Quantiser::round`] may move `value`, in a group with this scale.
+    /// The most that [`Quantiser::round`] may move `value`, in a group with this scale; where scales are inside blocks,
+    /// `scale` is the largest absolute value of the block.
     fn rounding(&self, value: f64, scale: f64) -> f64;
     /// The largest absolute value that [`Quantiser::round`] takes; none where it takes every finite one.
     fn largest(&self) -> Option<f32> {
@@ -108,7 +109,8 @@ impl DType {
         self.entry(|e| e.quantiser().into_iter().for_each(|q| q.round(values, cols, data, scales)));
     }
 
-    /// The most that [`DType::round`] may move `value`, in a group with this scale.
+    /// The most that [`DType::round`] may move `value`, in a group with this scale; where scales are inside blocks, `scale` is
+    /// the largest absolute value of the block.
     pub fn rounding(self, value: f64, scale: f64) -> f64 {
         self.entry(|e| e.quantiser().map_or(0.0, |q| q.rounding(value, scale)))
     }

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
-use qwenc_formats::{DType, Inputs, Operand, Panel, PanelRow, ScaleType, Scales, Tensor, PANEL_ROWS};
+use qwenc_formats::{
+    max_abs, DType, Inputs, Operand, Panel, PanelRow, ScaleType, Scales, Tensor, PANEL_ROWS,
+};
 
 /// Storage formats, with whole and short last groups at 20 columns.
 const STORED: [&str; 9] =
     ["f32", "f16", "bf16", "i8g4", "i8g64", "i8g3s16", "i4g8s16", "i4g5s16", "i4g64s16"];
-/// Formats that only come from files, in blocks.
+/// Formats of blocks, as GGUF has them.
 const BLOCKS: [&str; 4] = ["q4_1", "q4_k", "q5_k", "q6_k"];
 const COLS: usize = 20;
 const ROWS: usize = 33;
@@ -50,7 +52,7 @@ fn names_parse_back() {
     for name in BLOCKS {
         let dtype: DType = name.parse().expect("the name of a format");
         assert_eq!(dtype.to_string(), name);
-        assert!(!dtype.can_round() && dtype.quantised().is_none(), "{name}");
+        assert!(dtype.quantised().is_none(), "{name}");
     }
     assert_eq!("bf12".parse(), Ok(Operand::Bf12));
     assert!("bf12".parse::<DType>().is_err(), "no file has it");
@@ -66,14 +68,18 @@ fn rounded_values_are_read_back_within_the_rounding() {
         for (i, (found, value)) in found.iter().zip(&values).enumerate() {
             let scale = match dtype.group() {
                 Some(group) => f64::from(tensor.scale(i / COLS, i % COLS / group as usize)).abs(),
-                None => 0.0,
+                None => {
+                    let first = i % COLS / dtype.block().0 as usize * dtype.block().0 as usize;
+                    let block = &values[i / COLS * COLS..][..COLS][first..];
+                    f64::from(max_abs(&block[..block.len().min(dtype.block().0 as usize)]))
+                }
             };
             let (off, most) = ((found - value).abs(), dtype.rounding(f64::from(*value), scale));
             assert!(f64::from(off) <= most, "{dtype}: {value} is read as {found}, {most} away at most");
         }
         // What was rounded once is exact: rounding it again in the same format, or a wider one, moves nothing.
         assert!(dtype.holds(dtype) && DType::F32.holds(dtype), "{dtype}");
-        if dtype.quantised().is_none() {
+        if dtype.quantised().is_none() && dtype.block().0 == 1 {
             assert_eq!(rounded(dtype, &found).to_f32(), found, "{dtype}");
         }
     }
@@ -113,7 +119,7 @@ fn inputs_are_forms_that_kernels_multiply() {
         for tolerant in [false, true] {
             assert!(operand.meets(operand.usual_inputs(tolerant)), "{operand}");
         }
-        let ints = operand.quantised().is_some();
+        let ints = operand.input_layout().is_some();
         assert_eq!(operand.meets(Inputs::Int8), ints, "{operand}");
         assert_eq!(operand.meets(Inputs::F32), !ints, "{operand}");
     }

@@ -9,7 +9,7 @@ mod round;
 
 use half::f16;
 
-use crate::inputs::Inputs;
+use crate::inputs::{InputLayout, Inputs};
 use crate::operand::{panel_of_groups, Packed};
 use crate::panel::{round_up, Misfit, Panel, StoredRows, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
@@ -109,8 +109,8 @@ impl Packed for Int4 {
         u64::from(PANEL_ROWS) * (self.scales.bytes() + round_up(width, 8) / 2)
     }
 
-    fn input_unit(&self) -> u64 {
-        8
+    fn input_layout(&self) -> Option<InputLayout> {
+        Some(InputLayout::corrected(self.group, 8, 8))
     }
 
     fn inputs(&self) -> &'static [Inputs] {

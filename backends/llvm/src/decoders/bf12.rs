@@ -6,10 +6,51 @@
 
 use inkwell::IntPredicate;
 use qwenc_formats::{Bf12, LANES, PANEL_ROWS};
-use qwenc_plan::Segment;
 
 use crate::builder::{Code, Int, Ptr, Vector};
+use crate::cpu::Cpu;
+use crate::decoders::{Compressed, FloatDecoder};
 use crate::names::{halves, Named};
+
+/// Decoder of bf12.
+pub(crate) struct Compressed16;
+
+impl FloatDecoder for Compressed16 {
+    /// Kernels look 16 bytes up at once.
+    fn runs_on(&self, cpu: &Cpu) -> bool {
+        cpu.has("avx2")
+    }
+
+    fn inputs_per_read(&self) -> u64 {
+        2
+    }
+
+    fn columns<'c>(&self, c: &Code<'c, '_>, words: Vector<'c>) -> Vec<Vector<'c>> {
+        c.bf16_pair(words).to_vec()
+    }
+
+    fn compressed(&self) -> Option<&dyn Compressed> {
+        Some(self)
+    }
+
+    fn gather<'c>(&self, c: &Code<'c, '_>, cols: u32, (panel, lane): (Ptr<'c>, Int<'c>), out: Ptr<'c>) {
+        gather(c, cols, panel, lane, out);
+    }
+}
+
+impl Compressed for Compressed16 {
+    fn loads(&self) -> (u64, u64) {
+        (Bf12::UNITS, Bf12::UNIT)
+    }
+
+    fn load<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>, load: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
+        quad(c, panel, load)
+    }
+
+    fn exceptions<'c>(&self, c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>) -> Exceptions<'c> {
+        Exceptions::of(c, cols, panel)
+    }
+}
 
 /// Bytes of a vector.
 const BYTES: u32 = 4 * LANES;
@@ -42,7 +83,7 @@ fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
 }
 
 /// The weights of a quad's unit, as two plain reads: of each, two vectors of pairs of bf16.
-pub(crate) fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
+fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
     let table = dictionary(c, panel);
     let bytes = c.i8().vec_type(BYTES);
     let [first, second, codes] = [(0, "lower"), (64, "lower"), (128, "codes")]
@@ -69,11 +110,10 @@ pub(crate) struct Exceptions<'c> {
 }
 
 impl<'c> Exceptions<'c> {
-    pub fn of(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>) -> Exceptions<'c> {
+    fn of(c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>) -> Exceptions<'c> {
         let count = c.zext(c.load_int(c.i32(), c.plus(panel, Bf12::COUNT)), c.i64());
-        let count = c.min(count, c.int(Bf12::room(s.cols))).named("exceptions");
-        let cols = c.int(u64::from(s.cols));
-        Exceptions { first: c.plus(panel, Bf12::exceptions_at(s.cols)), count, cols }
+        let count = c.min(count, c.int(Bf12::room(cols))).named("exceptions");
+        Exceptions { first: c.plus(panel, Bf12::exceptions_at(cols)), count, cols: c.int(u64::from(cols)) }
     }
 
     /// The input of exception `i`; one that no row has after the last.
@@ -126,7 +166,7 @@ impl<'c> Exceptions<'c> {
 }
 
 /// One row of a panel, `cols` floats.
-pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
+fn gather<'c>(c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>, lane: Int<'c>, out: Ptr<'c>) {
     let sixteen = u64::from(LANES);
     let (half, row) = (c.div(lane, c.int(sixteen)), c.rem(lane, c.int(sixteen)));
     let four = c.times(c.div(row, c.int(4)), Bf12::byte(4, 0).0);
@@ -143,17 +183,17 @@ pub(crate) fn gather<'c>(c: &Code<'c, '_>, s: &Segment, panel: Ptr<'c>, lane: In
         let (upper, lower) = (byte(c.at(panel, code)), byte(c.at(c.plus(unit, 64 * part), at)));
         c.store(to, c.add_vec(upwards(upper, 24), upwards(lower, 16)), 4);
     };
-    let cols = u64::from(s.cols);
-    c.for_each("quad", c.int(0), c.int(cols / 4), 1, |i| {
+    let inputs = u64::from(cols);
+    c.for_each("quad", c.int(0), c.int(inputs / 4), 1, |i| {
         let to = c.at(out, c.times(i, 16));
         (0..4).for_each(|input| element(unit(c, panel, i), input, c.plus(to, 4 * u64::from(input))));
     });
-    let whole = cols / 4 * 4;
-    for input in whole..cols {
-        let unit = unit(c, panel, c.int(cols / 4));
+    let whole = inputs / 4 * 4;
+    for input in whole..inputs {
+        let unit = unit(c, panel, c.int(inputs / 4));
         element(unit, (input - whole) as u32, c.plus(out, 4 * input));
     }
-    Exceptions::of(c, s, panel).each(c, |input, row, element| {
+    Exceptions::of(c, cols, panel).each(c, |input, row, element| {
         let own = c.cmp(IntPredicate::EQ, row, lane);
         c.when("own", own, || c.store(c.at(out, c.times(input, 4)), c.load_f32(element), 4));
     });
