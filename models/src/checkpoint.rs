@@ -158,7 +158,7 @@ impl Checkpoint {
         ];
         let sources = sources.into_iter().filter_map(|(name, text)| text.map(|t| (name, t))).collect();
         texts.read_tokens(&model.0)?;
-        let placed = |(name, (file, entry))| (name, Place { file, entry, form: PLAIN, quantised: None });
+        let placed = |(name, (file, entry))| (name, Place { file, entry, form: PLAIN, format: None });
         let tensors = shards.tensors.into_iter().map(placed).collect();
         let weights = Weights { files: shards.files, tensors };
         Checkpoint::assemble(model, texts, (weights, sources), look)
@@ -194,7 +194,7 @@ impl Checkpoint {
             adapters: Vec::new(),
             texts: sources,
         };
-        let wanted = |name: &str, _: &TensorSpec| checkpoint.quantised(name);
+        let wanted = |name: &str, _: &TensorSpec| checkpoint.format(name);
         match tensor_check::problems(&checkpoint, &checkpoint.config, &wanted, look).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(checkpoint),
@@ -306,18 +306,13 @@ impl Checkpoint {
     /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
     /// declared f32 and widened exactly when read.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(&self.config, None, &|spec, _| self.common_type(spec))
+        decoder::graph(&self.config, None, &|spec, layer| self.type_read(&spec.tensor_name(layer)))
     }
 
-    fn common_type(&self, spec: &TensorSpec) -> DType {
-        let layers = if spec.per_layer() { self.config.dims.layers } else { 1 };
-        let mut types = (0..layers).map(|i| match &*spec.tensor_name(i) {
-            name if self.deltas(name).is_empty() => self.stored_type(name),
-            _ => DType::F32,
-        });
-        let first = types.next().unwrap_or(DType::F32);
-        match types.all(|t| t == first) {
-            true => first,
+    /// The type in which a tensor is read: the stored one, or f32 where adapters change it.
+    pub(crate) fn type_read(&self, name: &str) -> DType {
+        match self.deltas(name).is_empty() {
+            true => self.stored_type(name),
             false => DType::F32,
         }
     }
@@ -325,7 +320,7 @@ impl Checkpoint {
     /// The type of a tensor that `assemble` has checked.
     pub(crate) fn stored_type(&self, name: &str) -> DType {
         let float = || self.find(name).and_then(|t| named_tensors::float(t.entry.dtype));
-        self.quantised(name).or_else(float).unwrap_or(DType::F32)
+        self.format(name).or_else(float).unwrap_or(DType::F32)
     }
 
     /// generation_config.json to the byte.
@@ -364,8 +359,8 @@ impl Tensors for Checkpoint {
         names
     }
 
-    fn quantised(&self, name: &str) -> Option<DType> {
-        self.weights.tensors.get(name)?.quantised
+    fn format(&self, name: &str) -> Option<DType> {
+        self.weights.tensors.get(name)?.format
     }
 }
 

@@ -334,7 +334,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A version that this program does not read.
-    #[error("{}: model.bin version: expected 2, found {found}; export it again with this qwenc", path.display())]
+    #[error("{}: model.bin version: expected 2 or 3, found {found}; export it again with this qwenc", path.display())]
     Version {
         /// The file.
         path: PathBuf,

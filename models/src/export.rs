@@ -1,6 +1,6 @@
 //! A checkpoint to a model.bin.
 //!
-//! In: an open checkpoint, a path, a weight type. Out: the file and a report. Invariant: the file
+//! In: an open checkpoint, a path, a choice of weight types. Out: the file and a report. Invariant: the file
 //! appears under its name only when it is whole; the same input gives the same bytes. Values are
 //! converted on the calling thread while a second one hashes and writes, a few megabytes behind.
 
@@ -18,6 +18,7 @@ use crate::own_types::own_types;
 use crate::payload_layout::{plan, Layout};
 use crate::quant::Quant;
 use crate::temporary::Temporary;
+use crate::types_by_role::TypesByRole;
 use crate::weight_types::WeightTypes;
 
 /// Values converted at a time.
@@ -59,8 +60,8 @@ impl Meter<'_> {
     }
 }
 
-/// Writes `out`, replacing a file of that name. Without a `quant`, matrices keep the checkpoint's type:
-/// integers and scales as they are, bf16 if all are, else f32, which holds every float exactly.
+/// Writes `out`, replacing a file of that name. Without a `quant`, each matrix keeps its type where kernels read that
+/// type, and else gets one that they read (`own_types.rs`).
 pub fn export(
     checkpoint: &Checkpoint,
     out: &Path,
@@ -70,7 +71,7 @@ pub fn export(
     let (types, notes) = types(checkpoint, quant)?;
     let source_bytes: u64 = checkpoint.sources().iter().map(|(_, b)| b.len() as u64).sum();
     // The layout follows the source hashes, so the total is a guess from the layout without them.
-    let guess = plan(checkpoint, types, &BTreeMap::new(), out)?;
+    let guess = plan(checkpoint, &types, &BTreeMap::new(), out)?;
     let total = source_bytes + guess.json_header.len() as u64 + guess.data_bytes;
     let folder = match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -79,14 +80,14 @@ pub fn export(
     qwenc_files::require(folder, file_bytes(&guess))?;
     let mut meter = Meter { done: 0, total, tell: progress };
     let sources = hash_sources(checkpoint, &mut meter);
-    let layout = plan(checkpoint, types, &sources, out)?;
+    let layout = plan(checkpoint, &types, &sources, out)?;
     meter.total = source_bytes + layout.json_header.len() as u64 + layout.data_bytes;
 
     let mut temporary = Temporary::create(out)?;
     temporary.write(&[0; HEADER_BYTES])?;
     let payload_hash = write_payload(checkpoint, &layout, &mut temporary, &mut meter)?;
     let payload_bytes = layout.json_header.len() as u64 + layout.data_bytes;
-    let header = Header::new(checkpoint.config(), types, payload_bytes, payload_hash);
+    let header = Header::new(checkpoint.config(), payload_bytes, payload_hash);
     temporary.write_first(&header.encode())?;
     temporary.finish()?;
     Ok(ExportReport {
@@ -101,7 +102,10 @@ pub fn export(
 
 fn types(checkpoint: &Checkpoint, quant: Option<Quant>) -> Result<(WeightTypes, Vec<String>)> {
     match quant {
-        Some(quant) => Ok((quant.check().map(|()| WeightTypes::of(quant))?, Vec::new())),
+        Some(quant) => {
+            quant.check()?;
+            Ok((WeightTypes::by_role(checkpoint.config(), TypesByRole::of(quant)), Vec::new()))
+        }
         None => Ok(own_types(checkpoint)),
     }
 }
@@ -113,7 +117,7 @@ fn file_bytes(layout: &Layout) -> u64 {
 /// The size that [`export`] would give a file, but for some hundred bytes, and how its matrices would be stored.
 pub fn exported_size(checkpoint: &Checkpoint, quant: Option<Quant>) -> Result<(u64, WeightTypes)> {
     let (types, _) = types(checkpoint, quant)?;
-    Ok((file_bytes(&plan(checkpoint, types, &BTreeMap::new(), Path::new("model.bin"))?), types))
+    Ok((file_bytes(&plan(checkpoint, &types, &BTreeMap::new(), Path::new("model.bin"))?), types))
 }
 
 fn hash_sources(checkpoint: &Checkpoint, meter: &mut Meter) -> BTreeMap<String, String> {

@@ -11,13 +11,19 @@ use qwenc_formats::{DType, ScaleType};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::stranger::stranger;
-use crate::weight_types::{group_rule, WeightTypes};
+use crate::types_by_role::TypesByRole;
+use crate::weight_types::group_rule;
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 256;
 /// First four bytes of a model.bin of any version, as a little-endian integer.
 pub(crate) const MAGIC: u32 = 0x5157_454E;
-const VERSION: u32 = 2;
+/// The version that is written: the metadata states the type of each matrix.
+pub(crate) const VERSION: u32 = 3;
+/// The version before, still read: a type for the layers' matrices, and one for embedding and LM head.
+pub(crate) const TYPES_BY_ROLE: u32 = 2;
+/// The weight type of a file whose metadata states the type of each matrix.
+const BY_TENSOR: u32 = 4;
 const PAYLOAD_BYTES_AT: usize = 60;
 const HASH_AT: usize = 68;
 const ZEROS_AT: usize = 100;
@@ -44,6 +50,7 @@ const WEIGHT_TYPE: usize = 12;
 /// A header, its fields as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
+    pub version: u32,
     /// As [`WORDS`] names them.
     words: [u32; 13],
     pub payload_bytes: u64,
@@ -72,8 +79,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 impl Header {
-    /// The header of a model.
-    pub fn new(config: &Config, types: WeightTypes, payload_bytes: u64, hash: [u8; 32]) -> Header {
+    /// The header of a model, in the version that is written.
+    pub fn new(config: &Config, payload_bytes: u64, hash: [u8; 32]) -> Header {
         let d = config.dims;
         let words = [
             d.vocab_rows,
@@ -85,18 +92,27 @@ impl Header {
             d.context,
             config.rope.theta.to_bits(),
             d.head_dim,
-            types.group(),
+            0,
             u32::from(config.tied),
             config.eps.get().to_bits(),
-            types.code(),
+            BY_TENSOR,
         ];
-        Header { words, payload_bytes, hash }
+        Header { version: VERSION, words, payload_bytes, hash }
+    }
+
+    /// The same header in the version that states two types.
+    pub fn with_types_by_role(mut self, types: TypesByRole) -> Header {
+        self.version = TYPES_BY_ROLE;
+        self.words[GROUP] = types.group();
+        // A type that the version does not have is that of no reader's header either.
+        self.words[WEIGHT_TYPE] = types.code().unwrap_or(BY_TENSOR);
+        self
     }
 
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        out[4..8].copy_from_slice(&VERSION.to_le_bytes());
+        out[4..8].copy_from_slice(&self.version.to_le_bytes());
         for ((_, at), value) in WORDS.iter().zip(self.words) {
             out[*at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
@@ -130,7 +146,9 @@ impl Header {
         if file.get(..4).map(|b| word(b, 0)) != Some(MAGIC) {
             return Err(stranger(path, file));
         }
-        if let Some(found) = file.get(4..8).map(|b| word(b, 0)).filter(|&v| v != VERSION) {
+        if let Some(found) =
+            file.get(4..8).map(|b| word(b, 0)).filter(|&v| v != VERSION && v != TYPES_BY_ROLE)
+        {
             return Err(Error::Version { path: path.to_path_buf(), found });
         }
         let (expected, found) = (HEADER_BYTES as u64, file.len() as u64);
@@ -140,7 +158,7 @@ impl Header {
 
     /// `bytes` is a whole header.
     fn fields_of(bytes: &[u8]) -> Header {
-        let mut header = Header { words: [0; 13], payload_bytes: 0, hash: [0; 32] };
+        let mut header = Header { version: word(bytes, 4), words: [0; 13], payload_bytes: 0, hash: [0; 32] };
         for (value, (_, at)) in header.words.iter_mut().zip(WORDS) {
             *value = word(bytes, at);
         }
@@ -155,7 +173,7 @@ impl Header {
         (0..WORDS.len()).map(|i| (WORDS[i].0, shown(i, self.words[i]))).collect()
     }
 
-    /// The type of the linears, with the scales that `export` gives it.
+    /// The type of the layers' matrices in a header of version 2, with the scales that `export` gave it.
     pub fn linears(&self, path: &Path) -> Result<DType> {
         let (code, group) = (self.words[WEIGHT_TYPE], self.words[GROUP]);
         let wrong = |i: usize, expected: String| Error::Header {
@@ -186,7 +204,12 @@ impl Header {
             path: path.to_path_buf(),
             field: WORDS[i].0,
             offset: WORDS[i].1,
-            expected: format!("{}, as the payload's metadata says", shown(i, right.words[i])),
+            expected: match (self.version, i) {
+                (VERSION, GROUP | WEIGHT_TYPE) => {
+                    format!("{}, as in every file of version 3", right.words[i])
+                }
+                _ => format!("{}, as the payload's metadata says", shown(i, right.words[i])),
+            },
             found: shown(i, self.words[i]),
         };
         differs.map(error).collect()

@@ -18,10 +18,11 @@ use crate::error::{Error, Result};
 use crate::facts;
 use crate::files;
 use crate::folder;
-use crate::header::{hex, Header, HEADER_BYTES};
+use crate::header::{hex, Header, HEADER_BYTES, TYPES_BY_ROLE};
 use crate::import::{self, Hints};
 use crate::inspection::{fact, Inspection, MetadataEntry, TypeSummary};
-use crate::model_file::{check_size, Parts};
+use crate::metadata::Parts;
+use crate::model_file::check_size;
 use crate::named_tensors::Tensors;
 use crate::payload::{self, Entry};
 use crate::payload_layout::key;
@@ -29,7 +30,9 @@ use crate::problem::{Check, Problem};
 use crate::range_check;
 use crate::shards;
 use crate::tensor_check::{self, Look};
-use crate::tensor_stats::{summary, TensorSummary};
+use crate::tensor_spec::TensorSpec;
+use crate::tensor_stats::{blocks_of, summary, TensorSummary};
+use crate::weight_types::is_blocks;
 use crate::weights::Stored;
 
 /// Longest metadata text that is shown whole, in bytes.
@@ -55,7 +58,7 @@ impl Tensors for Found<'_> {
         self.tensors.keys().copied().collect()
     }
 
-    fn quantised(&self, _: &str) -> Option<DType> {
+    fn format(&self, _: &str) -> Option<DType> {
         None
     }
 }
@@ -141,7 +144,11 @@ impl Inspection {
             return Inspection::of_import(path, kind, (map.len(), hints), look);
         }
         let header = Header::decode_leniently(path, &map)?;
-        let mut out = Inspection::empty(path, "model.bin version 2");
+        let kind = match header.version {
+            TYPES_BY_ROLE => "model.bin version 2",
+            _ => "model.bin version 3",
+        };
+        let mut out = Inspection::empty(path, kind);
         out.file_bytes = map.len() as u64;
         out.header = header.fields().into_iter().map(|(name, value)| fact(name, value)).collect();
         out.problems.extend(Header::decode(path, &map).err().as_ref().map(Problem::from));
@@ -157,15 +164,19 @@ impl Inspection {
                 if expected != found {
                     out.problem(&payload::wrong_length(&place, expected, found));
                 }
-                let data = |e: &Entry| map.get(e.range.clone());
-                out.add_tensors(payload.entries.iter().map(|(name, e)| (name.as_str(), e, data(e))), look);
                 out.add_metadata(&payload.metadata);
                 let text = |key: &str| payload.metadata.get(key).map(String::as_str);
                 let config = text(key::CONFIG).and_then(|text| serde_json::from_str(text).ok());
                 out.add_facts(config.as_ref(), text(key::TOKENIZER));
-                let tensors = payload.entries.iter().map(|(name, e)| (name.as_str(), (e, data(e)))).collect();
-                let found = Found { place: &place, tensors };
-                out.check_model((path, &header), &mut payload.metadata, &found, look);
+                let parts = Parts::read(path, &header, &mut payload.metadata);
+                let types = parts.as_ref().ok().map(|parts| &parts.types);
+                out.model.extend(types.map(|types| fact("weights", types.words())));
+                let format = |name: &str| types.and_then(|types| types.of_tensor(name));
+                let data = |e: &Entry| map.get(e.range.clone());
+                let listed = payload.entries.iter().map(|(name, e)| (name.as_str(), e, data(e)));
+                out.add_tensors(listed.clone(), &format, look);
+                let tensors = listed.map(|(name, e, data)| (name, (e, data))).collect();
+                out.check_model((path, &header), parts, &Found { place: &place, tensors }, look);
             }
         }
         Ok(out)
@@ -216,8 +227,11 @@ impl Inspection {
                 Look::Headers => Default::default(),
                 Look::Values => stored.bytes(),
             };
-            self.add_tensors([(name, stored.entry, Some(&*bytes))].into_iter(), look);
-            if let (Some(kind), Some(last)) = (stored.form.packing.stored_name(), self.tensors.last_mut()) {
+            let format = |name: &str| checkpoint.format(name);
+            self.add_tensors([(name, stored.entry, Some(&*bytes))].into_iter(), &format, look);
+            let packed = stored.form.packing.stored_name().map(str::to_string);
+            let blocks = format(name).filter(|dtype| is_blocks(*dtype)).map(DType::words);
+            if let (Some(kind), Some(last)) = (packed.or(blocks), self.tensors.last_mut()) {
                 last.dtype = kind;
             }
         }
@@ -234,17 +248,18 @@ impl Inspection {
     fn check_model(
         &mut self,
         (path, header): (&Path, &Header),
-        metadata: &mut HashMap<String, String>,
+        parts: Result<Parts>,
         found: &Found,
         look: Look,
     ) {
-        match Parts::read(path, header, metadata) {
+        match parts {
             Err(error) => self.problem(&error),
             Ok(parts) => {
                 let disagreements = parts.disagreements(path, header);
                 let config = |e| Problem::new(Check::Config, Error::to_string(e));
                 self.problems.extend(disagreements.iter().map(config));
-                let wrong = tensor_check::problems(found, &parts.config, &parts.types.wanted(), look);
+                let wanted = |name: &str, _: &TensorSpec| parts.types.of_tensor(name);
+                let wrong = tensor_check::problems(found, &parts.config, &wanted, look);
                 self.problems.extend(wrong.iter().map(Problem::from));
                 self.of_model(parts.config, parts.side_files.tokenizer.as_deref());
                 self.warnings = parts.side_files.warnings;
@@ -272,7 +287,7 @@ impl Inspection {
         let data = |file: usize, e: &Entry| shards.files[file].1.get(e.range.clone());
         let mut listed: Vec<_> = shards.tensors.iter().map(|(n, (file, e))| (*file, n.as_str(), e)).collect();
         listed.sort_by_key(|(file, name, e)| (*file, e.range.start, *name));
-        out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))), look);
+        out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))), &|_| None, look);
         match (config, Checkpoint::look(path, Hints::default(), look)) {
             (_, Ok(checkpoint)) => {
                 out.warnings = checkpoint.warnings().to_vec();
@@ -293,20 +308,22 @@ impl Inspection {
         out
     }
 
-    /// `data` is absent if the file ends early.
+    /// `data` is absent if the file ends early; `format` is the format of a tensor whose entry does not tell it.
     fn add_tensors<'a>(
         &mut self,
         tensors: impl Iterator<Item = (&'a str, &'a Entry, Option<&'a [u8]>)>,
+        format: &dyn Fn(&str) -> Option<DType>,
         look: Look,
     ) {
         for (name, entry, data) in tensors {
+            let blocks = blocks_of(entry, format(name));
             let (summary, odd) = match look {
-                Look::Headers if data.is_some() => (TensorSummary::of_entry(name, entry), None),
-                _ => summary(name, entry, data),
+                Look::Headers if data.is_some() => (TensorSummary::of_entry(name, entry, blocks), None),
+                _ => summary(name, entry, (blocks, data)),
             };
             if !name.ends_with(".scales") {
                 let values = summary.shape.iter().fold(1u64, |n, &axis| n.saturating_mul(axis as u64));
-                let each = if entry.dtype == Dtype::U8 { 2 } else { 1 };
+                let each = if entry.dtype == Dtype::U8 && blocks.is_none() { 2 } else { 1 };
                 self.parameters = self.parameters.saturating_add(values.saturating_mul(each));
             }
             self.problems.extend(odd.map(|text| {
@@ -322,6 +339,7 @@ impl Inspection {
         let known = [
             key::EXPORTER,
             key::NAME,
+            key::TYPES,
             key::WEIGHTS,
             key::SOURCES,
             key::CONFIG,

@@ -50,7 +50,7 @@ pub struct MetadataEntry {
 pub struct Inspection {
     /// Path of the file or folder.
     pub path: String,
-    /// `model.bin version 2`, `Hugging Face checkpoint`, or another program's format.
+    /// `model.bin version 3`, `Hugging Face checkpoint`, or another program's format.
     pub kind: &'static str,
     /// Size of the file, or of all weight files, in bytes.
     pub file_bytes: u64,

@@ -37,11 +37,13 @@ mod texts;
 mod convert;
 mod export;
 mod header;
+mod metadata;
 mod model_file;
 mod own_types;
 mod payload_layout;
 mod quant;
 mod temporary;
+mod types_by_role;
 mod weight_types;
 
 // What is added to a checkpoint's weights.

@@ -68,7 +68,9 @@ impl<'a> Model<'a> {
             Source::ModelFile(f) => Model {
                 config: f.config(),
                 tensors: &**f,
-                types: matrices(f.config()).map(|(_, spec)| f.weight_types().of_tensor(&spec)).collect(),
+                types: matrices(f.config())
+                    .filter_map(|(name, _)| f.weight_types().of_tensor(&name))
+                    .collect(),
                 origin: origin(f.origin()),
                 tokenizer: f.tokenizer_json(),
                 template: f.chat_template().map(|t| (t, f.bos_token(), f.eos_token())),

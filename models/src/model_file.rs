@@ -19,15 +19,16 @@ use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::header::{hex, Header, HEADER_BYTES};
-use crate::json_fields::{self, Fields};
+use crate::metadata::Parts;
 use crate::model_name;
 use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
 use crate::rope_override::RopeChoice;
 use crate::sampling::Sampling;
-use crate::side_files::{Named, SideFiles, SideTexts, Template};
+use crate::side_files::SideFiles;
 use crate::tensor_check::{self, Look};
+use crate::tensor_spec::TensorSpec;
 use crate::weight_types::WeightTypes;
 use crate::weights::Stored;
 
@@ -78,7 +79,7 @@ impl ModelFile {
             origin: metadata.remove(key::ORIGIN),
             adapters: None,
         };
-        let wanted = file.types.wanted();
+        let wanted = |name: &str, _: &TensorSpec| file.types.of_tensor(name);
         match tensor_check::problems(&file, &file.config, &wanted, Look::Values).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(file),
@@ -125,8 +126,8 @@ impl ModelFile {
     }
 
     /// How matrices are stored.
-    pub fn weight_types(&self) -> WeightTypes {
-        self.types
+    pub fn weight_types(&self) -> &WeightTypes {
+        &self.types
     }
 
     /// tokenizer.json to the byte.
@@ -196,74 +197,9 @@ impl ModelFile {
 
     /// The graph: matrices of the file's types, norms, biases and adapters f32.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(&self.config, self.adapters.as_ref(), &|spec, _| self.types.of_tensor(spec))
-    }
-}
-
-/// What the metadata says.
-pub(crate) struct Parts {
-    pub config: Config,
-    /// As the metadata's word says if it agrees with the header; else the header's.
-    pub types: WeightTypes,
-    pub side_files: SideFiles,
-    /// The metadata's word for them.
-    weights: Option<String>,
-}
-
-/// The further chat templates, a JSON object of texts.
-fn named_templates(place: &str, text: Option<String>) -> Result<Named> {
-    let Some(text) = text else { return Ok(Named::new()) };
-    let file = format!("{place}: {}", key::NAMED_TEMPLATES);
-    let map = json_fields::object(&file, &text)?;
-    let fields = Fields { file: &file, at: "", map: &map };
-    let text = |(name, value): (&String, &Value)| match value.as_str() {
-        Some(template) => Ok((name.clone(), template.to_string())),
-        None => Err(fields.wrong(name, "a text")),
-    };
-    map.iter().map(text).collect()
-}
-
-impl Parts {
-    /// Takes its keys out of `metadata`.
-    pub fn read(path: &Path, header: &Header, metadata: &mut HashMap<String, String>) -> Result<Parts> {
-        let place = path.display().to_string();
-        let linears = header.linears(path)?;
-        let missing = |key| Error::MissingMetadata { file: place.clone(), key };
-        let text = metadata.remove(key::CONFIG).ok_or_else(|| missing(key::CONFIG))?;
-        let config = Config::parse(&format!("{place}: config.json"), &text)?;
-        let mut take = |key: &str| metadata.remove(key);
-        let (tokenizer, template) = (take(key::TOKENIZER), take(key::CHAT_TEMPLATE));
-        let named = named_templates(&place, take(key::NAMED_TEMPLATES))?;
-        let (bos_token, eos_token) = (take(key::BOS_TOKEN), take(key::EOS_TOKEN));
-        let template = Template { text: template, named, bos_token, eos_token };
-        let texts = SideTexts { tokenizer, template, generation: take(key::GENERATION) };
-        let side_files = SideFiles::new(&place, &config, texts)?;
-        let weights = take(key::WEIGHTS);
-        if weights.is_none() && matches!(linears, DType::I4 { .. }) {
-            return Err(missing(key::WEIGHTS));
-        }
-        let header = WeightTypes::same(linears);
-        let stated = weights.as_deref().and_then(WeightTypes::parse);
-        let types = stated.filter(|t| (t.code(), t.group()) == (header.code(), header.group()));
-        Ok(Parts { config, types: types.unwrap_or(header), side_files, weights })
-    }
-
-    /// Where the header is not what the metadata implies.
-    pub fn disagreements(&self, path: &Path, header: &Header) -> Vec<Error> {
-        let right = Header::new(&self.config, self.types, header.payload_bytes, header.hash);
-        let mut all = header.disagreements(path, &right);
-        let stated = self.weights.as_ref().filter(|w| **w != self.types.to_string());
-        all.extend(stated.map(|stated| Error::Header {
-            path: path.to_path_buf(),
-            field: "weight_type and group_size",
-            offset: 44,
-            expected: match WeightTypes::parse(stated) {
-                Some(types) => format!("{}, as the payload's metadata says", types.words()),
-                None => format!("{stated:?}, as the payload's metadata says"),
-            },
-            found: self.types.words(),
-        }));
-        all
+        let type_of =
+            |spec: &TensorSpec, layer| self.types.of_tensor(&spec.tensor_name(layer)).unwrap_or(DType::F32);
+        decoder::graph(&self.config, self.adapters.as_ref(), &type_of)
     }
 }
 
@@ -292,9 +228,8 @@ impl Tensors for ModelFile {
         names
     }
 
-    /// What a graph declares of them is what the header says.
-    fn quantised(&self, _: &str) -> Option<DType> {
-        None
+    fn format(&self, name: &str) -> Option<DType> {
+        self.types.of_tensor(name)
     }
 }
 

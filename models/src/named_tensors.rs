@@ -4,7 +4,7 @@
 //! weights. Invariant: values are only ever widened, exactly; whether the tensors are those of the
 //! config is for `tensor_check.rs`, which runs when a file is opened.
 
-use qwenc_formats::{DType, Scales, Tensor, WeightError};
+use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
 use qwenc_ir::WeightDecl;
 use safetensors::Dtype;
 
@@ -16,8 +16,8 @@ pub(crate) trait Tensors {
     fn file(&self) -> &str;
     fn find(&self, name: &str) -> Option<Stored<'_>>;
     fn names(&self) -> Vec<&str>;
-    /// The type of a tensor of integers with scales, where the file and not a graph decides it.
-    fn quantised(&self, name: &str) -> Option<DType>;
+    /// Format of a tensor whose entry does not tell it: integers with scales beside them, rows of blocks.
+    fn format(&self, name: &str) -> Option<DType>;
 }
 
 /// The type of a checkpoint's float tensor.
@@ -27,6 +27,25 @@ pub(crate) fn float(dtype: Dtype) -> Option<DType> {
         Dtype::F16 => Some(DType::F16),
         Dtype::BF16 => Some(DType::Bf16),
         _ => None,
+    }
+}
+
+/// The element type that safetensors have for a tensor of this format.
+pub(crate) fn entry_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
+        DType::I8 { .. } => Dtype::I8,
+        DType::I4 { .. } | DType::Q4_1 | DType::Q4K | DType::Q5K | DType::Q6K => Dtype::U8,
+    }
+}
+
+/// The format of scales that stand beside integers.
+pub(crate) fn scale_type(scales: ScaleType) -> DType {
+    match scales {
+        ScaleType::F16 => DType::F16,
+        ScaleType::F32 => DType::F32,
     }
 }
 
@@ -56,7 +75,7 @@ pub(crate) fn decode(dtype: DType, bytes: &[u8], out: &mut Vec<f32>) {
     dtype.read(bytes, bytes.len() / each as usize * elements as usize, out);
 }
 
-/// The tensor of a graph's weight; floats of another type are widened where f32 is declared.
+/// The tensor of a graph's weight; one of another type is widened where f32 is declared.
 pub(crate) fn tensor<'a>(
     tensors: &'a dyn Tensors,
     decl: &WeightDecl,
@@ -70,40 +89,30 @@ pub(crate) fn tensor<'a>(
         expected: format!("{:?} in {}", decl.shape, decl.dtype.words()),
         found: stored.entry.describe(),
     };
-    let dtype = tensors.quantised(&name).unwrap_or(decl.dtype);
-    if !same_shape(&stored.entry.shape, &stored_shape(dtype, &decl.shape)) {
+    let dtype = tensors.format(&name).or(float(stored.entry.dtype)).unwrap_or(decl.dtype);
+    let in_shape = same_shape(&stored.entry.shape, &stored_shape(dtype, &decl.shape));
+    if !in_shape || stored.entry.dtype != entry_type(dtype) {
         return Err(mismatch());
     }
     let extent = match decl.shape.as_slice() {
         [rows, cols] => (*rows as usize, *cols as usize),
         other => (1, other.iter().map(|&n| n as usize).product()),
     };
-    let data = stored.bytes();
-    let widened = dtype != decl.dtype && decl.dtype == DType::F32;
-    match (dtype, stored.entry.dtype) {
-        (DType::I8 { .. }, Dtype::I8) | (DType::I4 { .. }, Dtype::U8) => {
+    let scales = match dtype.quantised() {
+        None => None,
+        Some(_) => {
             let scales = find(&scales_name(&name))?;
-            let bytes = scales.bytes();
-            let scales = match scales.entry.dtype {
-                Dtype::F32 => Scales::F32(bytes),
-                Dtype::F16 => Scales::F16(bytes),
+            match scales.entry.dtype {
+                Dtype::F32 => Some(Scales::F32(scales.bytes())),
+                Dtype::F16 => Some(Scales::F16(scales.bytes())),
                 _ => return Err(mismatch()),
-            };
-            let tensor = Tensor::new(&name, dtype, extent, data, Some(scales))?;
-            match widened {
-                true => Tensor::from_f32(&name, extent, &tensor.to_f32()),
-                false if dtype == decl.dtype => Ok(tensor),
-                false => Err(mismatch()),
             }
         }
-        (declared, found) => match float(found) {
-            Some(found) if found == declared => Tensor::new(&name, declared, extent, data, None),
-            Some(found) if declared == DType::F32 => {
-                let mut values = Vec::new();
-                decode(found, &data, &mut values);
-                Tensor::from_f32(&name, extent, &values)
-            }
-            _ => Err(mismatch()),
-        },
+    };
+    let tensor = Tensor::new(&name, dtype, extent, stored.bytes(), scales)?;
+    match decl.dtype {
+        declared if declared == dtype => Ok(tensor),
+        DType::F32 => Tensor::from_f32(&name, extent, &tensor.to_f32()),
+        _ => Err(mismatch()),
     }
 }

@@ -1,86 +1,77 @@
-//! The types that a checkpoint's matrices keep when nobody asks for others.
+//! The types that a checkpoint's matrices have in a model.bin where no others are asked for.
 //!
-//! In: an open checkpoint. Out: a model.bin's types, and what has to be rounded for them, in words. Invariant:
-//! where a model.bin can hold all matrices exactly, it does; the type is one for all linears and one for
-//! embedding and LM head, so that a mixture goes to the type that holds most of it.
+//! In: an open checkpoint. Out: the type of each matrix, and what has to be rounded for it, in words. Invariant: a matrix
+//! keeps its type where kernels read it; else it gets f32, which holds every float exactly, or int8, with a note.
 
 use std::collections::BTreeMap;
 
 use qwenc_formats::{DType, ScaleType};
 
 use crate::checkpoint::Checkpoint;
-use crate::graph_builder::{EMBEDDING, LM_HEAD};
-use crate::named_tensors::Tensors;
-use crate::tensor_order::tensors_in_order;
+use crate::packing::SMALL_BLOCK;
 use crate::weight_types::WeightTypes;
 
-/// A matrix's type, and that of the file where no model.bin has it.
-type Kind = (DType, Option<DType>);
+/// Why a matrix does not keep its values.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// Kernels do not read its type.
+    Unread,
+    /// Adapters change its values, and none can be rounded to its type.
+    Merged,
+}
 
 /// The types, and notes for a person.
 pub(crate) fn own_types(checkpoint: &Checkpoint) -> (WeightTypes, Vec<String>) {
-    let matrices = tensors_in_order(checkpoint.config()).into_iter().filter(|(_, spec)| spec.is_matrix());
-    let kind = |name: &str| -> Kind {
-        match checkpoint.find(name).and_then(|t| t.form.packing.nearest()) {
-            Some((stored, nearest)) => (nearest, Some(stored)),
-            None => (checkpoint.stored_type(name), None),
-        }
-    };
-    let (mut linears, mut embeddings) = (BTreeMap::new(), BTreeMap::new());
-    for (name, _) in matrices {
-        let of = if [EMBEDDING, LM_HEAD].contains(&name.as_str()) { &mut embeddings } else { &mut linears };
-        *of.entry(kind(&name)).or_insert(0usize) += 1;
-    }
-    let again = tensors_in_order(checkpoint.config()).into_iter().filter(|(name, _)| {
-        checkpoint.stored_type(name).quantised().is_some() && !checkpoint.deltas(name).is_empty()
+    let types = WeightTypes::new(checkpoint.config(), |name, _| {
+        let stored = checkpoint.stored_type(name);
+        reason(checkpoint, name).map_or(stored, |_| instead(stored))
     });
-    let again = again.count();
-    let types = joined(common(linears.keys()), common(embeddings.keys()));
-    let note = |to: DType| {
-        move |(&(from, stored), &count): (&Kind, &usize)| {
-            let exact = to == DType::F32 || (stored.is_none() && to.holds(from));
-            let from = stored.unwrap_or(from).words();
-            (!exact).then(|| {
-                format!(
-                    "{count} matrices in {from} are rounded to {}, the nearest that a model.bin has",
-                    to.words()
-                )
-            })
+    let (mut rounded, mut again) = (BTreeMap::new(), 0);
+    for name in types.names() {
+        let stored = checkpoint.stored_type(name);
+        match reason(checkpoint, name) {
+            Some(reason) if !instead(stored).holds(stored) => {
+                *rounded.entry((reason, stored)).or_insert(0) += 1;
+            }
+            Some(_) => {}
+            None => {
+                again += u32::from(stored.quantised().is_some() && !checkpoint.deltas(name).is_empty());
+            }
+        }
+    }
+    let note = |((reason, stored), count): ((Reason, DType), u32)| {
+        let (from, to) = (stored.words(), instead(stored).words());
+        match reason {
+            Reason::Unread => {
+                format!("{count} matrices in {from} are rounded to {to}, the nearest type that kernels read")
+            }
+            Reason::Merged => {
+                format!("{count} matrices in {from} are rounded to {to} after merging adapters")
+            }
         }
     };
-    let notes = linears.iter().filter_map(note(types.linears));
-    let notes = notes.chain(embeddings.iter().filter_map(note(types.embeddings)));
     let merged =
         (again > 0).then(|| format!("{again} quantised matrices are rounded again after merging adapters"));
-    let notes = notes.chain(merged).collect();
+    let notes = rounded.into_iter().map(note).chain(merged).collect();
     (types, notes)
 }
 
-/// One type for matrices of these: integers as soon as some are, since rounding floats loses least.
-fn common<'a>(kinds: impl Iterator<Item = &'a Kind>) -> DType {
-    let mut types: Vec<DType> = kinds.map(|(dtype, _)| *dtype).collect();
-    types.sort_unstable();
-    types.dedup();
-    match types[..] {
-        [DType::Bf16] => DType::Bf16,
-        [one] if one.quantised().is_some() => one,
-        _ => types.iter().find_map(|t| t.quantised()).map_or(DType::F32, int8),
+/// Why a matrix does not keep its type.
+fn reason(checkpoint: &Checkpoint, name: &str) -> Option<Reason> {
+    let stored = checkpoint.stored_type(name);
+    match stored.operand() {
+        None => Some(Reason::Unread),
+        Some(_) if !stored.can_round() && !checkpoint.deltas(name).is_empty() => Some(Reason::Merged),
+        Some(_) => None,
     }
 }
 
-fn int8((group, scales): (u32, ScaleType)) -> DType {
-    DType::I8 { group, scales }
-}
-
-/// Types that a model.bin can have together.
-fn joined(linears: DType, embeddings: DType) -> WeightTypes {
-    let embeddings = match (linears, embeddings) {
-        (DType::I4 { .. }, DType::I4 { .. } | DType::I8 { .. }) => embeddings,
-        (DType::I4 { group, scales }, _) => int8((group, scales)),
-        (DType::I8 { .. }, _) => linears,
-        (_, e) if e.quantised().is_some() => return WeightTypes::same(DType::F32),
-        (DType::Bf16, DType::Bf16) => DType::Bf16,
-        _ => return WeightTypes::same(DType::F32),
-    };
-    WeightTypes { linears, embeddings }
+/// The nearest type that kernels read for a matrix that cannot keep its own.
+fn instead(stored: DType) -> DType {
+    match stored {
+        DType::F32 | DType::F16 | DType::Bf16 => DType::F32,
+        DType::I8 { .. } | DType::I4 { .. } | DType::Q4_1 | DType::Q4K | DType::Q5K | DType::Q6K => {
+            DType::I8 { group: SMALL_BLOCK as u32, scales: ScaleType::F16 }
+        }
+    }
 }

@@ -1,10 +1,7 @@
 //! How other formats pack the rows of a matrix, and how a row is brought into the form of a model.bin.
 //!
 //! In: a row's bytes as a file has them. Out: little-endian floats, integers or scales. Invariant: integers and
-//! scales of Q8_0 and Q4_0 come out as they are stored, moved and never rounded; values of all others come out as the
-//! f32 that their format reads. A row is a whole number of blocks: readers have checked that.
-
-use qwenc_formats::{DType, ScaleType};
+//! scales come out as they are stored, moved and never rounded. A row is a whole number of blocks: readers have checked that.
 
 /// Values of a block of Q8_0 and Q4_0.
 pub(crate) const SMALL_BLOCK: usize = 32;
@@ -24,8 +21,6 @@ pub(crate) enum Packing {
     Q4Integers,
     /// The scales of Q4_0.
     Q4Scales,
-    /// A block format without a type in model.bin; unpacked to f32.
-    Blocks(DType),
 }
 
 impl Packing {
@@ -35,51 +30,27 @@ impl Packing {
             Packing::Plain => None,
             Packing::Q8Integers | Packing::Q8Scales => Some((SMALL_BLOCK, Q8_BYTES)),
             Packing::Q4Integers | Packing::Q4Scales => Some((SMALL_BLOCK, Q4_BYTES)),
-            Packing::Blocks(dtype) => {
-                let (values, bytes) = dtype.block();
-                Some((values as usize, bytes as usize))
-            }
         }
     }
 
     /// The type as GGUF calls it, where rows are blocks.
-    pub fn stored_name(self) -> Option<String> {
+    pub fn stored_name(self) -> Option<&'static str> {
         match self {
             Packing::Plain => None,
-            Packing::Q8Integers | Packing::Q8Scales => Some("Q8_0".to_string()),
-            Packing::Q4Integers | Packing::Q4Scales => Some("Q4_0".to_string()),
-            Packing::Blocks(dtype) => Some(dtype.words()),
-        }
-    }
-
-    /// For a type that no model.bin has: the type, and the nearest that there is.
-    pub fn nearest(self) -> Option<(DType, DType)> {
-        let int8 = DType::I8 { group: SMALL_BLOCK as u32, scales: ScaleType::F16 };
-        match self {
-            Packing::Blocks(dtype) => Some((dtype, int8)),
-            Packing::Plain
-            | Packing::Q8Integers
-            | Packing::Q8Scales
-            | Packing::Q4Integers
-            | Packing::Q4Scales => None,
+            Packing::Q8Integers | Packing::Q8Scales => Some("Q8_0"),
+            Packing::Q4Integers | Packing::Q4Scales => Some("Q4_0"),
         }
     }
 
     /// Appends what the row `raw` stands for.
     pub fn unpack(self, raw: &[u8], out: &mut Vec<u8>) {
-        let Some((values, bytes)) = self.block() else {
+        let Some((_, bytes)) = self.block() else {
             out.extend_from_slice(raw);
             return;
         };
-        if let Packing::Blocks(dtype) = self {
-            let mut row = Vec::new();
-            dtype.read(raw, raw.len() / bytes * values, &mut row);
-            out.extend(row.iter().flat_map(|v| v.to_le_bytes()));
-            return;
-        }
         for block in raw.chunks_exact(bytes) {
             match self {
-                Packing::Plain | Packing::Blocks(_) => {}
+                Packing::Plain => {}
                 Packing::Q8Scales | Packing::Q4Scales => out.extend_from_slice(&block[..2]),
                 Packing::Q8Integers => out.extend_from_slice(&block[2..]),
                 Packing::Q4Integers => q4_integers(&block[2..], out),

@@ -1,6 +1,6 @@
 //! Where everything will stand in a model.bin's payload, before a byte of it is written.
 //!
-//! In: a checkpoint and a weight type. Out: the safetensors header and the list of tensors to write
+//! In: a checkpoint and the types of its matrices. Out: the safetensors header and the list of tensors to write
 //! after it. Invariant: tensors lie layer by layer in the family's order without gaps, and their data
 //! begins at a multiple of 64 bytes in the file. This is a file format: order, keys and spelling are
 //! what makes the same checkpoint the same bytes (docs/model-bin.md).
@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use qwenc_formats::{DType, ScaleType};
+use qwenc_formats::DType;
+use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::header::HEADER_BYTES;
-use crate::named_tensors::scales_name;
+use crate::named_tensors::{entry_type, scale_type, scales_name, stored_shape};
 use crate::payload::MAX_HEADER;
 use crate::tensor_order::tensors_in_order;
 use crate::weight_types::WeightTypes;
@@ -48,8 +49,9 @@ pub(crate) mod key {
     pub const ORIGIN: &str = "origin";
     /// A JSON list of merged adapters: folder, scale, number of deltas.
     pub const ADAPTERS: &str = "adapters";
-    /// The types of matrices, the header's weight type and group size among them, where the hash covers
-    /// them.
+    /// A JSON object of matrix name to format.
+    pub const TYPES: &str = "types";
+    /// Version 2's word for the types of matrices, the header's weight type and group size among them.
     pub const WEIGHTS: &str = "weights";
 }
 
@@ -83,12 +85,12 @@ struct Entries {
 }
 
 impl Entries {
-    fn add(&mut self, name: &str, dtype: &str, shape: &[u64], bytes: u64) {
+    fn add(&mut self, name: &str, dtype: Dtype, shape: &[u32], bytes: u64) {
         let end = self.offset + bytes;
         let name = Value::from(name);
-        let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
+        let shape: Vec<String> = shape.iter().map(u32::to_string).collect();
         self.text += &format!(
-            ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":[{}],\"data_offsets\":[{},{end}]}}",
+            ",{name}:{{\"dtype\":\"{dtype:?}\",\"shape\":[{}],\"data_offsets\":[{},{end}]}}",
             shape.join(","),
             self.offset
         );
@@ -100,7 +102,7 @@ impl Entries {
 /// Plans the file; `sources` maps file names to SHA-256 digits.
 pub(crate) fn plan(
     checkpoint: &Checkpoint,
-    types: WeightTypes,
+    types: &WeightTypes,
     sources: &BTreeMap<String, String>,
     out: &Path,
 ) -> Result<Layout> {
@@ -109,27 +111,13 @@ pub(crate) fn plan(
     let mut entries = Entries { text, offset: 0, count: 0 };
     let mut items = Vec::new();
     for (name, spec) in tensors_in_order(checkpoint.config()) {
-        let to = types.of_tensor(&spec);
-        let shape: Vec<u64> = spec.shape.iter().map(|&n| u64::from(n)).collect();
+        let to = types.of_tensor(&name).unwrap_or(DType::F32);
         // Cannot overflow: the checkpoint has this many values in memory, of two bytes or more.
         let (rows, cols) = spec.extent();
-        let bytes = rows * to.bytes(cols);
-        match to {
-            DType::F32 => entries.add(&name, "F32", &shape, bytes),
-            DType::F16 => entries.add(&name, "F16", &shape, bytes),
-            DType::Bf16 => entries.add(&name, "BF16", &shape, bytes),
-            DType::I8 { .. } => entries.add(&name, "I8", &shape, bytes),
-            DType::I4 { .. } | DType::Q4_1 | DType::Q4K | DType::Q5K | DType::Q6K => {
-                entries.add(&name, "U8", &[rows, to.bytes(cols)], bytes)
-            }
-        }
-        if let Some((group, scales)) = to.quantised() {
-            let dtype = match scales {
-                ScaleType::F16 => "F16",
-                ScaleType::F32 => "F32",
-            };
-            let shape = [rows, cols.div_ceil(u64::from(group))];
-            entries.add(&scales_name(&name), dtype, &shape, rows * to.scale_bytes(cols));
+        entries.add(&name, entry_type(to), &stored_shape(to, &spec.shape), rows * to.bytes(cols));
+        if let (Some((group, scales)), &[rows, cols]) = (to.quantised(), &spec.shape[..]) {
+            let (shape, bytes) = ([rows, cols.div_ceil(group)], to.scale_bytes(u64::from(cols)));
+            entries.add(&scales_name(&name), entry_type(scale_type(scales)), &shape, u64::from(rows) * bytes);
         }
         items.push(Item { from: checkpoint.stored_type(&name), name, cols: cols as usize, to });
     }
@@ -144,7 +132,7 @@ pub(crate) fn plan(
     Ok(Layout { items, json_header, data_bytes: entries.offset, entries: entries.count })
 }
 
-fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<String, String>) -> Value {
+fn metadata(checkpoint: &Checkpoint, types: &WeightTypes, sources: &BTreeMap<String, String>) -> Value {
     let mut map = serde_json::Map::new();
     let mut add = |key: &str, text: Option<String>| {
         if let Some(text) = text {
@@ -153,7 +141,7 @@ fn metadata(checkpoint: &Checkpoint, types: WeightTypes, sources: &BTreeMap<Stri
     };
     add(key::EXPORTER, Some(concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string()));
     add(key::NAME, checkpoint.name().map(str::to_string));
-    add(key::WEIGHTS, Some(types.to_string()));
+    add(key::TYPES, Some(types.json()));
     add(key::SOURCES, Some(serde_json::json!(sources).to_string()));
     add(key::ADAPTERS, checkpoint.merged().map(|merged| merged.to_string()));
     add(key::CONFIG, Some(checkpoint.config_text().to_string()));

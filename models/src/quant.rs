@@ -8,7 +8,8 @@ use std::fmt;
 use qwenc_formats::max_abs;
 
 use crate::error::{Error, Result};
-use crate::weight_types::{group_rule, WeightTypes};
+use crate::types_by_role::TypesByRole;
+use crate::weight_types::group_rule;
 
 /// Largest group of quantised weights.
 pub const MAX_GROUP: u32 = 1 << 16;
@@ -39,7 +40,7 @@ pub enum Quant {
 impl Quant {
     /// Whether the group size can be.
     pub fn check(self) -> Result<()> {
-        let types = WeightTypes::of(self);
+        let types = TypesByRole::of(self);
         match group_rule(types.linears) {
             Some(expected) => Err(Error::Group { expected, found: types.group() }),
             None => Ok(()),
@@ -49,7 +50,7 @@ impl Quant {
 
 impl fmt::Display for Quant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        WeightTypes::of(*self).fmt(f)
+        TypesByRole::of(*self).fmt(f)
     }
 }
 

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use qwenc_ir::{Graph, WeightSource};
+use qwenc_formats::DType;
+use qwenc_ir::{Graph, WeightDecl, WeightSource};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::files;
 use crate::import::{self, Hints};
 use crate::model_file::ModelFile;
+use crate::tensor_order::tensors_in_order;
 
 /// A model, opened.
 pub enum Source {
@@ -45,7 +47,20 @@ impl Source {
         }
     }
 
-    /// The values of the graph's weights.
+    /// Every tensor of the model in its stored type, in the order of model.bin: the graph's weights layer by layer, each
+    /// under its name in the checkpoint.
+    pub fn tensors(&self) -> Vec<WeightDecl> {
+        match self {
+            Source::ModelFile(file) => {
+                declared(file.config(), |name| file.weight_types().of_tensor(name).unwrap_or(DType::F32))
+            }
+            Source::Checkpoint(checkpoint) => {
+                declared(checkpoint.config(), |name| checkpoint.type_read(name))
+            }
+        }
+    }
+
+    /// The values of the graph's weights, and of [`Source::tensors`].
     pub fn weights(&self) -> &dyn WeightSource {
         match self {
             Source::ModelFile(file) => &**file,
@@ -60,4 +75,9 @@ impl Source {
             Source::Checkpoint(checkpoint) => checkpoint.tokenizer_json(),
         }
     }
+}
+
+fn declared(config: &Config, dtype: impl Fn(&str) -> DType) -> Vec<WeightDecl> {
+    let tensors = tensors_in_order(config).into_iter();
+    tensors.map(|(name, spec)| WeightDecl { dtype: dtype(&name), name, shape: spec.shape }).collect()
 }

@@ -6,15 +6,16 @@
 
 use std::collections::HashSet;
 
-use qwenc_formats::{DType, ScaleType};
-use safetensors::Dtype;
+use qwenc_formats::DType;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::family::Family;
 use crate::graph_builder::{EMBEDDING, LM_HEAD};
-use crate::named_tensors::{decode, float, same_shape, scales_name, stored_shape, Tensors};
-use crate::payload::Entry;
+use crate::named_tensors::{
+    decode, entry_type, float, same_shape, scale_type, scales_name, stored_shape, Tensors,
+};
+use crate::payload::{self, Entry};
 use crate::quant::not_finite;
 use crate::tensor_order::tensors_in_order;
 use crate::tensor_spec::TensorSpec;
@@ -111,18 +112,13 @@ fn check_one(
     let found = stored.entry.dtype;
     let (right, types) = match wanted {
         None => (float(found).is_some(), "f32, f16 or bf16".to_string()),
-        Some(DType::I8 { .. }) => (found == Dtype::I8, "i8".to_string()),
-        Some(DType::I4 { .. }) => (found == Dtype::U8, "u8".to_string()),
-        Some(dtype) => (float(found) == Some(dtype), dtype.to_string()),
+        Some(dtype) => (found == entry_type(dtype), payload::name(entry_type(dtype))),
     };
     if !right {
         return Err(mismatch(name, types, stored.entry));
     }
     let Some((group, scales)) = wanted.and_then(DType::quantised) else { return Ok(()) };
-    let scales_dtype = match scales {
-        ScaleType::F16 => DType::F16,
-        ScaleType::F32 => DType::F32,
-    };
+    let scales_dtype = scale_type(scales);
     let name = scales_name(name);
     let shape = [spec.shape[0], spec.shape[1].div_ceil(group)];
     let stored = find(&name, format!("{shape:?}"));

@@ -9,6 +9,7 @@ use safetensors::Dtype;
 
 use crate::named_tensors::{decode, float};
 use crate::payload::{name, Entry};
+use crate::weight_types::is_blocks;
 
 /// Values looked at together.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -42,23 +43,41 @@ impl TensorSummary {
         TensorSummary { name: name.to_string(), dtype, shape, offset, bytes, max_abs: None, not_finite: 0 }
     }
 
-    /// The same of a tensor of safetensors.
-    pub(crate) fn of_entry(tensor: &str, entry: &Entry) -> TensorSummary {
-        let place = (entry.shape.clone(), entry.range.start, entry.range.len());
-        TensorSummary::unread(tensor, name(entry.dtype), place)
+    /// The same of a tensor of safetensors; one of blocks is shown by its format, with values as its axes.
+    pub(crate) fn of_entry(tensor: &str, entry: &Entry, blocks: Option<DType>) -> TensorSummary {
+        let (start, bytes) = (entry.range.start, entry.range.len());
+        match (blocks, &entry.shape[..]) {
+            (Some(dtype), &[rows, row_bytes]) => {
+                let (elements, each) = dtype.block();
+                let cols = (row_bytes / each as usize).saturating_mul(elements as usize);
+                TensorSummary::unread(tensor, dtype.to_string(), (vec![rows, cols], start, bytes))
+            }
+            _ => TensorSummary::unread(tensor, name(entry.dtype), (entry.shape.clone(), start, bytes)),
+        }
     }
 }
 
+/// The format of a matrix whose rows are a whole number of blocks, if the stated one is such a format.
+pub(crate) fn blocks_of(entry: &Entry, stated: Option<DType>) -> Option<DType> {
+    let (dtype, row_bytes) = (stated.filter(|dtype| is_blocks(*dtype))?, *entry.shape.get(1)?);
+    let whole = entry.shape.len() == 2 && (row_bytes as u64).is_multiple_of(dtype.block().1);
+    (entry.dtype == Dtype::U8 && whole).then_some(dtype)
+}
+
 /// The tensor's summary, and what is odd about its values; `data` is absent if the file ends early.
-pub(crate) fn summary(tensor: &str, entry: &Entry, data: Option<&[u8]>) -> (TensorSummary, Option<String>) {
-    let mut out = TensorSummary::of_entry(tensor, entry);
+pub(crate) fn summary(
+    tensor: &str,
+    entry: &Entry,
+    (blocks, data): (Option<DType>, Option<&[u8]>),
+) -> (TensorSummary, Option<String>) {
+    let mut out = TensorSummary::of_entry(tensor, entry, blocks);
     let Some(data) = data else {
         return (out, Some(format!("tensor {tensor}: its bytes lie past the end of the file")));
     };
-    let odd = match (entry.dtype, float(entry.dtype)) {
+    let odd = match (entry.dtype, blocks.or(float(entry.dtype))) {
         (Dtype::I8, _) => integers(data, &mut out),
-        (Dtype::U8, _) => halves(data, &mut out),
         (_, Some(dtype)) => floats(dtype, data, &mut out),
+        (Dtype::U8, _) => halves(data, &mut out),
         _ => None,
     };
     // Biases that were never trained are zeros.
@@ -81,7 +100,8 @@ fn halves(data: &[u8], out: &mut TensorSummary) -> Option<String> {
 
 fn floats(dtype: DType, data: &[u8], out: &mut TensorSummary) -> Option<String> {
     let (mut values, mut most) = (Vec::new(), 0f32);
-    for chunk in data.chunks(CHUNK_BYTES) {
+    let (_, each) = dtype.block();
+    for chunk in data.chunks(CHUNK_BYTES / each as usize * each as usize) {
         decode(dtype, chunk, &mut values);
         for v in &values {
             match v.is_finite() {

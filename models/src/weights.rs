@@ -50,11 +50,11 @@ pub(crate) const PLAIN: Form = Form { packing: Packing::Plain, order: Order::Usu
 pub(crate) struct Place {
     /// Index in [`Weights::files`].
     pub file: usize,
-    /// Type and shape once unpacked; the range is that of the stored bytes.
+    /// Type and shape of the unpacked rows; the range is that of the stored bytes.
     pub entry: Entry,
     pub form: Form,
-    /// For integers whose scales are beside them.
-    pub quantised: Option<DType>,
+    /// Format of integers whose scales are beside them, and of rows of blocks.
+    pub format: Option<DType>,
 }
 
 /// Files and the tensors in them.
@@ -83,7 +83,12 @@ impl Weights {
 
     /// Adds a tensor of the first file.
     pub fn add(&mut self, name: &str, entry: Entry, form: Form) {
-        self.tensors.insert(name.to_string(), Place { file: 0, entry, form, quantised: None });
+        self.tensors.insert(name.to_string(), Place { file: 0, entry, form, format: None });
+    }
+
+    /// Adds a tensor of the first file whose rows are blocks.
+    pub fn add_blocks(&mut self, name: &str, dtype: DType, entry: Entry, form: Form) {
+        self.tensors.insert(name.to_string(), Place { file: 0, entry, form, format: Some(dtype) });
     }
 
     /// Adds integers and scales of the first file: two tensors, as in a model.bin.
@@ -95,7 +100,7 @@ impl Weights {
         scales: (Entry, Form),
     ) {
         let (entry, form) = integers;
-        self.tensors.insert(name.to_string(), Place { file: 0, entry, form, quantised: Some(dtype) });
+        self.tensors.insert(name.to_string(), Place { file: 0, entry, form, format: Some(dtype) });
         self.add(&scales_name(name), scales.0, scales.1);
     }
 }

@@ -121,7 +121,8 @@ fn f32_and_f16_checkpoints_run_and_export() {
         assert!(graph.weights.iter().all(|w| w.dtype == dtype));
         let seen = run(graph, &checkpoint, Precision::F32, &golden.tokens);
         let file = exported_file(&checkpoint, None);
-        assert_eq!(file.weight_types().to_string(), "f32");
+        let kept = dtype.operand().map_or(DType::F32, |_| dtype);
+        assert_eq!(file.weight_types().to_string(), kept.to_string());
         let again = run(file.graph().unwrap(), &file, Precision::F32, &golden.tokens);
         assert_eq!(seen["logits"], again["logits"], "{dtype}");
         assert!(relative(&seen["logits"].data, &golden.values["logits"]) < 2e-3, "{dtype}");
@@ -142,7 +143,7 @@ fn layers_of_different_types_are_widened() {
     let plain = Checkpoint::open(&folder("qwen3-tied")).unwrap();
     let logits = |c: &Checkpoint| run(c.graph().unwrap(), c, Precision::F32, &[1, 2, 3])["logits"].clone();
     assert_eq!(logits(&mixed), logits(&plain));
-    assert_eq!(exported_file(&mixed, None).weight_types().to_string(), "f32");
+    assert_eq!(exported_file(&mixed, None).weight_types().to_string(), "bf16 (14 matrices), f32 (1)");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use fixtures::gguf::*;
 use fixtures::gguf_models::*;
 use fixtures::*;
 use half::f16;
+use qwenc_formats::DType;
 use qwenc_ir::interp::Precision;
 use qwenc_ir::WeightSource;
 use qwenc_models::{export, Checkpoint, Hints, ModelFile, Source};
@@ -50,7 +51,8 @@ fn floats_of_every_family_give_the_golden_logits() {
             );
         }
         let half = exported_file(&opened(&case(name, &as_f16)), None);
-        assert_eq!(half.weight_types().to_string(), "f32");
+        let kept = DType::F16.operand().map_or("f32", |_| "f16");
+        assert_eq!(half.weight_types().to_string(), kept);
     }
 }
 
@@ -140,26 +142,6 @@ fn integers_run_before_and_after_export() {
         let nmse = relative(&before, &golden.values["logits"]).powi(2);
         assert!(nmse > 0.0 && nmse < limit, "{nmse:e}");
     }
-}
-
-/// A type that fits some matrices only: all go to int8, where Q4_0 is as exact as Q8_0.
-#[test]
-fn mixtures_go_to_the_type_that_holds_them() {
-    let mixed = |name: &str, values: &[f32]| match name {
-        _ if name.contains("down_proj") => as_q8(name, values),
-        _ if name.contains("embed") => as_f16(name, values),
-        _ => as_q4(name, values),
-    };
-    let (file, notes) = reported(&case("qwen3-tied", &mixed));
-    assert_eq!(file.weight_types().to_string(), "i8g32s16");
-    assert_eq!(notes, ["1 matrices in f16 are rounded to int8 in groups of 32 with f16 scales, the nearest that a model.bin has"]);
-    let (narrow, _) = reported(&case("qwen3-tied", &as_q4));
-    let weight = |file: &ModelFile| {
-        let graph = file.graph().unwrap();
-        let decl = graph.weights.iter().find(|w| w.name.contains("gate_proj")).unwrap().clone();
-        file.tensor(&decl, 1).unwrap().to_f32()
-    };
-    assert_eq!(weight(&file), weight(&narrow));
 }
 
 #[test]
@@ -271,43 +253,64 @@ fn k_model(kind: u32) -> (Gguf, Vec<(String, Vec<f64>)>) {
     (file, expected)
 }
 
+/// Where a row of a llama's q stands in the file.
+fn row_in_file(part: &str, row: usize) -> usize {
+    match part {
+        "attn_q" => row / 64 * 64 + row % 32 * 2 + row % 64 / 32,
+        _ => row,
+    }
+}
+
+/// The blocks as they are where kernels read them, but for the order of rows; else int8, with a note.
 #[test]
-fn k_types_are_read_by_their_definition_and_rounded_to_int8() {
-    for (kind, name) in [(Q4_K, "Q4_K"), (Q5_K, "Q5_K"), (Q6_K, "Q6_K")] {
+fn k_types_are_read_by_their_definition_and_kept_or_rounded() {
+    for (kind, dtype) in [(Q4_K, DType::Q4K), (Q5_K, DType::Q5K), (Q6_K, DType::Q6K)] {
         let (file, expected) = k_model(kind);
-        let checkpoint = opened(&file);
+        let (checkpoint, (exported, notes)) = (opened(&file), reported(&file));
         let graph = checkpoint.graph().unwrap();
-        let (rounded, notes) = reported(&file);
-        assert_eq!(rounded.weight_types().to_string(), "i8g32s16");
-        assert_eq!(
-            notes,
-            [7, 1].map(|n| format!(
-                "{n} matrices in {name} are rounded to int8 in groups of 32 with f16 scales, the nearest that a model.bin has"
-            ))
-        );
+        let (kept, name) = (dtype.operand().is_some(), dtype.words());
+        let (word, note) = match kept {
+            true => (dtype.to_string(), None),
+            false => ("i8g32s16".to_string(), Some(format!(
+                "8 matrices in {name} are rounded to int8 in groups of 32 with f16 scales, the nearest type that kernels read"
+            ))),
+        };
+        assert_eq!((exported.weight_types().to_string(), notes), (word, note.into_iter().collect()));
         for (part, usual) in
             [("attn_v", "v_proj"), ("attn_q", "q_proj"), ("ffn_down", "down_proj"), ("embed", "embed")]
         {
             let values = &expected.iter().find(|(p, _)| p == part).unwrap().1;
             let decl = graph.weights.iter().find(|w| w.name.contains(usual)).unwrap();
+            assert_eq!(decl.dtype, dtype);
             let found: Vec<f64> =
                 checkpoint.tensor(decl, 0).unwrap().to_f32().into_iter().map(f64::from).collect();
-            let from = |row: usize| match part {
-                "attn_q" => row / 64 * 64 + row % 32 * 2 + row % 64 / 32,
-                _ => row,
-            };
             for (row, found) in found.chunks_exact(256).enumerate() {
-                let values = &values[from(row) * 256..][..256];
+                let values = &values[row_in_file(part, row) * 256..][..256];
                 let most = values.iter().fold(0f64, |m, v| m.max(v.abs()));
                 let near = found.iter().zip(values).all(|(a, b)| (a - b).abs() <= 1e-6 * most);
                 assert!(near, "{name} {part} row {row}");
             }
             let decl =
-                rounded.graph().unwrap().weights.iter().find(|w| w.name.contains(usual)).unwrap().clone();
-            let stored = rounded.tensor(&decl, 0).unwrap().to_f32();
+                exported.graph().unwrap().weights.iter().find(|w| w.name.contains(usual)).unwrap().clone();
+            let stored = exported.tensor(&decl, 0).unwrap();
             let exact: Vec<f32> = found.iter().map(|&v| v as f32).collect();
-            let nmse = relative(&stored.iter().map(|&v| f64::from(v)).collect::<Vec<_>>(), &exact).powi(2);
-            assert!(nmse < 5e-5, "{name} {part}: {nmse:e}");
+            if kept {
+                assert_eq!(stored.to_f32(), exact);
+                let own = if part == "embed" {
+                    "token_embd.weight".to_string()
+                } else {
+                    format!("blk.0.{part}.weight")
+                };
+                let (.., bytes) = file.tensors.iter().find(|(name, ..)| *name == own).unwrap();
+                let each = stored.row_bytes(0).len();
+                let same =
+                    |row: usize| stored.row_bytes(row) == &bytes[row_in_file(part, row) * each..][..each];
+                assert!((0..stored.rows()).all(same), "{name} {part}");
+            } else {
+                let values: Vec<f64> = stored.to_f32().into_iter().map(f64::from).collect();
+                let nmse = relative(&values, &exact).powi(2);
+                assert!(nmse < 5e-5, "{name} {part}: {nmse:e}");
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ fn header_is_as_the_table_says() {
     assert_eq!(file[..4], [0x4E, 0x45, 0x57, 0x51]);
     let words: Vec<u32> = (4..60).step_by(4).map(|at| u32_at(&file, at)).collect();
     let (theta, eps) = (1e6f32.to_bits(), 1e-6f32.to_bits());
-    assert_eq!(words, [2, 320, 64, 160, 2, 4, 4, 512, theta, 16, 48, 0, eps, 2]);
+    assert_eq!(words, [3, 320, 64, 160, 2, 4, 4, 512, theta, 16, 0, 0, eps, 4]);
     assert_eq!(u64_at(&file, 60) as usize, file.len() - 256);
     assert_eq!(file[68..100], Sha256::digest(&file[256..])[..]);
     assert!(file[100..256].iter().all(|&b| b == 0));
@@ -129,15 +129,16 @@ fn a_second_reader_finds_the_same_halves() {
     let (gs, embedding) = (48, "model.embed_tokens.weight");
     for embeddings in [false, true] {
         let file = small(Quant::I4 { group: gs as u32, embeddings });
-        assert_eq!((u32_at(&file, 44), u32_at(&file, 56)), (48, 3));
-        let word = if embeddings { "i4g48s16" } else { "i4g48s16+i8g64s16" };
-        assert_eq!(image_header(&file).0["__metadata__"]["weights"], json!(word));
+        assert_eq!((u32_at(&file, 44), u32_at(&file, 56)), (0, 4));
+        let types = image_header(&file).0["__metadata__"]["types"].as_str().unwrap().to_string();
+        let types: Value = serde_json::from_str(&types).unwrap();
         for (name, raw) in parts("qwen3-tied").1.into_iter().filter(|(_, raw)| raw.shape.len() == 2) {
             let floats = raw.data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32());
             let (values, rows, cols) = (floats.collect::<Vec<f32>>(), raw.shape[0], raw.shape[1]);
             let ((bytes, about), (scales, scales_about)) =
                 (entry(&file, &name), entry(&file, &(name.clone() + ".scales")));
             let int8 = name == embedding && !embeddings;
+            assert_eq!(types[&name], json!(if int8 { "i8g64s16" } else { "i4g48s16" }));
             let (dtype, stored_cols, gs) = if int8 { ("I8", cols, 64) } else { ("U8", cols / 2, gs) };
             assert_eq!((&about["dtype"], &about["shape"]), (&json!(dtype), &json!([rows, stored_cols])));
             let groups = cols.div_ceil(gs);
@@ -228,7 +229,7 @@ fn metadata_holds_what_a_compile_needs() {
     assert_eq!(file.chat_template(), tokenizer_config["chat_template"].as_str());
     assert_eq!(file.generation_config().unwrap()["top_k"], json!(20));
     assert_eq!(file.stop_tokens(), [2037, 2039]);
-    assert_eq!((file.warnings().len(), file.weight_types().name()), (0, "bf16"));
+    assert_eq!((file.warnings().len(), file.weight_types().name()), (0, "bf16".to_string()));
     assert_eq!(file.config(), Checkpoint::sample().config());
     let sources: Value = serde_json::from_str(file.sources().unwrap()).unwrap();
     for (name, hash) in sources.as_object().unwrap() {
@@ -310,7 +311,10 @@ fn inspection_of_a_whole_file_finds_nothing_wrong() {
     assert_eq!((seen.parameters, seen.stated_hash.as_ref()), (1_246_848, seen.computed_hash.as_ref()));
     assert!(seen.tensors.iter().filter(|t| t.dtype == "i8").all(|t| t.max_abs == Some(127.0)));
     let text = seen.to_string();
-    assert!(text.contains("\n  group_size         64\n") && text.ends_with("no problems\n"), "{text}");
+    assert!(
+        text.contains("\n  weights            int8 in groups of 64\n") && text.ends_with("no problems\n"),
+        "{text}"
+    );
     let json = serde_json::to_value(&seen).unwrap();
     assert_eq!(json["header"][0], json!({"name": "vocab_size", "value": "2048"}));
     let int4 = Inspection::of(&exported(&Checkpoint::sample(), Some(INT4)).1).unwrap();

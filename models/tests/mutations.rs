@@ -34,6 +34,19 @@ fn model_bin(quant: Quant) -> Vec<u8> {
     std::fs::read(exported(&Checkpoint::open(folder.path()).unwrap(), Some(quant)).1).unwrap()
 }
 
+/// One matrix in f32 among others in bf16.
+fn mixed_model_bin() -> Vec<u8> {
+    let mut model = tiny(true);
+    let wide = converted(&model.tensors, "F32", |v| v.to_le_bytes().to_vec());
+    let name = "model.layers.1.mlp.up_proj.weight";
+    model.tensors.insert(name.to_string(), wide[name].clone());
+    std::fs::read(exported(&Checkpoint::open(checkpoint(&model).path()).unwrap(), None).1).unwrap()
+}
+
+fn version_2(name: &str) -> Vec<u8> {
+    std::fs::read(data().join("version2").join(name)).unwrap()
+}
+
 /// The tiny model as GGUF, with a vocabulary of either kind.
 fn gguf(llama_vocabulary: bool) -> Vec<u8> {
     let model = tiny(true);
@@ -166,7 +179,12 @@ fn targets() -> Vec<(&'static str, Reader, Vec<Vec<u8>>)> {
         (
             "model_bin",
             readers::model_bin,
-            vec![model_bin(Quant::I8 { group: 32 }), model_bin(int4), model_bin(Quant::Bf16)],
+            vec![
+                model_bin(Quant::I8 { group: 32 }),
+                model_bin(int4),
+                mixed_model_bin(),
+                version_2("int4.bin"),
+            ],
         ),
         ("gguf", readers::gguf, vec![gguf(true), gguf(false)]),
         ("llama2c", readers::llama2c, vec![llama2c(0, 4), llama2c(1, 4), llama2c(2, 4)]),

@@ -120,12 +120,6 @@ impl Graph {
         self.groups.iter().position(|group| group.layers.has(layer)).map(|i| i as u32)
     }
 
-    /// The layers that have a weight each of this declaration; none if it is no weight of layers, or unused.
-    pub fn layers_of(&self, id: WeightId) -> Option<&Layers> {
-        let uses = |group: &&LayerGroup| group.block.nodes.iter().any(|node| node.op == Op::Weight(id));
-        self.groups.iter().find(uses).filter(|_| self.weight(id).per_layer()).map(|group| &group.layers)
-    }
-
     /// How often a section is run in a step: once, or for each of its layers.
     pub fn runs(&self, kind: SectionKind) -> u32 {
         match kind {

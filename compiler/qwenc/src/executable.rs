@@ -57,13 +57,14 @@ impl About {
     pub fn types(&self) -> Types {
         let model = &self.0["model"];
         let rounded = model["inputs"].as_str().is_some_and(|inputs| inputs.contains("bf16"));
-        match model["weight_type"].as_str() {
-            Some("int8") => Types::Int8,
-            Some("int4") => Types::Int4,
-            _ if rounded || self.runs_on_gpu() => Types::Rounded,
-            Some("bf16") => Types::Float(16),
-            Some("f32") => Types::Float(32),
-            _ => Types::Unknown,
+        let stored = match model["weight_type"].as_str().unwrap_or_default() {
+            "int8" => Types::Int8,
+            "int4" => Types::Int4,
+            name => name.parse().map_or(Types::Unknown, Types::of),
+        };
+        match stored {
+            Types::Float(_) | Types::Unknown if rounded || self.runs_on_gpu() => Types::Rounded,
+            stored => stored,
         }
     }
 

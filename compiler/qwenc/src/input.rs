@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
+use qwenc_formats::DType;
 use qwenc_models::{
     export, exported_size, Checkpoint, ExportReport, Hints, ModelFile, Progress, Quant, Source,
 };
@@ -104,7 +105,7 @@ pub fn model(
     let checkpoint = changed(checkpoint, changes)?;
     let (bytes, types) = exported_size(&checkpoint, quant)?;
     // The model.bin on the way and the weights image, which holds bf16 in at least 12 of its 16 bits.
-    let image = if types.name() == "bf16" { bytes / 4 * 3 } else { bytes };
+    let image = bytes.saturating_sub(types.bytes_in(DType::Bf16) / 4);
     room(output, if is_packed { bytes + image } else { bytes })?;
     let file = scratch.join("model.bin");
     let warnings = write(&checkpoint, &file, quant).map_err(|e| at(e, &file, output))?.warnings;

@@ -8,7 +8,7 @@ use qwenc_tests::variants::folder;
 
 use crate::compare::figure;
 use crate::fixtures::gguf::{Gguf, Value};
-use crate::fixtures::gguf_models::{as_bf16, as_q4_with_q8, as_q8, case, stories_file, Pack};
+use crate::fixtures::gguf_models::{as_bf16, as_f32, as_q4, as_q4_with_q8, as_q8, case, stories_file, Pack};
 use crate::fixtures::stories;
 
 /// An executable of a model, with further flags.
@@ -96,4 +96,35 @@ fn gguf_of_every_family_runs_as_it_is() {
             }
         }
     }
+}
+
+/// Matrices of four types in every layer: each is compiled as it is stored.
+#[test]
+fn a_mixture_of_types_runs_as_it_is() {
+    let golden = golden("qwen3-tied");
+    let pack = |name: &str, values: &[f32]| match name {
+        _ if name.contains("v_proj") => as_f32(name, values),
+        _ if name.contains("down_proj") || name.contains("up_proj") => as_q8(name, values),
+        _ if name.contains("embed") => as_bf16(name, values),
+        _ => as_q4(name, values),
+    };
+    let file = written(&case("qwen3-tied", &pack));
+    let exported = folder().join("model.bin");
+    let paths = [&file, &exported].map(|path| path.to_str().unwrap());
+    let said = run(&mut qwenc(&["export", paths[0], "-o", paths[1]])).err;
+    let types =
+        "bf16 (1 matrix), int8 in groups of 32 with f16 scales (4), f32 (2), int4 in groups of 32 (8)";
+    assert!(said.contains(types), "{said}");
+    let checked = run(&mut qwenc(&["verify", paths[1], "--against", paths[0]])).ok();
+    assert!(checked.ends_with("everything checked is right\n"), "{checked}");
+    let program = compiled(&exported, &[]);
+    let same = run(&mut qwenc(&[
+        "compare",
+        paths[1],
+        program.to_str().unwrap(),
+        "--tokens",
+        &comma(&golden.tokens),
+    ]))
+    .ok();
+    assert!(figure(&same, "NMSE") <= 2e-3, "{same}");
 }

@@ -31,9 +31,9 @@ fn a_model_bin_as_text() {
 #[test]
 fn a_model_bin_as_json() {
     let found: Value = serde_json::from_str(&inspect(&["--json", "--values", &sample()])).unwrap();
-    assert_eq!(found["kind"], "model.bin version 2");
+    assert_eq!(found["kind"], "model.bin version 3");
     assert_eq!(found["parameters"], 1_246_848);
-    assert_eq!(found["file_bytes"], 2_656_640);
+    assert_eq!(found["file_bytes"], 2_658_112);
     assert_eq!(found["stated_hash"], found["computed_hash"]);
     assert_eq!(found["problems"], serde_json::json!([]));
     let header = |name: &str| {

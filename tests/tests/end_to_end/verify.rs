@@ -9,6 +9,8 @@ use qwenc_tests::variants::{folder, input};
 use qwenc_tests::{forged, golden};
 use serde_json::json;
 
+use crate::fixtures::gguf_models::{as_bf16, as_f32, case};
+use crate::formats::written as written_gguf;
 use crate::shown::stable;
 
 fn verify(args: &[&str]) -> Outcome {
@@ -148,6 +150,27 @@ fn every_weight_type_is_as_far_from_the_checkpoint_as_it_may_be() {
             assert!(said.ends_with("everything checked is right\n"), "{case} {quant}: {said}");
         }
     }
+}
+
+/// Layers of different types, each beside its own tensor of the checkpoint.
+#[test]
+fn layers_that_differ_in_their_types_are_compared() {
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let mixed = written_gguf(&case("qwen3-tied", &|tensor, values| match tensor == name {
+        true => as_f32(tensor, values),
+        false => as_bf16(tensor, values),
+    }));
+    let path = folder().join("model.bin");
+    let paths = [&mixed, &path].map(|path| path.to_str().unwrap());
+    run(&mut qwenc(&["export", paths[0], "-o", paths[1]])).ok();
+    let said = verify(&[paths[1], "--against", paths[0]]).ok();
+    let typed = |name: &str, dtype: &str| {
+        let line = said.lines().find(|l| l.trim_start().starts_with(name));
+        assert!(line.is_some_and(|line| line.contains(&format!(" {dtype} "))), "{said}");
+    };
+    typed(name, "f32");
+    typed("model.layers.0.mlp.up_proj.weight", "bf16");
+    assert!(said.ends_with("everything checked is right\n"), "{said}");
 }
 
 /// A single value that is off is found, and its tensor named; so is another model's checkpoint.

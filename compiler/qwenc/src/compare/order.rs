@@ -3,6 +3,8 @@
 //! In: names and distances in that order. Out: a verdict. Invariant: rounding that weights' types explain is in line;
 //! so is an error that only grew out of those before it.
 
+use qwenc_formats::DType;
+
 use super::distance::Distance;
 
 /// What models compute within a layer, in this order.
@@ -50,6 +52,19 @@ pub enum Types {
     Int4,
     /// Nobody says.
     Unknown,
+}
+
+impl Types {
+    /// How weights of this type are stored.
+    pub fn of(dtype: DType) -> Types {
+        let (elements, bytes) = dtype.block();
+        // Bits of an element, scales beside it not counted.
+        match 8 * bytes / elements {
+            bits @ (16 | 32) => Types::Float(bits as u32),
+            6.. => Types::Int8,
+            _ => Types::Int4,
+        }
+    }
 }
 
 /// The error that two sides' types explain, in the first matrices that differ.

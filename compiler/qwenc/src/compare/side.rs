@@ -158,17 +158,11 @@ fn is_safetensors(path: &Path) -> bool {
 /// The type of the graph's matrices that has the fewest bits.
 fn coarsest(graph: &Graph) -> Types {
     let matrices = graph.weights.iter().filter(|w| w.shape.len() == 2);
-    // Bits of an element, scales beside it not counted.
-    let bits = |w: &WeightDecl| {
+    let bits = |w: &&WeightDecl| {
         let (elements, bytes) = w.dtype.block();
         8 * bytes / elements
     };
-    match matrices.map(bits).min() {
-        None => Types::Unknown,
-        Some(bits @ (16 | 32)) => Types::Float(bits as u32),
-        Some(6..) => Types::Int8,
-        Some(_) => Types::Int4,
-    }
+    matrices.min_by_key(bits).map_or(Types::Unknown, |w| Types::of(w.dtype))
 }
 
 fn interpreted(model: &Source, tokens: &[u32]) -> Result<Outcome> {

@@ -4,13 +4,14 @@
 //! Invariant: exact types must be equal to the bit of the f32 value; a rounded value lies within its step. The bound of a
 //! quantised tensor is computed from its own scales, so it holds for any weights.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use qwenc_formats::{Tensor, NOTHING};
-use qwenc_ir::{Graph, Layers, WeightDecl, WeightId, WeightSource};
-use qwenc_models::{Checkpoint, Config};
+use qwenc_ir::{WeightDecl, WeightSource};
+use qwenc_models::{Config, Source};
 
 use crate::args::Verify;
 use crate::input;
@@ -26,32 +27,23 @@ pub struct Compared {
 
 pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
     let model = input::opened(&args.model, args.stated.hints()?)?;
-    let other = match checkpoint == Path::new(input::SAMPLE) {
-        true => Checkpoint::sample(),
-        // What is stated holds for whichever of the two does not say it.
-        false => input::checkpoint(checkpoint, args.stated.hints()?).context("--against")?,
-    };
+    // What is stated holds for whichever of the two does not say it.
+    let other = input::checkpoint(checkpoint, args.stated.hints()?).context("--against")?;
+    let other = Source::Checkpoint(Box::new(other));
     let (config, other_config) = (model.config(), other.config());
     let mut found = Compared { text: String::new(), failed: 0 };
     found.settings(config, other_config);
-    let (graph, theirs) = (model.graph()?, other.graph()?);
-    let widths = Widths::of(&graph);
+    let (ours, theirs) = (model.tensors(), other.tensors());
+    let theirs: HashMap<&str, &WeightDecl> = theirs.iter().map(|w| (w.name.as_str(), w)).collect();
+    let widths = Widths::of(&ours);
     let Widths { names, types } = widths;
     // Writing to a string does not fail.
     let _ =
         writeln!(found.text, "  {:<names$} {:<types$} {:>10} {:>10}", "tensor", "type", "error", "at most");
-    let declared: Vec<(&WeightDecl, Option<&Layers>)> =
-        (0..).zip(&graph.weights).map(|(id, decl)| (decl, graph.layers_of(WeightId(id)))).collect();
-    let bar = progress::bytes("comparing", bytes(&declared));
-    for layer in 0..config.dims.layers {
-        let of_layer = declared.iter().filter(|(_, layers)| layers.is_some_and(|layers| layers.has(layer)));
-        for (decl, _) in of_layer {
-            found.tensor(widths, (model.weights(), decl), (&other, &theirs), layer, args.tolerance);
-            bar.inc(matrix_bytes(decl));
-        }
-    }
-    for (decl, _) in declared.iter().filter(|(_, layers)| layers.is_none()) {
-        found.tensor(widths, (model.weights(), decl), (&other, &theirs), 0, args.tolerance);
+    let bar = progress::bytes("comparing", ours.iter().map(matrix_bytes).sum());
+    for decl in &ours {
+        let expected = theirs.get(decl.name.as_str()).copied();
+        found.tensor(widths, (model.weights(), decl), (other.weights(), expected), args.tolerance);
         bar.inc(matrix_bytes(decl));
     }
     bar.finish_and_clear();
@@ -66,11 +58,10 @@ struct Widths {
 }
 
 impl Widths {
-    fn of(graph: &Graph) -> Widths {
-        let (names, types) =
-            (graph.weights.iter().map(|w| w.name.len()), graph.weights.iter().map(|w| w.dtype.words().len()));
-        // Layers are numbers where names have `*`.
-        Widths { names: 6 + names.max().unwrap_or(0), types: types.max().unwrap_or(0).max("type".len()) }
+    fn of(tensors: &[WeightDecl]) -> Widths {
+        let names = tensors.iter().map(|w| w.name.len()).max().unwrap_or(0);
+        let types = tensors.iter().map(|w| w.dtype.words().len()).max().unwrap_or(0);
+        Widths { names: names.max("tensor".len()), types: types.max("type".len()) }
     }
 }
 
@@ -78,11 +69,6 @@ fn matrix_bytes(decl: &WeightDecl) -> u64 {
     let cols = decl.shape.last().copied().unwrap_or(0);
     let rows: u64 = decl.shape[..decl.shape.len().saturating_sub(1)].iter().map(|&n| u64::from(n)).product();
     decl.dtype.matrix_bytes(rows, u64::from(cols))
-}
-
-fn bytes(declared: &[(&WeightDecl, Option<&Layers>)]) -> u64 {
-    let times = |layers: Option<&Layers>| layers.map_or(1, |layers| u64::from(layers.count()));
-    declared.iter().map(|&(decl, layers)| times(layers) * matrix_bytes(decl)).sum()
 }
 
 /// How far two tensors are apart.
@@ -120,21 +106,15 @@ impl Compared {
         &mut self,
         widths: Widths,
         (model, decl): (&dyn WeightSource, &WeightDecl),
-        (other, theirs): (&Checkpoint, &Graph),
-        layer: u32,
+        (other, theirs): (&dyn WeightSource, Option<&WeightDecl>),
         tolerance: Option<f64>,
     ) {
-        let name = decl.tensor_name(layer);
         let Widths { names, types } = widths;
-        let line = format!("  {name:<names$} {:<types$}", decl.dtype.words());
-        let of_layer = |id| theirs.layers_of(WeightId(id)).is_none_or(|layers| layers.has(layer));
-        let theirs = (0..).zip(&theirs.weights).find(|(id, w)| w.name == decl.name && of_layer(*id));
-        let pair = model.tensor(decl, layer).map_err(|e| e.to_string()).and_then(|ours| {
-            match theirs.map(|(_, w)| w) {
-                None => Err("the checkpoint has none".to_string()),
-                Some(w) if w.shape != decl.shape => Err(format!("{:?}, there {:?}", decl.shape, w.shape)),
-                Some(w) => other.tensor(w, layer).map(|t| (ours, t)).map_err(|e| e.to_string()),
-            }
+        let line = format!("  {:<names$} {:<types$}", decl.name, decl.dtype.words());
+        let pair = model.tensor(decl, 0).map_err(|e| e.to_string()).and_then(|ours| match theirs {
+            None => Err("the checkpoint has none".to_string()),
+            Some(w) if w.shape != decl.shape => Err(format!("{:?}, there {:?}", decl.shape, w.shape)),
+            Some(w) => other.tensor(w, 0).map(|t| (ours, t)).map_err(|e| e.to_string()),
         });
         let (ours, expected) = match pair {
             Ok(pair) => pair,

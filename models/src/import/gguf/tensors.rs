@@ -36,7 +36,7 @@ enum Kind {
     Float(Dtype),
     Q8,
     Q4,
-    /// As f32.
+    /// Blocks with their scales within.
     Blocks(DType),
 }
 
@@ -68,7 +68,7 @@ impl Kind {
             Kind::Float(_) => return (1, 2),
             Kind::Q8 => Packing::Q8Integers,
             Kind::Q4 => Packing::Q4Integers,
-            Kind::Blocks(dtype) => Packing::Blocks(dtype),
+            Kind::Blocks(dtype) => return dtype.block(),
         };
         packed.block().map_or((1, 1), |(values, bytes)| (values as u64, bytes as u64))
     }
@@ -235,8 +235,9 @@ fn place(weights: &mut Weights, source: &Foreign, (name, info): (&str, &Info), o
     let form = |packing| Form { packing, order };
     match (info.kind, &shape[..]) {
         (Kind::Float(dtype), _) => weights.add(&usual, entry(dtype, &shape), form(Packing::Plain)),
-        (Kind::Blocks(dtype), [_, _]) => {
-            weights.add(&usual, entry(Dtype::F32, &shape), form(Packing::Blocks(dtype)));
+        (Kind::Blocks(dtype), &[rows, cols]) => {
+            let entry = entry(Dtype::U8, &[rows, dtype.bytes(cols as u64) as usize]);
+            weights.add_blocks(&usual, dtype, entry, form(Packing::Plain));
         }
         (kind @ (Kind::Q8 | Kind::Q4), &[rows, cols]) => {
             let (group, scales) = (SMALL_BLOCK as u32, ScaleType::F16);
