@@ -41,11 +41,13 @@ struct Span {
                 if (at >= count) break;
                 // From the registers that the next load goes to, and before it: a load to others would be copied, and the
                 // copy waits for it.
-                const GroupOf<L>* of_unit = groups + at / L::UNIT_STEPS * tokens;
                 sums.multiply(
-                    next[j], ends_group(at),
-                    [&](int plane, int n) { return x[((at * L::PLANES + plane) * tokens + 8 * n + g) * 4 + t]; },
-                    [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
+                    next[j], [&](int plane, int n) { return x[((at * L::PLANES + plane) * tokens + 8 * n + g) * 4 + t]; },
+                    [&](auto part) {
+                        if (!ends_group(at)) return;
+                        const GroupOf<L>* of_unit = groups + at / L::UNIT_STEPS * tokens;
+                        sums.end_part(next[j], part, [&](int n, int odd) { return of_unit[ONE ? 0 : 8 * n + 2 * t + odd]; });
+                    });
                 bool more = at + AHEAD < count;
                 load(more ? panel : after, more ? at + AHEAD : j, j);
             }

@@ -31,8 +31,11 @@ struct Weights {
         const unsigned char* at = panel + step_offset<L>(step) + g * 16;
         for (int i = 0; i < Decoder::LOADS; i++) {
             int line = Decoder::line(i, t);
-            bool inside = Decoder::template inside<L>(step, line);
-            if (!inside) words[i] = make_uint4(0, 0, 0, 0);
+            bool inside = true;
+            if constexpr (Decoder::template CUT<L>) {
+                inside = Decoder::template inside<L>(step, line);
+                words[i] = make_uint4(0, 0, 0, 0);
+            }
             load_once(words[i], at + line * 128, wanted && inside);
         }
         scales.load(panel, step / L::UNIT_STEPS, g, wanted && ends_group);
@@ -56,14 +59,14 @@ struct Sums {
     float f[N][2][4] = {};
     int i[INTEGER ? L::PLANES : 1][INTEGER ? N : 1][2][4] = {};
 
-    // One step; `x` gives this lane's two words of a plane and eight tokens. A step that ends a group makes its integers floats,
-    // part by part; `group` gives a token's.
-    template <class Words, class Groups>
-    __device__ void multiply(const Weights<L>& weights, bool ends_group, const Words& x, const Groups& group) {
+    // One step; `x` gives this lane's two words of a plane and eight tokens. `end` is called after the products of each part of
+    // integers, and ends the part if the step ends a group; generic, since floats have no parts to end.
+    template <class Words, class End>
+    __device__ void multiply(Weights<L>& weights, const Words& x, const End& end) {
         if constexpr (INTEGER) {
             for (int part = 0; part < L::Decoder::PARTS; part++) {
                 multiply_part(weights, part, x);
-                if (ends_group) end_part(weights, part, group);
+                end(part);
             }
         } else {
             multiply_part(weights, 0, x);
@@ -89,7 +92,7 @@ struct Sums {
         }
     }
 
-    // A part of a group is complete: its integers become floats.
+    // A part of a group is complete: its integers become floats. `group` gives a token's.
     template <class Groups>
     __device__ void end_part(const Weights<L>& weights, int part, const Groups& group) {
         for (int n = 0; n < N; n++) {

@@ -42,7 +42,8 @@ struct Tile {
         const unsigned char* weights = segment<typename L::Weight>(s) + size_t(first_panel) * L::PANEL_BYTES;
         each_chunk<WEIGHTS>([&](int at) {
             int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
-            bool valid = has_panel(panel) && Decoder::template inside<L>(step, byte / 128);
+            bool valid = has_panel(panel);
+            if constexpr (Decoder::template CUT<L>) valid = valid && Decoder::template inside<L>(step, byte / 128);
             const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
             copy_async16(to + swizzled(at), valid ? from : weights, valid);
         });
@@ -84,17 +85,18 @@ struct Tile {
         int panel = warp % TILE_PANELS, half = warp / TILE_PANELS * 8 * N;
         Weights<L> weights;
         for (int i = 0; i < Decoder::LOADS; i++) {
-            int line = Decoder::line(i, t);
-            const unsigned char* words = at + panel * L::STEP_BYTES + line * 128 + (g * 16 ^ line % 4 * 32);
-            weights.words[i] = *reinterpret_cast<const uint4*>(words);
+            int line = panel * (L::STEP_BYTES / 128) + Decoder::line(i, t);
+            weights.words[i] = *reinterpret_cast<const uint4*>(at + swizzled(line * 128 + g * 16));
         }
-        bool ends_group = (step + 1) % L::UNIT_STEPS == 0 || step + 1 == L::STEPS;
-        if (ends_group) weights.scales.load_shared(at + WEIGHTS + panel * PANEL_SCALES, g);
         const uint2* x = reinterpret_cast<const uint2*>(at + WEIGHTS + SCALES);
-        const GroupOf<L>* groups = reinterpret_cast<const GroupOf<L>*>(at + WEIGHTS + SCALES + INPUTS) + half;
         sums.multiply(
-            weights, ends_group, [&](int plane, int n) { return x[(plane * TOKENS + half + 8 * n + g) * 4 + t]; },
-            [&](int n, int odd) { return groups[8 * n + 2 * t + odd]; });
+            weights, [&](int plane, int n) { return x[(plane * TOKENS + half + 8 * n + g) * 4 + t]; },
+            [&](auto part) {
+                if ((step + 1) % L::UNIT_STEPS != 0 && step + 1 != L::STEPS) return;
+                if (part == 0) weights.scales.load_shared(at + WEIGHTS + panel * PANEL_SCALES, g);
+                const GroupOf<L>* groups = reinterpret_cast<const GroupOf<L>*>(at + WEIGHTS + SCALES + INPUTS) + half;
+                sums.end_part(weights, part, [&](int n, int odd) { return groups[8 * n + 2 * t + odd]; });
+            });
     }
 };
 

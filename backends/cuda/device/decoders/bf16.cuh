@@ -13,8 +13,11 @@ struct Bf16 : Loads<2> {
 
     // Past the last pair of inputs there may be anything, even what is no number.
     template <class L>
+    static constexpr bool CUT = L::COLS % 16 != 0;
+
+    template <class L>
     __device__ static bool inside(int step, int word) {
-        return L::COLS % 16 == 0 || 8 * step + word < (L::COLS + 1) / 2;
+        return 8 * step + word < (L::COLS + 1) / 2;
     }
 
     template <class Table>

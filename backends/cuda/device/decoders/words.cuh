@@ -23,11 +23,9 @@ struct Loads {
     // The line of 128 bytes of a step of which lane (g, t) reads the g-th 16.
     __device__ static int line(int load, int t) { return 4 * load + t; }
 
-    // Whether a word of a step is one of the panel.
+    // Whether the last step may have words that are not of the panel; `inside` says which are.
     template <class L>
-    __device__ static bool inside(int, int) {
-        return true;
-    }
+    static constexpr bool CUT = false;
 
     // Where word `word` of a step of 8 stands in prepared inputs: lane t reads words t and t + 4.
     __device__ static int word_place(int word) { return 2 * (word % 4) + word / 4; }
@@ -46,9 +44,7 @@ struct Nibbles {
     __device__ static int line(int, int t) { return t; }
 
     template <class L>
-    __device__ static bool inside(int, int) {
-        return true;
-    }
+    static constexpr bool CUT = false;
 
     // Lane t reads two neighbouring words, 2t and 2t + 1.
     __device__ static int word_place(int word) { return word; }
