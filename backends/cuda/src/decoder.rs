@@ -3,7 +3,7 @@
 //! In: a format. Out: its device code, and the numbers by which `device/linear.cuh` steps through its panels. Invariant: a format that is not
 //! listed here is refused before code is generated.
 
-use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
+use qwenc_formats::{Inputs, Operand, PANEL_ROWS, Q4K};
 
 /// Decoder of an operand format.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,12 @@ impl Decoder {
             Operand::I4 { .. } => {
                 Some(ints("Int4", 512, &[SCALED, include_str!("../device/decoders/int4.cuh")]))
             }
+            Operand::Q4K => Some(Decoder {
+                group_bytes: 12,
+                scale_bytes: Q4K::OCTETS,
+                block: Some(Block { units: Q4K::GROUPS, bytes: Q4K::BLOCK_BYTES, head: Q4K::GROUPS_AT }),
+                ..ints("Q4K", 512, &[include_str!("../device/decoders/q4_k.cuh")])
+            }),
         }
     }
 

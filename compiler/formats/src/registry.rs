@@ -80,6 +80,8 @@ pub enum Operand {
         /// Type of the scales.
         scales: ScaleType,
     },
+    /// GGUF's Q4_K; see [`DType::Q4K`].
+    Q4K,
 }
 
 /// Storage formats without parameters.
@@ -112,6 +114,7 @@ impl Operand {
             Operand::Bf12 => look(&Bf12),
             Operand::I8 { group, scales } => look(&Int8 { group, scales }),
             Operand::I4 { group, scales } => look(&Int4 { group, scales }),
+            Operand::Q4K => look(&Q4K),
         }
     }
 }

@@ -173,6 +173,16 @@ fn int4_weights() {
 }
 
 #[test]
+fn block_weights() {
+    for dtype in [DType::Q4K] {
+        for shape in [ODD, ODDER] {
+            Case { dtype, activations: Activations::F32, tolerance: 1e-7 }.check(shape);
+            Case { dtype, activations: Activations::Default, tolerance: 1e-3 }.check(shape);
+        }
+    }
+}
+
+#[test]
 fn every_type_of_cache() {
     for kv in [KvType::Bf16, KvType::I8] {
         for (shape, dtype) in [(ODD, DType::Bf16), (ODDER, I8)] {

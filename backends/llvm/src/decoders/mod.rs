@@ -10,6 +10,7 @@ mod floats;
 mod int4;
 mod int8;
 mod integers;
+mod q4_k;
 mod rows;
 
 use qwenc_formats::{InputLayout, Operand};
@@ -39,6 +40,7 @@ impl Decoder {
             Operand::Bf12 => Decoder::Float(Box::new(bf12::Compressed16)),
             Operand::I8 { group, scales } => Decoder::Int(Box::new(int8::Int8 { format, group, scales })),
             Operand::I4 { group, scales } => Decoder::Int(Box::new(int4::Int4 { format, group, scales })),
+            Operand::Q4K => Decoder::Int(Box::new(q4_k::Q4k)),
         }
     }
 

@@ -131,6 +131,8 @@ type Kind = (DType, Activations, bool);
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
 const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 
+const BLOCKS: [DType; 1] = [DType::Q4K];
+
 #[test]
 fn f32_weights() {
     for shape in [ODD, ODDER] {
@@ -180,6 +182,18 @@ fn int4_weights() {
     }
     let twenties = DType::I4 { group: 20, scales: ScaleType::F32 };
     Case::of((twenties, Activations::Default, false), 1e-3).check(ODDER);
+}
+
+/// GGUF's formats of blocks, with the same two forms of inputs; rows that end within a block.
+#[test]
+fn block_weights() {
+    for dtype in BLOCKS {
+        for shape in [ODD, ODDER] {
+            Case::of((dtype, Activations::F32, false), 1e-7).check(shape);
+            Case::of((dtype, Activations::Default, false), 1e-3).check(shape);
+        }
+        Case::of((dtype, Activations::Default, false), 1e-3).check(LONG);
+    }
 }
 
 /// CPUs that this machine runs and whose kernels read compressed weights.
@@ -280,7 +294,7 @@ fn compressed_weights_are_refused_where_nothing_reads_them() {
 }
 
 /// Every type of weights and inputs that has kernels of its own.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     (DType::F32, Activations::Default, false),
     (DType::Bf16, Activations::Default, false),
     (DType::Bf16, Activations::Default, true),
@@ -289,6 +303,7 @@ const KINDS: [Kind; 8] = [
     (I8, Activations::Default, false),
     (I8, Activations::Int8, false),
     (I4, Activations::Default, false),
+    (DType::Q4K, Activations::Default, false),
 ];
 
 /// Those that this machine runs.

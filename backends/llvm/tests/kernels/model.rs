@@ -301,7 +301,11 @@ impl WeightSource for Random {
                 let bytes = values.chunks(cols).flat_map(pack).collect();
                 (bytes, Some(random_scales(rows * cols.div_ceil(group as usize), scales, 16.0)))
             }
-            other => unreachable!("no kernel reads {other}"),
+            other => {
+                let mut blocks = Vec::new();
+                other.round(&values, cols, &mut blocks, &mut Vec::new());
+                (blocks, None)
+            }
         };
         Tensor::new(&name, decl.dtype, (rows, cols), Cow::Owned(data), scales)
     }
