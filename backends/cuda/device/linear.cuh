@@ -30,13 +30,12 @@ struct Weights {
         int g = lane / 4, t = lane % 4;
         const unsigned char* at = panel + step_offset<L>(step) + g * 16;
         for (int i = 0; i < Decoder::LOADS; i++) {
-            int line = Decoder::line(i, t);
             bool inside = true;
             if constexpr (Decoder::template CUT<L>) {
-                inside = Decoder::template inside<L>(step, line);
+                inside = Decoder::template inside<L>(step, i, t);
                 words[i] = make_uint4(0, 0, 0, 0);
             }
-            load_once(words[i], at + line * 128, wanted && inside);
+            load_once(words[i], at + Decoder::line(i, t), wanted && inside);
         }
         scales.load(panel, step / L::UNIT_STEPS, g, wanted && ends_group);
     }

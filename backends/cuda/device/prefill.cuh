@@ -43,7 +43,7 @@ struct Tile {
         each_chunk<WEIGHTS>([&](int at) {
             int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
             bool valid = has_panel(panel);
-            if constexpr (Decoder::template CUT<L>) valid = valid && Decoder::template inside<L>(step, byte / 128);
+            if constexpr (Decoder::template CUT<L>) valid = valid && Decoder::template inside<L>(step, 0, byte / 128);
             const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
             copy_async16(to + swizzled(at), valid ? from : weights, valid);
         });
@@ -85,8 +85,8 @@ struct Tile {
         int panel = warp % TILE_PANELS, half = warp / TILE_PANELS * 8 * N;
         Weights<L> weights;
         for (int i = 0; i < Decoder::LOADS; i++) {
-            int line = panel * (L::STEP_BYTES / 128) + Decoder::line(i, t);
-            weights.words[i] = *reinterpret_cast<const uint4*>(at + swizzled(line * 128 + g * 16));
+            int line = panel * L::STEP_BYTES + int(Decoder::line(i, t));
+            weights.words[i] = *reinterpret_cast<const uint4*>(at + line + (g * 16 ^ line / 128 % 4 * 32));
         }
         const uint2* x = reinterpret_cast<const uint2*>(at + WEIGHTS + SCALES);
         sums.multiply(

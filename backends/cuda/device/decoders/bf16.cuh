@@ -16,8 +16,8 @@ struct Bf16 : Loads<2> {
     static constexpr bool CUT = L::COLS % 16 != 0;
 
     template <class L>
-    __device__ static bool inside(int step, int word) {
-        return 8 * step + word < (L::COLS + 1) / 2;
+    __device__ static bool inside(int step, int load, int t) {
+        return 8 * step + 4 * load + t < (L::COLS + 1) / 2;
     }
 
     template <class Table>

@@ -20,8 +20,8 @@ template <int COUNT>
 struct Loads {
     static constexpr int LOADS = COUNT;
 
-    // The line of 128 bytes of a step of which lane (g, t) reads the g-th 16.
-    __device__ static int line(int load, int t) { return 4 * load + t; }
+    // Offset in a step of the line of 128 bytes of which lane (g, t) reads the g-th 16.
+    __device__ static size_t line(int load, int t) { return size_t(128) * t + 512 * load; }
 
     // Whether the last step may have words that are not of the panel; `inside` says which are.
     template <class L>
@@ -41,7 +41,7 @@ struct Loads {
 struct Nibbles {
     static constexpr int LOADS = 1;
 
-    __device__ static int line(int, int t) { return t; }
+    __device__ static size_t line(int, int t) { return size_t(128) * t; }
 
     template <class L>
     static constexpr bool CUT = false;
