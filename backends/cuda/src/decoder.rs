@@ -3,7 +3,7 @@
 //! In: a format. Out: its device code, and the numbers by which `device/linear.cuh` steps through its panels. Invariant: a format that is not
 //! listed here is refused before code is generated.
 
-use qwenc_formats::{Inputs, Operand, PANEL_ROWS, Q4K};
+use qwenc_formats::{Inputs, Operand, PANEL_ROWS, Q4K, Q6K};
 
 /// Decoder of an operand format.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,12 @@ impl Decoder {
                 scale_bytes: Q4K::OCTETS,
                 block: Some(Block { units: Q4K::GROUPS, bytes: Q4K::BLOCK_BYTES, head: Q4K::GROUPS_AT }),
                 ..ints("Q4K", 512, &[include_str!("../device/decoders/q4_k.cuh")])
+            }),
+            Operand::Q6K => Some(Decoder {
+                group_bytes: 12,
+                scale_bytes: Q6K::PARTS,
+                block: Some(Block { units: Q6K::GROUPS, bytes: Q6K::BLOCK_BYTES, head: Q6K::GROUPS_AT }),
+                ..ints("Q6K", 768, &[include_str!("../device/decoders/q6_k.cuh")])
             }),
         }
     }

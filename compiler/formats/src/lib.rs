@@ -26,6 +26,7 @@ pub use bf12::Bf12;
 pub use inputs::{InputLayout, Inputs};
 pub use panel::{Misfit, Panel, PanelRow, LANES, PANEL_ROWS};
 pub use q4_k::Q4K;
+pub use q6_k::Q6K;
 pub use registry::{DType, Operand};
 pub use scales::{ScaleType, Scales, NOTHING};
 pub use storage::max_abs;

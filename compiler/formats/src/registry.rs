@@ -82,6 +82,8 @@ pub enum Operand {
     },
     /// GGUF's Q4_K; see [`DType::Q4K`].
     Q4K,
+    /// GGUF's Q6_K; see [`DType::Q6K`].
+    Q6K,
 }
 
 /// Storage formats without parameters.
@@ -115,6 +117,7 @@ impl Operand {
             Operand::I8 { group, scales } => look(&Int8 { group, scales }),
             Operand::I4 { group, scales } => look(&Int4 { group, scales }),
             Operand::Q4K => look(&Q4K),
+            Operand::Q6K => look(&Q6K),
         }
     }
 }

@@ -7,8 +7,8 @@ use qwenc_formats::{
 };
 
 /// Storage formats, with whole and short last groups at 20 columns.
-const STORED: [&str; 10] =
-    ["f32", "f16", "bf16", "i8g4", "i8g64", "i8g3s16", "i4g8s16", "i4g5s16", "i4g64s16", "q4_k"];
+const STORED: [&str; 11] =
+    ["f32", "f16", "bf16", "i8g4", "i8g64", "i8g3s16", "i4g8s16", "i4g5s16", "i4g64s16", "q4_k", "q6_k"];
 /// Formats of blocks, as GGUF has them.
 const BLOCKS: [&str; 4] = ["q4_1", "q4_k", "q5_k", "q6_k"];
 const COLS: usize = 20;

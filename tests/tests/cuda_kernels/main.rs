@@ -174,7 +174,7 @@ fn int4_weights() {
 
 #[test]
 fn block_weights() {
-    for dtype in [DType::Q4K] {
+    for dtype in [DType::Q4K, DType::Q6K] {
         for shape in [ODD, ODDER] {
             Case { dtype, activations: Activations::F32, tolerance: 1e-7 }.check(shape);
             Case { dtype, activations: Activations::Default, tolerance: 1e-3 }.check(shape);

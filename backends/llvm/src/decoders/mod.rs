@@ -11,6 +11,7 @@ mod int4;
 mod int8;
 mod integers;
 mod q4_k;
+mod q6_k;
 mod rows;
 
 use qwenc_formats::{InputLayout, Operand};
@@ -41,6 +42,7 @@ impl Decoder {
             Operand::I8 { group, scales } => Decoder::Int(Box::new(int8::Int8 { format, group, scales })),
             Operand::I4 { group, scales } => Decoder::Int(Box::new(int4::Int4 { format, group, scales })),
             Operand::Q4K => Decoder::Int(Box::new(q4_k::Q4k)),
+            Operand::Q6K => Decoder::Int(Box::new(q6_k::Q6k)),
         }
     }
 

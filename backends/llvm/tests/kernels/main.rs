@@ -131,7 +131,7 @@ type Kind = (DType, Activations, bool);
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
 const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 
-const BLOCKS: [DType; 1] = [DType::Q4K];
+const BLOCKS: [DType; 2] = [DType::Q4K, DType::Q6K];
 
 #[test]
 fn f32_weights() {
@@ -294,7 +294,7 @@ fn compressed_weights_are_refused_where_nothing_reads_them() {
 }
 
 /// Every type of weights and inputs that has kernels of its own.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     (DType::F32, Activations::Default, false),
     (DType::Bf16, Activations::Default, false),
     (DType::Bf16, Activations::Default, true),
@@ -304,6 +304,7 @@ const KINDS: [Kind; 9] = [
     (I8, Activations::Int8, false),
     (I4, Activations::Default, false),
     (DType::Q4K, Activations::Default, false),
+    (DType::Q6K, Activations::Default, false),
 ];
 
 /// Those that this machine runs.
