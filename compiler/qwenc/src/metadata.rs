@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use qwenc_ir::WeightId;
 use qwenc_models::ModelFile;
-use qwenc_plan::{Kernel, Plan};
+use qwenc_plan::{Kernel, Plan, Segment};
 use serde_json::{json, Value};
 
 use crate::args::KvName;
@@ -49,6 +49,7 @@ pub fn of(
         "stop_tokens": model.stop_tokens(),
         "adapters": model.adapters(),
         "kv_type": kv.map(KvName::name),
+        "default_kv_type": default_kv_type(plan),
         "predicted": predicted.json(),
         "activations": activations,
         "target": { "cpu": cpu, "features": features.join(",") },
@@ -95,6 +96,21 @@ fn inputs(plan: &Plan) -> String {
         }
     }
     names.join("+")
+}
+
+/// Element type of the KV cache where no flag says: rounded where most weights are rounded more, so that exact weights keep
+/// their exact answers.
+fn default_kv_type(plan: &Plan) -> &'static str {
+    let bytes = |s: &Segment| s.bytes() * plan.copies(s.home);
+    let rounded = |s: &&Segment| s.format.exact_inputs().planes() > 0;
+    let of_layers = || plan.segments.iter().filter(|s| s.home.per_layer());
+    let (some, all) =
+        (of_layers().filter(rounded).map(bytes).sum::<u64>(), of_layers().map(bytes).sum::<u64>());
+    if 2 * some > all {
+        "bf16"
+    } else {
+        "f32"
+    }
 }
 
 /// The shortest decimal number that is this float: `1e-6`, not the digits of its nearest double.

@@ -32,8 +32,10 @@ pub struct Metadata {
     pub stop_tokens: Vec<u32>,
     /// Names of the adapters that a sequence may have; the first is number 1.
     pub adapters: Vec<String>,
-    /// The KV cache to use: `f32`, `bf16` or `int8`; without it the weights decide.
+    /// The KV cache to use: `f32`, `bf16` or `int8`; without it the default.
     pub kv_type: Option<String>,
+    /// The KV cache for such weights where nothing else says.
+    pub default_kv_type: Option<String>,
     /// What the compiler expects of the machine that it compiled for.
     pub predicted: Option<Predicted>,
     /// Where a step leaves activations; none if it does not say.
