@@ -1,5 +1,5 @@
-//! docs/add-an-op.md and docs/add-a-model.md against the code: the files they name exist, and they name every file
-//! that an op or a family stands in.
+//! docs/add-an-op.md, docs/add-a-model.md and docs/add-a-format.md against the code: the files they name exist, and the
+//! first two name every file that an op or a family stands in.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ const RECIPE: &str = "docs/add-an-op.md";
 const EXAMPLE: &str = "Op::NormSwiglu";
 
 const MODEL_RECIPE: &str = "docs/add-a-model.md";
+const FORMAT_RECIPE: &str = "docs/add-a-format.md";
 /// The families that the second recipe's reader looks at.
 const FAMILIES: [&str; 3] = ["Family::Llama", "Family::Qwen2", "Family::Qwen3"];
 
@@ -21,7 +22,7 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_recipe_names_files_that_exist() {
-    for recipe in [RECIPE, MODEL_RECIPE] {
+    for recipe in [RECIPE, MODEL_RECIPE, FORMAT_RECIPE] {
         let named = named(&read(recipe));
         assert!(named.len() > 10, "the recipe names only {named:?}");
         let gone = named.iter().filter(|path| !root().join(path).exists());
