@@ -69,7 +69,7 @@ impl Decoder {
                 ..floats("F32", 32, &[include_str!("../device/decoders/f32.cuh")])
             }),
             Operand::Bf16 => Some(floats("Bf16", 16, &[include_str!("../device/decoders/bf16.cuh")])),
-            Operand::Bf12 => None,
+            Operand::F16 | Operand::Bf12 => None,
             Operand::I8 { .. } => {
                 Some(ints("Int8", 1024, &[SCALED, include_str!("../device/decoders/int8.cuh")]))
             }

@@ -36,13 +36,21 @@ pub enum EmitError {
         most: u32,
     },
     /// A format without a decoder.
-    #[error("{segment} is in {format}, which the CUDA target does not read; plan it as {}", format.source())]
+    #[error("{segment} is in {format}, which the CUDA target does not read; {}", instead(*format))]
     Format {
         /// The first such segment.
         segment: SegmentId,
         /// Operand format of that segment.
         format: Operand,
     },
+}
+
+/// What to do about a format without a decoder.
+fn instead(format: Operand) -> String {
+    match format.source().operand() {
+        Some(plain) if plain != format => format!("plan it as {plain}"),
+        Some(_) | None => "convert the weights to f32 or bf16".to_string(),
+    }
 }
 
 const LARGEST_HEAD: u32 = 256;

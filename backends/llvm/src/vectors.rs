@@ -63,11 +63,17 @@ impl<'c> Code<'c, '_> {
 
     /// Values of f16 that are finite, as f32, exactly.
     pub fn load_f16(&self, from: Ptr<'c>, lanes: u32) -> Vector<'c> {
+        self.f16_to_f32(self.load_vec(self.i16().vec_type(lanes), from, 2))
+    }
+
+    /// f16 to f32, exactly: of any value where an instruction does it, else of finite ones.
+    pub fn f16_to_f32(&self, halves: Vector<'c>) -> Vector<'c> {
+        let lanes = halves.get_type().get_size();
         if self.cpu.has("f16c") {
-            let halves = self.load_vec(self.cx.f16_type().vec_type(lanes), from, 2);
+            let halves = self.bits(halves, self.cx.f16_type().vec_type(lanes));
             return self.widen(halves, self.vec_f32(lanes));
         }
-        let bits = self.sext_vec(self.load_vec(self.i16().vec_type(lanes), from, 2), self.vec_i32(lanes));
+        let bits = self.sext_vec(halves, self.vec_i32(lanes));
         // Sign, exponent and mantissa in the places of f32; the exponents' biases differ by 112.
         let shifted = self.shl_vec(bits, self.ints(self.i32(), 13, lanes));
         let placed = self.and_vec(shifted, self.ints(self.i32(), 0x8FFF_E000, lanes));

@@ -1,7 +1,13 @@
-//! f16: IEEE 754 binary16, only as stored.
+//! f16: IEEE 754 binary16, as stored and as read.
+//!
+//! A panel is `[cols][32]`.
 
 use half::f16;
 
+use crate::inputs::Inputs;
+use crate::operand::Packed;
+use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
+use crate::registry::{DType, Operand};
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
 
@@ -30,6 +36,10 @@ impl Storage for F16 {
     fn quantiser(&self) -> Option<&dyn Quantiser> {
         Some(self)
     }
+
+    fn operand(&self) -> Option<Operand> {
+        Some(Operand::F16)
+    }
 }
 
 impl Quantiser for F16 {
@@ -44,5 +54,33 @@ impl Quantiser for F16 {
 
     fn largest(&self) -> Option<f32> {
         Some(f16::MAX.to_f32())
+    }
+}
+
+impl Packed for F16 {
+    fn name(&self) -> String {
+        Storage::name(self)
+    }
+
+    fn source(&self) -> DType {
+        DType::F16
+    }
+
+    fn panel_bytes(&self, cols: u32) -> u64 {
+        2 * u64::from(PANEL_ROWS) * u64::from(cols)
+    }
+
+    fn inputs(&self) -> &'static [Inputs] {
+        &[Inputs::F32]
+    }
+
+    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+        out.fill(0);
+        for (lane, row) in panel.lanes() {
+            for (k, b) in row.tensor.row_bytes(row.row).chunks_exact(2).enumerate() {
+                out[2 * (k * ROWS + lane)..][..2].copy_from_slice(b);
+            }
+        }
+        Ok(())
     }
 }

@@ -62,6 +62,8 @@ pub enum DType {
 pub enum Operand {
     /// f32.
     F32,
+    /// f16.
+    F16,
     /// bf16, two neighbouring inputs side by side.
     Bf16,
     /// bf16 compressed to 12 bits without loss.
@@ -112,6 +114,7 @@ impl Operand {
     pub(crate) fn entry<R>(self, look: impl FnOnce(&dyn Packed) -> R) -> R {
         match self {
             Operand::F32 => look(&F32),
+            Operand::F16 => look(&F16),
             Operand::Bf16 => look(&Bf16),
             Operand::Bf12 => look(&Bf12),
             Operand::I8 { group, scales } => look(&Int8 { group, scales }),

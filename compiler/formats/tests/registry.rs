@@ -56,7 +56,7 @@ fn names_parse_back() {
     }
     assert_eq!("bf12".parse(), Ok(Operand::Bf12));
     assert!("bf12".parse::<DType>().is_err(), "no file has it");
-    assert!("f16".parse::<Operand>().is_err(), "no kernel reads it");
+    assert!("q4_1".parse::<Operand>().is_err(), "no kernel reads it");
 }
 
 #[test]

@@ -90,10 +90,10 @@ fn ops_that_the_optimiser_removes_have_no_kernel() {
 }
 
 #[test]
-fn f16_has_no_kernels() {
-    let e = refused("f16", &[]);
+fn formats_that_are_only_stored_have_no_kernels() {
+    let e = refused("q4_1", &[]);
     assert!(matches!(e, LowerError::WeightType { .. }));
-    assert_eq!(e.to_string(), "weight embed: no kernel reads f16; export it as f32, bf16, int8 or int4");
+    assert_eq!(e.to_string(), "weight embed: no kernel reads Q4_1; export it as f32, bf16, int8 or int4");
 }
 
 #[test]

@@ -123,6 +123,13 @@ fn bf16_in_12_bits_is_refused() {
     assert_eq!(e.to_string(), "w0 is in bf12, which the CUDA target does not read; plan it as bf16");
 }
 
+#[test]
+fn f16_is_refused() {
+    let e = qwenc_cuda::emit(&lower(&graph(ODD, DType::F16), &Options::default()).unwrap()).err().unwrap();
+    let expected = "w0 is in f16, which the CUDA target does not read; convert the weights to f32 or bf16";
+    assert_eq!(e.to_string(), expected);
+}
+
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
 const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 

@@ -41,8 +41,9 @@ const SHAPE: Shape = Shape {
 };
 
 /// Weights, inputs, and whether the weights are compressed.
-const KINDS: [(&str, DType, Activations, bool); 8] = [
+const KINDS: [(&str, DType, Activations, bool); 11] = [
     ("f32", DType::F32, Activations::Default, false),
+    ("f16", DType::F16, Activations::Default, false),
     ("bf16", DType::Bf16, Activations::Default, false),
     ("bf16 compressed", DType::Bf16, Activations::Default, true),
     ("bf16-bf16", DType::Bf16, Activations::Bf16, false),
@@ -50,6 +51,8 @@ const KINDS: [(&str, DType, Activations, bool); 8] = [
     ("int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Default, false),
     ("int8-int8", DType::I8 { group: 64, scales: ScaleType::F32 }, Activations::Int8, false),
     ("int4", DType::I4 { group: 32, scales: ScaleType::F16 }, Activations::Default, false),
+    ("q4_k", DType::Q4K, Activations::Default, false),
+    ("q6_k", DType::Q6K, Activations::Default, false),
 ];
 
 /// Numbers of those that this machine runs.
@@ -93,7 +96,7 @@ fn cases(tokens: usize) -> Vec<Case> {
     let linears = [QKV, O, GATE_UP, DOWN, LM_HEAD].into_iter().filter(|&k| k != LM_HEAD || tokens <= 8);
     let mut all: Vec<Case> = linears.flat_map(|kernel| kinds().map(move |kind| case(kernel, kind))).collect();
     for context in [512, 8192] {
-        all.extend(KvType::ALL.map(|kv| Case { context, kv, ..case(ATTENTION, 1) }));
+        all.extend(KvType::ALL.map(|kv| Case { context, kv, ..case(ATTENTION, 2) }));
     }
     all
 }

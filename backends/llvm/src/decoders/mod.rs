@@ -5,6 +5,7 @@
 
 mod bf12;
 mod bf16;
+mod f16;
 mod f32;
 mod floats;
 mod int4;
@@ -37,6 +38,7 @@ impl Decoder {
     pub fn of(format: Operand) -> Decoder {
         match format {
             Operand::F32 => Decoder::Float(Box::new(f32::F32)),
+            Operand::F16 => Decoder::Float(Box::new(f16::F16)),
             Operand::Bf16 => Decoder::Float(Box::new(bf16::Bf16)),
             Operand::Bf12 => Decoder::Float(Box::new(bf12::Compressed16)),
             Operand::I8 { group, scales } => Decoder::Int(Box::new(int8::Int8 { format, group, scales })),

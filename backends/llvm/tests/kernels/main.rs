@@ -141,6 +141,13 @@ fn f32_weights() {
 }
 
 #[test]
+fn f16_weights() {
+    for shape in [ODD, ODDER] {
+        Case::of((DType::F16, Activations::Default, false), 1e-11).check(shape);
+    }
+}
+
+#[test]
 fn bf16_weights() {
     for shape in [ODD, ODDER] {
         Case::of((DType::Bf16, Activations::Default, false), 1e-11).check(shape);
@@ -294,8 +301,9 @@ fn compressed_weights_are_refused_where_nothing_reads_them() {
 }
 
 /// Every type of weights and inputs that has kernels of its own.
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     (DType::F32, Activations::Default, false),
+    (DType::F16, Activations::Default, false),
     (DType::Bf16, Activations::Default, false),
     (DType::Bf16, Activations::Default, true),
     (DType::Bf16, Activations::Bf16, false),

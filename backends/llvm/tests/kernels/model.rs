@@ -276,7 +276,7 @@ impl WeightSource for Random {
         };
         let gain = if rows == 1 { 1.0 } else { 0.0 };
         let mut values: Vec<f32> = (0..rows * cols).map(|_| gain + 0.25 * noise(&mut seed)).collect();
-        if decl.dtype == DType::Bf16 {
+        if [DType::F16, DType::Bf16].contains(&decl.dtype) {
             // Some of other sizes, and zeros.
             let odd = [8.0, 2f32.powi(-22), 0.0, 2f32.powi(-31)];
             values.iter_mut().skip(7).step_by(709).zip(odd.iter().cycle()).for_each(|(v, f)| *v *= f);
