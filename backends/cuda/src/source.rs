@@ -36,7 +36,7 @@ pub enum EmitError {
         most: u32,
     },
     /// A format without a decoder.
-    #[error("{segment} is in {format}, which the CUDA target does not read; {}", instead(*format))]
+    #[error("{segment} is in {format}, which the CUDA target does not read; plan it as {}", instead(*format))]
     Format {
         /// The first such segment.
         segment: SegmentId,
@@ -45,12 +45,9 @@ pub enum EmitError {
     },
 }
 
-/// What to do about a format without a decoder.
-fn instead(format: Operand) -> String {
-    match format.source().operand() {
-        Some(plain) if plain != format => format!("plan it as {plain}"),
-        Some(_) | None => "convert the weights to f32 or bf16".to_string(),
-    }
+/// The format in which weights can be planned that have none that this target reads.
+fn instead(format: Operand) -> Operand {
+    format.source().operand().filter(|&plain| plain != format).unwrap_or(Operand::F32)
 }
 
 const LARGEST_HEAD: u32 = 256;

@@ -63,6 +63,10 @@ impl Packed for F32 {
         DType::F32
     }
 
+    fn packs(&self, dtype: DType) -> bool {
+        DType::F32.holds(dtype)
+    }
+
     fn panel_bytes(&self, cols: u32) -> u64 {
         4 * u64::from(PANEL_ROWS) * u64::from(cols)
     }

@@ -13,6 +13,10 @@ pub(crate) trait Packed {
     fn name(&self) -> String;
     /// The storage format that panels are made from.
     fn source(&self) -> DType;
+    /// Whether panels can be made from tensors in this storage format too.
+    fn packs(&self, dtype: DType) -> bool {
+        dtype == self.source()
+    }
     /// Group size and type of the scales, where there are scales.
     fn groups(&self) -> Option<(u32, ScaleType)> {
         None
@@ -50,6 +54,11 @@ impl Operand {
     /// The storage format that panels are made from.
     pub fn source(self) -> DType {
         self.entry(|e| e.source())
+    }
+
+    /// Whether panels can be made from tensors in this storage format too.
+    pub fn packs(self, dtype: DType) -> bool {
+        self.entry(|e| e.packs(dtype))
     }
 
     /// Group size and type of the scales, where there are scales.

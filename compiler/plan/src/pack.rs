@@ -111,7 +111,7 @@ fn load_parts<'a>(
 ) -> Result<Vec<Tensor<'a>>, WeightError> {
     let part = |&id: &WeightId| {
         let part = load(plan, source, id, layer)?;
-        if s.layout != Layout::Vector && part.dtype() != s.format.source() {
+        if s.layout != Layout::Vector && !s.format.packs(part.dtype()) {
             let name = plan.weights[id.0 as usize].tensor_name(layer);
             let (expected, found) = (s.format.source().words(), part.dtype().words());
             return Err(WeightError::Mismatch { name, expected, found });

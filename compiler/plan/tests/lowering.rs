@@ -5,6 +5,7 @@
 mod model;
 
 use model::{graph, mixed, plan, two_kinds, ADAPTED, I8, NO_BIAS, TIED};
+use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, Kernel, LowerError, Options, Plan};
 
@@ -215,5 +216,14 @@ fn rows_of_several_formats_are_several_linears() {
         let projected: Vec<u32> =
             named.iter().filter(|n| n.name.ends_with("_proj")).map(|n| n.kernel).collect();
         assert_eq!(projected, [2; 3], "q, k and v are there when the last of their linears is done");
+    }
+}
+
+#[test]
+fn f16_is_f32_where_kernels_do_not_read_it() {
+    for (f16, expected) in [(false, Operand::F32), (true, Operand::F16)] {
+        let plan = lower(&graph("f16", &[]), &Options { f16, ..Options::default() })
+            .expect("the graph can be planned");
+        assert!(plan.segments.iter().filter(|s| s.rows > 1).all(|s| s.format == expected), "{}", *plan);
     }
 }

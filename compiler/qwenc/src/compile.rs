@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
 use qwenc_files::{Scratch, Staged};
+use qwenc_formats::Operand;
 use qwenc_ir::{verify, Checked, Graph, WeightDecl};
 use qwenc_link::{Form, Product};
 use qwenc_models::ModelFile;
@@ -187,10 +188,11 @@ fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
     Ok(model)
 }
 
-/// The plan, with weights of bf16 compressed to 12 bits where the target's kernels read them so and they fit.
+/// The plan, with weights of f16 as they are and of bf16 compressed to 12 bits where the target's kernels read them so and
+/// they fit.
 fn planned(args: &Compile, graph: &Checked<Graph>, model: &ModelFile) -> Result<Checked<Plan>> {
-    let (activations, bf12) = (activations(args, graph)?, target::reads_bf12(args)?);
-    let options = Options { activations, bf12, ..Options::default() };
+    let (f16, bf12) = (target::reads(args, Operand::F16)?, target::reads(args, Operand::Bf12)?);
+    let options = Options { activations: activations(args, graph)?, f16, bf12, ..Options::default() };
     let plan = lower(graph, &options)?;
     let looking = progress::step("looking through the weights");
     let plain = misfits(&plan, model)?;

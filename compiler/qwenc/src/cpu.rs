@@ -32,9 +32,9 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     Ok(Machine::of_cpu(cpu.name(), cpu.features(), cores))
 }
 
-/// Whether code for that CPU reads weights of bf16 compressed to 12 bits.
-pub fn reads_bf12(args: &Compile) -> Result<bool> {
-    Ok(chosen(args)?.reads(Operand::Bf12))
+/// Whether code for that CPU reads weights in this format.
+pub fn reads(args: &Compile, format: Operand) -> Result<bool> {
+    Ok(chosen(args)?.reads(format))
 }
 
 /// Of this machine, as far as this process may use them.

@@ -4,6 +4,7 @@
 
 use anyhow::{bail, Result};
 use clap::ValueEnum;
+use qwenc_formats::Operand;
 use qwenc_opt::Machine;
 
 use crate::args::{Compile, Emit, Target};
@@ -38,9 +39,10 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     }
 }
 
-/// Whether its kernels read weights of bf16 compressed to 12 bits.
-pub fn reads_bf12(args: &Compile) -> Result<bool> {
-    Ok(args.target == Target::Cpu && cpu_reads_bf12(args)?)
+/// Whether its kernels read a format that weights can be packed in instead of another: f16, not as f32, or bf16 compressed to
+/// 12 bits.
+pub fn reads(args: &Compile, format: Operand) -> Result<bool> {
+    Ok(args.target == Target::Cpu && cpu_reads(args, format)?)
 }
 
 /// That this build has no such backend.
@@ -58,13 +60,13 @@ pub fn absent<T>(target: Target) -> Result<T> {
 }
 
 #[cfg(feature = "llvm")]
-fn cpu_reads_bf12(args: &Compile) -> Result<bool> {
-    crate::cpu::reads_bf12(args)
+fn cpu_reads(args: &Compile, format: Operand) -> Result<bool> {
+    crate::cpu::reads(args, format)
 }
 
 /// There is no code that could.
 #[cfg(not(feature = "llvm"))]
-fn cpu_reads_bf12(_: &Compile) -> Result<bool> {
+fn cpu_reads(_: &Compile, _: Operand) -> Result<bool> {
     Ok(false)
 }
 

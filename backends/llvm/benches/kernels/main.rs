@@ -106,7 +106,7 @@ fn made(kind: usize) -> &'static (Checked<Plan>, Loaded) {
     static MADE: [OnceLock<(Checked<Plan>, Loaded)>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
     MADE[kind].get_or_init(|| {
         let (_, dtype, activations, compressed) = KINDS[kind];
-        let options = Options { activations, bf12: compressed, ..Options::default() };
+        let options = Options { activations, bf12: compressed, f16: true, ..Options::default() };
         let plan = lower(&graph(SHAPE, dtype), &options).expect("the model can be planned");
         let loaded = Loaded::of(&plan, "native", &Random);
         (plan, loaded)

@@ -95,7 +95,7 @@ impl Case {
 
     fn plan(self, shape: Shape) -> Checked<Plan> {
         let Case { activations, compressed, .. } = self;
-        let options = Options { activations, bf12: compressed, ..Options::default() };
+        let options = Options { activations, bf12: compressed, f16: true, ..Options::default() };
         let plan = lower(&self.graph(shape), &options).unwrap();
         assert!(misfits(&plan, &Random).unwrap().is_empty());
         plan

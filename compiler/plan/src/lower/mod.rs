@@ -29,6 +29,8 @@ pub struct Options {
     pub reserve: u64,
     /// Precision of the inputs of linears.
     pub activations: Activations,
+    /// Whether the backend reads [`Operand::F16`](qwenc_formats::Operand::F16); else weights of f16 are packed as f32.
+    pub f16: bool,
     /// Whether the backend reads [`Operand::Bf12`], in which weights of bf16 are packed then.
     pub bf12: bool,
     /// Weights that do not fit it: [`misfits`](crate::misfits()) of a plan that has them in it.

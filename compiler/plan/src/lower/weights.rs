@@ -29,8 +29,9 @@ impl Lowering<'_> {
         layout: Layout,
     ) -> Result<Vec<Weight>, LowerError> {
         let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
-        let formats = expr.parts.iter().map(|&part| self.format(part)).collect::<Result<Vec<_>, _>>()?;
-        let of_parts: Vec<(WeightId, Operand)> = expr.parts.iter().copied().zip(formats).collect();
+        let of_part = |&part: &WeightId| Ok((part, self.format(part)?));
+        let of_parts =
+            expr.parts.iter().map(of_part).collect::<Result<Vec<(WeightId, Operand)>, LowerError>>()?;
         let runs: Vec<&[(WeightId, Operand)]> = of_parts.chunk_by(|(_, a), (_, b)| a == b).collect();
         if expr.diagonal && runs.len() > 1 {
             let op = scope.section.node(id).op.name();
@@ -44,9 +45,9 @@ impl Lowering<'_> {
         let mut first = 0;
         let mut weights = Vec::new();
         for run in runs {
-            let parts = run.iter().map(|&(part, _)| part).collect();
+            let (parts, format) = (run.iter().map(|&(part, _)| part).collect(), run[0].1);
             let run = WeightExpr { parts, ..expr };
-            let (segment, gain) = self.weight(scope, run, layout);
+            let (segment, gain) = self.weight(scope, run, format, layout);
             weights.push(Weight { segment, gain, first });
             first += self.plan.segment(segment).rows;
         }
@@ -56,15 +57,23 @@ impl Lowering<'_> {
     /// Operand format of a stored matrix.
     fn format(&self, part: WeightId) -> Result<Operand, LowerError> {
         let decl = self.graph.weight(part);
-        let format = decl.dtype.operand();
+        let readable = |format| match format {
+            Operand::F16 if !self.options.f16 => Operand::F32,
+            format => format,
+        };
+        let format = decl.dtype.operand().map(readable);
         format.ok_or_else(|| LowerError::WeightType { name: decl.name.clone(), dtype: decl.dtype })
     }
 
     /// The segment of parts in one format, and the gain that could not be packed into it.
-    fn weight(&mut self, scope: &Scope, expr: WeightExpr, layout: Layout) -> (SegmentId, Option<SegmentId>) {
+    fn weight(
+        &mut self,
+        scope: &Scope,
+        expr: WeightExpr,
+        format: Operand,
+        layout: Layout,
+    ) -> (SegmentId, Option<SegmentId>) {
         let first = self.graph.weight(expr.parts[0]);
-        // `weights` has asked for the format of every part.
-        let format = first.dtype.operand().unwrap_or(Operand::F32);
         // A shared tensor (a tied embedding) is also read without the gain, so it stays as it is.
         let embedded = |w: &WeightId| self.graph.prologue.nodes.iter().any(|n| n.op == Op::Weight(*w));
         let shared = scope.kind == SectionKind::Head && expr.parts.iter().any(embedded);

@@ -98,7 +98,7 @@ fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
             law(columns, "has the columns of its parts")?;
             let plain = s.format == Operand::F32 && s.gain.is_none();
             law(s.layout != Layout::Diagonal || plain, "joins on a diagonal only f32, and without a gain")?;
-            let dtype = |w: &WeightId| plan.weights[w.0 as usize].dtype == s.format.source();
+            let dtype = |w: &WeightId| s.format.packs(plan.weights[w.0 as usize].dtype);
             law(s.parts.iter().all(dtype), "has the type of its parts")?;
             let pair = s.parts.len() == 2 && shape(&s.parts[0]) == shape(&s.parts[1]);
             law(s.layout != Layout::PairedPanels || pair, "pairs two parts of one shape")
