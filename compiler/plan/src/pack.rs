@@ -102,7 +102,7 @@ fn load<'a>(
     Ok(tensor)
 }
 
-/// A segment's tensors; those of a matrix have its type.
+/// A segment's tensors; those of a matrix have the declared types.
 fn load_parts<'a>(
     plan: &Plan,
     s: &Segment,
@@ -111,10 +111,10 @@ fn load_parts<'a>(
 ) -> Result<Vec<Tensor<'a>>, WeightError> {
     let part = |&id: &WeightId| {
         let part = load(plan, source, id, layer)?;
-        if s.layout != Layout::Vector && !s.format.packs(part.dtype()) {
-            let name = plan.weights[id.0 as usize].tensor_name(layer);
-            let (expected, found) = (s.format.source().words(), part.dtype().words());
-            return Err(WeightError::Mismatch { name, expected, found });
+        let decl = &plan.weights[id.0 as usize];
+        if s.layout != Layout::Vector && part.dtype() != decl.dtype {
+            let (expected, found) = (decl.dtype.words(), part.dtype().words());
+            return Err(WeightError::Mismatch { name: decl.tensor_name(layer), expected, found });
         }
         Ok(part)
     };
