@@ -47,7 +47,7 @@ struct Q6K : Summed<2> {
         __device__ float add(int row, int part, const Group& x, int products, float to) const {
             signed char byte = static_cast<signed char>(half_word(pairs, row) >> (8 * part));
             float scale = from_f16(half_word(d, row)) * static_cast<float>(byte);
-            return fmaf(static_cast<float>(products - BIAS * x.sums[part]), scale * x.scale, to);
+            return fmaf(static_cast<float>(products - BIAS * (part == 0 ? x.sums[0] : x.sums[1])), scale * x.scale, to);
         }
     };
 
