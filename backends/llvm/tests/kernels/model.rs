@@ -106,7 +106,7 @@ weight @12 \"gf\" f32[{hidden}]
   %1 = embed %0 : [T, {hidden}]
   return %1
 }}
-layers 0-{} {{
+layers {} {{
   %0 = input : [T, {hidden}]
   %1 = weight @2 : {dtype}[{q}, {hidden}]
   %2 = weight @3 : {dtype}[{kv}, {hidden}]
@@ -142,7 +142,7 @@ head {{
   return %4
 }}
 ",
-        layers - 1,
+        Layers::first(layers),
         2 * kv
     );
     let graph = parse(&text).unwrap();
