@@ -130,10 +130,13 @@ struct Output<'c> {
 impl<'c> Output<'c> {
     fn of(k: &Kernel<'c, '_>, l: &Linear) -> Output<'c> {
         let plan = k.code.plan;
-        let first = 4 * u64::from(l.first);
-        let bias = l.bias.map(|b| k.code.plus(k.segment(b), first));
+        let from_first = |base| match l.first {
+            0 => base,
+            first => k.code.plus(base, 4 * u64::from(first)),
+        };
+        let bias = l.bias.map(|b| from_first(k.segment(b)));
         let (base, row_bytes) = match l.out {
-            Dest::Buffer(b) => (k.code.plus(k.buffer(b), first), plan.buffer(b).row_bytes),
+            Dest::Buffer(b) => (from_first(k.buffer(b)), plan.buffer(b).row_bytes),
             Dest::Logits => (k.pointer(field!(StepArgs, logits)), 4 * logits_stride(plan.dims.vocab_rows)),
         };
         let (columns, panels) = (plan.columns(l), plan.segment(l.weight).panels());

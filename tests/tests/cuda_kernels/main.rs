@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod formats;
 mod goldens;
 #[path = "../../../backends/llvm/tests/kernels/model.rs"]
 mod model;
 mod stepper;
 
-use model::{graph, mixed, Random, Shape, ODD, ODDER};
+use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_cuda::Source;
 use qwenc_formats::{DType, ScaleType};
@@ -115,22 +116,6 @@ impl Case {
     }
 }
 
-#[test]
-fn bf16_in_12_bits_is_refused() {
-    let options = Options { bf12: true, ..Options::default() };
-    let plan = lower(&graph(ODD, DType::Bf16), &options).unwrap();
-    let e = qwenc_cuda::emit(&plan).err().unwrap();
-    assert_eq!(e.to_string(), "w0 is in bf12, which the CUDA target does not read; plan it as bf16");
-}
-
-#[test]
-fn f16_is_read_as_f32() {
-    let options = Options { f16: true, ..Options::default() };
-    let e = qwenc_cuda::emit(&lower(&graph(ODD, DType::F16), &options).unwrap()).err().unwrap();
-    assert_eq!(e.to_string(), "w0 is in f16, which the CUDA target does not read; plan it as f32");
-    Case { dtype: DType::F16, activations: Activations::Default, tolerance: 1e-7 }.check(ODD);
-}
-
 const I8: DType = DType::I8 { group: 64, scales: ScaleType::F32 };
 const I4: DType = DType::I4 { group: 32, scales: ScaleType::F16 };
 
@@ -158,19 +143,6 @@ fn int8_weights() {
     }
     let halves = DType::I8 { group: 32, scales: ScaleType::F16 };
     Case { dtype: halves, activations: Activations::Default, tolerance: 5e-4 }.check(ODD);
-}
-
-/// Rows of two formats in one matrix, gate and up that cannot be paired, layers of two kinds.
-#[test]
-fn weights_of_several_formats() {
-    for shape in [ODD, ODDER] {
-        for (dtype, other, tolerance) in
-            [(DType::Bf16, DType::F32, 1e-7), (I8, I4, 1e-3), (I4, DType::Bf16, 1e-3)]
-        {
-            let case = Case { dtype, activations: Activations::Default, tolerance };
-            case.check_graph(&mixed(shape, dtype, other));
-        }
-    }
 }
 
 #[test]

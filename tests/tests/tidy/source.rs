@@ -8,7 +8,7 @@ const FUNCTION_LINES: usize = 60;
 /// Longer functions, and why a table is their honest form.
 const LONG: [(&str, &str, &str); 2] = [
     ("compiler/ir/src/shape.rs", "law", "one arm per op: the shape laws as a table"),
-    ("backends/llvm/tests/kernels/model.rs", "graph", "a graph written out as text"),
+    ("backends/llvm/tests/kernels/model.rs", "parsed", "a graph written out as text"),
 ];
 
 fn sources() -> Vec<(String, String)> {

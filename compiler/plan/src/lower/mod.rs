@@ -203,18 +203,7 @@ impl Lowering<'_> {
             }
             Op::Linear | Op::NormLinear(_) | Op::NormSwiglu(_) => {
                 let out = self.buffer(node.op.name(), width);
-                let linears = self.linears(scope, node, Dest::Buffer(out))?;
-                let [first, ..] = linears[..] else { return Err(scope.no_kernel(id)) };
-                let paired = self.plan.segment(first.weight).layout == Layout::PairedPanels;
-                if !first.swiglu || paired {
-                    kernels.extend(linears.into_iter().map(Kernel::Linear));
-                    return Ok(Some(out));
-                }
-                // Gate and up of different formats do not meet in one tile.
-                let input = self.buffer("gate_up", 2 * width);
-                let each = |l| Kernel::Linear(Linear { swiglu: false, out: Dest::Buffer(input), ..l });
-                kernels.extend(linears.into_iter().map(each));
-                kernels.push(Kernel::Swiglu(Swiglu { input, out }));
+                kernels.extend(self.linears_to(scope, node, out)?);
                 Ok(Some(out))
             }
             Op::LinearAdd => {
@@ -253,6 +242,18 @@ impl Lowering<'_> {
             }
             _ => Err(scope.no_kernel(id)),
         }
+    }
+
+    /// Linears that write a buffer, and what joins gate and up where these are of different formats and meet in no tile.
+    fn linears_to(&mut self, scope: &Scope, node: &Node, out: BufferId) -> Result<Vec<Kernel>, LowerError> {
+        let linears = self.linears(scope, node, Dest::Buffer(out))?;
+        if linears.iter().all(|l| !l.swiglu || self.plan.segment(l.weight).layout == Layout::PairedPanels) {
+            return Ok(linears.into_iter().map(Kernel::Linear).collect());
+        }
+        let input = self.buffer("gate_up", 2 * self.plan.buffer(out).width);
+        let each = |l| Kernel::Linear(Linear { swiglu: false, out: Dest::Buffer(input), ..l });
+        let join = Kernel::Swiglu(Swiglu { input, out });
+        Ok(linears.into_iter().map(each).chain([join]).collect())
     }
 
     /// Norm and RoPE of q and k, in place.
