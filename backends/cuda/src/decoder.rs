@@ -39,7 +39,7 @@ pub(crate) struct Block {
     pub head: u64,
 }
 
-/// What all decoders need.
+/// Device code that all decoders share.
 pub(crate) const WORDS: &str = include_str!("../device/decoders/words.cuh");
 const SCALED: &str = include_str!("../device/decoders/scaled.cuh");
 

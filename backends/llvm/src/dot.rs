@@ -12,7 +12,7 @@ use crate::cpu::{Vnni, BF16};
 /// Range of the unsigned bytes that weights are read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bytes {
-    /// What was added to make the numbers unsigned.
+    /// Number that was added to make the weights unsigned.
     pub bias: i32,
     /// The largest byte.
     pub largest: u8,

@@ -347,7 +347,7 @@ impl Plan {
         self.groups.iter().all(|group| group.record_bytes == bytes).then_some(bytes)
     }
 
-    /// How often a segment stands in the image.
+    /// Number of copies of a segment in the image: one for each layer of its group.
     pub fn copies(&self, home: Home) -> u64 {
         match home {
             Home::Model => 1,

@@ -216,7 +216,7 @@ fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
         None => Ok(name.choice()),
         Some(dtype) => {
             let name = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
-            let what = "f32 goes with f32, bf16 and int8, bf16 with bf16, int8 with int8 and int4";
+            let what = "f32 goes with f32, f16, bf16, int8, Q4_K and Q6_K, bf16 with bf16, int8 with int8, int4, Q4_K and Q6_K";
             let message = format!(
                 "--activations {name}: the weights are {}; {what}; leave the flag out",
                 dtype.words()
