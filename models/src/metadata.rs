@@ -26,7 +26,7 @@ pub(crate) struct Parts {
     by_role: Option<ByRole>,
 }
 
-/// What a file of version 2 says of the types of its matrices.
+/// Types of matrices as a file of version 2 states them.
 struct ByRole {
     /// Those of the metadata's word if it agrees with the header; else the header's.
     types: TypesByRole,
@@ -59,7 +59,7 @@ impl ByRole {
         Ok(ByRole { types: stated.unwrap_or(by_header), word })
     }
 
-    /// Where header and word disagree.
+    /// Error of a word for the types that the header contradicts.
     fn disagreement(&self, path: &Path) -> Option<Error> {
         let stated = self.word.as_ref().filter(|w| **w != self.types.to_string())?;
         Some(Error::Header {
@@ -106,7 +106,7 @@ impl Parts {
         Ok(Parts { config, types, side_files, by_role })
     }
 
-    /// Where the header is not what the metadata implies.
+    /// Errors of the header: fields that are not what the metadata implies.
     pub fn disagreements(&self, path: &Path, header: &Header) -> Vec<Error> {
         let right = Header::new(&self.config, header.payload_bytes, header.hash);
         match &self.by_role {

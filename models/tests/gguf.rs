@@ -253,7 +253,7 @@ fn k_model(kind: u32) -> (Gguf, Vec<(String, Vec<f64>)>) {
     (file, expected)
 }
 
-/// Where a row of a llama's q stands in the file.
+/// Row of the file that holds a row of a llama's q.
 fn row_in_file(part: &str, row: usize) -> usize {
     match part {
         "attn_q" => row / 64 * 64 + row % 32 * 2 + row % 64 / 32,

@@ -109,7 +109,7 @@ fn words_that_contradict_the_header_are_refused() {
         let found = "as the payload's metadata says, found int4 in groups of 16; export it again";
         assert!(message.ends_with(&format!("expected {expected}, {found}")), "{message}");
     }
-    // That all matrices are int4, or that their scales are f32, is for the tensors to show.
+    // The tensors themselves show whether all matrices are int4, and whether scales are f32.
     let message = with_word("i4g16s16");
     assert!(message.contains("model.embed_tokens.weight: expected [4, 16], found i8[4, 32]"), "{message}");
     let message = with_word("i4g16+i8g64s16");

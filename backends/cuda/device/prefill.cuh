@@ -8,7 +8,7 @@ struct Tile {
     static constexpr int TOKENS = 16 * N;
     using Decoder = typename L::Decoder;
     static constexpr bool INTEGER = Decoder::FORM == INTS;
-    // Of one step: weights, a unit's scales and its block's, inputs, groups.
+    // Bytes of one step: weights, a unit's scales and its block's, inputs, groups.
     static constexpr int PANEL_SCALES = L::SCALE_BYTES + L::HEAD_BYTES;
     static constexpr int WEIGHTS = TILE_PANELS * L::STEP_BYTES, SCALES = TILE_PANELS * PANEL_SCALES;
     static constexpr int INPUTS = L::PLANES * TOKENS * 32, GROUPS = INTEGER ? TOKENS * sizeof(GroupOf<L>) : 0;

@@ -49,7 +49,8 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters:
     out
 }
 
-/// What differs between layers: a constant or a formula where all are alike, a table otherwise.
+/// Functions of the layer: record offset, sliding window, layer group. A constant or a formula where all layers are alike, a table
+/// otherwise.
 fn of_layers(out: &mut String, plan: &Plan) {
     let groups = plan.layer_groups();
     let one = plan.groups.len() == 1;

@@ -79,7 +79,7 @@ impl Shape {
         }
     }
 
-    /// How units stand in a panel: one to a block where they share nothing.
+    /// Blocks of a panel: one unit each where units share nothing.
     pub(crate) fn block(&self) -> Block {
         self.decoder.block.unwrap_or(Block { units: 1, bytes: self.unit_bytes(), head: 0 })
     }

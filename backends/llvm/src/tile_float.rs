@@ -33,7 +33,7 @@ impl Floats {
         Floats { decoder, cols: segment.cols, inputs }
     }
 
-    /// How panels become reads, where they are compressed.
+    /// Decompressor of panels; none for formats that are read as they are packed.
     pub fn compressed(&self) -> Option<&dyn Compressed> {
         self.decoder.compressed()
     }

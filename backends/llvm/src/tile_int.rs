@@ -51,7 +51,7 @@ impl Quantised {
         u64::from(self.layout.group)
     }
 
-    /// What the prepared row at `row` has of group `g`, of `width` inputs.
+    /// Group `g` of the prepared row at `row`; the group has `width` inputs.
     fn row<'c>(&self, c: &Code<'c, '_>, row: Ptr<'c>, g: Int<'c>, width: u64) -> Row<'c> {
         let layout = self.layout;
         let scale = c.at(row, c.times(g, 4));
@@ -178,7 +178,7 @@ impl Part<'_> {
         (1..self.width.div_ceil(of_sum)).fold(one(0), |sum, i| c.sum_i32(sum, one(i))).named("x.sum")
     }
 
-    /// What the dot products of a plane start at where they take the bias of the weights back.
+    /// Initial sums of a plane's dot products where these take the bias of the weights back.
     fn start<'c>(&self, c: &Code<'c, '_>, row: &Row<'c>, plane: u64) -> Option<Vector<'c>> {
         let bytes = self.q.decoder.bytes();
         if bytes.bias == 0 || !keeps_bias(c, bytes) {

@@ -6,6 +6,7 @@
 
 mod bf12;
 mod bf16;
+mod blocks;
 mod f16;
 mod f32;
 mod inputs;

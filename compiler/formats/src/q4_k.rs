@@ -9,6 +9,7 @@
 
 use half::f16;
 
+use crate::blocks::{self, nearest, ELEMENTS};
 use crate::inputs::{InputLayout, Inputs};
 use crate::operand::Packed;
 use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
@@ -20,8 +21,6 @@ use crate::tensor::Row;
 /// Registry entry of Q4_K, and byte offsets within its panels.
 pub struct Q4K;
 
-/// Elements of a block.
-const ELEMENTS: usize = 256;
 /// Bytes of a block.
 const BYTES: usize = 144;
 /// Elements that share a scale and a minimum.
@@ -109,13 +108,7 @@ fn put_pair(packed: &mut [u8], i: usize, (scale, min): (u8, u8)) {
 impl Quantiser for Q4K {
     /// Each value to the nearest of 16 between the smallest and the largest of its group.
     fn round(&self, values: &[f32], cols: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
-        for row in values.chunks(cols) {
-            for values in row.chunks(ELEMENTS) {
-                let mut padded = [0.0; ELEMENTS];
-                padded[..values.len()].copy_from_slice(values);
-                data.extend(rounded(&padded));
-            }
-        }
+        blocks::round(values, cols, data, rounded);
     }
 
     fn rounding(&self, _: f64, scale: f64) -> f64 {
@@ -141,22 +134,14 @@ fn rounded(values: &[f32; ELEMENTS]) -> [u8; BYTES] {
     block[..2].copy_from_slice(&d.to_le_bytes());
     block[2..4].copy_from_slice(&dmin.to_le_bytes());
     for (i, (values, (step, min))) in values.chunks_exact(GROUP).zip(steps_and_minima).enumerate() {
-        let (scale, min) = (nearest(step, d.to_f32(), MOST), nearest(min, dmin.to_f32(), MOST));
+        let (scale, min) = (nearest(step, d.to_f32(), (0.0, MOST)), nearest(min, dmin.to_f32(), (0.0, MOST)));
         put_pair(&mut block[4..16], i, (scale as u8, min as u8));
         let (step, offset) = (d.to_f32() * scale, dmin.to_f32() * min);
         for (b, value) in block[16 + GROUP * (i / 2)..].iter_mut().zip(values) {
-            *b |= (nearest(value + offset, step, 15.0) as u8) << (4 * (i % 2));
+            *b |= (nearest(value + offset, step, (0.0, 15.0)) as u8) << (4 * (i % 2));
         }
     }
     block
-}
-
-/// The whole multiple of `step` nearest to `value`, from 0 to `most`; 0 where the step is 0.
-fn nearest(value: f32, step: f32, most: f32) -> f32 {
-    match step == 0.0 {
-        true => 0.0,
-        false => (value / step).round().clamp(0.0, most),
-    }
 }
 
 impl Packed for Q4K {
@@ -184,20 +169,14 @@ impl Packed for Q4K {
         &[Inputs::Int16, Inputs::Int8]
     }
 
-    /// Of a product's squared size, int8 inputs add 2e-5 to 2e-4, the heavier their tails the more; rounding weights of a
+    /// int8 inputs add 2e-5 to 2e-4 of a product's squared size, the heavier their tails the more; rounding weights of a
     /// normal distribution to this format, 6e-3.
     fn usual_inputs(&self, _tolerant: bool) -> Inputs {
         Inputs::Int8
     }
 
     fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
-        out.fill(0);
-        for (lane, row) in panel.stored().iter().enumerate() {
-            let blocks = row.iter().flat_map(|row| row.chunks_exact(BYTES));
-            for (block, to) in blocks.zip(out.chunks_exact_mut(Q4K::BLOCK_BYTES as usize)) {
-                pack_block(block, lane, to);
-            }
-        }
+        blocks::pack(panel, (BYTES, Q4K::BLOCK_BYTES), out, pack_block);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@
 
 use half::f16;
 
+use crate::blocks::{self, nearest, ELEMENTS};
 use crate::inputs::{InputLayout, Inputs};
 use crate::operand::Packed;
 use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
@@ -20,8 +21,6 @@ use crate::tensor::Row;
 /// Registry entry of Q6_K, and byte offsets within its panels.
 pub struct Q6K;
 
-/// Elements of a block.
-const ELEMENTS: usize = 256;
 /// Bytes of a block.
 const BYTES: usize = 210;
 /// Elements that share a scale.
@@ -73,7 +72,7 @@ impl Storage for Q6K {
     }
 }
 
-/// Where the bits of an element are: the byte and the shift of its lower four, those of its upper two.
+/// Byte and shift of an element's lower four bits, and of its upper two.
 fn place(at: usize) -> [(usize, usize); 2] {
     // Halves of 128 elements; in each, four runs of 32.
     let (half, run, j) = (at / 128, at % 128 / 32, at % 32);
@@ -97,13 +96,7 @@ fn read(block: &[u8], out: &mut [f32; ELEMENTS]) {
 impl Quantiser for Q6K {
     /// Each value to the nearest of 64, of which the first is the largest of its part.
     fn round(&self, values: &[f32], cols: usize, data: &mut Vec<u8>, _: &mut Vec<u8>) {
-        for row in values.chunks(cols) {
-            for values in row.chunks(ELEMENTS) {
-                let mut padded = [0.0; ELEMENTS];
-                padded[..values.len()].copy_from_slice(values);
-                data.extend(rounded(&padded));
-            }
-        }
+        blocks::round(values, cols, data, rounded);
     }
 
     fn rounding(&self, _: f64, scale: f64) -> f64 {
@@ -136,14 +129,6 @@ fn rounded(values: &[f32; ELEMENTS]) -> [u8; BYTES] {
     block
 }
 
-/// The whole multiple of `step` nearest to `value`, within a range; 0 where the step is 0.
-fn nearest(value: f32, step: f32, (least, most): (f32, f32)) -> f32 {
-    match step == 0.0 {
-        true => 0.0,
-        false => (value / step).round().clamp(least, most),
-    }
-}
-
 impl Packed for Q6K {
     fn name(&self) -> String {
         Storage::name(self)
@@ -169,7 +154,7 @@ impl Packed for Q6K {
         &[Inputs::Int16, Inputs::Int8]
     }
 
-    /// Of a product's squared size, int8 inputs add 2e-5 to 2e-4, the heavier their tails the more; rounding weights of a
+    /// int8 inputs add 2e-5 to 2e-4 of a product's squared size, the heavier their tails the more; rounding weights of a
     /// normal distribution to this format, 4e-4.
     fn usual_inputs(&self, tolerant: bool) -> Inputs {
         match tolerant {
@@ -179,13 +164,7 @@ impl Packed for Q6K {
     }
 
     fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
-        out.fill(0);
-        for (lane, row) in panel.stored().iter().enumerate() {
-            let blocks = row.iter().flat_map(|row| row.chunks_exact(BYTES));
-            for (block, to) in blocks.zip(out.chunks_exact_mut(Q6K::BLOCK_BYTES as usize)) {
-                pack_block(block, lane, to);
-            }
-        }
+        blocks::pack(panel, (BYTES, Q6K::BLOCK_BYTES), out, pack_block);
         Ok(())
     }
 }

@@ -120,7 +120,7 @@ impl Graph {
         self.groups.iter().position(|group| group.layers.has(layer)).map(|i| i as u32)
     }
 
-    /// How often a section is run in a step: once, or for each of its layers.
+    /// Number of times that a section is run in a step: once, or for each of its layers.
     pub fn runs(&self, kind: SectionKind) -> u32 {
         match kind {
             SectionKind::Prologue | SectionKind::Head => 1,

@@ -68,7 +68,7 @@ pub enum VerifyError {
     Groups {
         /// Layers of the model.
         layers: u32,
-        /// What was found.
+        /// The first layer or group that breaks the law.
         problem: String,
     },
     /// A weight of layers that two groups share.

@@ -2,7 +2,7 @@
 // f16; a unit begins with [32][2] bytes, scale and minimum.
 
 struct Q4K : Summed<1>, Nibbles {
-    // What turns the sums of a lane's rows 4g to 4g+3 to floats.
+    // Scales of a lane's rows 4g to 4g+3, and the conversion of their integer sums to f32.
     template <class L>
     struct Scales {
         uint2 d, dmin, pairs;

@@ -10,7 +10,7 @@ struct Q6K : Summed<2> {
     template <class L>
     static constexpr bool CUT = false;
 
-    // As of nibbles.
+    // Place of a word in prepared inputs: words keep their order, as with nibbles, of which one load gives two neighbouring words.
     __device__ static int word_place(int word) { return word; }
 
     // Bits 2n and 2n + 1 of every byte above the four of a lower half.
@@ -29,7 +29,7 @@ struct Q6K : Summed<2> {
         if (t / 2 != part) first = second = make_uint4(0, 0, 0, 0);
     }
 
-    // What turns the sums of a lane's rows 4g to 4g+3 to floats.
+    // Scales of a lane's rows 4g to 4g+3, and the conversion of their integer sums to f32.
     template <class L>
     struct Scales {
         uint2 d, pairs;

@@ -1,10 +1,10 @@
-// What decoders have in common: the form of inputs, and how the words of a step become fragments. A decoder is a struct; a
+// Code that decoders share: the form of inputs, and how the words of a step become fragments. A decoder is a struct; a
 // linear and an embedding name theirs `Decoder`.
 
 // Inputs that weights are multiplied with: floats on the plain cores; floats, or integers with scales, on tensor cores.
 enum Form { EXACT, FLOATS, INTS };
 
-// Where the block of a unit stands in a panel, and the unit behind the block's head.
+// Offsets in a panel: of the block of a unit, and of the unit behind the block's head.
 template <class L>
 __device__ constexpr unsigned block_offset(int unit) {
     return unit / L::BLOCK_UNITS * L::BLOCK_BYTES;

@@ -22,7 +22,7 @@ pub(crate) trait FloatDecoder {
     /// The f32 weights of each input of a read.
     fn columns<'c>(&self, c: &Code<'c, '_>, words: Vector<'c>) -> Vec<Vector<'c>>;
 
-    /// How a panel becomes reads, where it is compressed.
+    /// Decompressor of a panel; none for formats that are read as they are packed.
     fn compressed(&self) -> Option<&dyn Compressed> {
         None
     }

@@ -304,7 +304,7 @@ fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// What a kernel reads was written by earlier ones, all its columns in their order.
+/// Data flow: all columns that a kernel reads were written by earlier kernels, in the order of columns.
 fn check_order(plan: &Plan) -> Result<(), PlanError> {
     let mut written = vec![0; plan.buffers.len()];
     let width = |b: BufferId| plan.buffer(b).width;

@@ -55,7 +55,7 @@ pub enum Types {
 }
 
 impl Types {
-    /// How weights of this type are stored.
+    /// Class of a storage format, by the bits of an element.
     pub fn of(dtype: DType) -> Types {
         let (elements, bytes) = dtype.block();
         // Bits of an element, scales beside it not counted.

@@ -17,7 +17,7 @@ use crate::args::Verify;
 use crate::input;
 use crate::progress;
 
-/// What was found.
+/// Result of a comparison.
 pub struct Compared {
     /// Lines of a table.
     pub text: String,
@@ -27,7 +27,7 @@ pub struct Compared {
 
 pub fn compare(args: &Verify, checkpoint: &Path) -> Result<Compared> {
     let model = input::opened(&args.model, args.stated.hints()?)?;
-    // What is stated holds for whichever of the two does not say it.
+    // Facts given by flags hold for whichever of the two files lacks them.
     let other = input::checkpoint(checkpoint, args.stated.hints()?).context("--against")?;
     let other = Source::Checkpoint(Box::new(other));
     let (config, other_config) = (model.config(), other.config());
