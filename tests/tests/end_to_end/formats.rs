@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qwenc_tests::golden::{comma, golden, greedy, logits, nmse, say};
+use qwenc_tests::golden::{comma, folder as golden_folder, golden, greedy, logits, nmse, say};
 use qwenc_tests::program::{qwenc, run};
 use qwenc_tests::variants::folder;
 
@@ -127,4 +127,27 @@ fn a_mixture_of_types_runs_as_it_is() {
     ]))
     .ok();
     assert!(figure(&same, "NMSE") <= 2e-3, "{same}");
+}
+
+/// Q4_K and Q6_K, in one file by layers and within q, k and v, keep their integers and scales: near transformers' logits of the
+/// same weights, and in an image little larger than the file's tensors.
+#[test]
+fn k_quants_are_read_as_they_are() {
+    // Bytes of the files' tensors: 12 and 3 matrices in Q4_K and Q6_K, or 15 in Q6_K, and norms.
+    for (name, weights, tensors) in [("gguf-q4_k_m", "q4_k", 819_456.0), ("gguf-q6_k", "q6_k", 1_081_344.0)] {
+        let (golden, file) = (golden(name), golden_folder(name).join("model.gguf"));
+        let program = compiled(&file, &[]);
+        let info: serde_json::Value = serde_json::from_str(&say(&program, &["info", "--json"]).ok()).unwrap();
+        assert_eq!(info["model"]["weight_type"], weights, "{name}");
+        let ratio = info["memory_bytes"]["weights"].as_f64().unwrap() / tensors;
+        println!("{name}: image {ratio:.4} of the file's tensors");
+        assert!((1.0..=1.03).contains(&ratio), "{name}: {ratio}");
+        for (flags, limit) in [(&[][..], 1e-3), (&["--activations", "f32"], 1e-6)] {
+            let exact_cache = [&["--kv-type", "f32"][..], flags].concat();
+            let program = if flags.is_empty() { program.clone() } else { compiled(&file, &exact_cache) };
+            let error = nmse(&logits(&program, &golden.tokens, &[]), &golden.logits);
+            println!("{name} {flags:?}: NMSE {error:.2e}");
+            assert!(error <= limit, "{name} {flags:?}: NMSE {error:.2e}");
+        }
+    }
 }
