@@ -107,8 +107,8 @@ pub enum Error {
     Tokenizer(String),
     /// The image has no tokenizer, so text has no meaning.
     #[error(
-        "this executable has no tokenizer, so it cannot {action}; give token ids with --tokens 1,2,3, \
-         or export the checkpoint again with its tokenizer.json"
+        "this executable has no tokenizer, so it cannot {action}; compile the checkpoint again with its tokenizer.json \
+         (without one, generate and logits take token ids: --tokens 1,2,3)"
     )]
     NoTokenizer {
         /// What was asked for.

@@ -188,7 +188,11 @@ fn list(cache: &Cache) -> Result<()> {
     }
     let total: u64 = entries.iter().map(|entry| entry.bytes).sum();
     let folder = cache.folder().display();
-    text += &format!("{} executables, {:.1} MB in {folder}\n", entries.len(), total as f64 / 1e6);
+    let count = match entries.len() {
+        1 => "1 executable".to_string(),
+        n => format!("{n} executables"),
+    };
+    text += &format!("{count}, {:.1} MB in {folder}\n", total as f64 / 1e6);
     print(text.as_bytes())
 }
 

@@ -50,9 +50,9 @@ pub unsafe fn run(
     let (parallel, max_queue) = (usize::from(args.parallel), usize::from(args.max_queue));
     let server = Arc::new(Server::new(metrics, access, parallel, max_queue, orders));
     let web = Web::start(socket, Arc::clone(&server), connections)?;
-    console.print(&format!("listening on http://{address}\n"))?;
+    let listening = format!("listening on http://{address}\n");
     // SAFETY: by the caller's promise.
-    let done = unsafe { answer(program, weights, args, (&server, &sandbox), inbox, console) };
+    let done = unsafe { answer(program, weights, args, (&server, &sandbox), inbox, (console, &listening)) };
     server.drain();
     web.end();
     done
@@ -66,19 +66,22 @@ fn access(args: &Serve) -> Result<Access> {
     Ok(Access { hosts: Hosts::new(args.host, &args.allow_host), key, log: args.log_requests })
 }
 
-/// Loads the model and runs it until the server is told to end.
+/// Loads the model and runs it until the server is told to end. `listening` is said when nothing but the weights is left to
+/// be loaded.
 unsafe fn answer(
     program: &Program,
     weights: Option<&Path>,
     args: &Serve,
     (server, sandbox): (&Arc<Server>, &Arc<Sandbox>),
     inbox: Receiver<Order>,
-    console: &mut Console,
+    (console, listening): (&mut Console, &str),
 ) -> Result<()> {
     let opened = Opened::new(program, weights)?;
+    opened.text("serve")?;
     if args.sampling.max_tokens == Some(0) {
         return Err(Error::Usage("--max-tokens 0 leaves no answer; give 1 or more".into()));
     }
+    console.print(listening)?;
     let parallel = usize::from(args.parallel);
     let wanted = Use { outputs: parallel, sequences: parallel, kv: opened.kv(&args.machine)? };
     // SAFETY: by the caller's promise.
