@@ -9,12 +9,13 @@
 use std::fs;
 use std::path::Path;
 
-use qwenc_formats::Operand;
+use qwenc_cuda::Gpu;
 use qwenc_ir::{verify, Checked, Graph};
 use qwenc_llvm::{emit, emit_ir, Cpu};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
 use qwenc_opt::{optimise, Limits, Machine, Optimised};
 use qwenc_plan::{lower, Options, Plan};
+use qwenc_target::Target;
 
 const BLESS: &str = "INSTA_UPDATE=always cargo test -p qwenc-tests --test snapshots";
 const INT8: Option<Quant> = Some(Quant::I8 { group: 64 });
@@ -49,20 +50,18 @@ fn optimised(quant: Option<Quant>) -> Optimised {
     optimise(&source(quant), &machine, &Limits::default()).expect("the sample can be optimised")
 }
 
-fn plan(quant: Option<Quant>) -> Checked<Plan> {
-    lower(&optimised(quant).graph, &Options::default()).expect("the sample can be planned")
+fn plan_for(target: &dyn Target, quant: Option<Quant>) -> Checked<Plan> {
+    lower(&optimised(quant).graph, target, &Options::default()).expect("the sample can be planned")
 }
 
-/// With bf16 in 12 bits.
-fn bf12_plan() -> Checked<Plan> {
-    let options = Options { bf12: true, ..Options::default() };
-    lower(&optimised(None).graph, &options).expect("the sample can be planned")
+/// The plan for the oldest CPU, on which weights of bf16 are not compressed.
+fn plan(quant: Option<Quant>) -> Checked<Plan> {
+    plan_for(&Cpu::named("x86-64").expect("the CPU has a name"), quant)
 }
 
 fn ir(quant: Option<Quant>, cpu: &str) -> String {
     let cpu = Cpu::named(cpu).expect("the CPU has a name");
-    let plan = if quant.is_none() && cpu.reads(Operand::Bf12) { bf12_plan() } else { plan(quant) };
-    emit_ir(&plan, &cpu).expect("the sample can be compiled")
+    emit_ir(&plan_for(&cpu, quant), &cpu).expect("the sample can be compiled")
 }
 
 /// Name and text of every function that the module defines.
@@ -117,9 +116,10 @@ fn plans() {
         assert_eq!(qwenc_plan::parse(&text).as_ref(), Ok(&*plan));
         check(folder(quant), "plan", &text);
     }
-    let plan = bf12_plan();
-    assert_eq!(qwenc_plan::parse(&plan.to_string()).as_ref(), Ok(&*plan));
-    check("bf16", "plan_bf12", &plan.to_string());
+    let v4 = Cpu::named("x86-64-v4").expect("the CPU has a name");
+    let compressed = plan_for(&v4, None);
+    assert_eq!(qwenc_plan::parse(&compressed.to_string()).as_ref(), Ok(&*compressed));
+    check("bf16", "plan_bf12", &compressed.to_string());
 }
 
 /// Every kernel and the step that calls them, for a CPU with 512-bit vectors.
@@ -155,8 +155,9 @@ fn the_int8_linear() {
 #[test]
 fn cuda_sources() {
     for quant in [None, INT8] {
-        let code = qwenc_cuda::emit(&plan(quant)).expect("the sample has CUDA kernels");
-        assert_eq!(qwenc_cuda::emit(&plan(quant)).expect("and again"), code);
+        let plan = plan_for(&Gpu, quant);
+        let code = qwenc_cuda::emit(&plan).expect("the sample has CUDA kernels");
+        assert_eq!(qwenc_cuda::emit(&plan).expect("and again"), code);
         let own = code.text.find("// Packed tensors").expect("they stand after the library");
         check(folder(quant), "cuda", if quant.is_none() { &code.text } else { &code.text[own..] });
     }

@@ -1,14 +1,11 @@
 // Attention over the cache, on the tensor cores, with f32 softmax.
 //
 // A warp has a tile of 16 queries that share a kv head: the query heads of its group, for as many tokens as fit. The
-// positions are cut into parts of 64. A part has its own maximum, sum and weighted values, and parts are joined in
+// positions are cut into parts of PART. A part has its own maximum, sum and weighted values, and parts are joined in
 // ascending order: by the warp that computes them one after the other (attention_prefill.cuh), or, where few tokens leave
 // the device idle, by the last of several blocks that computed them side by side, a warp each or, where there are few, all
 // warps of a block one. All give the same bits.
 
-constexpr int PART = 64, GROUP = HEADS / KV_HEADS;
-// Query heads of a tile, tiles of a kv head's group, tokens of a tile.
-constexpr int TILE_HEADS = GROUP < 16 ? GROUP : 16, HEAD_TILES = (GROUP + 15) / 16, TILE_TOKENS = 16 / TILE_HEADS;
 constexpr int STEPS = DIMS / 16, CHUNKS = DIMS / 32;
 
 // A part's results for queries g and g + 8 of lane (g, t), but for the weighted values: their maximum, their sum, and
@@ -227,7 +224,7 @@ struct PartTogether {
     float most[PART / 8][16];
     float4 weights[PART / 8][32];
 };
-static_assert(sizeof(PartTogether) == 512 + 4096, "as a launch reserves it");
+static_assert(sizeof(PartTogether) == PART_TOGETHER_BYTES, "as a launch reserves it");
 
 // The softmax of a part by all warps of the block.
 template <int KV>
@@ -349,10 +346,6 @@ __device__ inline void attend_part_together(
     }
 }
 
-// Parts that are joined at a time, a lane each, and the heads that a block's threads have dimensions of at a time.
-constexpr unsigned JOINED = 32;
-constexpr int JOINED_HEADS = TILE_HEADS < THREADS / HEAD_DIM + 2 ? TILE_HEADS : THREADS / HEAD_DIM + 2;
-
 // How a head's parts are joined: part by part, value = fmaf(part's, later, value * earlier).
 struct Factors {
     float earlier, later, sum;
@@ -393,7 +386,7 @@ __device__ inline void join_parts(
         float most[(JOINED_HEADS + WARPS - 1) / WARPS], sum = 0, value = 0;
         for (float& m : most) m = minus_infinity();
         for (unsigned begin = first; begin <= last; begin += JOINED) {
-            unsigned count = min(last + 1 - begin, JOINED);
+            unsigned count = min(last + 1 - begin, unsigned(JOINED));
             // All under way before the first is used.
             float values[JOINED];
 #pragma unroll

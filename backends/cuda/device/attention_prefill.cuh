@@ -4,7 +4,7 @@
 // Weighted values of heads of up to 128 dimensions fit registers; those of larger heads stand in shared memory, which half as
 // many warps have room for.
 constexpr bool FIT_REGISTERS = CHUNKS <= 4;
-constexpr int PREFILL_WARPS = FIT_REGISTERS ? 4 : 2, PREFILL_THREADS = 32 * PREFILL_WARPS;
+constexpr int PREFILL_THREADS = 32 * PREFILL_WARPS;
 constexpr int BLOCK_TOKENS = PREFILL_WARPS * TILE_TOKENS;
 
 // Size of a tile in shared memory, in words: of the queries of a warp or of its weighted values.
@@ -18,9 +18,6 @@ __device__ constexpr int piece_chunks(int bytes) {
     while (CHUNKS % chunks != 0) chunks--;
     return chunks;
 }
-
-// Size of a piece's buffer, in bytes; `PIECE` in launches.rs.
-constexpr int PIECE_BYTES = 17 << 10;
 
 // Piece of a part: keys or values of 64 positions for some of the dimensions, in shared memory. Layout of keys: [step][position];
 // of values: [pair of positions][chunk], f32 with the even 16 bytes of a row before the odd ones. Steps and pairs are padded

@@ -1,8 +1,6 @@
 // Linears of f32 weights, on the plain cores: a lane takes a row of a panel, a warp a span of the columns, a block a panel
 // and up to 8 tokens.
 
-constexpr int EXACT_TOKENS = 8;
-
 template <class L>
 __device__ inline void linear_exact(const Step& s, const Block& at) {
     constexpr int WARPS = THREADS / 32;
@@ -10,7 +8,7 @@ __device__ inline void linear_exact(const Step& s, const Block& at) {
     int row = threadIdx.x % 32, warp = threadIdx.x / 32, panel = at.x;
     unsigned first = at.y * EXACT_TOKENS, count = min(tokens_of<L>(s) - first, unsigned(EXACT_TOKENS));
     const float* weights = reinterpret_cast<const float*>(segment<typename L::Weight>(s)) + size_t(panel) * 32 * L::COLS;
-    const float* x = reinterpret_cast<const float*>(s.scratch(PREPARED_OFFSET)) + size_t(first) * L::COLS;
+    const float* x = reinterpret_cast<const float*>(s.scratch(L::Prepared::OFFSET)) + size_t(first) * L::COLS;
     float sums[EXACT_TOKENS] = {};
     for (int c = L::COLS * warp / WARPS; c < L::COLS * (warp + 1) / WARPS; c++) {
         float w = weights[size_t(c) * 32 + row];

@@ -151,11 +151,13 @@ __device__ inline unsigned tokens_of(const Step& s) {
 }
 
 // Tokens that the prepared form has room for.
-__device__ inline unsigned padded_tokens(unsigned tokens) { return tokens <= 16 ? 16 : (tokens + 127) / 128 * 128; }
+__device__ inline unsigned padded_tokens(unsigned tokens) {
+    return tokens <= DECODE_ROWS ? DECODE_ROWS : (tokens + ROW_TILE - 1) / ROW_TILE * ROW_TILE;
+}
 
 template <class L>
 __device__ inline unsigned* prepared_planes(const Step& s) {
-    return reinterpret_cast<unsigned*>(s.scratch(PREPARED_OFFSET));
+    return reinterpret_cast<unsigned*>(s.scratch(L::Prepared::OFFSET));
 }
 
 // Behind the planes: [unit][tokens].
@@ -171,7 +173,7 @@ __device__ inline void prepare(const Step& s, const Block& at) {
     float* sums = reinterpret_cast<float*>(shared_memory());
     Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, token)), gain_of<L>(s), sums);
     if constexpr (L::Decoder::FORM == EXACT) {
-        float* out = reinterpret_cast<float*>(s.scratch(PREPARED_OFFSET)) + size_t(token) * L::COLS;
+        float* out = reinterpret_cast<float*>(s.scratch(L::Prepared::OFFSET)) + size_t(token) * L::COLS;
         for (int c = threadIdx.x; c < L::COLS; c += THREADS) out[c] = source.at(c);
     } else if constexpr (L::Decoder::FORM == FLOATS) {
         prepare_floats<L>(source, prepared_planes<L>(s) + token * 8, tokens, 0, L::STEPS);

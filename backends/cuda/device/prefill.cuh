@@ -1,8 +1,6 @@
 // Linears for many tokens, bound by the tensor cores: a block takes 4 panels and 16 * N tokens, a warp one panel and half
 // of the tokens. Weights and prepared inputs pass through shared memory, some stages ahead.
 
-constexpr int STAGES = 4, STAGE_STEPS = 2, TILE_PANELS = 4;
-
 template <class L, int N>
 struct Tile {
     static constexpr int TOKENS = 16 * N;

@@ -20,7 +20,7 @@ struct Step {
     unsigned n_rows, n_outputs, max_rows, layer, kv_type, advance;
 
     // Rows are reserved in whole tiles.
-    __device__ size_t max_rows_padded() const { return (max_rows + 127) / 128 * 128; }
+    __device__ size_t max_rows_padded() const { return (max_rows + ROW_TILE - 1) / ROW_TILE * ROW_TILE; }
 
     // Scratch that grows with the rows: `offset` bytes of each row before it.
     __device__ unsigned char* scratch(size_t offset) const { return arena + FIXED_BYTES + max_rows_padded() * offset; }
@@ -33,11 +33,6 @@ struct Block {
 };
 
 __device__ inline Block this_block() { return {blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}; }
-
-enum KvType { KV_F32, KV_BF16, KV_INT8 };
-
-// Threads of nearly every block.
-constexpr int THREADS = 256;
 
 // A packed tensor.
 template <class Segment>

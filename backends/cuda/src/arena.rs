@@ -3,31 +3,21 @@
 //! In: a plan and its linears. Out: offsets that the generated code is made with, and the sizes that the runtime
 //! reserves. Invariant: what grows with the rows is reserved in whole tiles of [`ROW_TILE`] rows.
 //!
-//! The arena is, in this order: partial sums of split linears; the plan's buffers, prepared inputs and candidates, each
+//! The arena is, in this order: partial sums of split linears; the plan's buffers and the candidates of the pick, each
 //! reserved for all rows; results of attention over parts of the positions.
 
 use qwenc_abi::CudaArena;
 use qwenc_plan::{round_up, Plan};
 
 use crate::linear::Linear;
-
-/// Rows are reserved in multiples of this: the tokens of the largest tile.
-pub(crate) const ROW_TILE: u32 = 128;
-/// Most rows of a step that decodes; more are a prompt.
-pub(crate) const DECODE_ROWS: u32 = 16;
-/// Positions of an attention part.
-pub(crate) const PART: u32 = 64;
-/// Blocks that share out a search for the likeliest token.
-pub(crate) const PICK_BLOCKS: u32 = 64;
+use crate::schedule::{padded_head_dim, DECODE_ROWS, PART, PICK_BLOCKS, ROW_TILE};
 
 /// Offsets, and totals for the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arena {
     /// Bytes before what grows with the rows.
     pub fixed: u64,
-    /// Bytes per row before the prepared inputs: those of the plan's buffers.
-    pub prepared: u64,
-    /// Bytes per row before the candidates.
+    /// Bytes per row before the candidates: those of the plan's buffers.
     pub candidates: u64,
     /// Bytes per row of all.
     pub rows: u64,
@@ -39,15 +29,13 @@ impl Arena {
     /// For this plan.
     pub(crate) fn of(plan: &Plan, linears: &[Linear]) -> Arena {
         let partials = linears.iter().map(|l| l.shape.partial_bytes(DECODE_ROWS)).max().unwrap_or(0);
-        let prepared = linears.iter().map(|l| l.shape.prepared_bytes()).max().unwrap_or(0);
-        let candidates = plan.row_bytes + round_up(prepared, 256);
+        let candidates = plan.row_bytes;
         let rows = candidates + 8 * u64::from(PICK_BLOCKS);
         let dims = &plan.dims;
         let record = 4 * (padded_head_dim(dims.head_dim) + 4);
         let records = u64::from(DECODE_ROWS) * u64::from(dims.heads) * u64::from(record);
         Arena {
             fixed: round_up(partials, 256),
-            prepared: plan.row_bytes,
             candidates,
             rows,
             per_position: records.div_ceil(u64::from(PART)),
@@ -63,11 +51,6 @@ impl Arena {
             per_position: self.per_position,
         }
     }
-}
-
-/// Dimensions of a head in the cache.
-pub(crate) fn padded_head_dim(head_dim: u32) -> u32 {
-    head_dim.next_multiple_of(32)
 }
 
 /// Bytes of KV cache per position, over all layers, in f32, bf16 and int8.

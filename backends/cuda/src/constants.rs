@@ -8,9 +8,9 @@ use std::fmt::Write;
 use qwenc_formats::{Inputs, PANEL_ROWS};
 use qwenc_plan::{BufferId, Dest, Kernel, Plan, SegmentId};
 
-use crate::arena::{padded_head_dim, Arena, PICK_BLOCKS};
-use crate::launches::{attention_blocks, PROBED_BARRIERS};
+use crate::arena::Arena;
 use crate::linear::Linear;
+use crate::schedule::{self, padded_head_dim};
 use crate::shape::Shape;
 
 /// The constants that all of `device/` refers to.
@@ -26,10 +26,11 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters:
     int("VOCAB", d.vocab_rows.into());
     int("LOGITS_STRIDE", logits_stride(plan).into());
     int("QUERY_PLANES", if rounds_queries(linears) { 1 } else { 2 });
-    int("ATTENTION_BLOCKS", attention_blocks(d).into());
-    int("PICK_BLOCKS", PICK_BLOCKS.into());
     int("BARRIER_COUNTERS", counters.barrier.into());
-    int("PROBED_BARRIERS", PROBED_BARRIERS.into());
+    for (name, value) in schedule::constants(d) {
+        int(name, value.into());
+    }
+    line(&mut out, &schedule::kv_types());
     let scale = (1.0 / f64::from(d.head_dim).sqrt() * std::f64::consts::LOG2_E) as f32;
     line(&mut out, "// 1 / sqrt(head_dim), in units of the logarithm to base 2.");
     line(&mut out, &format!("constexpr float SCORE_SCALE = {};", float(scale)));
@@ -39,7 +40,6 @@ pub(crate) fn of_model(plan: &Plan, linears: &[Linear], arena: &Arena, counters:
     size("WEIGHTS_BYTES", plan.weights_bytes);
     size("PARTIALS_OFFSET", 0);
     size("FIXED_BYTES", arena.fixed);
-    size("PREPARED_OFFSET", arena.prepared);
     size("CANDIDATES_OFFSET", arena.candidates);
     size("ROWS_BYTES", arena.rows);
     of_layers(&mut out, plan);
@@ -193,6 +193,9 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
     let mut using = |name: &str, what: String| line(&mut out, &format!("    using {name} = {what};"));
     using("Weight", segment_name(l.plan.weight));
     using("Input", buffer_name(plan, l.plan.input));
+    if let Some(scratch) = l.plan.scratch {
+        using("Prepared", buffer_name(plan, scratch));
+    }
     if let Dest::Buffer(b) = l.plan.out {
         using("Output", buffer_name(plan, b));
     }
@@ -228,21 +231,21 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
 /// How weights lie in panels, and are read in steps and units.
 fn of_shape(l: &Shape) -> String {
     let mut out = String::new();
-    line(&mut out, &format!("    using Decoder = {};", l.decoder.name));
-    let block = l.block();
+    line(&mut out, &format!("    using Decoder = {};", l.row.decoder.name));
+    let (row, block) = (&l.row, l.row.block());
     let sizes = [
         ("COLS", u64::from(l.weight.cols)),
         ("PANELS", u64::from(l.weight.panels())),
         ("PANEL_BYTES", l.weight.panel_bytes()),
-        ("PLANES", u64::from(l.planes)),
-        ("STEPS", u64::from(l.steps())),
-        ("STEP_COLS", u64::from(l.step_cols())),
-        ("STEP_BYTES", u64::from(l.step_bytes())),
-        ("UNITS", u64::from(l.units())),
-        ("UNIT_STEPS", u64::from(l.unit_steps())),
-        ("UNIT_BYTES", l.unit_bytes()),
-        ("GROUP", u64::from(l.group())),
-        ("SCALE_BYTES", l.decoder.scale_bytes),
+        ("PLANES", u64::from(row.planes)),
+        ("STEPS", u64::from(row.steps())),
+        ("STEP_COLS", u64::from(row.decoder.step_cols)),
+        ("STEP_BYTES", u64::from(row.decoder.step_bytes)),
+        ("UNITS", u64::from(row.units())),
+        ("UNIT_STEPS", u64::from(row.unit_steps())),
+        ("UNIT_BYTES", row.unit_bytes()),
+        ("GROUP", u64::from(row.group())),
+        ("SCALE_BYTES", row.decoder.scale_bytes),
         ("BLOCK_UNITS", block.units),
         ("BLOCK_BYTES", block.bytes),
         ("HEAD_BYTES", block.head),

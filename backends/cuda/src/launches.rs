@@ -6,24 +6,14 @@
 use std::fmt::Write;
 
 use qwenc_abi::{Blocks, CudaLaunch, CudaProbes, CudaVariant, Of};
-use qwenc_ir::Dims;
 use qwenc_plan::{Kernel, Plan};
 
-use crate::arena::{padded_head_dim, DECODE_ROWS, PICK_BLOCKS};
 use crate::constants::struct_name;
 use crate::linear::Linear;
-use crate::shape::WARPS;
-
-/// Threads of nearly every block; `THREADS` in the device code.
-pub(crate) const THREADS: u32 = 32 * WARPS;
-/// Bytes of a buffer for keys or values of attention for many tokens; `PIECE_BYTES` in the device code.
-const PIECE: u32 = 17 << 10;
-/// Bytes of `PartTogether` in the device code.
-const PART_TOGETHER: u32 = 512 + 4096;
-/// Parts of attention that are joined at a time; `JOINED` in the device code.
-const JOINED: u32 = 32;
-/// Tokens of a block of f32 weights; `EXACT_TOKENS` in the device code.
-const EXACT_TOKENS: u32 = 8;
+use crate::schedule::{
+    padded_head_dim, Attention, DECODE_ROWS, EXACT_TOKENS, JOINED, PART_TOGETHER_BYTES, PICK_BLOCKS,
+    PIECE_BYTES, PROBED_BARRIERS, THREADS, TILE_PANELS, WARPS,
+};
 
 /// Definitions of kernels, each once.
 #[derive(Default)]
@@ -40,6 +30,8 @@ pub(crate) struct Definition {
     pub call: String,
     /// Place of its wait for earlier launches.
     waits: Waits,
+    /// Struct of the linear whose weights it reads; none where it reads few.
+    pub weights: Option<String>,
 }
 
 /// Place of a kernel's wait for earlier launches.
@@ -56,7 +48,7 @@ enum Waits {
 impl Definition {
     /// Definition of a kernel that waits at its start.
     fn new(name: &str, call: String) -> Definition {
-        Definition { name: name.to_string(), call, waits: Waits::First }
+        Definition { name: name.to_string(), call, waits: Waits::First, weights: None }
     }
 }
 
@@ -75,7 +67,7 @@ impl Definitions {
         }
         let (threads, blocks) = bounds;
         let bounds = format!("{threads}, {blocks}");
-        let Definition { name, call, waits } = &definition;
+        let Definition { name, call, waits, .. } = &definition;
         let wait = if *waits == Waits::First { " wait_for_earlier_launches();" } else { "" };
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -132,39 +124,80 @@ pub(crate) fn variants(plan: &Plan, linears: &[Linear], definitions: &mut Defini
     all
 }
 
+/// Kernels of a linear.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Inputs of several tokens.
+    Prepare,
+    /// Products of f32 weights.
+    Exact,
+    /// Products of one token, which prepare their inputs themselves.
+    One,
+    /// Products of up to 8 or 16 tokens.
+    Few(u32),
+    /// Products of many tokens.
+    Many,
+}
+
+impl Part {
+    fn suffix(self) -> String {
+        match self {
+            Part::Prepare => "prepare".to_string(),
+            Part::Exact => "exact".to_string(),
+            Part::One => "one".to_string(),
+            Part::Few(n) => format!("few{n}"),
+            Part::Many => "many".to_string(),
+        }
+    }
+
+    /// Blocks that a multiprocessor should have room for: two keep the memory busier than one, where it is the bound and
+    /// registers allow.
+    fn blocks(self) -> u32 {
+        match self {
+            Part::One | Part::Few(8) => 2,
+            Part::Prepare | Part::Exact | Part::Few(_) | Part::Many => 1,
+        }
+    }
+
+    /// Whether blocks loop over panels, and wait for earlier launches behind their first loads of weights.
+    fn in_turn(self) -> bool {
+        matches!(self, Part::One | Part::Few(_))
+    }
+}
+
 fn of_linear(l: &Linear, name: &str, tokens: Tokens, definitions: &mut Definitions) -> Vec<CudaLaunch> {
     let count = if l.logits { Of::Outputs } else { Of::Rows };
     let few = [fixed(l.shape.weight.panels()), fixed(l.shape.splits())];
-    let mut launch = |suffix: &str, call: String, grid: [Blocks; 2], shared: u32| {
-        let kernel = format!("{}_{suffix}", name.to_lowercase());
-        // Bound by memory, which two blocks keep busier than one.
-        let blocks = if matches!(suffix, "one" | "few8") { 2 } else { 1 };
-        let in_turn = suffix == "one" || suffix.starts_with("few");
+    let mut launch = |part: Part, call: String, grid: [Blocks; 2], shared: u32| {
+        let kernel = format!("{}_{}", name.to_lowercase(), part.suffix());
+        let in_turn = part.in_turn();
         let waits = if in_turn { Waits::Inside } else { Waits::First };
-        definitions.add(Definition { name: kernel.clone(), call, waits }, (THREADS, blocks));
+        let definition = Definition { name: kernel.clone(), call, waits, weights: Some(name.to_string()) };
+        definitions.add(definition, (THREADS, part.blocks()));
         let grid = [grid[0], grid[1], ONE];
         CudaLaunch { kernel, grid, threads: THREADS, shared_bytes: shared, in_turn, waits: true }
     };
+    let prepares = [per(1, count, 1), ONE];
     if l.shape.exact() {
-        let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
+        let prepare = launch(Part::Prepare, format!("prepare<{name}>"), prepares, 128);
         let grid = [fixed(l.shape.weight.panels()), per(1, count, EXACT_TOKENS)];
         let shared = 4 * WARPS * EXACT_TOKENS * 32;
-        return vec![prepare, launch("exact", format!("linear_exact<{name}>"), grid, shared)];
+        return vec![prepare, launch(Part::Exact, format!("linear_exact<{name}>"), grid, shared)];
     }
     if tokens == Tokens::One {
         let call = format!("linear_decode<{name}, 1, true>");
-        return vec![launch("one", call, few, l.shape.shared_for_one(l.plan.gain.is_some()))];
+        return vec![launch(Part::One, call, few, l.shape.shared_for_one(l.plan.gain.is_some()))];
     }
-    let prepare = launch("prepare", format!("prepare<{name}>"), [per(1, count, 1), ONE], 128);
+    let prepare = launch(Part::Prepare, format!("prepare<{name}>"), prepares, 128);
     let product = match tokens {
         Tokens::Few(n) => {
             let call = format!("linear_decode<{name}, {}, false>", n / 8);
-            launch(&format!("few{n}"), call, few, l.shape.shared_for_few(n))
+            launch(Part::Few(n), call, few, l.shape.shared_for_few(n))
         }
         _ => {
             let tiles = l.shape.token_tiles();
-            let grid = [per(1, count, 16 * tiles), fixed(l.shape.weight.panels().div_ceil(4))];
-            launch("many", format!("linear_prefill<{name}, {tiles}>"), grid, l.shape.shared_for_many())
+            let grid = [per(1, count, 16 * tiles), fixed(l.shape.weight.panels().div_ceil(TILE_PANELS))];
+            launch(Part::Many, format!("linear_prefill<{name}, {tiles}>"), grid, l.shape.shared_for_many())
         }
     };
     vec![prepare, product]
@@ -179,27 +212,25 @@ fn of_other(
 ) -> CudaLaunch {
     let d = &plan.dims;
     let name = struct_name(number, launched);
-    let group = d.heads / d.kv_heads;
-    let head_tiles = group.div_ceil(16);
+    let attention = Attention::of(d);
+    let head_tiles = attention.head_tiles;
     let queries = 16 * padded_head_dim(d.head_dim) * 2 * 2;
     let rows = per(1, Of::Rows, 1);
     let (what, threads, grid, shared_bytes) = match launched {
         Kernel::Attention(_) if tokens == Tokens::Many => {
-            // `PREFILL_WARPS` in the device code.
-            let warps = if padded_head_dim(d.head_dim) <= 128 { 4 } else { 2 };
-            let tile = warps * (16 / group).max(1);
+            let warps = attention.prefill_warps;
+            let tile = warps * attention.tile_tokens;
             let grid = [fixed(d.kv_heads * head_tiles), per(1, Of::Rows, tile), ONE];
             // Four tiles, of queries and, with two warps, of weighted values; two pieces. At most 98 KiB, and every
             // architecture has 99.
-            ("attention_prefill", 32 * warps, grid, 4 * queries + 2 * PIECE)
+            ("attention_prefill", 32 * warps, grid, 4 * queries + 2 * PIECE_BYTES)
         }
         Kernel::Attention(_) => {
-            let grid = [fixed(d.kv_heads * head_tiles), rows, fixed(attention_blocks(d))];
-            let heads = group.min(16);
+            let grid = [fixed(d.kv_heads * head_tiles), rows, fixed(attention.blocks)];
             // Queries, then their rows before they are fragments or what warps share of a part; at the end the factors by
             // which parts are joined.
-            let attend = queries + PART_TOGETHER.max(4 * heads * d.head_dim);
-            let join = heads.min(THREADS / d.head_dim + 2) * JOINED * 12;
+            let attend = queries + PART_TOGETHER_BYTES.max(4 * attention.tile_heads * d.head_dim);
+            let join = attention.joined_heads * JOINED * 12;
             let what = if tokens == Tokens::One { "attention_one" } else { "attention_decode" };
             (what, THREADS, grid, 128 + attend.max(join))
         }
@@ -224,13 +255,8 @@ fn of_other(
     };
     let is_first = matches!(launched, Kernel::Embed(_));
     let waits = if is_first { Waits::Never } else { Waits::First };
-    definitions.add(Definition { name: kernel.clone(), call, waits }, (threads, 1));
+    definitions.add(Definition { name: kernel.clone(), call, waits, weights: None }, (threads, 1));
     CudaLaunch { kernel, grid, threads, shared_bytes, in_turn: false, waits: !is_first }
-}
-
-/// Blocks that share out the positions of one token and kv head: together as many as keep a large device busy.
-pub(crate) fn attention_blocks(d: &Dims) -> u32 {
-    (128 / (d.kv_heads * (d.heads / d.kv_heads).div_ceil(16))).clamp(8, 64)
 }
 
 fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
@@ -244,9 +270,6 @@ fn of_pick(definitions: &mut Definitions) -> [CudaLaunch; 2] {
     };
     [launch("pick_parts", parts, THREADS, 128), launch("pick", [outputs, ONE, ONE], 32, 0)]
 }
-
-/// Barriers in one launch of the barrier probe.
-pub(crate) const PROBED_BARRIERS: u32 = 64;
 
 /// Probe kernels.
 pub(crate) fn probes(definitions: &mut Definitions) -> CudaProbes {

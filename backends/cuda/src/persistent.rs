@@ -6,11 +6,9 @@
 use std::fmt::Write;
 
 use qwenc_abi::{Blocks, CudaLaunch, CudaVariant, Of};
-use qwenc_plan::Plan;
 
-use crate::constants::struct_name;
-use crate::launches::{Definition, Definitions, THREADS};
-use crate::linear::Linear;
+use crate::launches::{Definition, Definitions};
+use crate::schedule::THREADS;
 
 /// A launch and the definition of its kernel.
 struct Phase<'a> {
@@ -19,12 +17,7 @@ struct Phase<'a> {
 }
 
 /// The kernel, and its launch: the runtime makes as many blocks as the device holds.
-pub(crate) fn kernel(
-    plan: &Plan,
-    linears: &[Linear],
-    one: &CudaVariant,
-    definitions: &Definitions,
-) -> (CudaLaunch, String) {
+pub(crate) fn kernel(one: &CudaVariant, definitions: &Definitions) -> (CudaLaunch, String) {
     let mut text = String::new();
     let mut line = |l: &str| {
         // Writing to a string does not fail.
@@ -34,7 +27,7 @@ pub(crate) fn kernel(
     line(&format!("extern \"C\" __global__ __launch_bounds__({THREADS}, 1) void {NAME}(const Step step) {{"));
     line("    Step s = step;");
     line("    Phases phases(s);");
-    let mut prefetches = weights_after(plan, linears, one).into_iter();
+    let mut prefetches = weights_after(one, definitions).into_iter();
     let mut left = prefetches.len();
     let mut phases = |launches: &[CudaLaunch], indent: &str| {
         let mut lines = Vec::new();
@@ -105,16 +98,10 @@ impl Phase<'_> {
 /// Prefetches at the barrier behind each phase: weights of the linear two phases later, so that they arrive while the phase
 /// between runs, attention among them; at the first barrier of the next phase too. With several layer groups, none across the
 /// end of a block, since the next layer may be of any.
-fn weights_after(plan: &Plan, linears: &[Linear], one: &CudaVariant) -> Vec<String> {
+fn weights_after(one: &CudaVariant, definitions: &Definitions) -> Vec<String> {
     let all: Vec<&CudaLaunch> = launches(one).collect();
-    let names: Vec<String> = plan
-        .kernels()
-        .filter(|(number, _)| linears.iter().any(|l| l.number == *number))
-        .map(|(number, kernel)| struct_name(number, kernel))
-        .collect();
     let fetch = |at: usize, layer: &str| {
-        let launch = all.get(at)?;
-        let name = names.iter().find(|n| launch.kernel.starts_with(&n.to_lowercase()))?;
+        let name = definitions.of(&all.get(at)?.kernel).weights.as_ref()?;
         Some(format!("fetch_ahead<{name}>(s, {layer});"))
     };
     let begin = one.prologue.len();

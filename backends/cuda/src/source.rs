@@ -6,14 +6,17 @@
 use qwenc_abi::{CudaModel, Hidden, ABI_VERSION};
 use qwenc_formats::Operand;
 use qwenc_ir::Checked;
-use qwenc_plan::{Kernel, Layout, Plan, SegmentId};
+use qwenc_plan::{round_up, Kernel, Layout, Plan, SegmentId};
+use qwenc_target::{Limit, Target};
 
-use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
+use crate::arena::{kv_bytes_per_position, Arena};
 use crate::constants::{self, logits_stride, Counters};
 use crate::decoder::{Decoder, WORDS};
 use crate::launches::{probes, variants, Definitions};
 use crate::linear::Linear;
 use crate::persistent;
+use crate::schedule::{DECODE_ROWS, PART};
+use crate::target::Gpu;
 
 /// Generated code before it is compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +30,9 @@ pub struct Source {
 /// What this backend cannot do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
-    /// Heads whose fragments would not fit a warp's registers.
-    #[error("heads of {head_dim} dimensions: the CUDA target does up to {most}; use --target cpu")]
-    HeadDim {
-        /// The model's.
-        head_dim: u32,
-        /// The largest.
-        most: u32,
-    },
+    /// A model beyond the device code.
+    #[error(transparent)]
+    Limit(#[from] Limit),
     /// A format without a decoder.
     #[error("{segment} is in {format}, which the CUDA target does not read; plan it as {}", instead(*format))]
     Format {
@@ -43,14 +41,22 @@ pub enum EmitError {
         /// Operand format of that segment.
         format: Operand,
     },
+    /// A plan that another target was asked for.
+    #[error("k{kernel}: planned with {found} bytes of scratch memory a row, expected {expected}; plan it for a GPU")]
+    Scratch {
+        /// Number of the kernel.
+        kernel: u32,
+        /// Bytes that the device code needs.
+        expected: u64,
+        /// Bytes in the plan.
+        found: u64,
+    },
 }
 
 /// The format in which weights can be planned that have none that this target reads.
 fn instead(format: Operand) -> Operand {
     format.source().operand().filter(|&plain| plain != format).unwrap_or(Operand::F32)
 }
-
-const LARGEST_HEAD: u32 = 256;
 
 const WRAPPERS: &str = include_str!("../device/wrappers.cuh");
 /// Of linears of f32 weights, and of those with tensor cores.
@@ -102,16 +108,31 @@ fn decoders(plan: &Plan) -> Vec<&'static str> {
     parts
 }
 
-/// Generates the code of a plan.
-pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
-    if plan.dims.head_dim > LARGEST_HEAD {
-        return Err(EmitError::HeadDim { head_dim: plan.dims.head_dim, most: LARGEST_HEAD });
+/// Whether the device code does such models and reads their formats: a plan may be another target's.
+fn check(plan: &Plan) -> Result<(), EmitError> {
+    Gpu.check(&plan.dims)?;
+    let mut segments = (0..).map(SegmentId).zip(&plan.segments);
+    match segments.find(|(_, s)| Decoder::of(s.format).is_none()) {
+        Some((segment, s)) => Err(EmitError::Format { segment, format: s.format }),
+        None => Ok(()),
     }
-    for (number, s) in (0..).zip(&plan.segments) {
-        if Decoder::of(s.format).is_none() {
-            return Err(EmitError::Format { segment: SegmentId(number), format: s.format });
+}
+
+/// Whether linears have the scratch memory that the device code writes.
+fn check_scratch(plan: &Plan, linears: &[Linear]) -> Result<(), EmitError> {
+    for l in linears {
+        let expected = round_up(l.shape.row.prepared_bytes(), 128);
+        let found = l.plan.scratch.map_or(0, |b| plan.buffer(b).row_bytes);
+        if found != expected {
+            return Err(EmitError::Scratch { kernel: l.number, expected, found });
         }
     }
+    Ok(())
+}
+
+/// Generates the code of a plan.
+pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
+    check(plan)?;
     let linears: Vec<Linear> = plan
         .kernels()
         .filter_map(|(number, kernel)| match kernel {
@@ -119,6 +140,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
             _ => None,
         })
         .collect();
+    check_scratch(plan, &linears)?;
     let arena = Arena::of(plan, &linears);
     let counters = counters(plan, &linears);
     let mut definitions = Definitions::default();
@@ -136,7 +158,7 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         text.push('\n');
     }
     text.push_str(&definitions.text);
-    let (persistent, kernel) = persistent::kernel(plan, &linears, &variants[0], &definitions);
+    let (persistent, kernel) = persistent::kernel(&variants[0], &definitions);
     text.push('\n');
     text.push_str(&kernel);
     let dims = &plan.dims;

@@ -8,12 +8,13 @@
 use inkwell::IntPredicate;
 use qwenc_abi::{KvType, Row};
 use qwenc_formats::LANES;
-use qwenc_plan::{round_up, Attention, ATTENTION_PART, ATTENTION_QUERIES};
+use qwenc_plan::{round_up, Attention};
 
 use crate::attention_unit::{first_visible, together, Heads, Shared, Unit};
 use crate::builder::{Any, Int};
 use crate::kernel::Kernel;
 use crate::names::{field, Named};
+use crate::schedule::{ATTENTION_PART, QUERIES};
 use crate::softmax::Part;
 
 /// Shares of the work for each thread, at least, so that threads end together.
@@ -50,7 +51,7 @@ fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let rows = k.n_rows();
     let rows_taken = rows_taken(k, (heads_at_once, rows_at_once));
     let shares = c.div(c.sub(c.add(rows, rows_taken), c.int(1)), rows_taken);
-    let kept = k.buffer(s.a.parts);
+    let kept = k.thread_scratch("parts", k.thread);
     k.take("unit", c.times(shares, kv_heads), c.int(1), |unit, _| {
         let kv_head = c.div(unit, shares).named("kv_head");
         let first = c.mul(c.rem(unit, shares), rows_taken).named("rows.start");
@@ -97,7 +98,7 @@ fn by_heads<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
 /// Rows that a thread takes: many, so that a part serves many queries, but enough shares for all threads.
 fn rows_taken<'c>(k: &Kernel<'c, '_>, (heads_at_once, rows_at_once): (u64, u64)) -> Int<'c> {
     let c = &k.code;
-    let most = ATTENTION_QUERIES / (heads_at_once * rows_at_once);
+    let most = QUERIES / (heads_at_once * rows_at_once);
     let blocks = c.div(c.add(k.n_rows(), c.int(rows_at_once - 1)), c.int(rows_at_once));
     let units = c.times(blocks, u64::from(c.plan.dims.kv_heads));
     let share = c.div(units, c.times(k.threads(), SHARES));
@@ -128,7 +129,7 @@ fn by_parts<'c>(k: &Kernel<'c, '_>, s: &Shared<'_, 'c>) {
     let row = c.int(0);
     let (first, end) = parts_seen(k, (row, c.int(1)));
     let most = u64::from(d.context).div_ceil(ATTENTION_PART);
-    let kept = k.buffer_of(s.a.parts, c.int(0));
+    let kept = k.thread_scratch("parts", c.int(0));
     let place = |head: Int<'c>, part: Int<'c>| {
         Part(c.at(kept, c.times(c.add(c.times(head, most), part), Part::bytes(c))))
     };

@@ -9,13 +9,14 @@ use std::ops::Range;
 use inkwell::IntPredicate;
 use qwenc_abi::KvType;
 use qwenc_formats::LANES;
-use qwenc_plan::{Attention, ATTENTION_PART};
+use qwenc_plan::Attention;
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::cache::{per_step, Cache};
 use crate::kernel::Kernel;
 use crate::names::{half, Named};
 use crate::prepare::pieces;
+use crate::schedule::ATTENTION_PART;
 use crate::softmax::{self, Maxima, Part, Query, MOST_QUERIES, TILE, TILE_VECTORS};
 use crate::tile::vectors;
 

@@ -8,7 +8,7 @@ use qwenc_abi::KvType;
 use qwenc_formats::LANES;
 
 use crate::builder::{Code, Int, Ptr, Vector};
-use crate::dot::dot2;
+use crate::isa::dot2;
 use crate::kernel::Kernel;
 use crate::names::Named;
 use crate::prepare::pieces;

@@ -7,6 +7,7 @@ use qwenc_plan::Plan;
 
 use crate::cpu::Cpu;
 use crate::emit::{kernel_symbol, MODEL_SYMBOL, STEP_SYMBOL};
+use crate::isa::x86;
 
 /// The text with a header, and with comments above the kernels, the step and the model's description.
 pub(crate) fn annotate(ir: &str, plan: &Plan, cpu: &Cpu) -> String {
@@ -24,7 +25,7 @@ pub(crate) fn annotate(ir: &str, plan: &Plan, cpu: &Cpu) -> String {
 
 /// Header of the text.
 fn header(plan: &Plan, cpu: &Cpu) -> String {
-    let features = [&["x86-64"], cpu.features()].concat().join(", ");
+    let features = [&[x86::BASELINE], cpu.features()].concat().join(", ");
     format!(
         "; The kernels of model {:?} for CPU {}, before LLVM's passes.\n; CPU features: {features}.\n\
          ; b0.NAME is a buffer of the plan, w0.NAME a packed tensor; LLVM numbers names that occur again.\n",

@@ -7,9 +7,7 @@ use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
-use inkwell::targets::{
-    CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
-};
+use inkwell::targets::{CodeModel, FileType, RelocMode, Target, TargetMachine, TargetTriple};
 use inkwell::types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum};
 use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue};
 use inkwell::{AddressSpace, OptimizationLevel};
@@ -22,9 +20,10 @@ use sha2::{Digest, Sha256};
 use crate::builder::Code;
 use crate::comments::annotate;
 use crate::cpu::Cpu;
+use crate::isa::x86;
 use crate::kernel::Kernel;
-use crate::step;
 use crate::{adapters, attention, embed, linear, qkv, swiglu};
+use crate::{schedule, step};
 
 /// Compiled code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +55,18 @@ pub enum EmitError {
         /// As it was asked for.
         cpu: String,
     },
+    /// A plan that another target was asked for.
+    #[error("k{kernel}: planned with {found} bytes of scratch memory a row, expected {expected}; plan it for a CPU")]
+    Scratch {
+        /// Number of the kernel.
+        kernel: u32,
+        /// Bytes that kernels for CPUs need.
+        expected: u64,
+        /// Bytes in the plan.
+        found: u64,
+    },
 }
 
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// The model's description.
 pub(crate) const MODEL_SYMBOL: &str = "qwenc_model";
 /// The step function.
@@ -144,24 +152,24 @@ fn llvm(what: &'static str, message: impl ToString) -> EmitError {
 }
 
 fn machine(cpu: &Cpu) -> Result<TargetMachine, EmitError> {
-    Target::initialize_x86(&InitializationConfig::default());
-    let triple = TargetTriple::create(TRIPLE);
+    x86::initialize();
+    let triple = TargetTriple::create(x86::TRIPLE);
     let target = Target::from_triple(&triple).map_err(|e| llvm("finding the target", e))?;
     let level = OptimizationLevel::Default;
     target
         .create_target_machine(
             &triple,
-            "x86-64",
+            x86::BASELINE,
             &cpu.llvm_features(),
             level,
             RelocMode::PIC,
             CodeModel::Default,
         )
-        .ok_or_else(|| llvm("creating the target machine", TRIPLE))
+        .ok_or_else(|| llvm("creating the target machine", x86::TRIPLE))
 }
 
 fn set_target(module: &Module, machine: &TargetMachine) {
-    module.set_triple(&TargetTriple::create(TRIPLE));
+    module.set_triple(&TargetTriple::create(x86::TRIPLE));
     module.set_data_layout(&machine.get_target_data().get_data_layout());
 }
 
@@ -182,14 +190,28 @@ fn compile(module: &Module, machine: &TargetMachine, file: FileType) -> Result<V
     Ok(buffer.as_slice().to_vec())
 }
 
-/// The whole module, verified.
-fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<'c>, EmitError> {
+/// Whether kernels for the CPU read the plan's formats and linears have their scratch memory: a plan may be another target's.
+fn check(plan: &Plan, cpu: &Cpu) -> Result<(), EmitError> {
     for (number, s) in (0..).zip(&plan.segments) {
         if !cpu.reads(s.format) {
             let (segment, cpu) = (SegmentId(number), cpu.name().to_string());
             return Err(EmitError::Format { segment, format: s.format, cpu });
         }
     }
+    for (kernel, k) in plan.kernels() {
+        let PlanKernel::Linear(l) = k else { continue };
+        let expected = schedule::prepared_bytes(&schedule::shape(plan, l));
+        let found = l.scratch.map_or(0, |b| plan.buffer(b).row_bytes);
+        if found != expected {
+            return Err(EmitError::Scratch { kernel, expected, found });
+        }
+    }
+    Ok(())
+}
+
+/// The whole module, verified.
+fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<'c>, EmitError> {
+    check(plan, cpu)?;
     let module = cx.create_module("model");
     set_target(&module, &machine(cpu)?);
     let unit = Unit { cx, module: &module, cpu, plan };
@@ -269,9 +291,9 @@ fn describe(unit: &Unit, step: FunctionValue) {
         step.as_global_value().as_pointer_value().into(),
         long(plan.weights_bytes),
         i64.const_array(&plan.kv_bytes_per_position().map(|n| i64.const_int(n, false))).into(),
-        long(plan.counter_bytes()),
+        long(schedule::counter_bytes(plan)),
         long(plan.row_bytes),
-        long(plan.thread_bytes),
+        long(schedule::thread_bytes(plan)),
         names.as_pointer_value().into(),
         long(features.len() as u64),
         i64.const_array(&plan.hidden_record().map(|n| i64.const_int(n, false))).into(),

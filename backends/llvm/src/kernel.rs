@@ -8,10 +8,11 @@ use std::mem::size_of;
 use inkwell::module::Linkage;
 use inkwell::{AddressSpace, IntPredicate};
 use qwenc_abi::{KvType, Row, StepArgs};
-use qwenc_plan::{BufferId, Home, Rows, SegmentId};
+use qwenc_plan::{BufferId, Home, SegmentId};
 
 use crate::builder::{Code, Int, Ptr};
 use crate::names::{self, field, Field, Named};
+use crate::schedule;
 
 /// A kernel under construction: code plus the three arguments.
 pub(crate) struct Kernel<'c, 'a> {
@@ -103,7 +104,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
         let c = &self.code;
         let arena = self.pointer(field!(StepArgs, arena));
         let of_kernel = c.plus(arena, 64 * u64::from(number));
-        c.at(of_kernel, c.times(thread, c.plan.counter_bytes())).named("counter")
+        c.at(of_kernel, c.times(thread, schedule::counter_bytes(c.plan))).named("counter")
     }
 
     /// Makes kernel `number` ready for the next time. All threads have left it, and meet once more
@@ -163,26 +164,27 @@ impl<'c, 'a> Kernel<'c, 'a> {
         self.code.plan.groups[group as usize].window
     }
 
-    /// Start of a buffer: of its first row, or of this thread's row.
+    /// Start of a buffer: of its first row.
     pub fn buffer(&self, id: BufferId) -> Ptr<'c> {
-        self.buffer_of(id, self.thread)
+        let offset = self.behind_counters(self.code.plan.buffer(id).offset);
+        let at = self.code.at(self.pointer(field!(StepArgs, arena)), offset);
+        at.named(&names::buffer(self.code.plan, id))
     }
 
-    /// The same, as it is for another thread.
-    pub fn buffer_of(&self, id: BufferId, thread: Int<'c>) -> Ptr<'c> {
+    /// Scratch memory of a thread. `name` is what the kernel keeps there.
+    pub fn thread_scratch(&self, name: &str, thread: Int<'c>) -> Ptr<'c> {
         let c = &self.code;
-        let buffer = c.plan.buffer(id);
+        let first = self.behind_counters(c.plan.row_bytes);
+        let offset = c.add(first, c.times(thread, schedule::thread_bytes(c.plan)));
+        c.at(self.pointer(field!(StepArgs, arena)), offset).named(name)
+    }
+
+    /// Offset in the arena of what is behind the counters and so many bytes for each row.
+    fn behind_counters(&self, bytes_per_row: u64) -> Int<'c> {
+        let c = &self.code;
         let max_rows = self.field(field!(StepArgs, max_rows));
-        let threads = self.threads();
-        let counters = c.times(threads, c.plan.counter_bytes());
-        let offset = match buffer.rows {
-            Rows::Step => c.add(counters, c.times(max_rows, buffer.offset)),
-            Rows::Thread => {
-                let rows = c.add(counters, c.times(max_rows, c.plan.row_bytes));
-                c.add(c.add(rows, c.int(buffer.offset)), c.times(thread, c.plan.thread_bytes))
-            }
-        };
-        c.at(self.pointer(field!(StepArgs, arena)), offset).named(&names::buffer(c.plan, id))
+        let counters = c.times(self.threads(), schedule::counter_bytes(c.plan));
+        c.add(counters, c.times(max_rows, bytes_per_row))
     }
 
     /// Row `r` of a buffer that starts at `base`.

@@ -28,8 +28,8 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
         Dest::Logits => k.field(field!(StepArgs, n_outputs)),
         Dest::Buffer(_) => k.n_rows(),
     };
-    let inputs = match l.prepared {
-        Some(prepared) => prepared_inputs(k, l, prepared, tokens),
+    let inputs = match l.scratch {
+        Some(scratch) => prepared_inputs(k, l, scratch, tokens),
         None => Lines { base: k.buffer(l.input), row_bytes: c.plan.buffer(l.input).row_bytes },
     };
     let out = Output::of(k, l);
@@ -77,14 +77,9 @@ fn panels_at_once(panels: u64, panel_bytes: u64, bytes: u64) -> u64 {
 
 /// Normalises or quantises input rows. With one token every thread does so for itself, which saves
 /// a barrier; with more, rows are shared out.
-fn prepared_inputs<'c>(
-    k: &Kernel<'c, '_>,
-    l: &Linear,
-    [step, thread]: [BufferId; 2],
-    tokens: Int<'c>,
-) -> Lines<'c> {
+fn prepared_inputs<'c>(k: &Kernel<'c, '_>, l: &Linear, scratch: BufferId, tokens: Int<'c>) -> Lines<'c> {
     let c = &k.code;
-    let row_bytes = c.plan.buffer(step).row_bytes;
+    let row_bytes = c.plan.buffer(scratch).row_bytes;
     let source = k.buffer(l.input);
     let prepare = |row: Int<'c>, to: Ptr<'c>| {
         let row = match l.out {
@@ -101,14 +96,14 @@ fn prepared_inputs<'c>(
         "single",
         single,
         || {
-            let own = k.buffer(thread);
+            let own = k.thread_scratch("prepared", k.thread);
             prepare(c.int(0), own);
             own.into()
         },
         || {
-            let all = k.buffer(step);
+            let all = k.buffer(scratch);
             let (start, end) = k.share(tokens);
-            c.for_each("row", start, end, 1, |row| prepare(row, k.row_of(all, step, row)));
+            c.for_each("row", start, end, 1, |row| prepare(row, k.row_of(all, scratch, row)));
             k.barrier();
             all.into()
         },

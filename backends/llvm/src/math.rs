@@ -27,19 +27,6 @@ impl<'c> Code<'c, '_> {
         self.times_power(self.vadd(self.fma(p, self.vmul(r, r), r), c(1.0)), k)
     }
 
-    /// `x · 2^k` for whole numbers k from -126 to 127.
-    fn times_power(&self, x: Vector<'c>, k: Vector<'c>) -> Vector<'c> {
-        let n = x.get_type().get_size();
-        if self.cpu.has("avx512f") && n == 16 {
-            let (all, as_it_is) = (self.i16().const_all_ones(), self.i32().const_int(4, false));
-            let args = [x.into(), k.into(), x.into(), all.into(), as_it_is.into()];
-            return self.intrinsic("llvm.x86.avx512.mask.scalef.ps.512", &[], &args).into_vector_value();
-        }
-        let exponent = self.add_vec(self.to_int(k, self.vec_i32(n)), self.ints(self.i32(), 127, n));
-        let power = self.shl_vec(exponent, self.ints(self.i32(), 23, n));
-        self.vmul(x, self.bits(power, self.vec_f32(n)))
-    }
-
     /// `x / (1 + exp(-x))`.
     pub fn silu(&self, x: Vector<'c>) -> Vector<'c> {
         let n = x.get_type().get_size();

@@ -7,12 +7,12 @@
 use inkwell::IntPredicate;
 use qwenc_abi::KvType;
 use qwenc_formats::LANES;
-use qwenc_plan::Attention;
 
 use crate::builder::{Code, Float, Int, Ptr, Vector};
 use crate::cache::Cache;
 use crate::names::Named;
 use crate::prepare::pieces;
+use crate::schedule;
 
 /// Vectors of positions in a tile: a maximum is taken over all of them at once.
 pub(crate) const TILE_VECTORS: u64 = 2;
@@ -26,7 +26,7 @@ pub(crate) struct Part<'c>(pub Ptr<'c>);
 impl<'c> Part<'c> {
     /// Bytes of a part, a multiple of 64.
     pub fn bytes(c: &Code) -> u64 {
-        Attention::part_bytes(&c.plan.dims)
+        schedule::part_bytes(&c.plan.dims)
     }
 
     /// On the stack, empty when [`Part::clear`]ed.

@@ -12,7 +12,7 @@ use qwenc_plan::Segment;
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::decoders::{Compressed, Exceptions, FloatDecoder, PanelRows};
-use crate::dot::dot2;
+use crate::isa::dot2;
 use crate::names::{half, halves, Named};
 use crate::tile::{vectors, Ahead};
 

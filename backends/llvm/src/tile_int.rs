@@ -10,7 +10,7 @@ use qwenc_plan::Segment;
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::decoders::{IntDecoder, PanelRows};
-use crate::dot::{dot4, keeps_bias};
+use crate::isa::{dot4, keeps_bias};
 use crate::names::{half, halves, Named};
 use crate::tile::{self, vectors, Ahead, STREAM_TILE};
 

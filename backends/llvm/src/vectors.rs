@@ -7,10 +7,7 @@ use inkwell::types::VectorType;
 use inkwell::values::{BasicValue, BasicValueEnum};
 use inkwell::FloatPredicate;
 
-use qwenc_formats::LANES;
-
 use crate::builder::{built, Any, Code, Float, Int, Ptr, Vector};
-use crate::cpu::BF16;
 
 impl<'c> Code<'c, '_> {
     // Floats; vectors.
@@ -49,35 +46,11 @@ impl<'c> Code<'c, '_> {
         self.vselect(built(self.b.build_float_compare(FloatPredicate::OLT, a, b, "")), a, b)
     }
 
-    /// `a · b + c`, rounded once where the CPU can, twice where it cannot.
-    pub fn fma(&self, a: Vector<'c>, b: Vector<'c>, c: Vector<'c>) -> Vector<'c> {
-        if self.cpu.has("fma") {
-            self.intrinsic("llvm.fma", &[a.get_type().into()], &[a.into(), b.into(), c.into()])
-                .into_vector_value()
-        } else {
-            self.vadd(self.vmul(a, b), c)
-        }
-    }
-
     // Conversions and lanes.
 
     /// Values of f16 that are finite, as f32, exactly.
     pub fn load_f16(&self, from: Ptr<'c>, lanes: u32) -> Vector<'c> {
         self.f16_to_f32(self.load_vec(self.i16().vec_type(lanes), from, 2))
-    }
-
-    /// f16 to f32, exactly: of any value where an instruction does it, else of finite ones.
-    pub fn f16_to_f32(&self, halves: Vector<'c>) -> Vector<'c> {
-        let lanes = halves.get_type().get_size();
-        if self.cpu.has("f16c") {
-            let halves = self.bits(halves, self.cx.f16_type().vec_type(lanes));
-            return self.widen(halves, self.vec_f32(lanes));
-        }
-        let bits = self.sext_vec(halves, self.vec_i32(lanes));
-        // Sign, exponent and mantissa in the places of f32; the exponents' biases differ by 112.
-        let shifted = self.shl_vec(bits, self.ints(self.i32(), 13, lanes));
-        let placed = self.and_vec(shifted, self.ints(self.i32(), 0x8FFF_E000, lanes));
-        self.vmul(self.bits(placed, self.vec_f32(lanes)), self.floats(2f32.powi(112), lanes))
     }
 
     /// The lower and the upper bf16 of every lane, as f32.
@@ -93,21 +66,6 @@ impl<'c> Code<'c, '_> {
         let lanes = halves.get_type().get_size();
         let wide = self.zext_vec(halves, self.vec_i32(lanes));
         self.bits(self.shl_vec(wide, self.ints(self.i32(), 16, lanes)), self.vec_f32(lanes))
-    }
-
-    /// f32 to bf16 as i16, to nearest and ties to even. Where an instruction does it, numbers too small for a
-    /// normal f32 become zero.
-    pub fn to_bf16(&self, x: Vector<'c>) -> Vector<'c> {
-        let lanes = x.get_type().get_size();
-        if self.cpu.has(BF16) && lanes == LANES {
-            let rounded = self.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", &[], &[x.into()]);
-            return self.bits(rounded, self.i16().vec_type(lanes));
-        }
-        let number = |n: u64| self.ints(self.i32(), n, lanes);
-        let bits = self.bits(x, self.vec_i32(lanes));
-        let odd = self.and_vec(self.lshr_vec(bits, number(16)), number(1));
-        let rounded = self.add_vec(self.add_vec(bits, number(0x7FFF)), odd);
-        self.trunc_vec(self.lshr_vec(rounded, number(16)), self.i16().vec_type(lanes))
     }
 
     pub fn bits<V: BasicValue<'c>>(&self, a: V, to: VectorType<'c>) -> Vector<'c> {

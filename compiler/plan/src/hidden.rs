@@ -3,7 +3,7 @@
 //! In: a plan. Out: the residual stream's buffer and the gain of the final norm. Invariant: nothing writes to the buffer
 //! after the last layer, whether or not the head is run, so that it can be read after a step.
 
-use crate::plan::{BufferId, Plan, Rows};
+use crate::plan::{BufferId, Plan};
 use crate::segment::{Home, Layout, SegmentId};
 use crate::verify::PlanError;
 
@@ -32,7 +32,7 @@ pub(crate) fn check(plan: &Plan) -> Result<(), PlanError> {
     let buffer = plan.buffers.get(state.0 as usize);
     let buffer = buffer.ok_or_else(|| PlanError::Undefined { what: state.to_string() })?;
     let last = plan.kernels().last().map_or(0, |(number, _)| number);
-    if buffer.width != plan.dims.hidden || buffer.rows != Rows::Step || buffer.live.1 != last {
+    if buffer.width != plan.dims.hidden || buffer.live.1 != last {
         return Err(PlanError::Form { what: "the hidden state is a row per token, kept to the last kernel" });
     }
     let Some(gain) = gain else { return Ok(()) };

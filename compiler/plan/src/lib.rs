@@ -22,8 +22,8 @@ pub use lower::{lower, LowerError, Options};
 pub use named::Named;
 pub use pack::{misfits, pack, PackError};
 pub use plan::{
-    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, Rows,
-    SelectAdapter, Swiglu, ATTENTION_PART, ATTENTION_QUERIES,
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, SelectAdapter,
+    Swiglu,
 };
 pub use segment::{Home, Layout, Segment, SegmentId};
 pub use text::parse;

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use qwenc_formats::{Inputs, LANES, PANEL_ROWS};
+use qwenc_formats::{Inputs, PANEL_ROWS};
 use qwenc_ir::{Dims, Eps, Graph, Layers, Rope, WeightDecl};
 
 use crate::hidden::Hidden;
-use crate::round_up;
 use crate::segment::{Home, Segment, SegmentId};
 
 /// A row of [`Plan::buffers`]; prints as `b0`.
@@ -26,28 +25,15 @@ impl fmt::Debug for BufferId {
     }
 }
 
-/// How many rows a buffer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// One per token of the step.
-    Step,
-    /// One per thread: what every thread computes for itself when the step has one token.
-    Thread,
-}
-
-/// Scratch memory. Behind the threads' counters, row `r` of a [`Rows::Step`] buffer lies at `max_rows ·
-/// offset + r · row_bytes`; row `i` of a [`Rows::Thread`] buffer at `max_rows · row_bytes(plan) + i ·
-/// thread_bytes(plan) + offset`.
+/// Memory of a step: a row per token. Row `r` begins at `max_rows · offset + r · row_bytes` of the rows' part of the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
     /// What it holds, for people.
     pub name: String,
-    /// Meaningful f32 columns, or bytes of a prepared row.
+    /// Meaningful f32 columns; 0 for scratch memory, whose layout is the target's.
     pub width: u32,
     /// Bytes from one row to the next; a multiple of 128.
     pub row_bytes: u64,
-    /// Which dimension its rows follow.
-    pub rows: Rows,
     /// See above; a multiple of 128.
     pub offset: u64,
     /// First and last kernel that touch it, in the order prologue, block, head.
@@ -93,9 +79,8 @@ pub struct Linear {
     pub inputs: Inputs,
     /// Whether rows are gate and up, to be joined as `silu(gate) · up`.
     pub swiglu: bool,
-    /// Prepared rows (normalised, rounded or quantised) of the step, and of each thread; none when the
-    /// input is read as it is.
-    pub prepared: Option<[BufferId; 2]>,
+    /// Scratch memory for each row, as much as the target asked for; none if it needs none.
+    pub scratch: Option<BufferId>,
     /// Result.
     pub out: Dest,
     /// Column of the result that the first row of the weight makes: not 0 where rows of other formats make those before.
@@ -124,28 +109,6 @@ pub struct Attention {
     pub q: BufferId,
     /// `[T, H·h]`.
     pub out: BufferId,
-    /// Records of [`Attention::part_bytes`]. Where threads share out one token's positions, results over parts of
-    /// them, `[H][parts of the context]`, in the first thread's row; otherwise what the queries that a thread takes
-    /// together have so far, `[ATTENTION_QUERIES]`.
-    pub parts: BufferId,
-}
-
-/// Positions of a part; a sequence's attention is cut at its multiples.
-pub const ATTENTION_PART: u64 = 1024;
-/// Most queries that a thread takes over one part before it goes on to the next.
-pub const ATTENTION_QUERIES: u64 = 128;
-
-impl Attention {
-    /// Bytes of a part's record: a maximum, sums, and weighted values.
-    pub fn part_bytes(dims: &Dims) -> u64 {
-        128 + 4 * round_up(u64::from(dims.head_dim), u64::from(LANES))
-    }
-
-    /// Bytes of a thread's records.
-    pub(crate) fn parts_bytes(dims: &Dims) -> u64 {
-        let parts = u64::from(dims.heads) * u64::from(dims.context).div_ceil(ATTENTION_PART);
-        parts.max(ATTENTION_QUERIES) * Attention::part_bytes(dims)
-    }
 }
 
 /// Columns in blocks of `rank`, of which block b belongs to adapter `b mod adapters`: those that are not of the
@@ -169,7 +132,7 @@ pub struct Swiglu {
     pub out: BufferId,
 }
 
-/// One stage: all threads run it, then meet at a barrier.
+/// One stage; it begins when all of the stage before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
     /// See [`Embed`].
@@ -241,8 +204,6 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     /// Arena bytes per row of the step.
     pub row_bytes: u64,
-    /// Arena bytes per thread.
-    pub thread_bytes: u64,
     /// Where the last hidden state is.
     pub hidden: Hidden,
     /// Run once, first.
@@ -266,7 +227,6 @@ impl Plan {
             weights_bytes: 0,
             buffers: Vec::new(),
             row_bytes: 0,
-            thread_bytes: 0,
             hidden: Hidden { state: BufferId(0), gain: None },
             prologue: Vec::new(),
             groups: Vec::new(),
@@ -282,12 +242,6 @@ impl Plan {
     /// The buffer; the id must be of this plan.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
-    }
-
-    /// Bytes at the start of the arena, per thread, that count the thread's share of each kernel's work
-    /// as it is taken: a cache line per kernel.
-    pub fn counter_bytes(&self) -> u64 {
-        64 * (self.kernels().count() as u64).next_multiple_of(2)
     }
 
     /// Columns of the result that a linear may write: those of its rows and, with the last of a row, the padding to whole panels.

@@ -11,8 +11,8 @@ use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
 use crate::hidden::Hidden;
 use crate::plan::{
-    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, Rows,
-    SelectAdapter, Swiglu,
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, SelectAdapter,
+    Swiglu,
 };
 use crate::segment::{Home, Layout, Segment, SegmentId};
 
@@ -27,10 +27,9 @@ impl Display for Plan {
         for (i, s) in self.segments.iter().enumerate() {
             write_segment(f, i, s)?;
         }
-        writeln!(f, "arena row_bytes={} thread_bytes={}", self.row_bytes, self.thread_bytes)?;
+        writeln!(f, "arena row_bytes={}", self.row_bytes)?;
         for (i, b) in self.buffers.iter().enumerate() {
-            let rows = if b.rows == Rows::Step { "step" } else { "thread" };
-            write!(f, "buffer b{i} name={} rows={rows} width={}", b.name, b.width)?;
+            write!(f, "buffer b{i} name={} width={}", b.name, b.width)?;
             let (first, last) = b.live;
             writeln!(f, " row_bytes={} offset={} live={first}..{last}", b.row_bytes, b.offset)?;
         }
@@ -75,7 +74,7 @@ fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
             field(f, "q_gain", p.q_gain)?;
             field(f, "k_gain", p.k_gain)?;
         }
-        Kernel::Attention(a) => write!(f, " q={} out={} parts={}", a.q, a.out, a.parts)?,
+        Kernel::Attention(a) => write!(f, " q={} out={}", a.q, a.out)?,
         Kernel::SelectAdapter(s) => {
             write!(f, " columns={} rank={} adapters={}", s.columns, s.rank, s.adapters)?;
         }
@@ -87,9 +86,7 @@ fn write_kernel(f: &mut Formatter<'_>, i: u32, kernel: &Kernel) -> fmt::Result {
             field(f, "bias", l.bias)?;
             field(f, "residual", l.residual)?;
             write!(f, " inputs={}", l.inputs)?;
-            if let Some([step, thread]) = l.prepared {
-                write!(f, " prepared={step},{thread}")?;
-            }
+            field(f, "scratch", l.scratch)?;
             match l.out {
                 Dest::Buffer(b) => write!(f, " out={b}")?,
                 Dest::Logits => write!(f, " out=logits")?,
@@ -141,10 +138,7 @@ fn line_of(plan: &mut Plan, place: &mut Place, line: &str) -> Parsed<()> {
             plan.layers_offset = fields.get("layers_offset")?;
             plan.weights_bytes = fields.get("weights_bytes")?;
         }
-        "arena" => {
-            plan.row_bytes = fields.get("row_bytes")?;
-            plan.thread_bytes = fields.get("thread_bytes")?;
-        }
+        "arena" => plan.row_bytes = fields.get("row_bytes")?,
         "segment" => plan.segments.push(segment(&fields)?),
         "buffer" => plan.buffers.push(buffer(&fields)?),
         "hidden" => plan.hidden = Hidden { state: fields.buffer("state")?, gain: fields.segment("gain")? },
@@ -184,12 +178,6 @@ impl<'a> Fields<'a> {
 
     fn text(&self, key: &str) -> Parsed<&'a str> {
         self.values.get(key).copied().ok_or_else(|| format!("{key}= is missing"))
-    }
-
-    fn one_of(&self, key: &str, words: [&'static str; 2]) -> Parsed<&'static str> {
-        let text = self.text(key)?;
-        let known = words.into_iter().find(|w| *w == text);
-        known.ok_or_else(|| format!("{key}: expected {} or {}, found {text:?}", words[0], words[1]))
     }
 
     fn get<T: FromStr>(&self, key: &str) -> Parsed<T> {
@@ -257,7 +245,6 @@ fn buffer(f: &Fields) -> Parsed<Buffer> {
         name: f.text("name")?.to_string(),
         width: f.get("width")?,
         row_bytes: f.get("row_bytes")?,
-        rows: if f.one_of("rows", ["step", "thread"])? == "step" { Rows::Step } else { Rows::Thread },
         offset: f.get("offset")?,
         live: live.ok_or("live: expected first..last")?,
     })
@@ -277,10 +264,7 @@ fn kernel(f: &Fields) -> Parsed<Kernel> {
             q_gain: f.segment("q_gain")?,
             k_gain: f.segment("k_gain")?,
         })),
-        "attention" => {
-            let (q, out, parts) = (f.buffer("q")?, f.buffer("out")?, f.buffer("parts")?);
-            Ok(Kernel::Attention(Attention { q, out, parts }))
-        }
+        "attention" => Ok(Kernel::Attention(Attention { q: f.buffer("q")?, out: f.buffer("out")? })),
         "select_adapter" => Ok(Kernel::SelectAdapter(SelectAdapter {
             columns: f.buffer("columns")?,
             rank: f.get("rank")?,
@@ -299,13 +283,6 @@ fn kernel(f: &Fields) -> Parsed<Kernel> {
 }
 
 fn linear(f: &Fields, swiglu: bool) -> Parsed<Linear> {
-    let prepared = match f.values.get("prepared") {
-        None => None,
-        Some(both) => {
-            let (step, thread) = both.split_once(',').ok_or("prepared: expected two buffers")?;
-            Some([BufferId(id(step, "b")?), BufferId(id(thread, "b")?)])
-        }
-    };
     let out = match f.text("out")? {
         "logits" => Dest::Logits,
         b => Dest::Buffer(BufferId(id(b, "b")?)),
@@ -319,7 +296,7 @@ fn linear(f: &Fields, swiglu: bool) -> Parsed<Linear> {
         residual: f.id("residual", "b")?.map(BufferId),
         inputs: f.text("inputs")?.parse().map_err(|()| "inputs: expected f32, bf16, int8 or int16")?,
         swiglu,
-        prepared,
+        scratch: f.id("scratch", "b")?.map(BufferId),
         out,
         first: if f.values.contains_key("first") { f.get("first")? } else { 0 },
     })

@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS};
+use model::{mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS, PLAIN};
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, parse, Options, PlanError};
 
@@ -32,12 +32,6 @@ fn with(dtype: &str, start: &str, key: &str, value: &str) -> PlanError {
     let old = line(dtype, start);
     let new = old.replace(&format!(" {}", field(&old, key)), &format!(" {key}={value}"));
     broken(dtype, &old, &new)
-}
-
-/// Takes a field from the line that starts so.
-fn without(dtype: &str, start: &str, key: &str) -> PlanError {
-    let old = line(dtype, start);
-    broken(dtype, &old, &old.replace(&format!(" {}", field(&old, key)), ""))
 }
 
 fn assert_misfit(e: &PlanError, expected: &str) {
@@ -111,26 +105,12 @@ fn rows_hold_their_columns() {
 }
 
 #[test]
-fn prepared_rows_come_once_per_step_and_once_per_thread() {
-    let prepared = field(&line(I8, "k1 "), "prepared").replace("prepared=", "");
-    let (step, thread) = prepared.split_once(',').expect("two buffers");
-    let e = with(I8, "k1 ", "prepared", &format!("{thread},{step}"));
-    assert!(matches!(e, PlanError::Form { .. }), "{e}");
-}
-
-#[test]
-fn prepared_rows_are_there_where_needed_and_only_there() {
-    assert_misfit(&without("bf16", "k1 ", "prepared"), "prepared rows");
-    assert_misfit(&without(I8, "k4 ", "prepared"), "prepared rows");
-    let e = broken("bf16", "k4 linear_add", "k4 linear_add prepared=b3,b4");
-    assert_misfit(&e, "prepared rows");
-    let prepared = field(&line(I8, "k1 "), "prepared").replace("prepared=", "");
-    let (step, _) = prepared.split_once(',').expect("two buffers");
-    let e = with(I8, &format!("buffer {step} "), "row_bytes", "1024");
-    assert!(
-        matches!(e, PlanError::Misfit { .. } | PlanError::Overlap { .. } | PlanError::Place { .. }),
-        "{e}"
-    );
+fn scratch_memory_is_nothing_else() {
+    let scratch = field(&line(I8, "k1 "), "scratch").replace("scratch=", "");
+    let e = with(I8, "k1 ", "scratch", "b0");
+    assert_misfit(&e, "width of scratch memory");
+    let e = with(I8, "k4 ", "input", &scratch);
+    assert_misfit(&e, "input width");
 }
 
 #[test]
@@ -157,7 +137,7 @@ fn buffers_lie_in_the_arena() {
         let e = with("f32", "buffer b0", key, value);
         assert!(matches!(&e, PlanError::Place { what, .. } if what == "b0"), "{key}: {e}");
     }
-    let e = with("f32", "arena", "thread_bytes", "0");
+    let e = with("f32", "arena", "row_bytes", "0");
     assert!(matches!(e, PlanError::Place { .. }), "{e}");
 }
 
@@ -182,7 +162,7 @@ fn what_enters_the_block_lives_through_it() {
     assert!(matches!(&e, PlanError::Lifetime { used: (0, 6), .. }), "{e}");
 }
 
-/// Attention after the linear that reads its result; q lives one kernel longer for it, parts with it.
+/// Attention after the linear that reads its result; q lives one kernel longer for it.
 #[test]
 fn nothing_is_read_before_it_is_written() {
     let (attention, linear, q) = (line("f32", "k3 "), line("f32", "k4 "), line("f32", "buffer b2"));
@@ -190,10 +170,8 @@ fn nothing_is_read_before_it_is_written() {
     let text = plan("f32", &NO_BIAS).to_string();
     let text = text.replace(&format!("{attention}\n{linear}\n"), &swapped);
     let text = text.replace(&q, &q.replace("live=1..3", "live=1..4"));
-    let parts = line("f32", "buffer b6");
-    let text = text.replace(&parts, &parts.replace("live=3..3", "live=4..4"));
     let e = Checked::of(parse(&text).expect("the text parses")).expect_err("k3 reads what k4 writes");
-    assert_eq!(e.to_string(), "k3 uses b5 before all columns that it needs were written");
+    assert_eq!(e.to_string(), "k3 uses b4 before all columns that it needs were written");
 }
 
 #[test]
@@ -209,9 +187,9 @@ fn a_plan_starts_with_embed_and_ends_with_logits() {
 fn adapters_fit_what_they_adapt() {
     let text = plan("f32", &ADAPTED).to_string();
     for (from, to, law) in [
-        ("columns=b5 rank=1 adapters=2", "columns=b5 rank=4 adapters=2", "whole turns of adapters"),
-        ("columns=b5 rank=1 adapters=2", "columns=b5 rank=0 adapters=2", "whole turns of adapters"),
-        ("join_swiglu input=b10", "join_swiglu input=b5", "gate and up"),
+        ("columns=b4 rank=1 adapters=2", "columns=b4 rank=4 adapters=2", "whole turns of adapters"),
+        ("columns=b4 rank=1 adapters=2", "columns=b4 rank=0 adapters=2", "whole turns of adapters"),
+        ("join_swiglu input=b7", "join_swiglu input=b4", "gate and up"),
         ("layout=diagonal parts=@25,@26", "layout=panels parts=@25,@26", "has the columns of its parts"),
         ("f32 layout=diagonal", "bf16 layout=diagonal", "joins on a diagonal only f32"),
     ] {
@@ -250,8 +228,9 @@ fn a_block_has_two_kernels() {
 
 #[test]
 fn layer_groups_share_nothing_and_cover_all_layers() {
-    let text =
-        lower(&two_kinds("bf16", I8), &Options::default()).expect("the graph can be planned").to_string();
+    let text = lower(&two_kinds("bf16", I8), &PLAIN, &Options::default())
+        .expect("the graph can be planned")
+        .to_string();
     let broken = |from: &str, to: &str| {
         assert!(text.contains(from), "{from:?} is not in\n{text}");
         let parsed = parse(&text.replacen(from, to, 1)).expect("the text parses");
@@ -273,7 +252,8 @@ fn layer_groups_share_nothing_and_cover_all_layers() {
 
 #[test]
 fn columns_of_several_linears_are_written_in_order() {
-    let text = lower(&mixed("bf16", I8), &Options::default()).expect("the graph can be planned").to_string();
+    let text =
+        lower(&mixed("bf16", I8), &PLAIN, &Options::default()).expect("the graph can be planned").to_string();
     let broken = |from: &str, to: &str| {
         assert!(text.contains(from), "{from:?} is not in\n{text}");
         Checked::of(parse(&text.replacen(from, to, 1)).expect("the text parses"))

@@ -4,7 +4,7 @@
 
 mod model;
 
-use model::{graph, mixed, plan, two_kinds, ADAPTED, I8, NO_BIAS, TIED};
+use model::{graph, mixed, plan, two_kinds, Device, ADAPTED, I8, NO_BIAS, PLAIN, TIED};
 use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, Kernel, LowerError, Options, Plan};
@@ -61,8 +61,8 @@ fn an_absent_bias_is_no_segment() {
 
 #[test]
 fn the_reserve_moves_the_image_by_pages() {
-    let reserved =
-        lower(&graph("bf16", &[]), &Options { reserve: 1, ..Options::default() }).expect("it can be planned");
+    let reserved = lower(&graph("bf16", &[]), &PLAIN, &Options { reserve: 1, ..Options::default() })
+        .expect("it can be planned");
     let plain = plan("bf16", &[]);
     assert_eq!(reserved.weights_bytes, plain.weights_bytes + 4096);
     assert_eq!(reserved.layers_offset, plain.layers_offset + 4096);
@@ -80,7 +80,7 @@ fn sizes_are_those_of_the_model() {
 }
 
 fn refused(dtype: &str, edits: &[(&str, &str)]) -> LowerError {
-    lower(&graph(dtype, edits), &Options::default()).expect_err("this graph has no plan")
+    lower(&graph(dtype, edits), &PLAIN, &Options::default()).expect_err("this graph has no plan")
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn activations_in_memory_have_their_names() {
 /// Each layer group has kernels and records of its own, and buffers that the other may reuse.
 #[test]
 fn layer_groups_have_kernels_and_records() {
-    let plan = lower(&two_kinds("bf16", I8), &Options::default()).expect("the graph can be planned");
+    let plan = lower(&two_kinds("bf16", I8), &PLAIN, &Options::default()).expect("the graph can be planned");
     let [first, second] = &plan.groups[..] else { panic!("two groups\n{}", *plan) };
     assert_eq!((first.layers.to_string(), first.window), ("0 2".to_string(), None));
     assert_eq!((second.layers.to_string(), second.window), ("1".to_string(), Some(4)));
@@ -183,7 +183,7 @@ fn layer_groups_have_kernels_and_records() {
     let names: Vec<&str> = plan.named().iter().map(|n| n.name).collect();
     let of_layer = ["q_proj", "k_proj", "v_proj", "q_rope", "attn", "out"];
     assert_eq!(names, [&["embed"][..], &of_layer, &of_layer].concat());
-    let even = lower(&graph("bf16", &[]), &Options::default()).expect("the graph can be planned");
+    let even = lower(&graph("bf16", &[]), &PLAIN, &Options::default()).expect("the graph can be planned");
     assert_eq!(even.even_records(), Some(even.groups[0].record_bytes));
 }
 
@@ -192,7 +192,8 @@ fn layer_groups_have_kernels_and_records() {
 #[test]
 fn rows_of_several_formats_are_several_linears() {
     for (first, second) in [("bf16", I8), (I8, "f32")] {
-        let plan = lower(&mixed(first, second), &Options::default()).expect("the graph can be planned");
+        let plan =
+            lower(&mixed(first, second), &PLAIN, &Options::default()).expect("the graph can be planned");
         let names: Vec<&str> = plan.groups[0].block.iter().map(Kernel::name).collect();
         let expected = [
             ["norm_linear", "norm_linear", "prepare_qkv", "attention", "linear_add"].as_slice(),
@@ -222,8 +223,8 @@ fn rows_of_several_formats_are_several_linears() {
 #[test]
 fn f16_is_f32_where_kernels_do_not_read_it() {
     for (f16, expected) in [(false, Operand::F32), (true, Operand::F16)] {
-        let plan = lower(&graph("f16", &[]), &Options { f16, ..Options::default() })
-            .expect("the graph can be planned");
+        let device = if f16 { Device { reads: &[Operand::F16] } } else { PLAIN };
+        let plan = lower(&graph("f16", &[]), &device, &Options::default()).expect("the graph can be planned");
         assert!(plan.segments.iter().filter(|s| s.rows > 1).all(|s| s.format == expected), "{}", *plan);
     }
 }

@@ -5,7 +5,7 @@
 
 mod model;
 
-use model::{graph, mixed, plan, two_kinds, Random, ADAPTED, I4, I8, NO_BIAS, TIED};
+use model::{graph, mixed, plan, two_kinds, Random, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED};
 use qwenc_formats::{DType, Operand, ScaleType, Tensor};
 use qwenc_ir::{Checked, WeightId, WeightSource};
 use qwenc_plan::{lower, misfits, pack, Home, Layout, Options, PackError, Plan, Segment};
@@ -211,8 +211,10 @@ fn every_element_is_where_the_layout_says() {
         }
     }
     for (first, second) in [("bf16", I8), (I4, "bf16")] {
-        check(&lower(&mixed(first, second), &Options::default()).expect("the graph can be planned"));
-        check(&lower(&two_kinds(first, second), &Options::default()).expect("the graph can be planned"));
+        check(&lower(&mixed(first, second), &PLAIN, &Options::default()).expect("the graph can be planned"));
+        check(
+            &lower(&two_kinds(first, second), &PLAIN, &Options::default()).expect("the graph can be planned"),
+        );
     }
 }
 
@@ -220,14 +222,14 @@ fn compressed_plan(plain: &[&str]) -> Checked<Plan> {
     let graph = graph("bf16", &[]);
     let id = |name: &&str| graph.weights.iter().position(|w| w.name == **name).expect("a weight's name");
     let plain = plain.iter().map(|name| WeightId(id(name) as u32)).collect();
-    lower(&graph, &Options { bf12: true, plain, ..Options::default() }).expect("the graph can be planned")
+    lower(&graph, &COMPRESSING, &Options { plain, ..Options::default() }).expect("the graph can be planned")
 }
 
 #[test]
 fn every_compressed_element_comes_back() {
     for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED] {
-        let options = Options { bf12: true, ..Options::default() };
-        let plan = lower(&graph("bf16", edits), &options).expect("the graph can be planned");
+        let plan = lower(&graph("bf16", edits), &COMPRESSING, &Options::default())
+            .expect("the graph can be planned");
         assert!(misfits(&plan, &Random).expect("weights are there").is_empty());
         check(&plan);
     }

@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{graph, mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS, TIED};
+use model::{graph, mixed, plan, two_kinds, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED};
 use qwenc_formats::Operand;
 use qwenc_plan::{lower, parse, Options};
 
@@ -10,9 +10,9 @@ use qwenc_plan::{lower, parse, Options};
 fn plans_round_trip() {
     let scaled =
         ("rope theta=10000\n", "rope theta=500000 llama3 factor=32 low=1 high=4 original_context=8192\n");
-    let two = lower(&two_kinds("bf16", I8), &Options::default()).expect("the graph can be planned");
+    let two = lower(&two_kinds("bf16", I8), &PLAIN, &Options::default()).expect("the graph can be planned");
     assert_eq!(parse(&two.to_string()).as_ref(), Ok(&*two), "{}", *two);
-    let rows = lower(&mixed("bf16", I8), &Options::default()).expect("the graph can be planned");
+    let rows = lower(&mixed("bf16", I8), &PLAIN, &Options::default()).expect("the graph can be planned");
     assert_eq!(parse(&rows.to_string()).as_ref(), Ok(&*rows), "{}", *rows);
     for dtype in ["f32", "bf16", I8, "i8g64", I4, "i4g32"] {
         for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED, &[scaled]] {
@@ -37,8 +37,8 @@ fn refused(from: &str, to: &str) -> String {
 
 #[test]
 fn compressed_plans_round_trip() {
-    let options = Options { bf12: true, ..Options::default() };
-    let plan = lower(&graph("bf16", &[]), &options).expect("the graph can be planned");
+    let plan =
+        lower(&graph("bf16", &[]), &COMPRESSING, &Options::default()).expect("the graph can be planned");
     let text = plan.to_string();
     assert_eq!(
         text.matches(" bf12 ").count(),

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
 use qwenc_files::{Scratch, Staged};
-use qwenc_formats::Operand;
 use qwenc_ir::{verify, Checked, Graph, WeightDecl};
 use qwenc_link::{Form, Product};
 use qwenc_models::ModelFile;
@@ -137,6 +136,7 @@ fn work(
     let quant = args.weights.quant()?;
     // A wrong name is told before the work, and so is a tool that is missing.
     let machine = target::machine(args)?;
+    let device = target::device(args)?;
     #[cfg(feature = "cuda")]
     let compiler = cuda::Compiler::new(args)?;
     let job = Job::start(args, unnamed)?;
@@ -159,7 +159,7 @@ fn work(
         Emit::EgraphDot => return done(job.write_text(&egraph_dot(&source, &Limits::default())?)?),
         _ => {}
     }
-    let plan = planned(args, &optimised.graph, &model)?;
+    let plan = planned(args, &*device, &optimised.graph, &model)?;
     let predicted = Prediction::of(&plan, &machine);
     if args.explain {
         *explained += &predicted.to_string();
@@ -188,18 +188,21 @@ fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
     Ok(model)
 }
 
-/// The plan, with weights of f16 as they are and of bf16 compressed to 12 bits where the target's kernels read them so and
-/// they fit.
-fn planned(args: &Compile, graph: &Checked<Graph>, model: &ModelFile) -> Result<Checked<Plan>> {
-    let (f16, bf12) = (target::reads(args, Operand::F16)?, target::reads(args, Operand::Bf12)?);
-    let options = Options { activations: activations(args, graph)?, f16, bf12, ..Options::default() };
-    let plan = lower(graph, &options)?;
+/// The plan for a target, with weights of bf16 compressed to 12 bits where its kernels read them so and they fit.
+fn planned(
+    args: &Compile,
+    target: &dyn qwenc_target::Target,
+    graph: &Checked<Graph>,
+    model: &ModelFile,
+) -> Result<Checked<Plan>> {
+    let options = Options { activations: activations(args, graph)?, ..Options::default() };
+    let plan = lower(graph, target, &options)?;
     let looking = progress::step("looking through the weights");
     let plain = misfits(&plan, model)?;
     looking.finish_and_clear();
     match plain.is_empty() {
         true => Ok(plan),
-        false => Ok(lower(graph, &Options { plain, ..options })?),
+        false => Ok(lower(graph, target, &Options { plain, ..options })?),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit_entry, Cpu, Entry};
 use qwenc_models::ModelFile;
@@ -19,7 +18,7 @@ use crate::{metadata, package, progress, Misuse};
 const NATIVE: &str = "native";
 
 /// The CPU that was asked for.
-fn chosen(args: &Compile) -> Result<Cpu> {
+pub fn chosen(args: &Compile) -> Result<Cpu> {
     let name = args.cpu.as_deref().unwrap_or(NATIVE);
     Ok(Cpu::named(name).map_err(|e| Misuse(format!("--cpu: {e}")))?)
 }
@@ -30,11 +29,6 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     let native = args.cpu.as_deref().is_none_or(|name| name == NATIVE);
     let cores = if native { physical_cores() } else { ASSUMED_CORES };
     Ok(Machine::of_cpu(cpu.name(), cpu.features(), cores))
-}
-
-/// Whether code for that CPU reads weights in this format.
-pub fn reads(args: &Compile, format: Operand) -> Result<bool> {
-    Ok(chosen(args)?.reads(format))
 }
 
 /// Of this machine, as far as this process may use them.

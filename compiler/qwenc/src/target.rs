@@ -4,7 +4,6 @@
 
 use anyhow::{bail, Result};
 use clap::ValueEnum;
-use qwenc_formats::Operand;
 use qwenc_opt::Machine;
 
 use crate::args::{Compile, Emit, Target};
@@ -39,10 +38,17 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     }
 }
 
-/// Whether its kernels read a format that weights can be packed in instead of another: f16, not as f32, or bf16 compressed to
-/// 12 bits.
-pub fn reads(args: &Compile, format: Operand) -> Result<bool> {
-    Ok(args.target == Target::Cpu && cpu_reads(args, format)?)
+/// The target as optimiser and plan ask it; `machine` has refused one that this build lacks.
+pub fn device(args: &Compile) -> Result<Box<dyn qwenc_target::Target>> {
+    Ok(match args.target {
+        #[cfg(feature = "llvm")]
+        Target::Cpu => Box::new(crate::cpu::chosen(args)?),
+        #[cfg(feature = "cuda")]
+        Target::Cuda => Box::new(qwenc_cuda::Gpu),
+        // Graphs and plans need no backend.
+        #[allow(unreachable_patterns)]
+        _ => Box::new(qwenc_target::NoDevice),
+    })
 }
 
 /// That this build has no such backend.
@@ -57,17 +63,6 @@ pub fn absent<T>(target: Target) -> Result<T> {
         _ => "",
     };
     bail!("--target {name}: this qwenc was built without {what}; build it with `--features {feature}`{other}")
-}
-
-#[cfg(feature = "llvm")]
-fn cpu_reads(args: &Compile, format: Operand) -> Result<bool> {
-    crate::cpu::reads(args, format)
-}
-
-/// There is no code that could.
-#[cfg(not(feature = "llvm"))]
-fn cpu_reads(_: &Compile, _: Operand) -> Result<bool> {
-    Ok(false)
 }
 
 #[cfg(feature = "llvm")]

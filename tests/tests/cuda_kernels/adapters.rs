@@ -2,6 +2,7 @@
 //! alone.
 
 use qwenc_abi::KvType;
+use qwenc_cuda::Gpu;
 use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_plan::{lower, Options};
@@ -24,7 +25,7 @@ fn each_adapter_is_what_the_interpreter_says() {
         [(ODD, DType::F32, (4, 2), 1e-7), (ODDER, DType::Bf16, (1, 3), 1e-7), (ODD, I8, (3, 1), 5e-4)]
     {
         let graph = adapted(shape, dtype, ranks);
-        let plan = lower(&graph, &Options::default()).unwrap();
+        let plan = lower(&graph, &Gpu, &Options::default()).unwrap();
         let tokens = tokens(TOKENS, shape.vocab);
         let device = Device::of(&plan, &Random);
         for adapter in 0..=ranks.1 {
@@ -53,7 +54,7 @@ fn each_adapter_is_what_the_interpreter_says() {
 
 #[test]
 fn every_sequence_keeps_its_own() {
-    let plan = lower(&adapted(ODD, I8, (4, 2)), &Options::default()).unwrap();
+    let plan = lower(&adapted(ODD, I8, (4, 2)), &Gpu, &Options::default()).unwrap();
     let device = Device::of(&plan, &Random);
     let tokens = tokens(5, ODD.vocab);
     let adapters = [2, 0, 1];

@@ -1,6 +1,7 @@
 //! Mixtures of formats, formats that are read as others, and those without a decoder in the device code.
 
 use qwenc_formats::DType;
+use qwenc_llvm::Cpu;
 use qwenc_plan::{lower, Activations, Options};
 
 use crate::model::{graph, mixed, ODD, ODDER};
@@ -19,18 +20,22 @@ fn weights_of_several_formats() {
     }
 }
 
+/// Another target, whose plans the device code cannot run.
+fn cpu() -> Cpu {
+    Cpu::named("x86-64-v3").unwrap()
+}
+
 #[test]
 fn bf16_in_12_bits_is_refused() {
-    let options = Options { bf12: true, ..Options::default() };
-    let plan = lower(&graph(ODD, DType::Bf16), &options).unwrap();
+    let plan = lower(&graph(ODD, DType::Bf16), &cpu(), &Options::default()).unwrap();
     let e = qwenc_cuda::emit(&plan).err().unwrap();
     assert_eq!(e.to_string(), "w0 is in bf12, which the CUDA target does not read; plan it as bf16");
 }
 
 #[test]
 fn f16_is_read_as_f32() {
-    let options = Options { f16: true, ..Options::default() };
-    let e = qwenc_cuda::emit(&lower(&graph(ODD, DType::F16), &options).unwrap()).err().unwrap();
+    let plan = lower(&graph(ODD, DType::F16), &cpu(), &Options::default()).unwrap();
+    let e = qwenc_cuda::emit(&plan).err().unwrap();
     assert_eq!(e.to_string(), "w0 is in f16, which the CUDA target does not read; plan it as f32");
     Case { dtype: DType::F16, activations: Activations::Default, tolerance: 1e-7 }.check(ODD);
 }

@@ -12,6 +12,7 @@ mod stepper;
 
 use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
+use qwenc_cuda::Gpu;
 use qwenc_cuda::Source;
 use qwenc_formats::{DType, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
@@ -87,7 +88,7 @@ impl Case {
 
     fn plan_of(self, graph: &Checked<Graph>) -> Checked<Plan> {
         let options = Options { activations: self.activations, ..Options::default() };
-        lower(graph, &options).unwrap()
+        lower(graph, &Gpu, &options).unwrap()
     }
 
     fn check(self, shape: Shape) {

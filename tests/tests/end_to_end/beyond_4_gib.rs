@@ -24,12 +24,13 @@ fn are_read_where_they_are() {
 
     let graph = verify(model.graph().unwrap()).unwrap();
     let graph = optimise(&graph, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
-    let plan = lower(&graph, &Options { reserve: RESERVE, ..Options::default() }).unwrap();
+    let cpu = Cpu::named("native").unwrap();
+    let plan = lower(&graph, &cpu, &Options { reserve: RESERVE, ..Options::default() }).unwrap();
     assert!(
         plan.segments.iter().all(|s| s.home.per_layer() || s.offset >= RESERVE)
             && plan.layers_offset >= RESERVE
     );
-    let artifact = emit(&plan, &Cpu::named("native").unwrap()).unwrap();
+    let artifact = emit(&plan, &cpu).unwrap();
     let executable = Product::new(&output, Form::Static, Linker::Any).unwrap();
     let assets = Assets { tokenizer: model.tokenizer_json().unwrap().as_bytes(), metadata: b"{}" };
     let image =

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use qwenc_cuda::{emit, DEFAULT_SMS};
+use qwenc_cuda::{emit, Gpu, DEFAULT_SMS};
 use qwenc_formats::{DType, ScaleType};
 use qwenc_plan::{lower, Options};
 
@@ -78,7 +78,7 @@ fn what_the_table_shows() {
 
 /// The kernels of a model of this shape.
 pub fn source(shape: Shape, dtype: DType) -> String {
-    let plan = lower(&graph(shape, dtype), &Options::default()).unwrap();
+    let plan = lower(&graph(shape, dtype), &Gpu, &Options::default()).unwrap();
     emit(&plan).unwrap().text
 }
 

@@ -9,6 +9,7 @@
 
 mod stepper;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -16,7 +17,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::Bencher;
 use qwenc_abi::KvType;
 use qwenc_formats::{DType, Operand, ScaleType};
-use qwenc_ir::Checked;
+use qwenc_ir::{Checked, WeightId};
 use qwenc_llvm::Cpu;
 use qwenc_plan::{lower, Activations, Kernel, Options, Plan};
 use stepper::loaded::Loaded;
@@ -106,8 +107,12 @@ fn made(kind: usize) -> &'static (Checked<Plan>, Loaded) {
     static MADE: [OnceLock<(Checked<Plan>, Loaded)>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
     MADE[kind].get_or_init(|| {
         let (_, dtype, activations, compressed) = KINDS[kind];
-        let options = Options { activations, bf12: compressed, f16: true, ..Options::default() };
-        let plan = lower(&graph(SHAPE, dtype), &options).expect("the model can be planned");
+        let graph = graph(SHAPE, dtype);
+        let all = || (0..graph.weights.len() as u32).map(WeightId).collect();
+        let plain = if compressed { BTreeSet::new() } else { all() };
+        let options = Options { activations, plain, ..Options::default() };
+        let native = Cpu::named("native").expect("every CPU is known");
+        let plan = lower(&graph, &native, &options).expect("the model can be planned");
         let loaded = Loaded::of(&plan, "native", &Random);
         (plan, loaded)
     })

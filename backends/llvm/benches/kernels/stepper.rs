@@ -138,7 +138,7 @@ fn pieces(plan: &Plan, tokens: usize) -> Vec<usize> {
 /// Rows of several tokens are prepared before all threads go on.
 fn barriers(kernel: &Kernel, tokens: usize) -> usize {
     match kernel {
-        Kernel::Linear(l) if l.prepared.is_some() => {
+        Kernel::Linear(l) if l.scratch.is_some() => {
             let rows = if l.out == Dest::Logits { outputs(tokens) } else { tokens };
             if rows > 1 {
                 2

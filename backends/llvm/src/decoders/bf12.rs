@@ -10,6 +10,7 @@ use qwenc_formats::{Bf12, LANES, PANEL_ROWS};
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::cpu::Cpu;
 use crate::decoders::{Compressed, FloatDecoder};
+use crate::isa::{self, x86, VECTOR_BYTES};
 use crate::names::{halves, Named};
 
 /// Decoder of bf12.
@@ -18,7 +19,7 @@ pub(crate) struct Compressed16;
 impl FloatDecoder for Compressed16 {
     /// Kernels look 16 bytes up at once.
     fn runs_on(&self, cpu: &Cpu) -> bool {
-        cpu.has("avx2")
+        x86::looks_up(cpu)
     }
 
     fn inputs_per_read(&self) -> u64 {
@@ -52,29 +53,11 @@ impl Compressed for Compressed16 {
     }
 }
 
-/// Bytes of a vector.
-const BYTES: u32 = 4 * LANES;
-
 /// A panel's dictionary, in every 16 bytes of a vector.
 fn dictionary<'c>(c: &Code<'c, '_>, panel: Ptr<'c>) -> Vector<'c> {
     let once = c.load_vec(c.i8().vec_type(16), panel, 64).named("dictionary");
-    let repeated: Vec<u32> = (0..BYTES).map(|i| i % 16).collect();
+    let repeated: Vec<u32> = (0..VECTOR_BYTES).map(|i| i % 16).collect();
     c.shuffle(once, once, &repeated)
-}
-
-/// Each byte of `codes`, below 16, replaced by the byte of that number of the same 16 bytes of `table`.
-fn look_up<'c>(c: &Code<'c, '_>, table: Vector<'c>, codes: Vector<'c>) -> Vector<'c> {
-    if c.cpu.has("avx512bw") {
-        let args = [table.into(), codes.into()];
-        return c.intrinsic("llvm.x86.avx512.pshuf.b.512", &[], &args).into_vector_value();
-    }
-    let (low, high): (Vec<u32>, Vec<u32>) = ((0..32).collect(), (32..64).collect());
-    let part = |lanes: &[u32]| {
-        let args = [table, codes].map(|v| c.shuffle(v, v, lanes).into());
-        c.intrinsic("llvm.x86.avx2.pshuf.b", &[], &args).into_vector_value()
-    };
-    let all: Vec<u32> = (0..BYTES).collect();
-    c.shuffle(part(&low), part(&high), &all)
 }
 
 /// Where a quad's unit is.
@@ -85,16 +68,18 @@ fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
 /// The weights of a quad's unit, as two plain reads: of each, two vectors of pairs of bf16.
 fn quad<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, unit: Ptr<'c>) -> [[Vector<'c>; 2]; 2] {
     let table = dictionary(c, panel);
-    let bytes = c.i8().vec_type(BYTES);
+    let bytes = c.i8().vec_type(VECTOR_BYTES);
     let [first, second, codes] = [(0, "lower"), (64, "lower"), (128, "codes")]
         .map(|(at, name)| c.load_vec(bytes, c.plus(unit, at), 64).named(name));
-    let low = c.and_vec(codes, c.ints(c.i8(), 15, BYTES));
-    let high = c.lshr_vec(codes, c.ints(c.i8(), 4, BYTES));
+    let low = c.and_vec(codes, c.ints(c.i8(), 15, VECTOR_BYTES));
+    let high = c.lshr_vec(codes, c.ints(c.i8(), 4, VECTOR_BYTES));
     [(first, low), (second, high)].map(|(lower, codes)| {
-        let upper = look_up(c, table, codes).named("upper");
+        // Kernels run only where the CPU looks bytes up.
+        let upper =
+            isa::look_up(c, table, codes).expect("a CPU that reads compressed weights").named("upper");
         let rows = [0, 8].map(|half| {
             let lane = |i: u32| 16 * (i / 16) + half + i % 16 / 2;
-            let both: Vec<u32> = (0..BYTES).map(|i| lane(i) + BYTES * (i % 2)).collect();
+            let both: Vec<u32> = (0..VECTOR_BYTES).map(|i| lane(i) + VECTOR_BYTES * (i % 2)).collect();
             c.bits(c.shuffle(lower, upper, &both), c.vec_i32(LANES))
         });
         halves("w", rows)

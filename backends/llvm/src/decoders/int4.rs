@@ -4,7 +4,7 @@ use qwenc_formats::{InputLayout, Operand, ScaleType, PANEL_ROWS};
 
 use crate::builder::{Code, Vector};
 use crate::decoders::{int8, layout_of, GroupPlace, IntDecoder, PanelRows};
-use crate::dot::Bytes;
+use crate::isa::Bytes;
 
 /// Decoder of int4.
 pub(crate) struct Int4 {

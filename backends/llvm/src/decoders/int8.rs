@@ -4,7 +4,7 @@ use qwenc_formats::{InputLayout, Operand, ScaleType, PANEL_ROWS};
 
 use crate::builder::{Code, Ptr, Vector};
 use crate::decoders::{layout_of, GroupPlace, IntDecoder, PanelRows};
-use crate::dot::Bytes;
+use crate::isa::Bytes;
 
 /// Decoder of int8.
 pub(crate) struct Int8 {

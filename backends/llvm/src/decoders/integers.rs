@@ -7,7 +7,7 @@ use qwenc_formats::{InputLayout, PANEL_ROWS};
 
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::decoders::PanelRows;
-use crate::dot::Bytes;
+use crate::isa::Bytes;
 use crate::names::Named;
 
 /// Place of a group in a panel.

@@ -6,7 +6,7 @@ use qwenc_formats::{InputLayout, Operand, PANEL_ROWS, Q6K};
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::decoders::int4::half_bytes;
 use crate::decoders::{layout_of, GroupPlace, IntDecoder, PanelRows};
-use crate::dot::Bytes;
+use crate::isa::Bytes;
 
 /// Decoder of Q6_K.
 pub(crate) struct Q6k;

@@ -3,11 +3,11 @@
 use qwenc_abi::KvType;
 use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_plan::{lower, Options};
+use qwenc_plan::Activations;
 
 use crate::loaded::{Caches, Loaded, Runner};
 use crate::model::{adapted, Random, ODD, ODDER};
-use crate::{assert_same, cpus, nmse, tokens, I8};
+use crate::{assert_same, cpus, nmse, planned, tokens, I8};
 
 const TOKENS: usize = 21;
 
@@ -31,7 +31,7 @@ fn each_adapter_is_what_the_interpreter_says() {
         [(ODD, DType::F32, (4, 2), 1e-11), (ODDER, DType::Bf16, (1, 3), 1e-11), (ODD, I8, (3, 1), 5e-4)]
     {
         let graph = adapted(shape, dtype, ranks);
-        let plan = lower(&graph, &Options::default()).unwrap();
+        let plan = planned(&graph, Activations::Default, false);
         let tokens = tokens(TOKENS, shape.vocab);
         let expected = |adapter: u32| {
             let interpreter = Interpreter::new(&graph, &Random, Precision::F64);
@@ -61,7 +61,7 @@ fn each_adapter_is_what_the_interpreter_says() {
 
 #[test]
 fn every_sequence_keeps_its_own() {
-    let plan = lower(&adapted(ODD, I8, (4, 2)), &Options::default()).unwrap();
+    let plan = planned(&adapted(ODD, I8, (4, 2)), Activations::Default, false);
     let loaded = Loaded::of(&plan, "native", &Random);
     let tokens = tokens(9, ODD.vocab);
     let adapters = [2, 0, 1, 2];

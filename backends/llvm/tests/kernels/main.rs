@@ -9,14 +9,16 @@ mod loaded;
 mod model;
 mod readable;
 
+use std::collections::BTreeSet;
+
 use loaded::{Caches, Loaded, Runner};
 use model::{graph, mixed, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_formats::{DType, Operand, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
-use qwenc_ir::{Checked, Graph};
-use qwenc_llvm::Cpu;
-use qwenc_plan::{lower, misfits, Activations, Options, Plan, ATTENTION_PART};
+use qwenc_ir::{Checked, Graph, WeightId};
+use qwenc_llvm::{Cpu, ATTENTION_PART};
+use qwenc_plan::{lower, misfits, Activations, Options, Plan};
 
 /// Rows of several ranges and a short last step.
 const LONG: Shape = Shape {
@@ -43,6 +45,14 @@ fn tokens(n: usize, vocab: u32) -> Vec<u32> {
 }
 
 /// CPU levels that this machine runs.
+/// A plan for any CPU that reads its formats: scratch memory is the same for all.
+fn planned(graph: &Checked<Graph>, activations: Activations, compressed: bool) -> Checked<Plan> {
+    let all = || (0..graph.weights.len() as u32).map(WeightId).collect();
+    let plain = if compressed { BTreeSet::new() } else { all() };
+    let cpu = Cpu::named("native").unwrap();
+    lower(graph, &cpu, &Options { activations, plain, ..Options::default() }).unwrap()
+}
+
 fn cpus() -> Vec<&'static str> {
     let native = Cpu::named("native").unwrap();
     let runs = |name: &&str| Cpu::named(name).unwrap().features().iter().all(|f| native.has(f));
@@ -96,8 +106,7 @@ impl Case {
 
     fn plan(self, shape: Shape) -> Checked<Plan> {
         let Case { activations, compressed, .. } = self;
-        let options = Options { activations, bf12: compressed, f16: true, ..Options::default() };
-        let plan = lower(&self.graph(shape), &options).unwrap();
+        let plan = planned(&self.graph(shape), activations, compressed);
         assert!(misfits(&plan, &Random).unwrap().is_empty());
         plan
     }

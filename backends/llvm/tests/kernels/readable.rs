@@ -5,15 +5,15 @@ use inkwell::memory_buffer::MemoryBuffer;
 use qwenc_formats::{DType, Operand};
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit_ir, Cpu};
-use qwenc_plan::{lower, Options, Plan};
+use qwenc_plan::{Activations, Plan};
 
 use crate::model::{adapted, ODD, ODDER};
-use crate::{Case, KINDS};
+use crate::{planned, Case, KINDS};
 
 /// Plans with every type of weights and inputs, and with adapters.
 fn plans() -> Vec<Checked<Plan>> {
     let mut all: Vec<_> = KINDS.iter().map(|&kind| Case::of(kind, 0.0).plan(ODDER)).collect();
-    all.push(lower(&adapted(ODD, DType::F32, (4, 2)), &Options::default()).unwrap());
+    all.push(planned(&adapted(ODD, DType::F32, (4, 2)), Activations::Default, false));
     all
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use qwenc_formats::DType;
 use qwenc_ir::{Checked, Eps, Graph, LayerGroup, Node, NodeId, Op, Section, SectionKind, WeightId};
+use qwenc_target::{Limit, LinearShape, Target};
 
 use crate::activations::Activations;
 use crate::hidden::Hidden;
@@ -17,7 +18,7 @@ use crate::plan::{
     Attention, BufferId, Dest, Embed, Kernel, LayerGroup as PlanGroup, Linear, Plan, PrepareQkv,
     SelectAdapter, Swiglu,
 };
-use crate::segment::Layout;
+use crate::segment::{Layout, Segment};
 use crate::verify::PlanError;
 use crate::weight_expr;
 use weights::Weight;
@@ -29,11 +30,8 @@ pub struct Options {
     pub reserve: u64,
     /// Precision of the inputs of linears.
     pub activations: Activations,
-    /// Whether the backend reads [`Operand::F16`](qwenc_formats::Operand::F16); else weights of f16 are packed as f32.
-    pub f16: bool,
-    /// Whether the backend reads [`Operand::Bf12`], in which weights of bf16 are packed then.
-    pub bf12: bool,
-    /// Weights that do not fit it: [`misfits`](crate::misfits()) of a plan that has them in it.
+    /// Weights of bf16 that do not fit [`Operand::Bf12`](qwenc_formats::Operand::Bf12): [`misfits`](crate::misfits()) of a plan
+    /// that has them in it.
     pub plain: BTreeSet<WeightId>,
 }
 
@@ -71,6 +69,9 @@ pub enum LowerError {
         /// Its type.
         dtype: DType,
     },
+    /// A model beyond the target's kernels.
+    #[error(transparent)]
+    Limit(#[from] Limit),
     /// A residual that is needed after being overwritten, or a block that does not end where it began.
     #[error("{section:?} {node}: {what}")]
     InPlace {
@@ -86,11 +87,16 @@ pub enum LowerError {
     Plan(#[from] PlanError),
 }
 
-/// Plans a graph.
-pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>, LowerError> {
+/// Plans a graph for a target.
+pub fn lower(
+    graph: &Checked<Graph>,
+    target: &dyn Target,
+    options: &Options,
+) -> Result<Checked<Plan>, LowerError> {
+    target.check(&graph.dims)?;
     let plan = Plan::of_model(graph);
     let (rope, stream) = (BufferId(0), BufferId(0));
-    let mut l = Lowering { graph, plan, rope, stream, options };
+    let mut l = Lowering { graph, target, plan, rope, stream, options };
     l.stream = l.buffer("x", graph.dims.hidden);
     l.rope = l.buffer("rope", graph.dims.head_dim);
     for kind in graph.sections() {
@@ -112,6 +118,7 @@ pub fn lower(graph: &Checked<Graph>, options: &Options) -> Result<Checked<Plan>,
 
 struct Lowering<'a> {
     graph: &'a Graph,
+    target: &'a dyn Target,
     plan: Plan,
     rope: BufferId,
     /// The residual stream.
@@ -144,7 +151,7 @@ impl Scope<'_> {
 
 impl Lowering<'_> {
     fn buffer(&mut self, name: &str, width: u32) -> BufferId {
-        memory::step_buffer(&mut self.plan, name, width)
+        memory::f32_buffer(&mut self.plan, name, width)
     }
 
     fn section(&mut self, kind: SectionKind) -> Result<Vec<Kernel>, LowerError> {
@@ -225,8 +232,7 @@ impl Lowering<'_> {
             Op::PreparedAttention => {
                 let q = scope.place(node.args[0])?;
                 let out = self.buffer("attention", width);
-                let parts = memory::parts_buffer(&mut self.plan);
-                kernels.push(Kernel::Attention(Attention { q, out, parts }));
+                kernels.push(Kernel::Attention(Attention { q, out }));
                 Ok(Some(out))
             }
             Op::SelectAdapter { rank, adapters } => {
@@ -286,10 +292,11 @@ impl Lowering<'_> {
         let of_mlp = swiglu || reads_mlp(scope, node.args[0]);
         let input = scope.place(node.args[0])?;
         let linear = |Weight { segment: weight, gain, first }| {
-            let format = self.plan.segment(weight).format;
+            let Segment { format, cols, .. } = *self.plan.segment(weight);
             let inputs = self.options.activations.inputs(format, of_mlp, out == Dest::Logits);
-            let prepared = memory::prepared_buffers(&mut self.plan, weight, inputs, norm);
-            Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, prepared, out, first }
+            let shape = LinearShape { format, cols, inputs, norm: norm.is_some() };
+            let scratch = memory::scratch_buffer(&mut self.plan, self.target.scratch_row_bytes(&shape));
+            Linear { input, norm, gain, weight, bias, residual: None, inputs, swiglu, scratch, out, first }
         };
         Ok(weights.into_iter().map(linear).collect())
     }

@@ -57,11 +57,13 @@ impl Lowering<'_> {
     /// Operand format of a stored matrix.
     fn format(&self, part: WeightId) -> Result<Operand, LowerError> {
         let decl = self.graph.weight(part);
-        let readable = |format| match format {
-            Operand::F16 if !self.options.f16 => Operand::F32,
+        let readable = |format: &Operand| self.target.reads(*format);
+        // f32 holds every f16.
+        let format = match decl.dtype.operand() {
+            Some(Operand::F16) if !readable(&Operand::F16) => Some(Operand::F32),
             format => format,
         };
-        let format = decl.dtype.operand().map(readable);
+        let format = format.filter(readable);
         format.ok_or_else(|| LowerError::WeightType { name: decl.name.clone(), dtype: decl.dtype })
     }
 
@@ -85,7 +87,7 @@ impl Lowering<'_> {
             false => first.shape[1],
         };
         let plain = expr.parts.iter().any(|part| self.options.plain.contains(part));
-        let compressed = self.options.bf12 && layout != Layout::Diagonal && !plain;
+        let compressed = self.target.reads(Operand::Bf12) && layout != Layout::Diagonal && !plain;
         let format = if compressed && format == Operand::Bf16 { Operand::Bf12 } else { format };
         let segment = Segment {
             home: self.home(scope.kind, expr.parts[0]),

@@ -8,8 +8,8 @@ use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
 use qwenc_ir::Verify;
 
 use crate::hidden;
-use crate::memory::{lifetimes, overlap, prepared_row_bytes, touched};
-use crate::plan::{Attention, BufferId, Dest, Kernel, Linear, Plan, Rows};
+use crate::memory::{lifetimes, overlap, touched};
+use crate::plan::{BufferId, Dest, Kernel, Linear, Plan};
 use crate::round_up;
 use crate::segment::{Layout, SegmentId};
 
@@ -173,15 +173,7 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
         }
         Kernel::Attention(a) => {
             fits("q, k, v width", d.q_width() + 2 * d.kv_width(), width(a.q))?;
-            fits("output width", d.q_width(), width(a.out))?;
-            let (expected, parts) = (Attention::parts_bytes(&d), plan.buffer(a.parts));
-            match parts.row_bytes >= expected && parts.rows == Rows::Thread {
-                true => Ok(()),
-                false => {
-                    let found = parts.row_bytes;
-                    Err(PlanError::Misfit { kernel, what: "bytes of attention's parts", expected, found })
-                }
-            }
+            fits("output width", d.q_width(), width(a.out))
         }
         Kernel::SelectAdapter(s) => {
             let turn = s.rank.saturating_mul(s.adapters);
@@ -235,38 +227,22 @@ fn check_linear(
     if l.residual.is_some_and(|r| Dest::Buffer(r) != l.out) {
         return Err(PlanError::Form { what: "a residual is added in place" });
     }
-    let must_prepare = l.norm.is_some() || l.inputs != Inputs::F32;
-    fits("prepared rows", u32::from(must_prepare), u32::from(l.prepared.is_some()))?;
     if !w.format.meets(l.inputs) {
         return Err(PlanError::Inputs { kernel, inputs: l.inputs, weights: w.format });
     }
-    if l.prepared.is_some_and(|p| p.map(|b| plan.buffer(b).rows) != [Rows::Step, Rows::Thread]) {
-        return Err(PlanError::Form { what: "prepared rows are one buffer per step and one per thread" });
-    }
+    // No other buffer is so wide, so that nothing else is kept in it.
+    l.scratch.map_or(Ok(()), |b| fits("width of scratch memory", 0, plan.buffer(b).width))?;
     if l.swiglu && l.bias.is_some() {
         return Err(PlanError::Form { what: "no kernel adds a bias before SwiGLU" });
-    }
-    for p in l.prepared.into_iter().flatten() {
-        let expected = prepared_row_bytes(l.inputs, w.format, w.cols);
-        let found = plan.buffer(p).row_bytes;
-        if expected != found {
-            return Err(PlanError::Misfit { kernel, what: "prepared row bytes", expected, found });
-        }
     }
     Ok(())
 }
 
-/// Rows of f32 hold their columns, up to whole panels; other rows were checked with their kernel.
+/// Rows of f32 hold their columns, up to whole panels; scratch memory has none.
 fn check_row(plan: &Plan, id: BufferId) -> Result<(), PlanError> {
     let b = plan.buffer(id);
-    let prepared = |k: &Kernel| match k {
-        Kernel::Linear(l) => l.prepared.into_iter().flatten().any(|p| p == id),
-        Kernel::Attention(a) => a.parts == id,
-        _ => false,
-    };
     let needed = 4 * round_up(u64::from(b.width), u64::from(PANEL_ROWS));
-    let used_as_row = plan.kernels().any(|(_, k)| touched(k).contains(&id) && !prepared(k));
-    match used_as_row && (b.row_bytes < needed || b.rows != Rows::Step) {
+    match b.row_bytes < needed {
         true => {
             let what = format!("{id} as rows of f32");
             Err(PlanError::Place { what, offset: b.offset, bytes: needed, limit: b.row_bytes })
@@ -282,10 +258,7 @@ fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
         if used.0 <= used.1 && (b.live.0 > used.0 || b.live.1 < used.1) {
             return Err(PlanError::Lifetime { buffer: id, stated: b.live, used });
         }
-        let limit = match b.rows {
-            Rows::Step => plan.row_bytes,
-            Rows::Thread => plan.thread_bytes,
-        };
+        let limit = plan.row_bytes;
         if b.offset % 128 != 0
             || b.row_bytes % 128 != 0
             || b.row_bytes > limit
@@ -296,7 +269,7 @@ fn check_buffers(plan: &Plan) -> Result<(), PlanError> {
         }
         for (j, o) in plan.buffers[..i].iter().enumerate() {
             let shares = b.offset < o.offset + o.row_bytes && o.offset < b.offset + b.row_bytes;
-            if o.rows == b.rows && shares && overlap(o.live, b.live) {
+            if shares && overlap(o.live, b.live) {
                 return Err(PlanError::Overlap { a: format!("b{j}"), b: id.to_string() });
             }
         }

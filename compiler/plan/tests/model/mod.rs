@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use qwenc_formats::{DType, ScaleType, Scales, Tensor, WeightError};
-use qwenc_ir::{parse, verify, Checked, Graph, Layers, WeightDecl, WeightSource};
+use qwenc_formats::{DType, Inputs, Operand, ScaleType, Scales, Tensor, WeightError};
+use qwenc_ir::{parse, verify, Checked, Dims, Graph, Layers, WeightDecl, WeightSource};
 use qwenc_plan::{lower, Options, Plan};
+use qwenc_target::{Limit, LinearShape, Target};
 
 const QWEN3: &str = include_str!("qwen3.txt");
 /// Shorter than a row, and no divisor of one.
@@ -157,9 +158,37 @@ fn numbered(text: &str) -> String {
     out
 }
 
+/// A target that needs scratch memory where inputs are normalised or rounded.
+pub struct Device {
+    /// Formats that it reads besides those that every target does.
+    pub reads: &'static [Operand],
+}
+
+/// Reads what every target does.
+pub const PLAIN: Device = Device { reads: &[] };
+/// Reads bf16 in 12 bits.
+pub const COMPRESSING: Device = Device { reads: &[Operand::Bf12] };
+
+impl Target for Device {
+    fn reads(&self, format: Operand) -> bool {
+        !matches!(format, Operand::F16 | Operand::Bf12) || self.reads.contains(&format)
+    }
+
+    fn check(&self, _: &Dims) -> Result<(), Limit> {
+        Ok(())
+    }
+
+    fn scratch_row_bytes(&self, linear: &LinearShape) -> u64 {
+        match linear.norm || linear.inputs != Inputs::F32 {
+            true => 4 * u64::from(linear.cols),
+            false => 0,
+        }
+    }
+}
+
 /// Its plan.
 pub fn plan(dtype: &str, edits: &[(&str, &str)]) -> Checked<Plan> {
-    lower(&graph(dtype, edits), &Options::default()).expect("the graph can be planned")
+    lower(&graph(dtype, edits), &PLAIN, &Options::default()).expect("the graph can be planned")
 }
 
 /// The same values for the same tensor name.
