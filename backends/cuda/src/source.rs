@@ -8,7 +8,7 @@ use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{Kernel, Layout, Plan, SegmentId};
 
-use crate::arena::{kv_bytes_per_position, Arena, DECODE_ROWS, PART};
+use crate::arena::{kv_bytes_per_position, padded_head_dim, Arena, DECODE_ROWS, PART};
 use crate::constants::{self, logits_stride, Counters};
 use crate::decoder::{Decoder, WORDS};
 use crate::launches::{probes, variants, Definitions};
@@ -148,6 +148,8 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         layers: dims.layers,
         layer_groups: plan.layer_groups(),
         max_context: dims.context,
+        kv_heads: dims.kv_heads,
+        kv_head_dim: padded_head_dim(dims.head_dim),
         weights_bytes: plan.weights_bytes,
         kv_bytes_per_position: kv_bytes_per_position(plan),
         kv_positions: PART,
