@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::family::Family;
@@ -109,30 +109,6 @@ impl Sampling {
         }
         Ok(all)
     }
-
-    /// The `sampling` object of an image's metadata.
-    pub fn json(&self) -> Value {
-        json!({
-            "temperature": written(self.temperature),
-            "top_k": self.top_k,
-            "top_p": written(self.top_p),
-            "min_p": written(self.min_p),
-            "repetition_penalty": written(self.repetition_penalty),
-            "suppress_tokens": self.suppress_tokens,
-            "stop": self.stop,
-            "max_tokens": self.max_tokens,
-            "without_thinking": self.without_thinking.map(|(temperature, top_p)| {
-                json!({"temperature": written(temperature), "top_p": written(top_p)})
-            }),
-            "origins": self.origins,
-        })
-    }
-}
-
-/// The shortest decimal number that is this float.
-fn written(value: f32) -> f64 {
-    // What a float prints is a number.
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
 /// Reads values of one origin.
@@ -238,6 +214,7 @@ pub(crate) fn of_gguf(values: [(&'static str, Option<Value>); 5]) -> Option<Valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn read(json: Value) -> std::result::Result<Sampling, String> {
         let Value::Object(map) = json else { return Err("no object".into()) };

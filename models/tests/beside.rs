@@ -273,7 +273,7 @@ fn beside(dir: &Path) -> Result<(Vec<String>, String), String> {
     let all = json!([
         checkpoint.tokenizer_json(),
         checkpoint.chat_template(),
-        checkpoint.sampling().json(),
+        format!("{:?}", checkpoint.sampling()),
         checkpoint.stop_tokens(),
         [checkpoint.bos_token(), checkpoint.eos_token()],
         checkpoint.config().dims.vocab_rows,

@@ -15,7 +15,7 @@ use crate::decoder::{Decoder, WORDS};
 use crate::launches::{probes, variants, Definitions};
 use crate::linear::Linear;
 use crate::persistent;
-use crate::schedule::{DECODE_ROWS, PART};
+use crate::schedule::{padded_head_dim, DECODE_ROWS, PART};
 use crate::target::Gpu;
 
 /// Generated code before it is compiled.
@@ -170,6 +170,8 @@ pub fn emit(plan: &Checked<Plan>) -> Result<Source, EmitError> {
         layers: dims.layers,
         layer_groups: plan.layer_groups(),
         max_context: dims.context,
+        kv_heads: dims.kv_heads,
+        kv_head_dim: padded_head_dim(dims.head_dim),
         weights_bytes: plan.weights_bytes,
         kv_bytes_per_position: kv_bytes_per_position(plan),
         kv_positions: PART,

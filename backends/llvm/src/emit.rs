@@ -9,9 +9,9 @@ use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, RelocMode, Target, TargetMachine, TargetTriple};
 use inkwell::types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum};
-use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue};
+use inkwell::values::{BasicMetadataValueEnum, BasicValue, FunctionValue};
 use inkwell::{AddressSpace, OptimizationLevel};
-use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
+use qwenc_abi::Identity;
 use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{Kernel as PlanKernel, Plan, SegmentId};
@@ -22,6 +22,7 @@ use crate::comments::annotate;
 use crate::cpu::Cpu;
 use crate::isa::x86;
 use crate::kernel::Kernel;
+use crate::model_info::describe;
 use crate::{adapters, attention, embed, linear, qkv, swiglu};
 use crate::{schedule, step};
 
@@ -78,11 +79,11 @@ pub(crate) fn kernel_symbol(number: u32, kernel: &PlanKernel) -> String {
 }
 
 /// What all functions of a module share.
-struct Unit<'c, 'a> {
-    cx: &'c Context,
-    module: &'a Module<'c>,
-    cpu: &'a Cpu,
-    plan: &'a Plan,
+pub(crate) struct Unit<'c, 'a> {
+    pub(crate) cx: &'c Context,
+    pub(crate) module: &'a Module<'c>,
+    pub(crate) cpu: &'a Cpu,
+    pub(crate) plan: &'a Plan,
 }
 
 /// Compiles a plan.
@@ -220,7 +221,7 @@ fn build<'c>(cx: &'c Context, plan: &Checked<Plan>, cpu: &Cpu) -> Result<Module<
         functions.push(emit_kernel(&unit, i, kernel));
     }
     let step = emit_step(&unit, &functions);
-    describe(&unit, step);
+    describe(&unit, step)?;
     module.verify().map_err(|e| llvm("verifying the module", e))?;
     Ok(module)
 }
@@ -267,41 +268,4 @@ fn emit_step<'c>(unit: &Unit<'c, '_>, kernels: &[FunctionValue<'c>]) -> Function
     let function = unit.module.add_function(STEP_SYMBOL, ty, Some(Linkage::Internal));
     step::emit_step(code(unit, function), kernels);
     function
-}
-
-/// The constant [`ModelInfo`], field by field in its order.
-fn describe(unit: &Unit, step: FunctionValue) {
-    let (cx, plan) = (unit.cx, unit.plan);
-    let (i32, i64) = (cx.i32_type(), cx.i64_type());
-    let features = unit.cpu.features().join(",");
-    let text = cx.const_string(features.as_bytes(), false);
-    let names = unit.module.add_global(text.get_type(), None, "features");
-    names.set_initializer(&text);
-    names.set_constant(true);
-    names.set_linkage(Linkage::Internal);
-    let short = |n: u64| BasicValueEnum::from(i32.const_int(n, false));
-    let long = |n: u64| BasicValueEnum::from(i64.const_int(n, false));
-    let fields: Vec<BasicValueEnum> = vec![
-        short(u64::from(ABI_VERSION)),
-        short(u64::from(plan.dims.vocab_rows)),
-        short(linear::logits_stride(plan.dims.vocab_rows)),
-        short(u64::from(plan.dims.layers)),
-        short(u64::from(plan.dims.context)),
-        short(0),
-        step.as_global_value().as_pointer_value().into(),
-        long(plan.weights_bytes),
-        i64.const_array(&plan.kv_bytes_per_position().map(|n| i64.const_int(n, false))).into(),
-        long(schedule::counter_bytes(plan)),
-        long(plan.row_bytes),
-        long(schedule::thread_bytes(plan)),
-        names.as_pointer_value().into(),
-        long(features.len() as u64),
-        i64.const_array(&plan.hidden_record().map(|n| i64.const_int(n, false))).into(),
-    ];
-    let types: Vec<_> = fields.iter().map(|f| f.get_type().as_basic_type_enum()).collect();
-    let info = cx.struct_type(&types, false);
-    debug_assert_eq!(size_of::<ModelInfo>(), 6 * 4 + 14 * 8);
-    let model = unit.module.add_global(info, None, MODEL_SYMBOL);
-    model.set_initializer(&info.const_named_struct(&fields));
-    model.set_constant(true);
 }

@@ -22,6 +22,7 @@ mod kernel;
 mod linear;
 mod loops;
 mod math;
+mod model_info;
 mod names;
 mod prepare;
 mod qkv;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use qwenc_abi::metadata::Metadata;
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit_entry, Cpu, Entry};
 use qwenc_models::ModelFile;
@@ -63,15 +64,11 @@ pub fn generate(
     let artifact = qwenc_llvm::emit(plan, &cpu)?;
     generating.finish_and_clear();
     let product = job.into_product()?;
-    let about = metadata::of(
-        model,
-        plan,
-        cpu.name(),
-        cpu.features(),
-        args.kv_type,
-        predicted,
-        metadata::activations(plan),
-    );
+    let target = (cpu.name(), cpu.features());
+    let about = Metadata {
+        activations: Some(metadata::activations(plan)),
+        ..metadata::of(model, plan, target, args.kv(), predicted.stated())
+    };
     let image = package::image(&product, model, plan, &about, artifact.code_id)?;
     let linking = progress::step("linking");
     let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };

@@ -114,8 +114,7 @@ pub fn generate(
     let product = job.into_product()?;
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
-    let about =
-        metadata::of(model, plan, "cuda", &features, args.kv_type, predicted, serde_json::Value::Null);
+    let about = metadata::of(model, plan, ("cuda", &features), args.kv(), predicted.stated());
     let image = package::image(&product, model, plan, &about, bundle.code_id)?;
     let linking = progress::step("linking");
     let reason = product.finish_cuda(&bundle.bytes, &image, args.place.link())?;

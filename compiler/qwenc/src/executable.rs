@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
+use qwenc_abi::metadata::InputForm;
 use qwenc_files::Scratch;
 use serde_json::Value;
 
@@ -56,7 +57,8 @@ impl About {
     /// How its weights are stored.
     pub fn types(&self) -> Types {
         let model = &self.0["model"];
-        let rounded = model["inputs"].as_str().is_some_and(|inputs| inputs.contains("bf16"));
+        let inputs = serde_json::from_value::<Vec<InputForm>>(model["inputs"].clone()).unwrap_or_default();
+        let rounded = inputs.contains(&InputForm::Bf16);
         let stored = match model["weight_type"].as_str().unwrap_or_default() {
             "int8" => Types::Int8,
             "int4" => Types::Int4,

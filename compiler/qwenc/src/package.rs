@@ -5,11 +5,11 @@
 use std::borrow::Cow;
 
 use anyhow::Result;
+use qwenc_abi::metadata::Metadata;
 use qwenc_ir::Checked;
 use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
 use qwenc_models::ModelFile;
 use qwenc_plan::Plan;
-use serde_json::Value;
 
 use crate::args::{Compile, Emit, LinkerName, Target, WeightsPlace};
 use crate::output::room;
@@ -57,12 +57,12 @@ pub fn image(
     product: &Product,
     model: &ModelFile,
     plan: &Checked<Plan>,
-    about: &Value,
+    about: &Metadata,
     code_id: [u8; 32],
 ) -> Result<Image> {
-    let about = about.to_string();
+    let about = serde_json::to_vec(about)?;
     let tokenizer = model.tokenizer_json().map(tokenizer).transpose()?.unwrap_or_default();
-    let assets = Assets { tokenizer: &tokenizer, metadata: about.as_bytes() };
+    let assets = Assets { tokenizer: &tokenizer, metadata: &about };
     // Alignment, footer and what the linker makes beside the image.
     let beside = (16 << 20) + tokenizer.len() as u64 + assets.metadata.len() as u64;
     room(product.output(), plan.weights_bytes + beside)?;

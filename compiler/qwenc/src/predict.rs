@@ -6,10 +6,10 @@
 
 use std::fmt;
 
+use qwenc_abi::metadata::Predicted;
 use qwenc_formats::Inputs;
 use qwenc_opt::{Machine, Processor, Work};
 use qwenc_plan::{Kernel, Linear, Plan};
-use serde_json::{json, Value};
 
 /// Tokens of the prompt; fewer where the model's context ends before.
 const PROMPT: u32 = 512;
@@ -51,16 +51,16 @@ impl Prediction {
         }
     }
 
-    /// For the executable's metadata; see docs/model-bin.md.
-    pub fn json(&self) -> Value {
-        json!({
-            "decode_bytes": self.decode.bytes,
-            "decode_ops": self.decode.ops(),
-            "prefill_ops_per_token": self.prefill.ops(),
-            "decode_tok_s": tenths(self.decode_tok_s),
-            "prefill_tok_s": tenths(self.prefill_tok_s),
-            "machine": self.machine.to_string(),
-        })
+    /// Figures for the executable's metadata.
+    pub fn stated(&self) -> Predicted {
+        Predicted {
+            decode_bytes: self.decode.bytes,
+            decode_ops: self.decode.ops(),
+            prefill_ops_per_token: self.prefill.ops(),
+            decode_tok_s: tenths(self.decode_tok_s),
+            prefill_tok_s: tenths(self.prefill_tok_s),
+            machine: self.machine.to_string(),
+        }
     }
 }
 
@@ -150,7 +150,7 @@ impl fmt::Display for Prediction {
 
 #[cfg(test)]
 #[path = "../../plan/tests/model/mod.rs"]
-mod model;
+pub(crate) mod model;
 
 #[cfg(test)]
 mod tests {
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn the_same_plan_is_predicted_the_same() {
         let once = || Prediction::of(&model::plan(model::I8, &[]), &Machine::cpu_default());
-        assert_eq!(once().json().to_string(), once().json().to_string());
+        assert_eq!(once().stated(), once().stated());
         assert_eq!(once().to_string(), once().to_string());
     }
 }

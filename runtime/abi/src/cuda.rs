@@ -168,6 +168,10 @@ pub struct CudaModel {
     pub layer_groups: Vec<u32>,
     /// Longest context the model was trained for, in tokens.
     pub max_context: u32,
+    /// Key and value heads of a layer.
+    pub kv_heads: u32,
+    /// Elements of a head's key, or value, in the cache, padding included.
+    pub kv_head_dim: u32,
     /// Exact size of the packed weights.
     pub weights_bytes: u64,
     /// Bytes of KV cache per position, over all layers, by the number of its [`crate::KvType`].

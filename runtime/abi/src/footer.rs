@@ -5,6 +5,8 @@
 //! (`--weights external`); offsets are relative to the image's start, which is the file's length
 //! minus `image_bytes`. All integers little-endian.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Identity;
 
 /// Size of the encoded footer.
@@ -13,12 +15,20 @@ const MAGIC: [u8; 8] = *b"QWENCIMG";
 const VERSION: u32 = 1;
 
 /// A byte range within the image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// From the start of the image.
     pub offset: u64,
     /// Length in bytes.
     pub bytes: u64,
+}
+
+impl Section {
+    /// The range within `bytes`; none if it ends behind them.
+    pub fn of(self, bytes: &[u8]) -> Option<&[u8]> {
+        let end = self.offset.checked_add(self.bytes)?;
+        bytes.get(usize::try_from(self.offset).ok()?..usize::try_from(end).ok()?)
+    }
 }
 
 /// Where the sections of an image are, and whose they are.
@@ -127,6 +137,13 @@ mod tests {
     fn round_trips() {
         let f = sample();
         assert_eq!(Footer::decode(&f.encode(), 10_000), Ok(f));
+    }
+
+    #[test]
+    fn a_section_is_within_its_bytes_or_none() {
+        let of = |offset, bytes| Section { offset, bytes }.of(b"abcd");
+        assert_eq!((of(1, 2), of(4, 0), of(0, 4)), (Some(&b"bc"[..]), Some(&b""[..]), Some(&b"abcd"[..])));
+        assert_eq!((of(1, 4), of(5, 0), of(1, u64::MAX)), (None, None, None));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! code meets at `barrier` between stages.
 //!
 //! The cache of a sequence holds `capacity` positions in elements of [`KvType::element_bytes`]. It is one record
-//! per layer, each of `capacity * kv_bytes_per_position / layers` bytes, which is in this order and without gaps:
+//! per layer, each of `capacity * kv_bytes_per_position / layers` bytes, which is in this order and without gaps
+//! (`head_dim` is [`ModelInfo::kv_head_dim`]):
 //!
 //! - keys, `[kv_heads][capacity / 16][head_dim][16]`: a head's keys are tiles of 16 positions;
 //! - values, `[kv_heads][capacity][head_dim]`; with [`KvType::Bf16`] two positions' values lie together,
@@ -41,13 +42,26 @@ impl KvType {
         }
     }
 
-    /// As flags and metadata spell it.
+    /// Bytes of a position's scale in a head, of which keys and values have one each.
+    pub fn scale_bytes(self) -> u64 {
+        match self {
+            KvType::F32 | KvType::Bf16 => 0,
+            KvType::I8 => 4,
+        }
+    }
+
+    /// Spelling of the type in flags and metadata.
     pub fn name(self) -> &'static str {
         match self {
             KvType::F32 => "f32",
             KvType::Bf16 => "bf16",
             KvType::I8 => "int8",
         }
+    }
+
+    /// The type of this [`KvType::name`].
+    pub fn named(name: &str) -> Option<KvType> {
+        KvType::ALL.into_iter().find(|ty| ty.name() == name)
     }
 }
 
@@ -141,8 +155,10 @@ pub struct ModelInfo {
     pub layers: u32,
     /// Longest context the model was trained for, in tokens (max_position_embeddings).
     pub max_context: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Key and value heads of a layer.
+    pub kv_heads: u32,
+    /// Elements of a head's key, or value, in the cache.
+    pub kv_head_dim: u32,
     /// The step function.
     pub step: StepFn,
     /// Exact size of the packed weights.

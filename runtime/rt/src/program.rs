@@ -37,6 +37,10 @@ pub struct Sizes {
     pub layers: u32,
     /// Longest context the model was trained for, in tokens.
     pub max_context: u32,
+    /// Key and value heads of a layer.
+    pub kv_heads: u32,
+    /// Elements of a head's key, or value, in the cache, padding included.
+    pub kv_head_dim: u32,
     /// Exact size of the packed weights.
     pub weights_bytes: u64,
     /// Bytes of KV cache per position, over all layers, by the number of its type.
@@ -73,6 +77,8 @@ impl From<&ModelInfo> for Sizes {
             vocab_rows: model.vocab_rows,
             layers: model.layers,
             max_context: model.max_context,
+            kv_heads: model.kv_heads,
+            kv_head_dim: model.kv_head_dim,
             weights_bytes: model.weights_bytes,
             kv_bytes_per_position: model.kv_bytes_per_position,
             kv_positions: KV_POSITIONS as u32,
@@ -86,6 +92,8 @@ impl From<&CudaModel> for Sizes {
             vocab_rows: model.vocab_rows,
             layers: model.layers,
             max_context: model.max_context,
+            kv_heads: model.kv_heads,
+            kv_head_dim: model.kv_head_dim,
             weights_bytes: model.weights_bytes,
             kv_bytes_per_position: model.kv_bytes_per_position,
             kv_positions: model.kv_positions,

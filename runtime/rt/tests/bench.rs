@@ -69,9 +69,9 @@ fn a_batch_is_measured_beside_one() {
 #[test]
 fn what_was_predicted_stands_beside_what_was_measured() {
     let mut about = metadata();
+    about["per_token"] = json!({"matrix_bytes": 60, "layer_multiply_adds": 5});
     about["predicted"] = json!({"decode_bytes": 60, "decode_tok_s": 12.5, "prefill_tok_s": 345.6,
         "decode_ops": 7, "prefill_ops_per_token": 8, "machine": "an abacus"});
-    about["model"]["tied"] = json!(false);
     let e = Executable::new(tiny(), &free(20), b"", &about);
     let said = e.run(&[&SHORT[..], &["--json"]].concat()).ok();
     let facts: Value = serde_json::from_str(&said).unwrap();
@@ -80,7 +80,7 @@ fn what_was_predicted_stands_beside_what_was_measured() {
         (&json!(12.5), &json!(345.6))
     );
     let table = e.run(&SHORT).ok();
-    for part in ["prefill 345.6 tok/s, decode 12.5 tok/s", "an abacus", "without an untied embedding"] {
+    for part in ["prefill 345.6 tok/s, decode 12.5 tok/s", "an abacus", "weights of blocks and head"] {
         assert!(table.contains(part), "{part} not in\n{table}");
     }
 }

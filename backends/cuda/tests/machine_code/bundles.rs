@@ -11,6 +11,8 @@ fn model() -> CudaModel {
         layers: 3,
         layer_groups: vec![0; 3],
         max_context: 128,
+        kv_heads: 1,
+        kv_head_dim: 8,
         weights_bytes: 4096,
         kv_bytes_per_position: [64, 32, 24],
         kv_positions: 64,

@@ -5,6 +5,7 @@
 
 mod adapters;
 mod compressed;
+mod described;
 mod loaded;
 mod model;
 mod readable;

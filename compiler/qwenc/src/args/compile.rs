@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args as ClapArgs, Command, FromArgMatches, ValueEnum};
+use qwenc_abi::KvType;
 use qwenc_models::AdapterSource;
 use qwenc_plan::Activations;
 
@@ -97,17 +98,6 @@ pub enum KvName {
     Int8,
 }
 
-impl KvName {
-    /// Name of the type in the image's metadata.
-    pub fn name(self) -> &'static str {
-        match self {
-            KvName::F32 => "f32",
-            KvName::Bf16 => "bf16",
-            KvName::Int8 => "int8",
-        }
-    }
-}
-
 /// Precision of the inputs of matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ActivationsName {
@@ -195,6 +185,15 @@ pub struct Compile {
 }
 
 impl Compile {
+    /// Element type of the KV cache that `--kv-type` names.
+    pub(crate) fn kv(&self) -> Option<KvType> {
+        self.kv_type.map(|name| match name {
+            KvName::F32 => KvType::F32,
+            KvName::Bf16 => KvType::Bf16,
+            KvName::Int8 => KvType::I8,
+        })
+    }
+
     /// Adapters to keep beside the weights, by name.
     pub(crate) fn kept(&self) -> Result<Vec<(String, AdapterSource)>, crate::Misuse> {
         let one = |word: &String| match word.split_once('=') {

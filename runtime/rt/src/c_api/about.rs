@@ -4,13 +4,13 @@
 
 use std::ffi::{c_char, CString};
 
+use qwenc_abi::metadata::Metadata;
 use qwenc_abi::KvType;
 
 use crate::c_api::border;
 use crate::c_api::load::QwenModel;
 use crate::c_api::types::{Info, API_VERSION};
 use crate::error::{Error, Result};
-use crate::image::metadata::Metadata;
 
 /// Texts of [`Info`] as C has them.
 pub(super) struct About {

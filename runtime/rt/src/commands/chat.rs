@@ -15,6 +15,7 @@ mod wrap;
 use std::cell::Cell;
 use std::path::Path;
 
+use qwenc_abi::metadata::{Metadata, SamplingDefaults};
 use serde_json::json;
 
 use crate::cli::Chat;
@@ -23,8 +24,8 @@ use crate::commands::opened::{Opened, Use};
 use crate::commands::sampling::defaults;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::image::metadata::Metadata;
-use crate::image::sampling::Defaults;
+use crate::image::metadata::thinks;
+use crate::image::sampling::{filters, penalties};
 use crate::inference::adjust::{Adjust, AdjustedSampler};
 use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report};
@@ -76,7 +77,7 @@ pub unsafe fn run(
     let mut session = opened.session(&engine, &args.machine)?;
     session.adapt(opened.adapter(&args.adapter)?);
     let how = defaults(metadata.sampling.clone(), &args.sampling);
-    let sampler = Sampler::new(how.sampling(false), opened.allowed(program), args.answer.seed);
+    let sampler = Sampler::new(filters(&how, false), opened.allowed(program), args.answer.seed);
     let stop_tokens = if args.answer.ignore_eos { Vec::new() } else { metadata.stop_tokens.clone() };
     let enable_thinking = (args.think || args.no_think).then_some(args.think);
     let mut conversation = Conversation { enable_thinking, ..Conversation::default() };
@@ -124,7 +125,7 @@ struct Talk<'a> {
     engine: Engine<'a>,
     session: Session,
     metadata: &'a Metadata,
-    how: Defaults,
+    how: SamplingDefaults,
     sampler: Sampler,
     history: History,
     stop_tokens: Vec<u32>,
@@ -261,8 +262,8 @@ impl Talk<'_> {
         let width = console.output_is_terminal.then(terminal::width);
         let mut answer = Answer::new(self.tokenizer, &prompt.text, &self.how.stop, width);
         let stopped = Cell::new(false);
-        self.sampler.set(self.how.sampling(self.metadata.thinks(&prompt.text)));
-        let adjust = Adjust::new(self.how.penalties(), &prompt.ids);
+        self.sampler.set(filters(&self.how, thinks(self.metadata, &prompt.text)));
+        let adjust = Adjust::new(penalties(&self.how), &prompt.ids);
         let mut sampler = AdjustedSampler { sampler: &mut self.sampler, adjust };
         let limits = Limits {
             max_tokens: self.max_tokens,

@@ -11,6 +11,7 @@ use crate::commands::opened::{Opened, Use};
 use crate::commands::sampling::defaults;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::image::sampling::{filters, greedy, penalties};
 use crate::inference::adjust::{Adjust, AdjustedSampler};
 use crate::inference::engine::Engine;
 use crate::inference::generate::{generate, Ending, Limits, Report, Sampled};
@@ -41,8 +42,8 @@ pub unsafe fn run(
     prompt.iter().try_for_each(|&t| engine.check_token(t))?;
     let mut session = opened.session(&engine, &args.machine)?;
     session.adapt(opened.adapter(&args.adapter)?);
-    let how = defaults(opened.metadata().sampling.clone().greedy(), &args.sampling);
-    let mut sampler = Sampler::new(how.sampling(false), opened.allowed(program), args.answer.seed);
+    let how = defaults(greedy(opened.metadata().sampling.clone()), &args.sampling);
+    let mut sampler = Sampler::new(filters(&how, false), opened.allowed(program), args.answer.seed);
     let stop: &[u32] = if args.answer.ignore_eos { &[] } else { &opened.metadata().stop_tokens };
     let max_tokens = how.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let stopped = Cell::new(false);
@@ -55,7 +56,7 @@ pub unsafe fn run(
         stopped.set(printer.stopped);
         console.print(&said)
     };
-    let adjust = Adjust::new(how.penalties(), &prompt);
+    let adjust = Adjust::new(penalties(&how), &prompt);
     let mut adjusted = AdjustedSampler { sampler: &mut sampler, adjust };
     let report = generate(&mut engine, &mut session, &mut adjusted, &prompt, &limits, &mut on_token)?;
     console.print(&printer.finish())?;

@@ -6,13 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use qwenc_abi::metadata::Metadata;
 use qwenc_abi::KvType;
 
 use crate::cli::{Adapter, Machine};
 use crate::commands::verify;
 use crate::cpu;
 use crate::error::{Error, Result};
-use crate::image::metadata::Metadata;
+use crate::image::metadata::adapter_names;
 use crate::image::Image;
 use crate::inference::cuda::need::Room;
 use crate::inference::cuda::weights::Weights;
@@ -141,7 +142,7 @@ impl Opened {
         about.adapter(name).ok_or_else(|| {
             Error::Usage(format!(
                 "--lora {name}: expected an adapter of this executable: {}",
-                about.adapter_names()
+                adapter_names(about)
             ))
         })
     }

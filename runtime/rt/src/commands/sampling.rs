@@ -3,14 +3,15 @@
 //! In: an image's defaults, flags. Out: the defaults of this run. Invariant: a flag that was given counts, for answers
 //! with thinking and without, and its origin says so.
 
+use qwenc_abi::metadata::SamplingDefaults;
+
 use crate::cli::SamplingArgs;
-use crate::image::sampling::Defaults;
 
 /// Origin of a value that a flag gave.
 const FLAG: &str = "flag";
 
 /// The defaults of this run.
-pub fn defaults(of_image: Defaults, flags: &SamplingArgs) -> Defaults {
+pub fn defaults(of_image: SamplingDefaults, flags: &SamplingArgs) -> SamplingDefaults {
     let mut all = of_image;
     let mut given: Vec<&str> = Vec::new();
     let mut set = |name: &'static str, value: Option<f32>, place: &mut f32| {
@@ -48,17 +49,18 @@ pub fn defaults(of_image: Defaults, flags: &SamplingArgs) -> Defaults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::sampling::WithoutThinking;
+    use crate::image::sampling::filters;
+    use qwenc_abi::metadata::WithoutThinking;
 
     #[test]
     fn flags_count_whether_or_not_an_answer_thinks() {
-        let of_image = Defaults {
+        let of_image = SamplingDefaults {
             temperature: 0.6,
             top_k: 20,
             repetition_penalty: 1.05,
             stop: vec!["a".into()],
             without_thinking: Some(WithoutThinking { temperature: 0.7, top_p: 0.8 }),
-            ..Defaults::default()
+            ..SamplingDefaults::default()
         };
         let none = SamplingArgs::default();
         assert_eq!(defaults(of_image.clone(), &none), of_image);
@@ -71,8 +73,8 @@ mod tests {
             ..none
         };
         let all = defaults(of_image, &flags);
-        assert_eq!((all.sampling(true).temperature, all.sampling(false).temperature), (0.1, 0.1));
-        assert_eq!((all.sampling(true).top_p, all.sampling(false).top_p), (1.0, 0.8));
+        assert_eq!((filters(&all, true).temperature, filters(&all, false).temperature), (0.1, 0.1));
+        assert_eq!((filters(&all, true).top_p, filters(&all, false).top_p), (1.0, 0.8));
         assert_eq!((all.top_k, all.repetition_penalty, all.frequency_penalty), (0, 1.05, 0.5));
         assert_eq!((all.stop.len(), all.max_tokens), (2, Some(3)));
         let flagged: Vec<&str> = all.origins.keys().map(String::as_str).collect();

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use qwenc_abi::metadata::Metadata;
 use qwenc_abi::{Footer, FooterError, Identity, Section, FOOTER_BYTES, PAGE};
 
 use crate::error::{Error, Result};
-use crate::image::metadata::Metadata;
 use crate::image::warm::Warming;
 
 /// An open image, mapped read-only.
@@ -53,18 +53,17 @@ impl Image {
             });
         }
         let map = map(&path, &file, &footer)?;
-        let metadata = Metadata::parse(slice(&map, footer.metadata))?;
+        let metadata = metadata::parse(slice(&map, footer.metadata))?;
         Ok(Image { warming: None, path, map: Arc::new(map), footer, metadata })
     }
 
-    /// Starts to map the weights' pages, on a thread of its own; not those of an embedding of its own, which
-    /// stands first and of which a token reads a row.
+    /// Starts to map the pages of the weights that every token reads, on a thread of its own; of all weights where the
+    /// metadata does not say.
     pub fn warm(&mut self) {
         let weights = self.weights();
-        let read = self.metadata.predicted.as_ref().map_or(weights.len(), |p| p.decode_bytes as usize);
-        let unread = weights.len().saturating_sub(read);
+        let read = self.metadata.per_token.and_then(|per_token| per_token.weights.of(weights));
         // SAFETY: the map is dropped after it.
-        self.warming = Some(unsafe { Warming::start(&weights[unread..]) });
+        self.warming = Some(unsafe { Warming::start(read.unwrap_or(weights)) });
     }
 
     /// Gives the memory back that the weights' pages take: they have been copied to where they are used.

@@ -4,10 +4,10 @@
 //! the processor finds them itself, or embeddings. Invariant: rows handed to generated code have tokens below `vocab_rows`, and
 //! everything else in this crate is the same wherever the model runs.
 
+use qwenc_abi::metadata::Activation;
 use qwenc_abi::{KvType, ModelInfo, Row};
 
 use crate::error::{Error, Result};
-use crate::image::metadata::Activation;
 use crate::inference::cache::Cache;
 use crate::inference::cpu::Cpu;
 use crate::inference::cuda::Cuda;

@@ -3,24 +3,19 @@
 //!
 //! In: the flag's value if given, the metadata. Out: a [`KvType`]. Invariant: sizes are those of `ModelInfo`.
 
+use qwenc_abi::metadata::Metadata;
 use qwenc_abi::KvType;
 
 use crate::error::{Error, Result};
-use crate::image::metadata::Metadata;
 
 /// The type to use: the flag's, else that of `--kv-type` when it was compiled, else the default for such weights; f32 where
 /// the metadata has none.
 pub fn chosen(flag: Option<KvType>, metadata: &Metadata) -> Result<KvType> {
     match (flag, metadata.kv_type.as_ref().or(metadata.default_kv_type.as_ref())) {
         (Some(ty), _) => Ok(ty),
-        (None, Some(name)) => named(name),
+        (None, Some(name)) => KvType::named(name).ok_or_else(|| Error::KvType { found: name.clone() }),
         (None, None) => Ok(KvType::F32),
     }
-}
-
-fn named(name: &str) -> Result<KvType> {
-    let found = KvType::ALL.into_iter().find(|ty| ty.name() == name);
-    found.ok_or_else(|| Error::KvType { found: name.to_owned() })
 }
 
 #[cfg(test)]

@@ -26,15 +26,15 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of a cache of `kv` with `capacity` positions.
+    /// Sizes of a cache of `kv` with `capacity` positions.
     pub fn new(sizes: &Sizes, kv: KvType, capacity: usize) -> Layout {
-        let layers = sizes.layers.max(1) as usize;
-        let bytes = |ty: KvType| sizes.kv_bytes_per_position[ty as usize] as usize / layers;
-        // A key and a value are 8 bytes an element in f32, 2 in int8; a head's two scales are 8 bytes.
-        let kv_heads = (bytes(KvType::I8).saturating_sub(bytes(KvType::F32) / 4) / 8).max(1);
-        let scale_bytes = if kv == KvType::I8 { 4 } else { 0 };
-        let row_bytes = bytes(kv) / kv_heads / 2 - scale_bytes;
-        Layout { layers, kv_heads, row_bytes, scale_bytes, capacity }
+        Layout {
+            layers: sizes.layers as usize,
+            kv_heads: sizes.kv_heads as usize,
+            row_bytes: sizes.kv_head_dim as usize * kv.element_bytes() as usize,
+            scale_bytes: kv.scale_bytes() as usize,
+            capacity,
+        }
     }
 
     /// The memory of positions `0..len`, tiles that begin below `len` whole.
@@ -68,6 +68,8 @@ mod tests {
             vocab_rows: 1,
             layers: 3,
             max_context: 64,
+            kv_heads: 2,
+            kv_head_dim: 8,
             weights_bytes: 0,
             kv_bytes_per_position,
             kv_positions: 32,

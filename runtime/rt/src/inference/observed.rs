@@ -5,10 +5,10 @@
 
 use std::ffi::c_void;
 
+use qwenc_abi::metadata::Activation;
 use qwenc_abi::ModelInfo;
 
 use crate::error::{Error, Result};
-use crate::image::metadata::Activation;
 
 /// An activation of all rows so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +129,8 @@ mod tests {
             logits_stride: 32,
             layers: 3,
             max_context: 8,
-            reserved: 0,
+            kv_heads: 1,
+            kv_head_dim: 8,
             step: nothing,
             weights_bytes: 0,
             kv_bytes_per_position: [0; 3],

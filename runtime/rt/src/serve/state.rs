@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
+use qwenc_abi::metadata::Metadata;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
-use crate::image::metadata::Metadata;
 use crate::serve::body::Bodies;
 use crate::serve::constrain::{Constraint, Constraints, Shape};
 use crate::serve::hosts::Hosts;

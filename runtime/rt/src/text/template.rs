@@ -4,11 +4,11 @@
 //! named `tool_use` for a conversation with tools, else `default`. A template that cannot be parsed stops nothing but
 //! what needs it: the error comes when it is rendered. The language itself is `qwenc-jinja`.
 
+use qwenc_abi::metadata::Metadata;
 use qwenc_jinja::Template;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::image::metadata::Metadata;
 
 /// A chat template, parsed or with the reason why not.
 type Parsed = std::result::Result<Template, String>;

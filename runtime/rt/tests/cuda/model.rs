@@ -48,6 +48,8 @@ pub fn launches() -> CudaModel {
         layers: 2,
         layer_groups: vec![0, 0],
         max_context: CONTEXT,
+        kv_heads: 1,
+        kv_head_dim: 4,
         weights_bytes: 4 * ROWS as u64,
         kv_bytes_per_position: KV_BYTES,
         kv_positions: 64,

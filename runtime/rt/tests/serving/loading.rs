@@ -21,7 +21,7 @@ fn model() -> Model {
         name: "lab/late".into(),
         tokenizer: Arc::clone(&tokenizer),
         template: None,
-        metadata: qwenc_rt::image::metadata::Metadata::default(),
+        metadata: qwenc_abi::metadata::Metadata::default(),
         allowed: vec![true; 2046].into(),
         context: 100,
         max_context: 100,

@@ -3,13 +3,13 @@
 //! In: the rounds and what is known of the model. Out: a table or a JSON object with the same facts.
 //! Invariant: a figure is the median of the rounds, and a share the median of the shares within a round.
 
+use qwenc_abi::metadata::{InputForm, Metadata, Predicted};
 use qwenc_abi::KvType;
 use serde_json::{json, Value};
 
 use super::model::Profiled;
 use super::probe::Place;
 use super::{Lengths, Round};
-use crate::image::metadata::{Metadata, Predicted};
 use crate::inference::cuda::profile::KernelTime;
 use crate::machine::dot::{Instruction, Operands};
 use crate::machine::system;
@@ -18,26 +18,19 @@ use crate::program::Sizes;
 /// What a token costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Traffic {
-    /// Bytes of weights that decode reads per token.
+    /// Bytes of weights that decode reads per token; all where the metadata does not say.
     weight_bytes: u64,
-    /// Whether an embedding of its own was left out, or there is none.
+    /// Whether the metadata says how many those are.
     exact: bool,
-    /// Multiply-adds of a prefill token: parameters of the layers. `None` if unknown.
+    /// Multiply-adds of a prefill token with the layers' matrices. `None` if unknown.
     multiply_adds: Option<u64>,
 }
 
 impl Traffic {
     pub(super) fn of(info: &Sizes, about: &Metadata) -> Traffic {
-        let m = &about.model;
-        let embedding = u64::from(info.vocab_rows).saturating_mul(m.hidden);
-        // One embedding, and a head like it if it is not shared: prefill runs the head once.
-        let outside = embedding.saturating_mul(if m.tied { 1 } else { 2 });
-        let multiply_adds = m.parameters.checked_sub(outside).filter(|&n| n > 0 && m.hidden > 0);
-        // The compiler knows the packed matrices.
-        let known = about.predicted.as_ref().map(|p| p.decode_bytes);
-        let known = known.filter(|bytes| (1..=info.weights_bytes).contains(bytes));
-        let all = m.tied.then_some(info.weights_bytes);
-        let read = known.or(all);
+        let known = about.per_token;
+        let read = known.map(|p| p.matrix_bytes).filter(|bytes| (1..=info.weights_bytes).contains(bytes));
+        let multiply_adds = known.map(|p| p.layer_multiply_adds).filter(|&n| n > 0);
         Traffic { weight_bytes: read.unwrap_or(info.weights_bytes), exact: read.is_some(), multiply_adds }
     }
 }
@@ -53,8 +46,8 @@ pub(super) struct Report {
     pub(super) weight_type: String,
     /// Whether the weights were made up.
     pub(super) synthetic: bool,
-    /// Forms in which a layer's inputs meet its weights; joined by `+`, empty when unknown.
-    pub(super) inputs: String,
+    /// Forms in which a layer's inputs meet its weights; empty when unknown.
+    pub(super) inputs: Vec<InputForm>,
     pub(super) kv_type: KvType,
     pub(super) predicted: Option<Predicted>,
     /// Profile and limits of the device, with `--profile`.
@@ -106,10 +99,12 @@ impl Report {
 
     /// What the weights are multiplied as, where the processor can.
     fn operands(&self) -> Operands {
-        match self.inputs.as_str() {
-            "bf16" if self.instruction(Operands::Bf16).is_some() => Operands::Bf16,
-            "bf16" | "f32" | "" => Operands::F32,
-            _ => Operands::Int8,
+        let integers = |form: &InputForm| matches!(form, InputForm::Int8 | InputForm::Int16);
+        let bf16 = self.inputs[..] == [InputForm::Bf16] && self.instruction(Operands::Bf16).is_some();
+        match () {
+            () if self.inputs.iter().any(integers) => Operands::Int8,
+            () if bf16 => Operands::Bf16,
+            () => Operands::F32,
         }
     }
 
@@ -195,7 +190,10 @@ impl Report {
         let l = self.lengths;
         let weights = match self.weight_type.as_str() {
             "" => "of unknown type".to_owned(),
-            name => format!("{name}, inputs {}", self.inputs),
+            name => {
+                let inputs: Vec<&str> = self.inputs.iter().map(|form| form.name()).collect();
+                format!("{name}, inputs {}", inputs.join("+"))
+            }
         };
         let made_up = if self.synthetic { " (made up: --synthetic-weights)" } else { "" };
         let mut rows = self.speeds();
@@ -252,7 +250,7 @@ impl Report {
 
     /// Lines about the machine, and how much of it the model uses.
     fn limits(&self) -> Vec<(&'static str, String)> {
-        let weights = if self.traffic.exact { "weights without an untied embedding" } else { "all weights" };
+        let weights = if self.traffic.exact { "weights of blocks and head" } else { "all weights" };
         let gb = self.traffic.weight_bytes as f64 / 1e9;
         let cache = system::cache_bytes().filter(|_| self.place.is_cpu());
         let in_cache = cache.is_some_and(|bytes| self.traffic.weight_bytes < bytes);
@@ -289,7 +287,7 @@ impl Report {
         let used = used.map(|(n, share)| {
             let (share, millions) = (percent(share), n as f64 / 1e6);
             format!(
-                "; prefill does {share}: 2 · {millions:.2} M parameters outside embedding and head · tok/s"
+                "; prefill does {share}: 2 · {millions:.2} M multiply-adds with the layers' matrices · tok/s"
             )
         });
         Some(format!("{peak:.3} TOPS ({name}){}", used.unwrap_or_default()))
@@ -358,13 +356,15 @@ fn megabytes(bytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::metadata::Model;
+    use qwenc_abi::metadata::PerToken;
 
     fn sizes() -> Sizes {
         Sizes {
             layers: 2,
             vocab_rows: 20,
             max_context: 8,
+            kv_heads: 1,
+            kv_head_dim: 4,
             weights_bytes: 100_000,
             kv_bytes_per_position: [64, 32, 24],
             kv_positions: 32,
@@ -372,29 +372,15 @@ mod tests {
     }
 
     #[test]
-    fn only_an_embedding_of_its_own_is_not_read() {
-        let of = |tied, decode_bytes: Option<u64>| {
-            let model = Model { hidden: 64, tied, ..Model::default() };
-            let predicted =
-                decode_bytes.map(|decode_bytes| Predicted { decode_bytes, ..Predicted::default() });
-            let t = Traffic::of(&sizes(), &Metadata { model, predicted, ..Metadata::default() });
-            (t.weight_bytes, t.exact)
+    fn the_metadata_says_what_a_token_costs() {
+        let of = |per_token| Traffic::of(&sizes(), &Metadata { per_token, ..Metadata::default() });
+        let said = |matrix_bytes, layer_multiply_adds| {
+            let traffic = of(Some(PerToken { matrix_bytes, layer_multiply_adds, ..PerToken::default() }));
+            (traffic.weight_bytes, traffic.exact, traffic.multiply_adds)
         };
-        assert_eq!(of(false, Some(90_000)), (90_000, true));
-        assert_eq!(of(true, None), (100_000, true));
-        assert_eq!(of(false, None), (100_000, false));
-        assert_eq!(of(false, Some(0)), (100_000, false));
-        assert_eq!(of(false, Some(100_001)), (100_000, false));
-    }
-
-    #[test]
-    fn prefill_counts_what_runs_for_every_token() {
-        let of = |tied, parameters| {
-            let model = Model { hidden: 64, tied, parameters, ..Model::default() };
-            Traffic::of(&sizes(), &Metadata { model, ..Metadata::default() }).multiply_adds
-        };
-        assert_eq!(of(true, 20 * 64 + 9), Some(9));
-        assert_eq!(of(false, 2 * 20 * 64 + 9), Some(9));
-        assert_eq!(of(true, 0), None);
+        assert_eq!(said(90_000, 9), (90_000, true, Some(9)));
+        assert_eq!(said(100_001, 9), (100_000, false, Some(9)));
+        assert_eq!(said(0, 0), (100_000, false, None));
+        assert_eq!(of(None), Traffic { weight_bytes: 100_000, exact: false, multiply_adds: None });
     }
 }

@@ -6,10 +6,10 @@
 use serde_json::{json, Map, Value};
 
 use super::{text, Rows};
-use crate::image::sampling::Defaults;
+use qwenc_abi::metadata::SamplingDefaults;
 
 /// Values that chat and serve use, each with its origin.
-pub(super) fn facts(all: &Defaults) -> Value {
+pub(super) fn facts(all: &SamplingDefaults) -> Value {
     let values = [
         ("temperature", number(all.temperature)),
         ("top_k", json!(all.top_k)),
@@ -68,12 +68,12 @@ pub(super) fn rows(facts: &Value) -> Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::sampling::WithoutThinking;
+    use qwenc_abi::metadata::WithoutThinking;
 
     #[test]
     fn values_are_shown_with_their_origins() {
         let origin = |name: &str, from: &str| (name.to_owned(), from.to_owned());
-        let all = Defaults {
+        let all = SamplingDefaults {
             temperature: 0.6,
             top_k: 20,
             stop: vec!["END".into()],
@@ -84,7 +84,7 @@ mod tests {
                 origin("stop", "flag"),
             ]
             .into(),
-            ..Defaults::default()
+            ..SamplingDefaults::default()
         };
         let facts = facts(&all);
         assert_eq!(facts["temperature"], json!({"value": 0.6, "origin": "family default"}));
@@ -95,6 +95,6 @@ mod tests {
             ("", "temperature 0.7, top-p 0.8 without thinking".to_owned()),
         ];
         assert_eq!(rows(&facts), expected);
-        assert_eq!(rows(&super::facts(&Defaults::default())), [("sampling", "greedy".to_owned())]);
+        assert_eq!(rows(&super::facts(&SamplingDefaults::default())), [("sampling", "greedy".to_owned())]);
     }
 }

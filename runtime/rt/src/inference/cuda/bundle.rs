@@ -81,6 +81,8 @@ fn check(model: &CudaModel, code_bytes: u64) -> Result<(), String> {
         ("vocab_rows", u64::from(model.vocab_rows)),
         ("layers", u64::from(model.layers)),
         ("max_context", u64::from(model.max_context)),
+        ("kv_heads", u64::from(model.kv_heads)),
+        ("kv_head_dim", u64::from(model.kv_head_dim)),
         ("kv_positions", u64::from(model.kv_positions)),
         ("row_tile", u64::from(model.arena.row_tile)),
         ("weights_bytes", model.weights_bytes),
@@ -202,10 +204,11 @@ mod tests {
     #[test]
     fn hostile_numbers_are_refused() {
         type Change = fn(&mut CudaModel);
-        let cases: [(Change, &str); 19] = [
+        let cases: [(Change, &str); 20] = [
             (|m| m.abi_version += 1, "interface version"),
             (|m| m.vocab_rows = 0, "vocab_rows is 0"),
             (|m| m.logits_stride = 19, "logits_stride 19"),
+            (|m| m.kv_heads = 0, "kv_heads is 0"),
             (|m| m.kv_positions = 0, "kv_positions is 0"),
             (|m| m.arena.row_tile = 0, "row_tile is 0"),
             (|m| m.arena.per_row = u64::MAX, "beyond any model's"),

@@ -25,6 +25,8 @@ pub(super) fn model() -> CudaModel {
         layers: 2,
         layer_groups: vec![0, 0],
         max_context: 300,
+        kv_heads: 1,
+        kv_head_dim: 4,
         weights_bytes: 80,
         kv_bytes_per_position: [64, 32, 24],
         kv_positions: 64,

@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::image::sampling::filters;
 use crate::inference::adjust::Adjust;
 use crate::inference::sampler::Sampler;
 use crate::serve::constrain::{Constraint, Shape};
@@ -263,7 +264,7 @@ fn choice(
     let max_tokens = question.max_tokens.unwrap_or(room).min(room);
     let seed = options.seed.map(|seed| seed.wrapping_add(index as u64));
     let stop_tokens = if options.ignore_eos { Vec::new() } else { model.metadata.stop_tokens.clone() };
-    let sampling = options.filters.over(model.metadata.sampling.sampling(question.thinks));
+    let sampling = options.filters.over(filters(&model.metadata.sampling, question.thinks));
     let chooser = Chooser {
         sampler: Sampler::new(sampling, Arc::clone(&model.allowed), seed),
         adjust: Adjust::new(options.penalties.clone(), prompt),

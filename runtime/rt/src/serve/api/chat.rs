@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::Json;
 use serde_json::{json, Value};
 
+use crate::image::metadata::thinks;
 use crate::serve::api::answers::{Answers, Delta, Question};
 use crate::serve::api::stream::{self, Style};
 use crate::serve::api::Asked;
@@ -71,7 +72,7 @@ fn question(model: &Model, request: ChatRequest) -> Result<Question, Refusal> {
         logprobs: request.logprobs,
         shape: request.shape,
         opened: if end.ends_with("</think>") { None } else { Some(opened) },
-        thinks: model.metadata.thinks(&prompt.text),
+        thinks: thinks(&model.metadata, &prompt.text),
         reading: Reading::Chat { opened, calls },
         options: request.options,
     })

@@ -2,9 +2,9 @@
 //!
 //! In: the body. Out: [`CompletionRequest`]. Invariant: as in `wire`.
 
+use qwenc_abi::metadata::Metadata;
 use serde_json::Value;
 
-use crate::image::metadata::Metadata;
 use crate::serve::constrain::Shape;
 use crate::serve::refusal::Refusal;
 use crate::serve::wire::fields::{integer, wrong, Fields};

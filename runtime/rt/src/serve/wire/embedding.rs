@@ -4,9 +4,9 @@
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use qwenc_abi::metadata::Metadata;
 use serde_json::{json, Value};
 
-use crate::image::metadata::Metadata;
 use crate::serve::refusal::Refusal;
 use crate::serve::wire::completion::{prompts, Prompt};
 use crate::serve::wire::fields::Fields;

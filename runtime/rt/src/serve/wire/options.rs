@@ -3,9 +3,11 @@
 //! In: fields, the defaults of this run. Out: [`Options`]. Invariant: what a request does not say is as the defaults say;
 //! filters stay unresolved until the rendered prompt shows whether the answer thinks.
 
+use qwenc_abi::metadata::Metadata;
 use serde_json::Value;
 
-use crate::image::metadata::Metadata;
+use crate::image::metadata::adapter_names;
+use crate::image::sampling::penalties;
 use crate::inference::adjust::Penalties;
 use crate::inference::sampler::Sampling;
 use crate::serve::refusal::Refusal;
@@ -69,7 +71,7 @@ impl Filters {
 /// Reads them.
 pub fn read(fields: &mut Fields, about: &Metadata) -> Result<Options, Refusal> {
     let filters = filters(fields)?;
-    let usual = about.sampling.penalties();
+    let usual = penalties(&about.sampling);
     let penalties = Penalties {
         presence: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(usual.presence),
         frequency: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(usual.frequency),
@@ -182,7 +184,7 @@ pub fn adapter(fields: &mut Fields, about: &Metadata) -> Result<u32, Refusal> {
     let Some(name) = fields.text("lora")? else { return Ok(0) };
     about.adapter(&name).ok_or_else(|| {
         let message =
-            format!("'lora': there is no adapter {name:?}: this executable has {}", about.adapter_names());
+            format!("'lora': there is no adapter {name:?}: this executable has {}", adapter_names(about));
         Refusal::bad("lora", message).code("adapter_not_found")
     })
 }
