@@ -9,11 +9,12 @@
 use std::fs;
 use std::path::Path;
 
+use qwenc_costs::Machine;
 use qwenc_formats::Operand;
 use qwenc_ir::{verify, Checked, Graph};
 use qwenc_llvm::{emit, emit_ir, Cpu};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
-use qwenc_opt::{optimise, Limits, Machine, Optimised};
+use qwenc_opt::{optimise, Limits, Optimised};
 use qwenc_plan::{lower, Options, Plan};
 
 const BLESS: &str = "INSTA_UPDATE=always cargo test -p qwenc-tests --test snapshots";

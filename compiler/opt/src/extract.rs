@@ -12,12 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use egg::Id;
+use qwenc_costs::Machine;
 use qwenc_ir::Type;
 
 use crate::analysis::{self, EGraph, Fact};
-use crate::cost::has_kernel;
+use crate::cost::{has_kernel, Prices};
 use crate::language::Term;
-use crate::machine::{Machine, Work};
 use crate::section::Selection;
 
 /// Time first; then e-nodes, so that of two free expressions of weights the smaller is taken.
@@ -62,11 +62,12 @@ struct Pick {
 type Banned<'a> = Option<(Id, &'a Term)>;
 
 impl Space {
-    /// Every value class, with the cost of its e-nodes on this machine.
-    pub fn new(egraph: &EGraph, machine: &Machine) -> Space {
+    /// Every value class, with the cost of its e-nodes at these prices on this machine.
+    pub fn new(egraph: &EGraph, prices: &Prices, machine: &Machine) -> Space {
         let mut classes = BTreeMap::new();
         for class in egraph.classes() {
-            let candidates = class.iter().filter_map(|term| candidate(egraph, class.id, term, machine));
+            let candidates =
+                class.iter().filter_map(|term| candidate(egraph, class.id, term, prices, machine));
             classes.insert(class.id, candidates.collect());
         }
         Space { classes }
@@ -158,15 +159,20 @@ impl Space {
     }
 }
 
-fn candidate(egraph: &EGraph, class: Id, term: &Term, machine: &Machine) -> Option<Candidate> {
+fn candidate(
+    egraph: &EGraph,
+    class: Id,
+    term: &Term,
+    prices: &Prices,
+    machine: &Machine,
+) -> Option<Candidate> {
     let (Term::Apply(kind, children), Fact::Value(result)) = (term, &egraph[class].data) else {
         return None;
     };
     let op = analysis::op(*kind, children, |id| &egraph[id].data)?;
     let operands: Vec<Id> = term.operands().iter().map(|&id| egraph.find(id)).collect();
     let types: Vec<&Type> = operands.iter().map(|&id| egraph[id].data.ty()).collect::<Option<_>>()?;
-    let work = Work::of(op, &types, result, egraph.analysis.dims.head_dim);
-    let cost = Cost { picoseconds: machine.picoseconds(&work), nodes: 1 };
+    let cost = Cost { picoseconds: machine.picoseconds(&prices.op(op, &types, result)), nodes: 1 };
     Some(Candidate { term: term.clone(), operands, cost, runs: has_kernel(op) })
 }
 

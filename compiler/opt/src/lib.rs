@@ -10,9 +10,7 @@ mod cost;
 mod dot;
 mod error;
 mod extract;
-mod gpu;
 mod language;
-mod machine;
 mod random;
 mod report;
 mod rules;
@@ -21,11 +19,12 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+use qwenc_costs::Machine;
 use qwenc_ir::{verify, Checked, Graph, Section, SectionKind};
 
+use cost::Prices;
 pub use error::OptError;
 use extract::Space;
-pub use machine::{Machine, Processor, Work, ASSUMED_CORES};
 pub use report::{Difference, Report, RuleCount, RunnerUp, SectionReport, StageReport};
 pub use rules::{rules, Condition, Exactness, Guard, Rule, Stage};
 pub use saturate::Limits;
@@ -56,7 +55,7 @@ pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> R
     }
     let before = graph.to_string();
     let graph = verify(out).map_err(|e| OptError::Verify(Box::new(e)))?;
-    let prologue = Work::of_section(&graph.prologue, &graph);
+    let prologue = Prices::new(&graph, SectionKind::Prologue, machine.processor).section(&graph.prologue);
     let after = graph.to_string();
     let report = Report { machine: machine.clone(), prologue, sections, before, after };
     Ok(Optimised { graph, report })
@@ -69,18 +68,19 @@ fn rewritten(
     limits: &Limits,
 ) -> Result<(Section, SectionReport), OptError> {
     let Saturated { section: equal, stages } = saturate::saturate(graph, kind, limits)?;
-    let space = Space::new(&equal.egraph, machine);
+    let prices = Prices::new(graph, kind, machine.processor);
+    let space = Space::new(&equal.egraph, &prices, machine);
     let (chosen, other) = space.best(equal.root).ok_or(OptError::NoExtraction { section: kind })?;
     let section = section::from_selection(&equal, &chosen)?;
     let runner_up = match other {
         Some(other) => {
-            let cost = Work::of_section(&section::from_selection(&equal, &other)?, graph);
+            let cost = prices.section(&section::from_selection(&equal, &other)?);
             Some(RunnerUp::new(&equal.egraph, &chosen, &other, cost))
         }
         None => None,
     };
-    let before = Work::of_section(graph.section(kind), graph);
-    let chosen = Work::of_section(&section, graph);
+    let before = prices.section(graph.section(kind));
+    let chosen = prices.section(&section);
     let title = match kind {
         SectionKind::Prologue | SectionKind::Head => format!("{kind:?}").to_lowercase(),
         SectionKind::Block(group) => format!("block of {}", graph.groups[group as usize].title()),

@@ -7,9 +7,10 @@ mod fixture;
 use std::collections::BTreeSet;
 
 use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
+use qwenc_costs::Machine;
 use qwenc_formats::DType;
 use qwenc_ir::{parse, verify, Dims, Graph, SectionKind};
-use qwenc_opt::{egraph_dot, optimise, Limits, Machine, Optimised};
+use qwenc_opt::{egraph_dot, optimise, Limits, Optimised};
 
 fn run(family: &Family) -> Optimised {
     optimise(&model(family), &Machine::cpu_default(), &Limits::default()).expect("a model can be optimised")

@@ -9,10 +9,11 @@ mod fixture;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fixture::{llama, model, qwen2, qwen3, Family, Random, I4, I8};
+use qwenc_costs::Machine;
 use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
 use qwenc_ir::{Checked, Graph};
-use qwenc_opt::{optimise, random_extraction, Limits, Machine};
+use qwenc_opt::{optimise, random_extraction, Limits};
 
 const EXTRACTIONS: u64 = 32;
 

@@ -4,8 +4,8 @@
 
 use anyhow::{bail, Result};
 use clap::ValueEnum;
+use qwenc_costs::Machine;
 use qwenc_formats::Operand;
-use qwenc_opt::Machine;
 
 use crate::args::{Compile, Emit, Target};
 use crate::Misuse;

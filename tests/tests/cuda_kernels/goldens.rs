@@ -1,10 +1,11 @@
 //! Generated kernels against transformers on the golden cases, and against the interpreter on the sample: prompt and
 //! decode, all types of weights.
 
+use qwenc_costs::Machine;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{verify, Checked, Graph};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
-use qwenc_opt::{optimise, Limits, Machine};
+use qwenc_opt::{optimise, Limits};
 use qwenc_plan::{lower, Activations, Options, Plan};
 use qwenc_tests::golden::{folder, golden};
 

@@ -4,11 +4,12 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use qwenc_costs::Machine;
 use qwenc_ir::verify;
 use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
 use qwenc_llvm::{emit, emit_entry, Cpu, Entry};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
-use qwenc_opt::{optimise, Limits, Machine};
+use qwenc_opt::{optimise, Limits};
 use qwenc_plan::{lower, Options};
 use qwenc_tests::golden::{answers, greedy, say};
 use qwenc_tests::variants::folder;
