@@ -9,13 +9,14 @@
 use std::fs;
 use std::path::Path;
 
+use qwenc_costs::Machine;
 use qwenc_cuda::Gpu;
 use qwenc_ir::{verify, Checked, Graph};
 use qwenc_llvm::{emit, emit_ir, Cpu};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
-use qwenc_opt::{optimise, Limits, Machine, Optimised};
+use qwenc_opt::{optimise, Limits, Optimised};
 use qwenc_plan::{lower, Options, Plan};
-use qwenc_target::Target;
+use qwenc_target::{NoDevice, Target};
 
 const BLESS: &str = "INSTA_UPDATE=always cargo test -p qwenc-tests --test snapshots";
 const INT8: Option<Quant> = Some(Quant::I8 { group: 64 });
@@ -47,7 +48,7 @@ fn source(quant: Option<Quant>) -> Checked<Graph> {
 
 fn optimised(quant: Option<Quant>) -> Optimised {
     let machine = Machine::cpu_default();
-    optimise(&source(quant), &machine, &Limits::default()).expect("the sample can be optimised")
+    optimise(&source(quant), &NoDevice, &machine, &Limits::default()).expect("the sample can be optimised")
 }
 
 fn plan_for(target: &dyn Target, quant: Option<Quant>) -> Checked<Plan> {

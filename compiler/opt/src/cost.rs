@@ -1,90 +1,109 @@
 //! What each op costs per token in decode.
 //!
 //! In: an op and the types of operands and result. Out: its [`Work`]. Invariant: what is evaluated
-//! when weights are packed costs nothing; everything else reads its operands from memory and writes
-//! its result there, once. Here is what an op asks; how fast a machine answers is in `machine.rs`.
+//! when weights are packed costs nothing; an op that is a kernel costs what `qwenc-costs` says of that kernel; any other
+//! reads its operands and writes its result once.
 
-use qwenc_ir::{Elements, Extent, Graph, Op, Section, Type};
+use qwenc_costs::{elementwise, Elementwise, Heads, Linear, Load, Processor, Work};
+use qwenc_formats::Operand;
+use qwenc_ir::{Dims, Elements, Extent, Graph, Op, Section, SectionKind, Type};
 
-use crate::machine::Work;
+/// Load that alternatives are compared for.
+const LOAD: Load = Load::CONVERSATION;
 
-/// Tokens in a step of decode.
-const TOKENS: u64 = 1;
-/// Cached positions: a conversation, not an empty cache, where attention would look free.
-const CACHED: u64 = 512;
-
-/// Operations per element of what is not a dot product; only their order of magnitude matters.
-const NORM_OPS: u64 = 4;
-const ROPE_OPS: u64 = 6;
-const SOFTMAX_OPS: u64 = 8;
-const SILU_OPS: u64 = 8;
-
-/// Whether backends run this op, or it is gone once weights are packed. Of the others rules make something else.
-pub(crate) fn has_kernel(op: Op) -> bool {
-    match op {
-        Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols | Op::Diagonal => true,
-        Op::Embed
-        | Op::Linear
-        | Op::LinearAdd
-        | Op::NormLinear(_)
-        | Op::NormSwiglu(_)
-        | Op::LmHead
-        | Op::NormLmHead(_)
-        | Op::PrepareQkv(_)
-        | Op::PreparedAttention
-        | Op::SelectAdapter { .. }
-        | Op::Swiglu => true,
-        Op::RmsNorm(_)
-        | Op::Normalize(_)
-        | Op::HeadNorm(_)
-        | Op::HeadNormRope(_)
-        | Op::Rope
-        | Op::Scores
-        | Op::Softmax
-        | Op::WeightedSum
-        | Op::Attention
-        | Op::Silu
-        | Op::Mul
-        | Op::Add
-        | Op::CausalMask
-        | Op::Dequant
-        | Op::CacheAppend(_)
-        | Op::RepeatKv
-        | Op::Slice { .. } => false,
-    }
+/// Whether the op is gone once weights are packed, so that it needs no kernel.
+pub(crate) fn is_of_weights(op: Op) -> bool {
+    matches!(op, Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols | Op::Diagonal)
 }
 
-impl Work {
-    /// One section, each node once.
-    pub(crate) fn of_section(section: &Section, graph: &Graph) -> Work {
+/// Prices of the ops of a section.
+#[derive(Clone, Copy)]
+pub(crate) struct Prices {
+    dims: Dims,
+    /// Sliding window of the section's layers.
+    window: Option<u32>,
+    processor: Processor,
+}
+
+impl Prices {
+    /// Prices in this section of the graph.
+    pub fn new(graph: &Graph, kind: SectionKind, processor: Processor) -> Prices {
+        let window = match kind {
+            SectionKind::Prologue | SectionKind::Head => None,
+            SectionKind::Block(group) => graph.groups[group as usize].window,
+        };
+        Prices { dims: graph.dims, window, processor }
+    }
+
+    /// Work of a section, each node once.
+    pub fn section(&self, section: &Section) -> Work {
         let mut sum = Work::default();
         for node in &section.nodes {
             let operands: Vec<&Type> = node.args.iter().map(|&a| &section.node(a).ty).collect();
-            sum += Work::of(node.op, &operands, &node.ty, graph.dims.head_dim);
+            sum += self.op(node.op, &operands, &node.ty);
         }
         sum
     }
 
-    /// One op.
-    pub(crate) fn of(op: Op, operands: &[&Type], result: &Type, head_dim: u32) -> Work {
+    /// Work of one op.
+    pub fn op(&self, op: Op, operands: &[&Type], result: &Type) -> Work {
+        let (out, head_dim) = (elements(result), u64::from(self.dims.head_dim));
+        let first = operands.first().map_or(0, |ty| elements(ty));
+        // What no kernel runs by itself, and what has no matrix.
+        let alone = |ops: u64| Work { f32_ops: ops, ..traffic(operands, result) };
         match op {
             Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols | Op::Diagonal => {
                 Work::default()
             }
-            _ => {
-                let bytes = traffic(op, operands, result);
-                let (f32_ops, int8_ops) = operations(op, operands, result, u64::from(head_dim));
-                Work { bytes, f32_ops, int8_ops, launches: 1, ..Work::default() }
-            }
+            Op::Linear | Op::LmHead => linear(operands, |plain| plain),
+            Op::LinearAdd => linear(operands, |plain| Linear { residual: true, ..plain }),
+            Op::NormLinear(_) | Op::NormLmHead(_) => linear(operands, |plain| Linear { norm: true, ..plain }),
+            Op::NormSwiglu(_) => linear(operands, |plain| Linear { norm: true, swiglu: true, ..plain }),
+            Op::PrepareQkv(_) => self.heads().prepare(&LOAD, self.processor),
+            Op::PreparedAttention => self.heads().attend(&LOAD),
+            Op::Attention => alone(self.heads().attend(&LOAD).f32_ops),
+            // A row of the table, and some columns: as much is read as written.
+            Op::Embed | Op::Slice { .. } => elementwise(2 * out, 0),
+            // The new rows are copied; those that are cached stay where they are.
+            Op::CacheAppend(_) => elementwise(2 * first, 0),
+            Op::RmsNorm(_) | Op::Normalize(_) | Op::HeadNorm(_) => alone(Elementwise::Norm.ops(out)),
+            Op::Rope => alone(Elementwise::Rope.ops(out)),
+            Op::HeadNormRope(_) => alone(Elementwise::Norm.ops(out) + Elementwise::Rope.ops(out)),
+            Op::Scores => alone(2 * out * head_dim),
+            Op::Softmax => alone(Elementwise::Softmax.ops(out)),
+            Op::WeightedSum => alone(2 * first * head_dim),
+            Op::Silu => alone(Elementwise::Silu.ops(out)),
+            Op::Swiglu => alone(Elementwise::Swiglu.ops(out)),
+            Op::Mul | Op::Add | Op::CausalMask | Op::Dequant => alone(Elementwise::Single.ops(out)),
+            Op::SelectAdapter { .. } | Op::RepeatKv => alone(0),
         }
     }
+
+    fn heads(&self) -> Heads {
+        let Dims { heads, kv_heads, head_dim, .. } = self.dims;
+        Heads { heads, kv_heads, head_dim, window: self.window }
+    }
+}
+
+/// A launch for each operand format among the rows of the matrix, which is the second operand; the bias is the third.
+fn linear(operands: &[&Type], of: impl Fn(Linear) -> Linear) -> Work {
+    let matrix = operands[1];
+    let (rows, cols) = matrix.matrix().unwrap_or_default();
+    let bias = operands.get(2).is_some_and(|ty| !ty.is_absent());
+    let mut sum = Work::default();
+    for (dtype, rows) in matrix.elements.runs(rows) {
+        // What no kernel reads is converted to f32.
+        let plain = Linear::exact(rows, cols, dtype.operand().unwrap_or(Operand::F32));
+        sum += of(Linear { bias, ..plain }).work(&LOAD);
+    }
+    sum
 }
 
 fn elements(ty: &Type) -> u64 {
     let length = |e: &Extent| match e {
         Extent::Fixed(n) => u64::from(*n),
-        Extent::Tokens => TOKENS,
-        Extent::Cache => CACHED,
+        Extent::Tokens => LOAD.tokens,
+        Extent::Cache => LOAD.cached + LOAD.tokens,
     };
     if ty.is_absent() {
         return 0;
@@ -102,69 +121,14 @@ fn bytes(ty: &Type) -> u64 {
     }
 }
 
-fn traffic(op: Op, operands: &[&Type], result: &Type) -> u64 {
-    let once: u64 = operands.iter().map(|ty| bytes(ty)).sum::<u64>() + bytes(result);
-    match op {
-        // A row of the table, and some columns: as much is read as written.
-        Op::Embed | Op::Slice { .. } => 2 * bytes(result),
-        // The new rows are copied; those that are cached stay where they are.
-        Op::CacheAppend(_) => 2 * bytes(operands[0]),
-        // Operand p is q | k | v of one token; q is as wide as the result, so k and v are the rest.
-        Op::PreparedAttention => once + (bytes(operands[0]) - bytes(result)) * (CACHED - TOKENS),
-        _ => once,
-    }
-}
-
-/// `(f32, int8)` operations.
-fn operations(op: Op, operands: &[&Type], result: &Type, head_dim: u64) -> (u64, u64) {
-    let out = elements(result);
-    let first = operands.first().map_or(0, |ty| elements(ty));
-    match op {
-        Op::Linear | Op::LmHead => dot_products(operands[1], 0),
-        Op::LinearAdd => dot_products(operands[1], out),
-        Op::NormLinear(_) | Op::NormLmHead(_) => dot_products(operands[1], NORM_OPS * first),
-        Op::NormSwiglu(_) => dot_products(operands[1], NORM_OPS * first + (SILU_OPS + 1) * out),
-        Op::RmsNorm(_) | Op::Normalize(_) | Op::HeadNorm(_) => (NORM_OPS * out, 0),
-        Op::Rope => (ROPE_OPS * out, 0),
-        Op::HeadNormRope(_) | Op::PrepareQkv(_) => ((NORM_OPS + ROPE_OPS) * out, 0),
-        Op::Scores => (2 * out * head_dim, 0),
-        Op::Softmax => (SOFTMAX_OPS * out, 0),
-        Op::WeightedSum => (2 * first * head_dim, 0),
-        Op::Attention | Op::PreparedAttention => (attention(out, head_dim), 0),
-        Op::Silu => (SILU_OPS * out, 0),
-        Op::Swiglu => ((SILU_OPS + 1) * out, 0),
-        Op::Mul | Op::Add | Op::CausalMask | Op::Dequant => (out, 0),
-        Op::Input
-        | Op::Weight(_)
-        | Op::Absent
-        | Op::ConcatRows
-        | Op::ScaleCols
-        | Op::Diagonal
-        | Op::Embed
-        | Op::SelectAdapter { .. }
-        | Op::CacheAppend(_)
-        | Op::RepeatKv
-        | Op::Slice { .. } => (0, 0),
-    }
-}
-
-/// `w[n, k]` against one token, and `more` operations in f32.
-fn dot_products(w: &Type, more: u64) -> (u64, u64) {
-    let (rows, cols) = w.matrix().unwrap_or_default();
-    let mut sum = (more, 0);
-    for (dtype, rows) in w.elements.runs(rows) {
-        let ops = 2 * TOKENS * u64::from(rows) * u64::from(cols);
-        // By the form of inputs that the weights meet; what no kernel reads is converted to f32.
-        match dtype.operand().map_or(0, |operand| operand.exact_inputs().planes()) {
-            0 => sum.0 += ops,
-            _ => sum.1 += ops,
+/// A launch that reads every operand and writes the result.
+fn traffic(operands: &[&Type], result: &Type) -> Work {
+    let mut sum = Work { launches: 1, ..Work::default() };
+    for ty in operands.iter().copied().chain([result]) {
+        match ty.shape.contains(&Extent::Tokens) {
+            true => sum.activation_bytes += bytes(ty),
+            false => sum.bytes += bytes(ty),
         }
     }
     sum
-}
-
-/// `out` is `T · H · h`: for each of `T · H · S` scores, two dot products' worth of h, and a softmax.
-fn attention(out: u64, head_dim: u64) -> u64 {
-    let scores = out / head_dim * CACHED;
-    scores * (4 * head_dim + SOFTMAX_OPS)
 }

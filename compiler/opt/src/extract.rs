@@ -1,8 +1,8 @@
 //! The cheapest expression in an e-graph, with shared parts counted once.
 //!
-//! In: an e-graph and a machine. Out: one e-node for each class that the result needs. Invariant:
+//! In: an e-graph, a target, prices. Out: one e-node for each class that the result needs. Invariant:
 //! classes and e-nodes are visited in the order of their ids, and of two equal costs the first found
-//! stays, so the choice is deterministic; what backends cannot run is chosen only where they can run nothing.
+//! stays, so the choice is deterministic; what the target cannot run is chosen only where it can run nothing.
 //!
 //! Greedy over DAGs: each class keeps the set of classes that its cheapest expression needs, and the
 //! cost of an e-node is its own plus that of the union of its operands' sets. What it misses is sharing
@@ -12,12 +12,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use egg::Id;
+use qwenc_costs::Machine;
 use qwenc_ir::Type;
+use qwenc_target::Target;
 
 use crate::analysis::{self, EGraph, Fact};
-use crate::cost::has_kernel;
+use crate::cost::{is_of_weights, Prices};
 use crate::language::Term;
-use crate::machine::{Machine, Work};
 use crate::section::Selection;
 
 /// Time first; then e-nodes, so that of two free expressions of weights the smaller is taken.
@@ -41,7 +42,7 @@ struct Candidate {
     term: Term,
     operands: Vec<Id>,
     cost: Cost,
-    /// Whether backends have a kernel for it.
+    /// Whether the target has a kernel for it, or it needs none.
     runs: bool,
 }
 
@@ -62,17 +63,19 @@ struct Pick {
 type Banned<'a> = Option<(Id, &'a Term)>;
 
 impl Space {
-    /// Every value class, with the cost of its e-nodes on this machine.
-    pub fn new(egraph: &EGraph, machine: &Machine) -> Space {
+    /// Every value class, with the cost of its e-nodes at these prices on this machine, and whether the target runs them.
+    pub fn new(egraph: &EGraph, target: &dyn Target, (prices, machine): (&Prices, &Machine)) -> Space {
         let mut classes = BTreeMap::new();
         for class in egraph.classes() {
-            let candidates = class.iter().filter_map(|term| candidate(egraph, class.id, term, machine));
+            let candidates = class
+                .iter()
+                .filter_map(|term| candidate(egraph, (class.id, term), target, (prices, machine)));
             classes.insert(class.id, candidates.collect());
         }
         Space { classes }
     }
 
-    /// The cheapest expression of the root that backends can run, or of all where they can run none; and the cheapest
+    /// The cheapest expression of the root that the target can run, or of all where it can run none; and the cheapest
     /// that lacks some e-node of it.
     pub fn best(mut self, root: Id) -> Option<(Selection, Option<Selection>)> {
         let all = self.cheapest(root)?;
@@ -158,16 +161,21 @@ impl Space {
     }
 }
 
-fn candidate(egraph: &EGraph, class: Id, term: &Term, machine: &Machine) -> Option<Candidate> {
+fn candidate(
+    egraph: &EGraph,
+    (class, term): (Id, &Term),
+    target: &dyn Target,
+    (prices, machine): (&Prices, &Machine),
+) -> Option<Candidate> {
     let (Term::Apply(kind, children), Fact::Value(result)) = (term, &egraph[class].data) else {
         return None;
     };
     let op = analysis::op(*kind, children, |id| &egraph[id].data)?;
     let operands: Vec<Id> = term.operands().iter().map(|&id| egraph.find(id)).collect();
     let types: Vec<&Type> = operands.iter().map(|&id| egraph[id].data.ty()).collect::<Option<_>>()?;
-    let work = Work::of(op, &types, result, egraph.analysis.dims.head_dim);
-    let cost = Cost { picoseconds: machine.picoseconds(&work), nodes: 1 };
-    Some(Candidate { term: term.clone(), operands, cost, runs: has_kernel(op) })
+    let runs = is_of_weights(op) || target.has_kernel(op);
+    let cost = Cost { picoseconds: machine.picoseconds(&prices.op(op, &types, result)), nodes: 1 };
+    Some(Candidate { term: term.clone(), operands, cost, runs })
 }
 
 /// The candidate with the best known expressions of its operands; none if one of them is not known

@@ -1,6 +1,6 @@
 //! A graph to a cheaper equal graph, by equality saturation.
 //!
-//! In: a checked graph as a model writes it down, what the machine is good at, and limits. Out: a
+//! In: a checked graph as a model writes it down, the target and what its machine is good at, and limits. Out: a
 //! checked graph with the same meaning, and a report that says how it came about. Invariant: the block of
 //! each layer group and the head are rewritten, never the unrolled model; the same input gives the same output,
 //! since neither a clock nor an address takes part in any choice.
@@ -10,9 +10,7 @@ mod cost;
 mod dot;
 mod error;
 mod extract;
-mod gpu;
 mod language;
-mod machine;
 mod random;
 mod report;
 mod rules;
@@ -21,11 +19,13 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+use qwenc_costs::Machine;
 use qwenc_ir::{verify, Checked, Graph, Section, SectionKind};
+use qwenc_target::Target;
 
+use cost::Prices;
 pub use error::OptError;
 use extract::Space;
-pub use machine::{Machine, Processor, Work, ASSUMED_CORES};
 pub use report::{Difference, Report, RuleCount, RunnerUp, SectionReport, StageReport};
 pub use rules::{rules, Condition, Exactness, Guard, Rule, Stage};
 pub use saturate::Limits;
@@ -45,18 +45,23 @@ fn rewritten_sections(graph: &Graph) -> impl Iterator<Item = SectionKind> {
     graph.sections().into_iter().filter(|&kind| kind != SectionKind::Prologue)
 }
 
-/// The cheapest graph that the rules can make of this one, on this machine.
-pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> Result<Optimised, OptError> {
+/// The cheapest graph that the rules can make of this one and the target can run, on this machine.
+pub fn optimise(
+    graph: &Checked<Graph>,
+    target: &dyn Target,
+    machine: &Machine,
+    limits: &Limits,
+) -> Result<Optimised, OptError> {
     let mut out = Graph::clone(graph);
     let mut sections = Vec::new();
     for kind in rewritten_sections(graph) {
-        let (section, report) = rewritten(graph, kind, machine, limits)?;
+        let (section, report) = rewritten(graph, kind, (target, machine), limits)?;
         *out.section_mut(kind) = section;
         sections.push(report);
     }
     let before = graph.to_string();
     let graph = verify(out).map_err(|e| OptError::Verify(Box::new(e)))?;
-    let prologue = Work::of_section(&graph.prologue, &graph);
+    let prologue = Prices::new(&graph, SectionKind::Prologue, machine.processor).section(&graph.prologue);
     let after = graph.to_string();
     let report = Report { machine: machine.clone(), prologue, sections, before, after };
     Ok(Optimised { graph, report })
@@ -65,22 +70,23 @@ pub fn optimise(graph: &Checked<Graph>, machine: &Machine, limits: &Limits) -> R
 fn rewritten(
     graph: &Graph,
     kind: SectionKind,
-    machine: &Machine,
+    (target, machine): (&dyn Target, &Machine),
     limits: &Limits,
 ) -> Result<(Section, SectionReport), OptError> {
     let Saturated { section: equal, stages } = saturate::saturate(graph, kind, limits)?;
-    let space = Space::new(&equal.egraph, machine);
+    let prices = Prices::new(graph, kind, machine.processor);
+    let space = Space::new(&equal.egraph, target, (&prices, machine));
     let (chosen, other) = space.best(equal.root).ok_or(OptError::NoExtraction { section: kind })?;
     let section = section::from_selection(&equal, &chosen)?;
     let runner_up = match other {
         Some(other) => {
-            let cost = Work::of_section(&section::from_selection(&equal, &other)?, graph);
+            let cost = prices.section(&section::from_selection(&equal, &other)?);
             Some(RunnerUp::new(&equal.egraph, &chosen, &other, cost))
         }
         None => None,
     };
-    let before = Work::of_section(graph.section(kind), graph);
-    let chosen = Work::of_section(&section, graph);
+    let before = prices.section(graph.section(kind));
+    let chosen = prices.section(&section);
     let title = match kind {
         SectionKind::Prologue | SectionKind::Head => format!("{kind:?}").to_lowercase(),
         SectionKind::Block(group) => format!("block of {}", graph.groups[group as usize].title()),

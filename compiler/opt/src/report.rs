@@ -5,15 +5,15 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use qwenc_costs::{Machine, Work};
 use qwenc_ir::SectionKind;
 
 use crate::analysis::{self, EGraph, Fact};
 use crate::language::Term;
-use crate::machine::{Machine, Work};
 use crate::rules::Stage;
 use crate::section::Selection;
 
-/// The whole story. Costs are per token in decode, with 512 cached positions.
+/// The whole story. Costs are per token in decode, for the load of `cost.rs`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The machine that costs are for.

@@ -7,12 +7,15 @@ mod fixture;
 use std::collections::BTreeSet;
 
 use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
+use qwenc_costs::Machine;
 use qwenc_formats::DType;
 use qwenc_ir::{parse, verify, Dims, Graph, SectionKind};
-use qwenc_opt::{egraph_dot, optimise, Limits, Machine, Optimised};
+use qwenc_opt::{egraph_dot, optimise, Limits, Optimised};
+use qwenc_target::NoDevice;
 
 fn run(family: &Family) -> Optimised {
-    optimise(&model(family), &Machine::cpu_default(), &Limits::default()).expect("a model can be optimised")
+    optimise(&model(family), &NoDevice, &Machine::cpu_default(), &Limits::default())
+        .expect("a model can be optimised")
 }
 
 /// A section as one line per value, weights by their names and `absent` as `-`, leaves inlined.
@@ -144,7 +147,8 @@ fn the_optimised_text_parses_back() {
 #[test]
 fn optimising_twice_changes_nothing() {
     let once = run(&qwen3(DType::Bf16)).graph;
-    let twice = optimise(&once, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
+    let twice =
+        optimise(&once, &NoDevice, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
     assert_eq!(twice.graph.to_string(), once.to_string());
 }
 

@@ -9,10 +9,12 @@ mod fixture;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fixture::{llama, model, qwen2, qwen3, Family, Random, I4, I8};
+use qwenc_costs::Machine;
 use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
 use qwenc_ir::{Checked, Graph};
-use qwenc_opt::{optimise, random_extraction, Limits, Machine};
+use qwenc_opt::{optimise, random_extraction, Limits};
+use qwenc_target::NoDevice;
 
 const EXTRACTIONS: u64 = 32;
 
@@ -71,8 +73,8 @@ fn families() -> Vec<Family> {
 fn optimised_models_agree() {
     for family in families() {
         let source = model(&family);
-        let out =
-            optimise(&source, &Machine::cpu_default(), &Limits::default()).expect("it can be optimised");
+        let out = optimise(&source, &NoDevice, &Machine::cpu_default(), &Limits::default())
+            .expect("it can be optimised");
         for (precision, tolerance) in [(Precision::F64, 1e-10), (Precision::F32, 1e-5)] {
             let expected = run(&source, precision);
             check(&expected, &run(&out.graph, precision), tolerance, &format!("{family:?}"));
@@ -160,12 +162,13 @@ fn limits_stop_early_and_never_wrongly() {
     for iterations in [0, 1, 2] {
         limited(&source, &expected, &Limits { iterations, ..default });
     }
-    let full = optimise(&source, &Machine::cpu_default(), &default).expect("it can be optimised").report;
+    let full =
+        optimise(&source, &NoDevice, &Machine::cpu_default(), &default).expect("it can be optimised").report;
     assert!(full.sections.iter().flat_map(|s| &s.stages).all(|s| s.stop == "saturated"), "{full}");
 }
 
 fn limited(source: &Checked<Graph>, expected: &Seen, limits: &Limits) {
-    let out = optimise(source, &Machine::cpu_default(), limits).expect("a limit is no error");
+    let out = optimise(source, &NoDevice, &Machine::cpu_default(), limits).expect("a limit is no error");
     let mut stops = out.report.sections.iter().flat_map(|s| &s.stages).map(|s| s.stop.as_str());
     assert!(stops.any(|s| s.starts_with("limit of")), "{limits:?}: {}", out.report);
     check(expected, &run(&out.graph, Precision::F64), 1e-10, &format!("{limits:?}"));

@@ -149,7 +149,7 @@ fn work(
     let done = |made| Ok((made, output, warnings));
     let source = verify(model.graph()?).context("the model's graph")?;
     let optimising = progress::step("optimising");
-    let optimised = optimise(&source, &machine, &Limits::default())?;
+    let optimised = optimise(&source, &*device, &machine, &Limits::default())?;
     optimising.finish_and_clear();
     if args.explain {
         *explained += &optimised.report.to_string();

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use qwenc_abi::metadata::Metadata;
+use qwenc_costs::{Machine, ASSUMED_CORES};
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit_entry, Cpu, Entry};
 use qwenc_models::ModelFile;
-use qwenc_opt::{Machine, ASSUMED_CORES};
 use qwenc_plan::Plan;
 
 use crate::args::{Compile, Emit};

@@ -6,10 +6,10 @@
 use std::thread::available_parallelism;
 
 use anyhow::{anyhow, Result};
+use qwenc_costs::Machine;
 use qwenc_cuda::{bundle, emit, Compiled, Form, Nvrtc, NvrtcError, Source, DEFAULT_SMS, OLDEST_SM};
 use qwenc_ir::Checked;
 use qwenc_models::ModelFile;
-use qwenc_opt::Machine;
 use qwenc_plan::Plan;
 
 use crate::args::{Compile, Emit, Target};

@@ -2,30 +2,28 @@
 //!
 //! In: a plan and a machine. Out: bytes, operations and tokens per second of decode and of prefill, for
 //! `--explain` and for the executable, which shows them beside what it measures. Invariant: kernel by kernel
-//! and from the plan alone, so bytes are those of the packed image; nothing is measured here.
+//! and from the plan alone, so bytes are those of the packed image; nothing is measured here, and what a kernel costs
+//! is said in `qwenc-costs`.
 
 use std::fmt;
 
 use qwenc_abi::metadata::Predicted;
-use qwenc_formats::Inputs;
-use qwenc_opt::{Machine, Processor, Work};
-use qwenc_plan::{Kernel, Linear, Plan};
-
-/// Tokens of the prompt; fewer where the model's context ends before.
-const PROMPT: u32 = 512;
+use qwenc_costs::{elementwise, Elementwise, Heads, Load, Machine, Processor, Work};
+use qwenc_ir::Dims;
+use qwenc_plan::{Kernel, LayerGroup, Linear, Plan};
 
 /// What a token asks, and how fast it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     machine: Machine,
-    /// Of one token in an empty context; bytes are those of the weights.
+    /// Work of one token with an empty cache; bytes are those of matrices.
     decode: Work,
     decode_tok_s: f64,
-    /// Of one token of the prompt, the mean over it; the head runs once for all.
+    /// Work of one token of the prompt, the mean over it.
     prefill: Work,
     prefill_tok_s: f64,
     /// Tokens of the prompt.
-    prompt: u32,
+    prompt: u64,
 }
 
 impl Prediction {
@@ -33,21 +31,21 @@ impl Prediction {
     pub fn of(plan: &Plan, machine: &Machine) -> Prediction {
         let (mut decode, mut decode_us) = (Work::default(), 0.0);
         for (number, kernel) in plan.kernels() {
-            let times = plan.group_of(number).map_or(1, |group| plan.groups[group as usize].layers.count());
-            let work = decoded(plan, kernel, machine.processor);
+            let group = plan.group_of(number).map(|group| &plan.groups[group as usize]);
+            let times = group.map_or(1, |group| group.layers.count());
+            let work = asked(plan, group, kernel, &Load::EMPTY_CACHE, machine.processor);
             decode += work * times;
             decode_us += machine.kernel_us(&work) * f64::from(times);
         }
-        decode.bytes = plan.bytes_per_token();
-        let prompt = PROMPT.min(plan.dims.context);
-        let prefill = prefilled(plan, prompt);
+        let prompt = Load::prompt(plan.dims.context);
+        let prefill = prefilled(plan, &prompt, machine.processor);
         Prediction {
             machine: machine.clone(),
             decode,
             decode_tok_s: 1e6 / decode_us,
             prefill,
             prefill_tok_s: 1e6 / machine.arithmetic_us(&prefill),
-            prompt,
+            prompt: prompt.tokens,
         }
     }
 
@@ -68,66 +66,53 @@ fn tenths(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-/// One token in an empty context, where attention looks at the token itself. On GPUs attention's launch prepares its
-/// queries and keys too.
-fn decoded(plan: &Plan, kernel: &Kernel, processor: Processor) -> Work {
+/// Work of a kernel, of a layer of the group if there is one.
+fn asked(
+    plan: &Plan,
+    group: Option<&LayerGroup>,
+    kernel: &Kernel,
+    load: &Load,
+    processor: Processor,
+) -> Work {
+    let Dims { heads, kv_heads, head_dim, hidden, .. } = plan.dims;
+    let heads = Heads { heads, kv_heads, head_dim, window: group.and_then(|group| group.window) };
+    let values = |width: u32| load.tokens * u64::from(width);
     match kernel {
-        Kernel::PrepareQkv(_) if processor == Processor::Gpu => Work::default(),
-        Kernel::Linear(l) => Work { bytes: plan.segment(l.weight).bytes(), launches: 1, ..products(plan, l) },
-        Kernel::Attention(_) => Work { f32_ops: attention(plan, 1), launches: 1, ..Work::default() },
-        Kernel::Embed(_) | Kernel::PrepareQkv(_) | Kernel::SelectAdapter(_) | Kernel::Swiglu(_) => {
-            Work { launches: 1, ..Work::default() }
+        Kernel::Embed(_) => elementwise(2 * values(hidden), 0),
+        Kernel::Linear(l) => linear(plan, l).work(load),
+        Kernel::PrepareQkv(_) => heads.prepare(load, processor),
+        Kernel::Attention(_) => heads.attend(load),
+        Kernel::SelectAdapter(s) => elementwise(2 * values(plan.buffer(s.columns).width), 0),
+        Kernel::Swiglu(s) => {
+            let out = values(plan.buffer(s.out).width);
+            elementwise(3 * out, Elementwise::Swiglu.ops(out))
         }
     }
 }
 
-/// Mean operations of the prompt's tokens.
-fn prefilled(plan: &Plan, prompt: u32) -> Work {
-    let linears = |kernels: &[Kernel], times: u32| {
-        let all = kernels.iter().filter_map(|k| match k {
-            Kernel::Linear(l) => Some(products(plan, l) * times),
-            _ => None,
-        });
-        all.fold(Work::default(), |sum, work| sum + work)
-    };
-    let tokens = u64::from(prompt);
-    // Token t looks at t positions, or at its window.
-    let seen = |window: Option<u32>| match window.map(u64::from) {
-        Some(w) if w < tokens => w * (w + 1) / 2 + (tokens - w) * w,
-        _ => tokens * (tokens + 1) / 2,
-    };
-    let mut sum = linears(&plan.head, 1);
-    for group in &plan.groups {
+fn linear(plan: &Plan, l: &Linear) -> qwenc_costs::Linear {
+    let s = plan.segment(l.weight);
+    qwenc_costs::Linear {
+        rows: s.rows,
+        cols: s.cols,
+        operand: s.format,
+        inputs: l.inputs,
+        norm: l.norm.is_some(),
+        bias: l.bias.is_some(),
+        residual: l.residual.is_some(),
+        swiglu: l.swiglu,
+    }
+}
+
+/// Mean work of the prompt's tokens; the head runs once for all.
+fn prefilled(plan: &Plan, prompt: &Load, processor: Processor) -> Work {
+    let last = Load { tokens: 1, ..*prompt };
+    let of_head = plan.head.iter().map(|kernel| asked(plan, None, kernel, &last, processor));
+    let of_groups = plan.groups.iter().flat_map(|group| {
         let layers = group.layers.count();
-        sum += linears(&group.block, layers) * prompt;
-        let attends = group.block.iter().filter(|k| matches!(k, Kernel::Attention(_))).count() as u64;
-        sum.f32_ops += attends * u64::from(layers) * attention(plan, seen(group.window));
-    }
-    let prompt = tokens;
-    Work {
-        f32_ops: sum.f32_ops / prompt,
-        bf16_ops: sum.bf16_ops / prompt,
-        int8_ops: sum.int8_ops / prompt,
-        ..sum
-    }
-}
-
-/// Multiplications and additions of a linear for one token, by what multiplies them.
-fn products(plan: &Plan, linear: &Linear) -> Work {
-    let s = plan.segment(linear.weight);
-    let ops = 2 * u64::from(s.rows) * u64::from(s.cols);
-    match linear.inputs {
-        Inputs::F32 => Work { f32_ops: ops, ..Work::default() },
-        Inputs::Bf16 => Work { bf16_ops: ops, ..Work::default() },
-        Inputs::Int8 | Inputs::Int16 => {
-            Work { int8_ops: ops * u64::from(linear.inputs.planes()), ..Work::default() }
-        }
-    }
-}
-
-/// Dot products with keys and sums of values for one layer, over this many positions.
-fn attention(plan: &Plan, positions: u64) -> u64 {
-    4 * u64::from(plan.dims.heads) * u64::from(plan.dims.head_dim) * positions
+        group.block.iter().map(move |kernel| asked(plan, Some(group), kernel, prompt, processor) * layers)
+    });
+    of_head.chain(of_groups).fold(Work::default(), |sum, work| sum + work).per_token(prompt.tokens)
 }
 
 impl fmt::Display for Prediction {
@@ -155,6 +140,8 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use qwenc_opt::{optimise, Limits};
+    use qwenc_target::NoDevice;
 
     /// 1 GB/s, 1e9 operations a second, 1 µs: times in ns are bytes or operations.
     fn slow() -> Machine {
@@ -167,25 +154,31 @@ mod tests {
         }
     }
 
+    /// Products of a token with qkv, o, gate and up, and down.
+    const LAYER_PRODUCTS: u64 = 2 * (16 * 7 + 7 * 8 + 38 * 7 + 7 * 19);
+    /// Operations in the same kernels: two norms, two residuals, SwiGLU.
+    const LAYER_BESIDE: u64 = 2 * 4 * 7 + 2 * 7 + 9 * 19;
+    /// Norm and rotation of q, k and v.
+    const PREPARED: u64 = (4 + 6) * 16;
+    /// Dot products and softmax of two heads of 4 with one position.
+    const ATTENDED: u64 = 2 * (4 * 4 + 8);
+
     /// Weights in panels of 32 rows, inputs rounded up to pairs:
     /// qkv [16, 7], o [7, 8] and each of gate_up's two panels [16 + 16, 7]: 32 · 8 · 2 = 512 bytes a panel;
     /// down [7, 19]: 32 · 20 · 2 = 1280; head [37, 7]: two panels.
     #[test]
     fn a_tiny_model_by_hand() {
         let layer_bytes = 512 + 512 + 2 * 512 + 1280;
-        let layer_ops = 2 * (16 * 7 + 7 * 8 + 38 * 7 + 7 * 19);
-        let (head_bytes, head_ops) = (2 * 512, 2 * 37 * 7);
-        // Two heads of 4, keys and values.
-        let one_position = 4 * 2 * 4;
+        let (head_bytes, head_ops) = (2 * 512, 2 * 37 * 7 + 4 * 7);
+        let ops = 2 * (LAYER_PRODUCTS + LAYER_BESIDE + PREPARED + ATTENDED) + head_ops;
         let plan = model::plan("bf16", &[]);
         let found = Prediction::of(&plan, &slow());
-        let ops = 2 * (layer_ops + one_position) + head_ops;
-        let launches = 1 + 2 * 6 + 1;
-        let decode = Work { bytes: 2 * layer_bytes + head_bytes, f32_ops: ops, launches, ..Work::default() };
-        assert_eq!(found.decode, decode);
+        let Work { bytes, f32_ops, bf16_ops, int8_ops, launches, .. } = found.decode;
+        assert_eq!((bytes, bytes), (2 * layer_bytes + head_bytes, plan.bytes_per_token()));
+        assert_eq!((f32_ops, bf16_ops, int8_ops, launches), (ops, 0, 0, 1 + 2 * 6 + 1));
 
-        // Every kernel but attention waits for memory.
-        let ns = 2 * (layer_bytes + one_position) + head_bytes + 1000 * launches;
+        // Every kernel but those around attention waits for memory.
+        let ns = 2 * (layer_bytes + PREPARED + ATTENDED) + head_bytes + 1000 * launches;
         assert!((found.decode_tok_s * ns as f64 / 1e9 - 1.0).abs() < 1e-9, "{found}");
         // And with arithmetic ten times slower every one for its products, of which o has the fewest to a byte.
         let found = Prediction::of(&plan, &Machine { f32_gflops: 0.1, ..slow() });
@@ -194,10 +187,30 @@ mod tests {
 
         // The context is 32 tokens: token t looks at t positions.
         let positions = 32 * 33 / 2;
-        let all = 32 * 2 * layer_ops + 2 * one_position * positions + head_ops;
+        let all = 32 * 2 * (LAYER_PRODUCTS + LAYER_BESIDE + PREPARED) + 2 * ATTENDED * positions + head_ops;
         let found = Prediction::of(&plan, &slow());
         assert_eq!((found.prompt, found.prefill.f32_ops), (32, all / 32));
         assert!((found.prefill_tok_s * (all / 32) as f64 / 1e9 - 1.0).abs() < 1e-9, "{found}");
+    }
+
+    /// The optimiser's report is of a conversation, whose cached positions are read and looked at besides.
+    #[test]
+    fn the_optimiser_counts_what_is_predicted() {
+        let chosen = |text: &str, machine: &Machine| {
+            let graph = model::graph(text, &[]);
+            optimise(&graph, &NoDevice, machine, &Limits::default()).unwrap().report.chosen_per_token()
+        };
+        for (text, machine) in [("bf16", slow()), ("f32", slow()), ("bf16", Machine::of_gpu(90))] {
+            let (chosen, decode) =
+                (chosen(text, &machine), Prediction::of(&model::plan(text, &[]), &machine).decode);
+            let positions = Load::CONVERSATION.cached;
+            let cached = Work {
+                bytes: 2 * 2 * 4 * 4 * positions,
+                f32_ops: 2 * ATTENDED * positions,
+                ..Work::default()
+            };
+            assert_eq!(chosen, decode + cached);
+        }
     }
 
     #[test]
@@ -212,11 +225,11 @@ mod tests {
     fn int8_counts_every_plane() {
         let plan = model::plan(model::I8, &[]);
         let found = Prediction::of(&plan, &slow());
-        let linears = 2 * 2 * (16 * 7 + 7 * 8 + 38 * 7 + 7 * 19) + 2 * 37 * 7;
+        let linears = 2 * LAYER_PRODUCTS + 2 * 37 * 7;
         // Inputs of gate, up and down are one plane, all others two.
         let mlp = 2 * 2 * (38 * 7 + 7 * 19);
         assert_eq!(found.decode.int8_ops, 2 * linears - mlp);
-        assert_eq!(found.decode.f32_ops, 2 * 4 * 2 * 4);
+        assert_eq!(found.decode.f32_ops, 2 * (LAYER_BESIDE + PREPARED + ATTENDED) + 4 * 7);
     }
 
     #[test]
@@ -235,9 +248,10 @@ mod tests {
         let whole = model::plan("f32", &[]);
         let mut plan = Plan::clone(&whole);
         plan.groups[0].window = Some(4);
-        let saved = prefilled(&whole, 32).f32_ops - prefilled(&plan, 32).f32_ops;
+        let ops = |plan| prefilled(plan, &Load::prompt(32), Processor::Cpu).f32_ops;
         // Tokens 5 to 32 of both layers look at 4 positions instead of t.
-        assert_eq!(saved, (2 * 4 * 2 * 4 * (5..=32).map(|t| t - 4).sum::<u64>()) / 32);
+        let fewer: u64 = (5..=32).map(|t| t - 4).sum();
+        assert_eq!(ops(&whole) - ops(&plan), 2 * ATTENDED * fewer / 32);
     }
 
     #[test]

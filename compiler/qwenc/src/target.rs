@@ -4,7 +4,7 @@
 
 use anyhow::{bail, Result};
 use clap::ValueEnum;
-use qwenc_opt::Machine;
+use qwenc_costs::Machine;
 
 use crate::args::{Compile, Emit, Target};
 use crate::Misuse;

@@ -1,11 +1,12 @@
 //! Generated kernels against transformers on the golden cases, and against the interpreter on the sample: prompt and
 //! decode, all types of weights.
 
+use qwenc_costs::Machine;
 use qwenc_cuda::Gpu;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{verify, Checked, Graph};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
-use qwenc_opt::{optimise, Limits, Machine};
+use qwenc_opt::{optimise, Limits};
 use qwenc_plan::{lower, Activations, Options, Plan};
 use qwenc_tests::golden::{folder, golden};
 
@@ -21,7 +22,7 @@ fn compiled(checkpoint: &Checkpoint, quant: Quant, activations: Activations) -> 
     export(checkpoint, file.path(), Some(quant), &mut |_, _| ()).unwrap();
     let model = ModelFile::open(file.path()).unwrap();
     let graph: Checked<Graph> = verify(model.graph().unwrap()).unwrap();
-    let optimised = optimise(&graph, &Machine::of_gpu(90), &Limits::default()).unwrap();
+    let optimised = optimise(&graph, &Gpu, &Machine::of_gpu(90), &Limits::default()).unwrap();
     let plan = lower(&optimised.graph, &Gpu, &Options { activations, ..Options::default() }).unwrap();
     (model, plan)
 }

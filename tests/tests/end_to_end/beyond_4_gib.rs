@@ -4,12 +4,14 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use qwenc_costs::Machine;
 use qwenc_ir::verify;
 use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
 use qwenc_llvm::{emit, emit_entry, Cpu, Entry};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
-use qwenc_opt::{optimise, Limits, Machine};
+use qwenc_opt::{optimise, Limits};
 use qwenc_plan::{lower, Options};
+use qwenc_target::NoDevice;
 use qwenc_tests::golden::{answers, greedy, say};
 use qwenc_tests::variants::folder;
 
@@ -23,7 +25,7 @@ fn are_read_where_they_are() {
     let model = ModelFile::open(&model).unwrap();
 
     let graph = verify(model.graph().unwrap()).unwrap();
-    let graph = optimise(&graph, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
+    let graph = optimise(&graph, &NoDevice, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
     let cpu = Cpu::named("native").unwrap();
     let plan = lower(&graph, &cpu, &Options { reserve: RESERVE, ..Options::default() }).unwrap();
     assert!(

@@ -24,17 +24,21 @@ fn executables_carry_it() {
     let more = |rows: u64, room: u64| rows / 32 * (64 + 8 * room);
     let more = 4 * (more(512, 16) + more(128, 16) + more(768, 16) + more(128, 24)) + more(2048, 16);
     let weights = 4 * (qkv + o + gate_up + down) + 2048 * 128;
-    // Products of q, and sums of values, over the one position.
-    let attention = 4 * 4 * (4 * 64);
+    // Dot products, sums and a softmax, over the one position.
+    let attention = 4 * 4 * (4 * 64 + 8);
+    // Two norms, norm and rotation of q, k and v, two residuals, SwiGLU.
+    let beside = 4 * (2 * 4 * 128 + 10 * 512 + 2 * 128 + 9 * 384);
+    let head = 2 * 2048 * 128 + 4 * 128;
+    let layers = 2 * (weights - 2048 * 128) + beside;
     let file = std::fs::read(executable_for("sample", "bf16", "x86-64-v3")).unwrap();
     let key = b"\"predicted\":";
     let at = file.windows(key.len()).rposition(|w| w == key).unwrap() + key.len();
     let mut values = serde_json::Deserializer::from_slice(&file[at..]).into_iter::<Value>();
     let predicted = values.next().unwrap().unwrap();
     assert_eq!(predicted["decode_bytes"], weights * 3 / 2 + more, "{predicted}");
-    assert_eq!(predicted["decode_ops"], 2 * weights + attention, "{predicted}");
+    assert_eq!(predicted["decode_ops"], layers + attention + head, "{predicted}");
     let prompt_attention = attention * 513 / 2;
-    let prefill = (2 * (weights - 2048 * 128)) + prompt_attention + 2 * 2048 * 128 / 512;
+    let prefill = layers + prompt_attention + head / 512;
     assert_eq!(predicted["prefill_ops_per_token"], prefill, "{predicted}");
     assert!(predicted["machine"].as_str().unwrap().starts_with("x86-64-v3, 8 cores (AVX2, estimated)"));
     for rate in ["decode_tok_s", "prefill_tok_s"] {

@@ -4,6 +4,7 @@
 //! happens; without the condition the right side is ill-typed or has other values.
 
 use qwenc_ir::interp::Precision;
+use qwenc_target::NoDevice;
 
 use super::ground::{bind, Side, BLOCK};
 use super::sides::{DOWN, GAINS, GATE_UP, T160, T192, TURNS, UP, WEIGHTS};
@@ -111,7 +112,8 @@ fn lookalikes_are_left_alone() {
         let side = Side { kind: BLOCK, term: text, context: T192 };
         let graph = side.model().expect("a lookalike is well typed");
         let machine = crate::Machine::cpu_default();
-        let out = crate::optimise(&graph, &machine, &crate::Limits::default()).expect("it can be optimised");
+        let out = crate::optimise(&graph, &NoDevice, &machine, &crate::Limits::default())
+            .expect("it can be optimised");
         let had = graph.to_string().contains("= attention");
         let text = out.graph.to_string();
         assert!(!text.contains("prepared_attention"), "{what}: {text}");

@@ -1,12 +1,9 @@
-//! What a machine is good at, and what a graph asks of it; the machines here are CPUs, `gpu.rs` has the others.
+//! What CPUs are good at.
 //!
-//! In: the name, features and cores of a CPU; bytes, operations and launches of a graph. Out: rates, and an
-//! estimated time. Invariant: the rates are a table, so the same input gives the same choice and the same
-//! prediction anywhere; time is whole picoseconds, so that sums do not depend on their order and equal costs
-//! compare equal. Only the ratios of a machine's numbers decide anything.
+//! In: the name, features and cores of a CPU. Out: a [`Machine`]. Invariant: the rates are a table; of all classes the
+//! first that fits counts.
 
-use std::fmt;
-use std::ops::{Add, AddAssign, Mul};
+use crate::machine::{Machine, Processor};
 
 /// Share of a core's peak that a whole prefill sustains: tiles load, convert and join besides multiplying.
 const SUSTAINED_DOT: f64 = 0.7;
@@ -14,38 +11,6 @@ const SUSTAINED_DOT: f64 = 0.7;
 const SUSTAINED_READ: f64 = 0.9;
 /// Cores of a CPU that is named and not the one at hand.
 pub const ASSUMED_CORES: u32 = 8;
-
-/// What executes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Processor {
-    /// Threads that meet at a barrier.
-    Cpu,
-    /// Kernels launched one after another.
-    Gpu,
-}
-
-/// Cost parameters of a target: sustained rates with all its cores, not peaks of a data sheet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Machine {
-    /// The CPU or architecture it was asked for by.
-    pub name: String,
-    /// CPU or GPU.
-    pub processor: Processor,
-    /// The row of the table, and where its numbers come from.
-    pub class: &'static str,
-    /// Physical cores, each with one thread; of a GPU its multiprocessors.
-    pub cores: u32,
-    /// Memory traffic, GB/s.
-    pub read_gb_s: f64,
-    /// Multiply or add of f32 values, 1e9 per second.
-    pub f32_gflops: f64,
-    /// Multiply or add of bf16 values in dot products, 1e9 per second.
-    pub bf16_gflops: f64,
-    /// Multiply or add of int8 values in dot products, 1e9 per second.
-    pub int8_gops: f64,
-    /// From the end of one kernel to the start of the next on all cores, µs; on a GPU a launch.
-    pub barrier_us: f64,
-}
 
 /// One core and its memory, by what its instructions can do.
 struct Class {
@@ -196,131 +161,6 @@ impl Machine {
     pub fn cpu_default() -> Machine {
         Machine::of_cpu("x86-64-v3", &["avx2", "fma"], ASSUMED_CORES)
     }
-
-    /// Estimated time of this work for a choice: traffic, arithmetic and barriers one after another, so that
-    /// less of any of them is always better.
-    pub fn picoseconds(&self, work: &Work) -> u64 {
-        let time = self.memory_ps(work) + self.arithmetic_ps(work) + self.barriers_ps(work);
-        // Saturates: a rate of 0 gives the longest time there is.
-        time as u64
-    }
-
-    /// The same in microseconds.
-    pub fn us(&self, work: &Work) -> f64 {
-        self.picoseconds(work) as f64 / 1e6
-    }
-
-    /// Predicted time of one kernel, µs: traffic and arithmetic overlap, then the threads meet.
-    pub fn kernel_us(&self, work: &Work) -> f64 {
-        (self.memory_ps(work).max(self.arithmetic_ps(work)) + self.barriers_ps(work)) / 1e6
-    }
-
-    /// Predicted time of the arithmetic alone, µs.
-    pub fn arithmetic_us(&self, work: &Work) -> f64 {
-        self.arithmetic_ps(work) / 1e6
-    }
-
-    fn memory_ps(&self, work: &Work) -> f64 {
-        at(work.bytes, self.read_gb_s)
-    }
-
-    fn arithmetic_ps(&self, work: &Work) -> f64 {
-        at(work.f32_ops, self.f32_gflops)
-            + at(work.bf16_ops, self.bf16_gflops)
-            + at(work.int8_ops, self.int8_gops)
-    }
-
-    fn barriers_ps(&self, work: &Work) -> f64 {
-        work.launches as f64 * self.barrier_us * 1e6
-    }
-}
-
-/// Picoseconds: 1e9 per second is one in 1000 ps.
-fn at(amount: u64, giga_per_s: f64) -> f64 {
-    amount as f64 * 1e3 / giga_per_s
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, pause) = match self.processor {
-            Processor::Cpu => ("core", "barrier"),
-            Processor::Gpu => ("multiprocessor", "launch"),
-        };
-        let cores = format!("{} {unit}{}", self.cores, if self.cores == 1 { "" } else { "s" });
-        write!(f, "{}, {cores} ({}): {:.1} GB/s, ", self.name, self.class, self.read_gb_s)?;
-        write!(f, "{:.0} f32 and {:.0} bf16 GFLOPS, ", self.f32_gflops, self.bf16_gflops)?;
-        write!(f, "{:.0} int8 GOPS, {} us per {pause}", self.int8_gops, self.barrier_us)
-    }
-}
-
-/// What a graph, or a kernel, asks of a machine for one token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Read from and written to memory.
-    pub bytes: u64,
-    /// Multiplications and additions of f32 values.
-    pub f32_ops: u64,
-    /// Multiplications and additions of bf16 values.
-    pub bf16_ops: u64,
-    /// Multiplications and additions of int8 values.
-    pub int8_ops: u64,
-    /// Kernels started.
-    pub launches: u64,
-}
-
-impl Work {
-    /// Of every kind.
-    pub fn ops(&self) -> u64 {
-        self.f32_ops + self.bf16_ops + self.int8_ops
-    }
-}
-
-impl Add for Work {
-    type Output = Work;
-
-    fn add(self, other: Work) -> Work {
-        Work {
-            bytes: self.bytes + other.bytes,
-            f32_ops: self.f32_ops + other.f32_ops,
-            bf16_ops: self.bf16_ops + other.bf16_ops,
-            int8_ops: self.int8_ops + other.int8_ops,
-            launches: self.launches + other.launches,
-        }
-    }
-}
-
-impl AddAssign for Work {
-    fn add_assign(&mut self, other: Work) {
-        *self = *self + other;
-    }
-}
-
-impl Mul<u32> for Work {
-    type Output = Work;
-
-    fn mul(self, times: u32) -> Work {
-        let n = u64::from(times);
-        Work {
-            bytes: self.bytes * n,
-            f32_ops: self.f32_ops * n,
-            bf16_ops: self.bf16_ops * n,
-            int8_ops: self.int8_ops * n,
-            launches: self.launches * n,
-        }
-    }
-}
-
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes, {} f32 ops", self.bytes, self.f32_ops)?;
-        if self.bf16_ops > 0 {
-            write!(f, ", {} bf16 ops", self.bf16_ops)?;
-        }
-        if self.int8_ops > 0 {
-            write!(f, ", {} int8 ops", self.int8_ops)?;
-        }
-        write!(f, ", {} launches", self.launches)
-    }
 }
 
 #[cfg(test)]
@@ -358,16 +198,5 @@ mod tests {
         }
         assert_eq!(Machine::of_cpu("x", &[], 0), Machine::of_cpu("x", &[], 1));
         assert!(Machine::of_cpu("znver4", &ZEN5, 1).int8_gops < Machine::of_cpu("x", &ZEN5, 1).int8_gops);
-    }
-
-    #[test]
-    fn traffic_and_arithmetic_overlap_in_a_prediction_only() {
-        let machine =
-            Machine { read_gb_s: 1.0, f32_gflops: 2.0, barrier_us: 1.0, ..Machine::of_cpu("x", &[], 1) };
-        let work = Work { bytes: 3000, f32_ops: 8000, launches: 1, ..Work::default() };
-        assert_eq!(machine.kernel_us(&work), 1.0 + 4.0);
-        assert_eq!(machine.us(&work), 1.0 + 4.0 + 3.0);
-        assert_eq!(machine.kernel_us(&Work { bytes: 5000, ..work }), 1.0 + 5.0);
-        assert_eq!(machine.arithmetic_us(&work), 4.0);
     }
 }
