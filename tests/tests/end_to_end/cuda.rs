@@ -21,21 +21,35 @@ fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// One graph and one plan, and so one image of weights, for every processor.
+/// Lines of a plan that say how weights lie in the image.
+fn image(plan: &str) -> String {
+    let lines = plan.lines().filter(|line| line.starts_with("image ") || line.starts_with("segment "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// One graph and one image of weights for every processor, and one plan for every GPU; plans for CPUs and GPUs differ in
+/// scratch memory.
 #[test]
 fn both_targets_run_the_same_graph() {
     for quant in ["bf16", "int8", "int4"] {
-        for emit in ["graph", "plan"] {
-            let flags = ["--quant", quant, "--emit", emit];
-            // Plans for later CPUs have bf16 in 12 bits.
-            let older = ["--cpu", "x86-64-v2"];
-            let older = if quant == "bf16" { &older[..] } else { &[] };
-            let cpu = run(&mut qwenc(&[&["compile", "sample"], &flags[..], older].concat())).ok();
-            for sm in ["80", "86", "89", "90", "100", "120"] {
-                let cuda = run(&mut compile(&[&flags[..], &["--sm", sm]].concat())).ok();
-                assert!(cuda == cpu, "{quant} {emit} for sm_{sm} differs from that for the CPU");
-            }
+        // Plans for later CPUs have bf16 in 12 bits.
+        let older = ["--cpu", "x86-64-v2"];
+        let older = if quant == "bf16" { &older[..] } else { &[] };
+        let cpu = |emit| {
+            let flags = ["compile", "sample", "--quant", quant, "--emit", emit];
+            run(&mut qwenc(&[&flags[..], older].concat())).ok()
+        };
+        let cuda = |emit, sm| run(&mut compile(&["--quant", quant, "--emit", emit, "--sm", sm])).ok();
+        let (graph, packed, plan) = (cpu("graph"), image(&cpu("plan")), cuda("plan", "80"));
+        assert!(packed.lines().count() > 10, "{packed}");
+        for sm in ["80", "86", "89", "90", "100", "120"] {
+            assert!(
+                cuda("graph", sm) == graph,
+                "the {quant} graph for sm_{sm} differs from that for the CPU"
+            );
+            assert!(cuda("plan", sm) == plan, "the {quant} plan for sm_{sm} differs from that for sm_80");
         }
+        assert_eq!(image(&plan), packed, "{quant}");
     }
 }
 

@@ -57,7 +57,7 @@ fn the_second_run_starts_from_the_cache() {
     assert_eq!(cache.entries().len(), 1);
     let listed = cache.run(&["cache", "list"]).ok();
     assert!(
-        listed.contains("sample") && listed.contains("bf16") && listed.contains("1 executables"),
+        listed.contains("sample") && listed.contains("bf16") && listed.contains("1 executable,"),
         "{listed}"
     );
     assert!(cache.run(&["cache", "clear"]).ok().starts_with("1 executables removed"));
