@@ -52,6 +52,7 @@ fn text_without_a_tokenizer() {
         refused(&tied, 1, "generate hello"),
         refused(&tied, 1, "chat --prompt hello"),
         refused(&tied, 1, "logits --prompt hello --out logits"),
+        refused(&tied, 1, "serve --port 0"),
     ]
     .concat();
     insta::assert_snapshot!(refusals);
