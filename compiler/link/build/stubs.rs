@@ -8,10 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, Sym};
-use object::Endianness;
+use std::process::Command;
 
 use crate::toolchain::{compiler, run};
 use crate::Failure;
@@ -39,47 +36,55 @@ pub fn make(crate_dir: &Path, out: &Path, runtime: &Path) -> Result<Vec<(String,
 
 /// Undefined symbols of an executable, by the shared library that defines them.
 fn needs(executable: &Path) -> Result<BTreeMap<String, Versions>, Failure> {
-    let data = fs::read(executable)?;
-    let header = FileHeader64::<Endianness>::parse(&*data)?;
-    let endian = header.endian()?;
-    let sections = header.sections(endian, &*data)?;
-    let symbols = sections.symbols(endian, &*data, elf::SHT_DYNSYM)?;
-    let (mut names, mut all) = (BTreeMap::new(), BTreeMap::<String, Versions>::new());
-    let (mut entries, strings) =
-        sections.gnu_verneed(endian, &*data)?.ok_or("no versions of symbols in the probe")?;
-    let strings = sections.strings(endian, &*data, strings)?;
-    while let Some((entry, mut inner)) = entries.next()? {
-        let library = String::from_utf8(entry.file(endian, strings)?.to_vec())?;
-        while let Some(version) = inner.next()? {
-            let name = String::from_utf8(version.name(endian, strings)?.to_vec())?;
-            names.insert(version.vna_other.get(endian), (library.clone(), name));
+    let tables = readelf(executable, &["--version-info", "--dyn-syms"])?;
+    let names = versions(&tables);
+    let mut all = BTreeMap::<String, Versions>::new();
+    for line in tables.lines() {
+        // `number: value size type bind visibility section name@version (index)`; those without a version are no library's.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, kind, _, _, "UND", symbol, index] = words[..] else { continue };
+        let name = symbol.split('@').next().unwrap_or(symbol);
+        let (library, version) =
+            names.get(index.trim_matches(['(', ')'])).ok_or_else(|| format!("{symbol}: no library"))?;
+        let is_data = kind == "OBJECT";
+        let symbols = all.entry(library.to_string()).or_default().entry(version.to_string()).or_default();
+        symbols.insert((name.to_string(), is_data));
+    }
+    match all.is_empty() {
+        true => Err("no versions of symbols in the probe".into()),
+        false => Ok(all),
+    }
+}
+
+/// Library and name of each version that an executable needs, by its index.
+fn versions(tables: &str) -> BTreeMap<&str, (&str, &str)> {
+    let (mut library, mut all) = ("", BTreeMap::new());
+    for line in tables.lines() {
+        // `offset: Version: 1 File: library Cnt: n`, then `offset: Name: version Flags: none Version: index` for each.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "Version:", _, "File:", file, ..] => library = file,
+            [_, "Name:", name, .., "Version:", index] => {
+                all.insert(index, (library, name));
+            }
+            _ => {}
         }
     }
-    let (indices, _) = sections.gnu_versym(endian, &*data)?.ok_or("no versions of symbols in the probe")?;
-    for (symbol, version) in symbols.iter().zip(indices) {
-        let index = version.0.get(endian).index();
-        // Local symbols and those without a version are no library's.
-        let Some((library, version)) = names.get(&index).filter(|_| symbol.is_undefined(endian)) else {
-            continue;
-        };
-        let name = String::from_utf8(symbol.name(endian, symbols.strings())?.to_vec())?;
-        let is_data = symbol.st_type() == elf::STT_OBJECT;
-        all.entry(library.clone()).or_default().entry(version.clone()).or_default().insert((name, is_data));
-    }
-    Ok(all)
+    all
 }
 
 /// The loader that an executable names.
 pub fn interpreter(executable: &Path) -> Result<String, Failure> {
-    let data = fs::read(executable)?;
-    let header = FileHeader64::<Endianness>::parse(&*data)?;
-    let endian = header.endian()?;
-    for segment in header.program_headers(endian, &*data)? {
-        if let Some(name) = segment.interpreter(endian, &*data)? {
-            return Ok(String::from_utf8(name.to_vec())?);
-        }
-    }
-    Err("the C compiler's executable names no loader".into())
+    let segments = readelf(executable, &["--segments"])?;
+    let (_, rest) = segments
+        .split_once("[Requesting program interpreter: ")
+        .ok_or("the C compiler's executable names no loader")?;
+    Ok(rest.split(']').next().unwrap_or_default().to_string())
+}
+
+/// Tables of an ELF file as text, which is the same in every locale.
+fn readelf(file: &Path, tables: &[&str]) -> Result<String, Failure> {
+    run(Command::new("readelf").env("LC_ALL", "C").arg("--wide").args(tables).arg(file))
 }
 
 /// A library with these symbols.
