@@ -38,12 +38,15 @@ def arguments():
     parser.add_argument("--long", action="store_true", help=f"also decode up to position {LONG}")
     parser.add_argument("--long-rounds", type=int, default=2)
     parser.add_argument("--no-peer", action="store_true", help="this side only")
+    parser.add_argument("--ik", type=pathlib.Path, metavar="FOLDER", help="ik_llama.cpp's build/bin: measured too")
     args = parser.parse_args()
     names = [v.name for v in VARIANTS]
     wanted = args.types.split(",") if args.types else names
     for name in wanted:
         if name not in names:
             parser.error(f"--types {name}: expected some of {names}")
+    if args.ik and not (args.ik / "llama-bench").exists():
+        parser.error(f"--ik {args.ik}: no llama-bench there; build its target of that name")
     args.variants = [v for v in VARIANTS if v.name in wanted]
     return args
 
@@ -96,6 +99,16 @@ class Bench:
         if self.args.no_peer:
             return contextlib.nullcontext()
         return Peer(self.gguf(kind), self.args.threads, context, self.rows)
+
+    def ik(self, kind):
+        """One round of ik_llama.cpp's own measurement, weights repacked when they are loaded."""
+        command = [self.args.ik / "llama-bench", "-m", self.gguf(kind), "-fa", "1", "-rtr", "1", "-r", "1", "-o", "json"]
+        command += ["-t", str(self.args.threads), "-p", str(PREFILL), "-n", str(self.args.new)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        # Lines of its own may stand before.
+        tests = json.loads(done.stdout[done.stdout.index("[") :])
+        rate = lambda wanted: next(t["avg_ts"] for t in tests if t[wanted] > 0)
+        return {"prefill_tok_s": rate("n_prompt"), "decode_tok_s": rate("n_gen")}
 
     def peer_first_token(self, kind):
         ids = ",".join(str(t) for t in verdict.prompt(self.rows)[:SHORT_PROMPT])
@@ -161,6 +174,7 @@ def short_rounds(bench, variant, executable):
     with bench.peer(variant.peer, PREFILL + args.new) as peer:
         for number in range(args.rounds):
             ask = peer and (lambda: (peer.ask(prefill=PREFILL), peer.ask(**new)))
+            ik_first = bench.ik(variant.peer) if args.ik and number % 2 else None
             ours, theirs = alternate(number, lambda: bench.ours(executable, variant.kv, *flags), ask)
             first = peer and (lambda: bench.peer_first_token(variant.peer))
             our_ms, their_ms = alternate(number, lambda: bench.our_first_token(executable, variant.kv), first)
@@ -173,6 +187,8 @@ def short_rounds(bench, variant, executable):
                     "peak_memory_mb": decode["peak_mb"],
                     "first_token_process_ms": their_ms,
                 }
+            if args.ik:
+                round_["ik"] = ik_first or bench.ik(variant.peer)
             rounds.append(round_)
     return rounds
 
@@ -212,6 +228,13 @@ def row(name, what, key, rounds, target, form=".1f", less_is_better=False):
     return cells
 
 
+def ik_row(name, what, key, rounds):
+    """The same beside ik_llama.cpp, for which there is no target."""
+    ours, theirs = ([r[side][key] for r in rounds] for side in ("qwenc", "ik"))
+    ratios = [o / t for o, t in zip(ours, theirs)]
+    return [name, f"{what}, beside ik_llama.cpp", spread(ours, ".1f"), spread(theirs, ".1f"), spread(ratios, ".2f"), "–"]
+
+
 def share_row(name, rounds, target):
     shares = [r["qwenc"]["bandwidth_share"] for r in rounds]
     met = "met" if statistics.median(shares) >= target else "missed"
@@ -239,9 +262,13 @@ def rows(variant, short, long):
     """All lines of a variant."""
     name = variant.name
     yield row(name, f"prefill {PREFILL}, tok/s", "prefill_tok_s", short, variant.prefill)
+    if "ik" in short[0]:
+        yield ik_row(name, f"prefill {PREFILL}, tok/s", "prefill_tok_s", short)
     yield plain_row(name, "prefill, share of peak products", "peak_share", short, ".0%")
     yield predicted_row(name, "prefill", short)
     yield row(name, "decode, tok/s", "decode_tok_s", short, variant.decode)
+    if "ik" in short[0]:
+        yield ik_row(name, "decode, tok/s", "decode_tok_s", short)
     yield share_row(name, short, variant.share)
     yield predicted_row(name, "decode", short)
     yield plain_row(name, f"decode of {BATCH} sequences, tok/s", "batch_decode_tok_s", short, ".1f")
@@ -254,7 +281,7 @@ def rows(variant, short, long):
 
 
 def print_table(lines):
-    print("\n| type | | qwenc | llama.cpp | ratio of a round: median (min, max) | target |")
+    print("\n| type | | qwenc | peer | ratio of a round: median (min, max) | target |")
     print("|---|---|---|---|---|---|")
     for cells in lines:
         print("| " + " | ".join(cells) + " |")

@@ -20,7 +20,7 @@ pub(crate) fn f32_buffer(plan: &mut Plan, name: &str, width: u32) -> BufferId {
     add(plan, name, width, row_bytes)
 }
 
-/// Scratch memory of one kernel, in rows of so many bytes; none of none.
+/// Scratch memory of one kernel, in rows of so many bytes; no buffer for 0.
 pub(crate) fn scratch_buffer(plan: &mut Plan, row_bytes: u64) -> Option<BufferId> {
     (row_bytes > 0).then(|| add(plan, "scratch", 0, round_up(row_bytes, ALIGN)))
 }

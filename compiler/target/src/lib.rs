@@ -29,20 +29,20 @@ pub struct LinearShape {
 pub struct Limit {
     /// Name of the target.
     pub target: &'static str,
-    /// The dimension.
+    /// Name of the dimension, with its article.
     pub what: &'static str,
-    /// The model's.
+    /// Size of the dimension in the model.
     pub found: u32,
-    /// The largest that the target's kernels do.
+    /// Largest size that the target's kernels do.
     pub most: u32,
-    /// Advice.
+    /// Advice to the user.
     pub instead: &'static str,
 }
 
 /// A device that code is generated for.
 pub trait Target {
-    /// Whether there is a kernel for the op, as there is for all that a plan has kernels for. Ops that are gone once weights are
-    /// packed need none.
+    /// Whether the target has a kernel for the op; by default for every op that plans have kernels for. Ops that are gone once
+    /// weights are packed need none.
     fn has_kernel(&self, op: Op) -> bool {
         is_planned(op)
     }
@@ -97,8 +97,8 @@ fn is_planned(op: Op) -> bool {
     }
 }
 
-/// No device: a target for graphs and plans that are only looked at. It reads all formats but those that the plan can do
-/// without.
+/// Target without a device, for graphs and plans that are only printed. It reads every format but f16 and bf12, in whose place
+/// plans can have f32 and bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct NoDevice;
 

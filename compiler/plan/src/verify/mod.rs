@@ -230,7 +230,7 @@ fn check_linear(
     if !w.format.meets(l.inputs) {
         return Err(PlanError::Inputs { kernel, inputs: l.inputs, weights: w.format });
     }
-    // No other buffer is so wide, so that nothing else is kept in it.
+    // Every other use of a buffer expects a width above 0, so that scratch memory holds nothing else.
     l.scratch.map_or(Ok(()), |b| fits("width of scratch memory", 0, plan.buffer(b).width))?;
     if l.swiglu && l.bias.is_some() {
         return Err(PlanError::Form { what: "no kernel adds a bias before SwiGLU" });
