@@ -5,6 +5,7 @@
 
 use inkwell::targets::{InitializationConfig, Target};
 use inkwell::types::VectorType;
+use inkwell::IntPredicate;
 use qwenc_formats::LANES;
 
 use crate::builder::{Code, Vector};
@@ -197,32 +198,40 @@ pub(super) fn dot4<'c>(
             let dot = |v: &[Vector<'c>]| c.instruction("llvm.x86.avx512.vpdpbusd.256", v);
             Some(by_halves(c, &[sum, w, x], dot))
         }
+        None if c.cpu.has("avx512bw") => Some(dot4_pairs(c, bytes, [sum, w, x])),
         None if c.cpu.has("avx2") => {
-            Some(by_halves(c, &[sum, w, x], |v| dot4_avx2(c, bytes, v[0], v[1], v[2])))
+            Some(by_halves(c, &[sum, w, x], |v| dot4_pairs(c, bytes, [v[0], v[1], v[2]])))
         }
         None => None,
     }
 }
 
-/// Eight lanes by `vpmaddubsw`, which adds two products in 16 bits and saturates: weights that could overflow are
+/// 8 or 16 lanes by `vpmaddubsw`, which adds two products in 16 bits and saturates: weights that could overflow are
 /// taken as magnitudes, at most 128, their signs put on the inputs, at most 127 in magnitude.
-fn dot4_avx2<'c>(
-    c: &Code<'c, '_>,
-    bytes: Bytes,
-    sum: Vector<'c>,
-    w: Vector<'c>,
-    x: Vector<'c>,
-) -> Vector<'c> {
-    let i8s = c.i8().vec_type(32);
+fn dot4_pairs<'c>(c: &Code<'c, '_>, bytes: Bytes, [sum, w, x]: [Vector<'c>; 3]) -> Vector<'c> {
+    let lanes = sum.get_type().get_size();
+    let wide = lanes == LANES;
+    let i8s = c.i8().vec_type(4 * lanes);
     let (mut w, mut x) = (c.bits(w, i8s), c.bits(x, i8s));
     if bytes.overflow() {
-        let q = c.xor_vec(w, c.ints(c.i8(), 128, 32));
-        x = c.instruction("llvm.x86.avx2.psign.b", &[x, q]);
+        let q = c.xor_vec(w, c.ints(c.i8(), 128, 4 * lanes));
+        x = match wide {
+            // `vpsignb` is not that wide.
+            true => {
+                let zero = i8s.const_zero();
+                c.vselect(c.cmp_vec(IntPredicate::SLT, q, zero), c.sub_vec(zero, x), x)
+            }
+            false => c.instruction("llvm.x86.avx2.psign.b", &[x, q]),
+        };
         let wraps = c.cx.bool_type().const_zero();
         w = c.intrinsic("llvm.abs", &[i8s.into()], &[q.into(), wraps.into()]).into_vector_value();
     }
-    let pairs = c.instruction("llvm.x86.avx2.pmadd.ub.sw", &[w, x]);
-    let quads = c.instruction("llvm.x86.avx2.pmadd.wd", &[pairs, c.ints(c.i16(), 1, 16)]);
+    let [of_pairs, of_quads] = match wide {
+        true => ["llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512"],
+        false => ["llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd"],
+    };
+    let pairs = c.instruction(of_pairs, &[w, x]);
+    let quads = c.instruction(of_quads, &[pairs, c.ints(c.i16(), 1, 2 * lanes)]);
     c.add_vec(sum, quads)
 }
 
