@@ -30,7 +30,7 @@ struct Field<'c> {
     value: FieldValue<'c>,
 }
 
-/// What stands at the next bytes of a struct.
+/// Next bytes of a struct: a value or padding.
 #[derive(Clone, Debug, PartialEq)]
 enum Piece<'c> {
     Value(FieldValue<'c>),

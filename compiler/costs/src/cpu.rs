@@ -1,4 +1,4 @@
-//! What CPUs are good at.
+//! Sustained rates of CPUs.
 //!
 //! In: the name, features and cores of a CPU. Out: a [`Machine`]. Invariant: the rates are a table; of all classes the
 //! first that fits counts.

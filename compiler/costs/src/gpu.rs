@@ -1,4 +1,4 @@
-//! What GPUs are good at.
+//! Sustained rates of GPUs.
 //!
 //! In: an architecture. Out: a [`Machine`]. Invariant: the rates are a table, so the same architecture gives the
 //! same prediction anywhere. An architecture says little about a card's memory: the card that stands for it

@@ -1,4 +1,4 @@
-//! What an implementation costs on a machine.
+//! Cost model: work of kernels, rates of machines, and the time that follows.
 //!
 //! In: a kernel's shapes and formats, the [`Load`] that it runs for; the name, features and cores of a CPU, or a GPU's
 //! architecture. Out: the kernel's [`Work`], and the time that a [`Machine`] takes for it. Invariant: this is the one

@@ -1,4 +1,4 @@
-//! What a machine is good at, and how long it takes; `cpu.rs` and `gpu.rs` have the tables.
+//! Machine: sustained rates, and the time that work takes at them; `cpu.rs` and `gpu.rs` have the tables.
 //!
 //! In: rates, [`Work`]. Out: an estimated time. Invariant: the rates are a table, so the same input gives the same choice
 //! and the same prediction anywhere; the time of a choice is whole picoseconds, so that sums do not depend on their order

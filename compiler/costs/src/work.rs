@@ -1,4 +1,4 @@
-//! What is asked of a machine.
+//! Work: bytes, operations and launches.
 //!
 //! In: bytes, operations and launches. Out: their sums. Invariant: whole numbers, so that sums do not depend on their
 //! order.

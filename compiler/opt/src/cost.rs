@@ -1,4 +1,4 @@
-//! What each op costs per token in decode.
+//! Cost of each op per token in decode.
 //!
 //! In: an op and the types of operands and result. Out: its [`Work`]. Invariant: what is evaluated
 //! when weights are packed costs nothing; an op that is a kernel costs what `qwenc-costs` says of that kernel; any other
@@ -49,7 +49,7 @@ impl Prices {
     pub fn op(&self, op: Op, operands: &[&Type], result: &Type) -> Work {
         let (out, head_dim) = (elements(result), u64::from(self.dims.head_dim));
         let first = operands.first().map_or(0, |ty| elements(ty));
-        // What no kernel runs by itself, and what has no matrix.
+        // Ops without a matrix, and ops without a kernel of their own.
         let alone = |ops: u64| Work { f32_ops: ops, ..traffic(operands, result) };
         match op {
             Op::Input | Op::Weight(_) | Op::Absent | Op::ConcatRows | Op::ScaleCols | Op::Diagonal => {
@@ -92,7 +92,7 @@ fn linear(operands: &[&Type], of: impl Fn(Linear) -> Linear) -> Work {
     let bias = operands.get(2).is_some_and(|ty| !ty.is_absent());
     let mut sum = Work::default();
     for (dtype, rows) in matrix.elements.runs(rows) {
-        // What no kernel reads is converted to f32.
+        // Storage formats without an operand format are converted to f32.
         let plain = Linear::exact(rows, cols, dtype.operand().unwrap_or(Operand::F32));
         sum += of(Linear { bias, ..plain }).work(&LOAD);
     }

@@ -1,4 +1,4 @@
-//! What the compiler asks a target before code is generated.
+//! Target: the interface through which optimiser and plan ask a backend about its kernels.
 //!
 //! In: an op, a format, a model's dimensions, a linear. Out: whether the target has kernels for it, and the scratch memory that
 //! they need. Invariant: an answer depends on the question and the target alone, so that optimiser, plan and code generator,

@@ -1,4 +1,4 @@
-//! What compiler, generated code and runtime agree on: C structs passed between them, the metadata of a weights image,
+//! Interface of compiler, generated code and runtime: C structs passed between them, the metadata of a weights image,
 //! and the footer that ties the image to its code.
 //!
 //! In: nothing. Out: plain `repr(C)` data, and data that travels as JSON. Invariant: any change of a layout here raises

@@ -1,4 +1,4 @@
-//! What the runtime makes of an image's metadata.
+//! Metadata of a weights image: parsing, and the facts about answers that follow from it.
 //!
 //! In: bytes of the image. Out: [`Metadata`], and what follows from it for answers. Invariant: unknown keys are ignored
 //! and missing ones have neutral values, so that old executables read new images' metadata and vice versa.
