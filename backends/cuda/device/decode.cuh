@@ -1,21 +1,21 @@
-// Linears for few tokens, bound by memory: a warp takes a span of a panel, a block 8 spans, `SPLITS` blocks a panel.
+// Linears for few tokens, bound by memory: a warp takes a chain of a panel, a block 8 chains, `SPLITS` blocks a panel.
 // The weights' loads run some steps ahead, over the end of a panel into the next, and the first are under way while the
 // inputs are prepared.
 
-// One span of one panel after the other. `x` is [step][plane][tokens][8 words] from the span's first step on, `groups`
+// One chain of one panel after the other. `x` is [step][plane][tokens][8 words] from the chain's first step on, `groups`
 // [unit][tokens] from its first unit on; lane (g, t) reads token g, or the only one.
 template <class L, int N, bool ONE>
-struct Span {
+struct Chain {
     const unsigned char* panel;
     int lane, first, count;
     // Two blocks on a multiprocessor leave a thread 128 registers: 64 of them for 8 steps of floats, whose sums take few.
     static constexpr int AHEAD = L::Decoder::AHEAD;
-    // Steps of weights under way. What is not loaded is zero: a register that may keep its value from an earlier span
+    // Steps of weights under way. What is not loaded is zero: a register that may keep its value from an earlier chain
     // would be taken all the time.
     Weights<L> next[AHEAD] = {};
 
-    __device__ Span(const unsigned char* panel, int span) : panel(panel), lane(thread_again() % 32) {
-        int begin = span_begin<L>(span), end = span_begin<L>(span + 1);
+    __device__ Chain(const unsigned char* panel, int chain) : panel(panel), lane(thread_again() % 32) {
+        int begin = chain_begin<L>(chain), end = chain_begin<L>(chain + 1);
         first = begin * L::UNIT_STEPS;
         count = (end - 1 - begin) * L::UNIT_STEPS + steps_of<L>(end - 1);
         // A loop whose length is known would be unrolled, and its loads gathered behind its products.
@@ -56,7 +56,7 @@ struct Span {
     }
 };
 
-// A span's sums to `to`, [tokens][32].
+// A chain's sums to `to`, [tokens][32].
 template <class L, int N, bool ONE>
 __device__ inline void store_sums(const Sums<L, N>& sums, float* to) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -70,38 +70,37 @@ __device__ inline void store_sums(const Sums<L, N>& sums, float* to) {
     }
 }
 
-// All spans of a panel, [span][tokens][32], to results; `FRESH` where other blocks wrote some.
+// All chains of a panel, [chain][tokens][32], to results; `FRESH` where other blocks wrote some.
 template <class L, int TOKENS, bool FRESH>
-__device__ inline void add_spans(const Step& s, const float* spans, int panel) {
+__device__ inline void add_chains(const Step& s, const float* chains, int panel) {
     int thread = thread_again(), row = thread % 32;
     for (unsigned token = thread / 32; token < TOKENS; token += THREADS / 32) {
-        float v = 0;
-        for (int span = 0; span < L::SPANS; span++) {
-            const float* from = spans + (span * TOKENS + token) * 32 + row;
-            v += FRESH ? load_fresh(from) : *from;
-        }
+        float v = sum_of_chains<L>([&](int chain) {
+            const float* from = chains + (chain * TOKENS + token) * 32 + row;
+            return FRESH ? load_fresh(from) : *from;
+        });
         if (token < tokens_of<L>(s)) store_row<L>(s, token, panel, row, v);
     }
 }
 
-// Shared memory: the sums of 8 spans, a flag, and for one token its prepared inputs and the RMSNorm gain. Loads of weights, and
+// Shared memory: the sums of 8 chains, a flag, and for one token its prepared inputs and the RMSNorm gain. Loads of weights, and
 // of the gain, are issued before the wait for earlier launches, which compute the inputs.
 template <class L, int N, bool ONE>
 __device__ inline void linear_decode(const Step& s, const Block& at) {
     constexpr int WARPS = THREADS / 32, TOKENS = ONE ? 1 : 8 * N;
-    float* spans = reinterpret_cast<float*>(shared_memory());
-    int* flag = reinterpret_cast<int*>(spans + WARPS * TOKENS * 32);
+    float* chains = reinterpret_cast<float*>(shared_memory());
+    int* flag = reinterpret_cast<int*>(chains + WARPS * TOKENS * 32);
     uint2* x = reinterpret_cast<uint2*>(flag + 32);
-    // This block's spans, and their first unit.
-    int split = at.y, low = split * WARPS, high = min(low + WARPS, L::SPANS), base = span_begin<L>(low);
-    int span = low + thread_again() / 32;
-    bool busy = span < high;
-    const unsigned char* weights = segment<typename L::Weight>(s);
-    Span<L, N, ONE> work(weights + size_t(at.x) * L::PANEL_BYTES, busy ? span : 0);
+    // This block's chains, and their first unit.
+    int split = at.y, low = split * WARPS, high = min(low + WARPS, L::CHAINS), base = chain_begin<L>(low);
+    int chain = low + thread_again() / 32;
+    bool busy = chain < high;
+    Panels<L> panels(s, busy ? chain / CHAINS_OF_SPAN<L> : 0);
+    Chain<L, N, ONE> work(panels.at(at.x), busy ? chain : 0);
     const GroupOf<L>* groups;
     unsigned tokens = 1;
     if constexpr (ONE) {
-        int last = span_begin<L>(high), steps = (last - 1 - base) * L::UNIT_STEPS + steps_of<L>(last - 1);
+        int last = chain_begin<L>(high), steps = (last - 1 - base) * L::UNIT_STEPS + steps_of<L>(last - 1);
         GroupOf<L>* to = reinterpret_cast<GroupOf<L>*>(x + steps * L::PLANES * 4);
         // Behind the groups, at the next multiple of 16 bytes.
         constexpr int GROUP_BYTES = L::Decoder::FORM == INTS ? sizeof(GroupOf<L>) : 0;
@@ -109,7 +108,7 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
         copy_gain<L>(s, base * L::GROUP, min(last * L::GROUP, L::COLS), gain);
         wait_for_earlier_launches();
         const float* gain_from_0 = L::HAS_GAIN ? gain - base * L::GROUP : nullptr;
-        Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, 0)), gain_from_0, spans);
+        Source source = open_row<L>(row_of<typename L::Input>(s, input_row<L>(s, 0)), gain_from_0, chains);
         if constexpr (L::Decoder::FORM == FLOATS) {
             prepare_floats<L>(source, reinterpret_cast<unsigned*>(x), 1, base, last);
         } else {
@@ -127,18 +126,18 @@ __device__ inline void linear_decode(const Step& s, const Block& at) {
     for (int panel = at.x; panel < L::PANELS; panel += at.columns) {
         Sums<L, N> sums;
         if (busy) {
-            int units = span_begin<L>(span) - base, after = panel + at.columns;
-            const unsigned char* next = after < L::PANELS ? weights + size_t(after) * L::PANEL_BYTES : nullptr;
+            int units = chain_begin<L>(chain) - base, after = panel + at.columns;
+            const unsigned char* next = after < L::PANELS ? panels.at(after) : nullptr;
             work.run(sums, x + size_t(units) * L::UNIT_STEPS * L::PLANES * tokens * 4, groups + units * tokens, tokens, next);
-            store_sums<L, N, ONE>(sums, spans + (span - low) * TOKENS * 32);
+            store_sums<L, N, ONE>(sums, chains + (chain - low) * TOKENS * 32);
         }
         __syncthreads();
         if constexpr (L::SPLITS == 1) {
-            add_spans<L, TOKENS, false>(s, spans, panel);
+            add_chains<L, TOKENS, false>(s, chains, panel);
         } else {
-            float* all = reinterpret_cast<float*>(s.arena + PARTIALS_OFFSET) + size_t(panel) * L::SPANS * TOKENS * 32;
-            for (int i = threadIdx.x; i < (high - low) * TOKENS * 32; i += THREADS) all[low * TOKENS * 32 + i] = spans[i];
-            if (is_last_block(s.counters + L::COUNTERS + panel, L::SPLITS, flag)) add_spans<L, TOKENS, true>(s, all, panel);
+            float* all = reinterpret_cast<float*>(s.arena + PARTIALS_OFFSET) + size_t(panel) * L::CHAINS * TOKENS * 32;
+            for (int i = threadIdx.x; i < (high - low) * TOKENS * 32; i += THREADS) all[low * TOKENS * 32 + i] = chains[i];
+            if (is_last_block(s.counters + L::COUNTERS + panel, L::SPLITS, flag)) add_chains<L, TOKENS, true>(s, all, panel);
         }
         __syncthreads();
     }

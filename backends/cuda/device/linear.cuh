@@ -4,13 +4,80 @@
 // they are two tiles of 16 rows, (4g, 4g+1) and (4g+2, 4g+3), in which g and g+8 are the instruction's row. So panels
 // go from memory to the tensor cores as they lie.
 //
-// The inputs are cut into spans, each a chain of sums of its own, which are then added in order: whoever computes them,
-// in whatever company, a token's result has the same bits.
+// The plan cuts some matrices into spans of columns, and each span of a row's inputs is cut into chains of sums. The chains of a
+// span are added in order, spans as a complete binary tree: whoever computes them, in whatever company, a token's result
+// has the same bits.
 
 template <class L>
-__device__ constexpr int span_begin(int span) {
-    return static_cast<int>(static_cast<long long>(span) * L::UNITS / L::SPANS);
+constexpr int CHAINS_OF_SPAN = L::CHAINS / L::SPANS;
+
+// The first unit of a chain, or the end of the last.
+template <class L>
+__device__ constexpr int chain_begin(int chain) {
+    if constexpr (L::EVEN) {
+        return static_cast<int>(static_cast<long long>(chain) * L::UNITS / L::CHAINS);
+    } else {
+        int span = chain / CHAINS_OF_SPAN<L>, begin = L::span_begin(span), units = L::span_begin(span + 1) - begin;
+        return begin + units * (chain % CHAINS_OF_SPAN<L>) / CHAINS_OF_SPAN<L>;
+    }
 }
+
+// The sum of all chains of a row; `of` gives a chain's.
+template <class L, class Of>
+__device__ inline float sum_of_chains(const Of& of) {
+    float spans[L::SPANS];
+#pragma unroll
+    for (int span = 0; span < L::SPANS; span++) {
+        float v = 0;
+        for (int i = 0; i < CHAINS_OF_SPAN<L>; i++) v += of(span * CHAINS_OF_SPAN<L> + i);
+        spans[span] = v;
+    }
+#pragma unroll
+    for (int apart = 1; apart < L::SPANS; apart *= 2) {
+#pragma unroll
+        for (int span = 0; span < L::SPANS; span += 2 * apart) spans[span] += spans[span + apart];
+    }
+    return spans[0];
+}
+
+// The offset of a span's first column in a panel of all columns, or the panel's end.
+template <class L>
+__device__ constexpr unsigned span_offset(int span) {
+    return span < L::SPANS ? block_offset<L>(L::span_begin(span)) : L::PANEL_BYTES;
+}
+
+// The panels of a span. They stand in strips of L::STRIP panels, which have their columns span by span. Addresses are those of
+// panels of all columns, of which only the span's may be read: `step_offset` and `unit_offset` go for them.
+template <class L>
+struct Panels {
+    const unsigned char* first;
+    unsigned bytes;
+
+    __device__ Panels(const Step& s, int span) : first(segment<typename L::Weight>(s)), bytes(L::PANEL_BYTES) {
+        if constexpr (L::STRIP > 1) {
+            unsigned begin = span_offset<L>(span);
+            first += size_t(L::STRIP - 1) * begin;
+            bytes = span_offset<L>(span + 1) - begin;
+        }
+    }
+
+    // Bytes from the first panel to this one.
+    __device__ size_t offset(int panel) const {
+        if constexpr (L::STRIP == 1) return size_t(panel) * bytes;
+        return size_t(panel / L::STRIP * L::STRIP) * L::PANEL_BYTES + size_t(panel % L::STRIP) * bytes;
+    }
+
+    __device__ const unsigned char* at(int panel) const { return first + offset(panel); }
+
+    // Bytes from a panel that begins a tile to one of the same tile.
+    __device__ size_t in_tile(int begin, int panel) const {
+        if constexpr (L::STRIP == 1 || L::STRIP % TILE_PANELS == 0) {
+            return size_t(panel) * bytes;
+        } else {
+            return offset(begin + panel) - offset(begin);
+        }
+    }
+};
 
 // Where a step's words stand in a panel.
 template <class L>
@@ -118,7 +185,7 @@ struct Sums {
 // silu(gate) * up.
 __device__ inline float swiglu(float gate, float up) { return gate / (1.0f + expf(-gate)) * up; }
 
-// What a sum of spans becomes: `v` is row `row` of `panel` for one token; all lanes of the warp have the rows in order.
+// Result of a sum of chains: `v` is row `row` of `panel` for one token; all lanes of the warp have the rows in order.
 template <class L>
 __device__ inline void store_row(const Step& s, unsigned token, int panel, int row, float v) {
     int column = L::FIRST + 32 * panel + row;

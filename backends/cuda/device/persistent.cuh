@@ -69,6 +69,22 @@ class Phases {
 // H100's second-level cache.
 constexpr unsigned FETCHED = 96 * 1024;
 
+// Prefetch of some bytes of a panel.
+template <class L>
+__device__ inline void fetch_panel(const Step& s, unsigned panel, size_t begin, size_t end) {
+#pragma unroll 1
+    for (int span = 0; span < L::SPANS; span++) {
+        size_t first = begin, last = end;
+        if constexpr (L::SPANS > 1) {
+            size_t from = span_offset<L>(span), until = span_offset<L>(span + 1);
+            first = first > from ? first : from;
+            last = last < until ? last : until;
+        }
+        const unsigned char* from = Panels<L>(s, span).at(panel);
+        for (size_t i = first + 128 * thread_again(); i < last; i += 128 * THREADS) prefetch_l2(from + i);
+    }
+}
+
 // Prefetch of the weights that this block reads in a linear of `layer`, up to the limit, to the second-level cache.
 template <class L>
 __device__ inline void fetch_ahead(Step s, unsigned layer) {
@@ -76,13 +92,11 @@ __device__ inline void fetch_ahead(Step s, unsigned layer) {
     unsigned columns = min(unsigned(L::PANELS), max(blocks_again() / L::SPLITS, 1u));
     unsigned block = block_again(), split = block / columns;
     if (layer >= LAYERS || split >= L::SPLITS) return;
-    const unsigned char* weights = segment<typename L::Weight>(s);
     size_t begin = size_t(L::PANEL_BYTES) * split / L::SPLITS, end = size_t(L::PANEL_BYTES) * (split + 1) / L::SPLITS;
     unsigned fetched = 0;
     for (unsigned panel = block % columns; panel < L::PANELS && fetched < FETCHED; panel += columns) {
         size_t most = begin + FETCHED - fetched, until = end < most ? end : most;
-        const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES;
-        for (size_t i = begin + 128 * thread_again(); i < until; i += 128 * THREADS) prefetch_l2(from + i);
+        fetch_panel<L>(s, panel, begin, until);
         fetched += unsigned(until - begin);
     }
 }

@@ -16,6 +16,9 @@ struct Tile {
     unsigned char* shared;
     int first_panel;
     unsigned first_token, tokens;
+    // Panels that are copied, and the step behind the last of their span.
+    int span = 0, span_end = L::span_begin(1) * L::UNIT_STEPS;
+    Panels<L> panels = {s, 0};
 
     // Swizzled offset in shared memory of a chunk of 16 bytes of a panel's step. Lane (g, t) reads chunk g of row t of 8;
     // unswizzled, the lanes that read together, two values of g and all of t, would conflict in two of the eight columns of banks.
@@ -35,14 +38,21 @@ struct Tile {
         return L::PANELS % TILE_PANELS == 0 || first_panel + panel < L::PANELS;
     }
 
-    // Starts the copies of a step. Every region is a multiple of 16 bytes.
-    __device__ void copy(int step, unsigned char* to) const {
-        const unsigned char* weights = segment<typename L::Weight>(s) + size_t(first_panel) * L::PANEL_BYTES;
+    // Starts the copies of a step, in order. Every region is a multiple of 16 bytes.
+    __device__ void copy(int step, unsigned char* to) {
+        if (L::SPANS == 1) {
+            // No registers over the steps.
+            panels = {s, 0};
+        } else if (step == span_end) {
+            panels = {s, ++span};
+            span_end = L::span_begin(span + 1) * L::UNIT_STEPS;
+        }
+        const unsigned char* weights = panels.at(first_panel);
         each_chunk<WEIGHTS>([&](int at) {
             int panel = at / L::STEP_BYTES, byte = at % L::STEP_BYTES;
             bool valid = has_panel(panel);
             if constexpr (Decoder::template CUT<L>) valid = valid && Decoder::template inside<L>(step, 0, byte / 128);
-            const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + step_offset<L>(step) + byte;
+            const unsigned char* from = weights + panels.in_tile(first_panel, panel) + step_offset<L>(step) + byte;
             copy_async16(to + swizzled(at), valid ? from : weights, valid);
         });
         if constexpr (SCALES > 0) {
@@ -51,7 +61,7 @@ struct Tile {
                 bool valid = has_panel(panel);
                 bool of_unit = byte < L::SCALE_BYTES;
                 unsigned offset = of_unit ? unit_offset<L>(unit) + byte : block_offset<L>(unit) + byte - L::SCALE_BYTES;
-                const unsigned char* from = weights + size_t(panel) * L::PANEL_BYTES + offset;
+                const unsigned char* from = weights + panels.in_tile(first_panel, panel) + offset;
                 copy_async16(to + WEIGHTS + at, valid ? from : weights, valid);
             });
         }
@@ -69,7 +79,7 @@ struct Tile {
         }
     }
 
-    __device__ void copy_stage(int stage) const {
+    __device__ void copy_stage(int stage) {
         unsigned char* to = shared + stage % STAGES * STAGE_STEPS * BYTES;
         for (int j = 0; j < STAGE_STEPS; j++) {
             if (stage * STAGE_STEPS + j < L::STEPS) copy(stage * STAGE_STEPS + j, to + j * BYTES);
@@ -129,6 +139,66 @@ __device__ inline void store_rows(const Step& s, unsigned token, bool wanted, in
     *out = v;
 }
 
+// Sums of all chains so far. `Waiting` is in the thread's memory: on each level sums of twice as many spans as on the one below,
+// which wait for those of as many spans behind them.
+template <class L, int N>
+struct Total {
+    static constexpr int COUNT = N * 8;
+    // Registers for sums that leave a thread enough for all else, and sets of sums in `Sums`.
+    static constexpr int MOST = 160, SETS = 1 + (L::Decoder::FORM == INTS ? L::PLANES : 0);
+    // Whether there are registers for two spans; where a span is one chain, the second one's sum needs none of its own.
+    static constexpr bool TWO = L::SPANS > 1 && (CHAINS_OF_SPAN<L> == 1 || (SETS + 2) * COUNT <= MOST);
+    static constexpr int TOGETHER = TWO ? 2 : 1, LEVELS = (L::SPANS > 4) + (L::SPANS > 2) + (L::SPANS > 1) - TWO;
+    using Waiting = float[LEVELS > 0 ? LEVELS : 1][COUNT];
+
+    // Sums of the chains of a span, and of those of the next one. The first is the result at the end.
+    float sum[COUNT] = {}, next[COUNT] = {};
+    Waiting& waiting;
+
+    __device__ explicit Total(Waiting& waiting) : waiting(waiting) {}
+
+    // A chain is complete.
+    __device__ void add(float (&chain)[N][2][4], int number) {
+        int span = number / CHAINS_OF_SPAN<L>;
+        bool ends_span = (number + 1) % CHAINS_OF_SPAN<L> == 0;
+        if (TWO && span % 2 == 1) {
+            move(chain, next);
+            if (!ends_span) return;
+            for (int i = 0; i < COUNT; i++) {
+                sum[i] += next[i];
+                next[i] = 0;
+            }
+        } else {
+            move(chain, sum);
+            if (TWO || !ends_span) return;
+        }
+        if constexpr (LEVELS > 0) join(span / TOGETHER);
+    }
+
+    __device__ void move(float (&chain)[N][2][4], float (&to)[COUNT]) {
+        for (int i = 0; i < COUNT; i++) {
+            to[i] += chain[i / 8][i / 4 % 2][i % 4];
+            chain[i / 8][i / 4 % 2][i % 4] = 0;
+        }
+    }
+
+    // A binary counter: the levels that wait are its set bits.
+    __device__ void join(int counter) {
+        // An index that is not known keeps the array in memory.
+        int level = 0;
+        forget(level);
+#pragma unroll 1
+        for (; level < LEVELS && (counter >> level) % 2 == 1; level++) {
+            for (int i = 0; i < COUNT; i++) sum[i] = waiting[level][i] + sum[i];
+        }
+        if (level == LEVELS) return;
+        for (int i = 0; i < COUNT; i++) {
+            waiting[level][i] = sum[i];
+            sum[i] = 0;
+        }
+    }
+};
+
 template <class L, int N>
 __device__ inline void linear_prefill(const Step& s, const Block& at) {
     unsigned tokens = padded_tokens(tokens_of<L>(s));
@@ -136,8 +206,9 @@ __device__ inline void linear_prefill(const Step& s, const Block& at) {
     constexpr int COUNT = (L::STEPS + STAGE_STEPS - 1) / STAGE_STEPS;
     for (int stage = 0; stage < STAGES - 1; stage++) tile.copy_stage(stage);
     Sums<L, N> sums;
-    float total[N][2][4] = {};
-    int span = 0;
+    typename Total<L, N>::Waiting waiting;
+    Total<L, N> total(waiting);
+    int chain = 0, end = chain_begin<L>(1);
     for (int stage = 0; stage < COUNT; stage++) {
         copy_async_wait<STAGES - 2>();
         __syncthreads();
@@ -146,13 +217,11 @@ __device__ inline void linear_prefill(const Step& s, const Block& at) {
             int step = stage * STAGE_STEPS + j;
             if (step >= L::STEPS) break;
             tile.multiply(tile.shared + (stage % STAGES * STAGE_STEPS + j) * Tile<L, N>::BYTES, step, sums);
-            int end = span_begin<L>(span + 1);
+            // Even chains need no register over the steps.
+            if constexpr (L::EVEN) end = chain_begin<L>(chain + 1);
             if (step + 1 == end * L::UNIT_STEPS || step + 1 == L::STEPS) {
-                for (int i = 0; i < N * 8; i++) {
-                    total[i / 8][i / 4 % 2][i % 4] += sums.f[i / 8][i / 4 % 2][i % 4];
-                    sums.f[i / 8][i / 4 % 2][i % 4] = 0;
-                }
-                span++;
+                total.add(sums.f, chain++);
+                end = chain_begin<L>(chain + 1);
             }
         }
     }
@@ -162,7 +231,8 @@ __device__ inline void linear_prefill(const Step& s, const Block& at) {
     for (int n = 0; n < N; n++) {
         for (int odd = 0; odd < 2; odd++) {
             unsigned token = tile.first_token + warp / TILE_PANELS * 8 * N + 8 * n + 2 * t + odd;
-            float4 rows = make_float4(total[n][0][odd], total[n][0][2 + odd], total[n][1][odd], total[n][1][2 + odd]);
+            const float* sum = total.sum + 8 * n + odd;
+            float4 rows = make_float4(sum[0], sum[2], sum[4], sum[6]);
             store_rows<L>(s, token, token < tokens_of<L>(s), panel, rows);
         }
     }

@@ -212,6 +212,7 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
         ("PAIRED", l.shape.paired()),
         ("RESIDUAL", l.plan.residual.is_some()),
         ("LOGITS", l.logits),
+        ("EVEN", l.shape.even()),
         ("CUT", !l.shape.paired() && columns.len() < (l.shape.weight.panels() * PANEL_ROWS) as usize),
     ];
     let flags: Vec<String> = flags.iter().map(|(name, value)| format!("{name} = {value}")).collect();
@@ -219,13 +220,34 @@ fn of_linear(plan: &Plan, l: &Linear, counters: u32) -> String {
     if let Some(eps) = l.plan.norm {
         line(&mut out, &format!("    static constexpr float EPS = {};", float(eps.get())));
     }
-    let (spans, splits) = (l.shape.spans(), l.shape.splits());
+    let weight = &l.shape.weight;
     let how = format!(
-        "SPANS = {spans}, SPLITS = {splits}, COUNTERS = {counters}, FIRST = {}, END = {}",
-        columns.start, columns.end
+        "SPANS = {}, STRIP = {}, CHAINS = {}, SPLITS = {}, COUNTERS = {counters}, FIRST = {}, END = {}",
+        weight.spans,
+        weight.strip(),
+        l.shape.chains(),
+        l.shape.splits(),
+        columns.start,
+        columns.end
     );
     line(&mut out, &format!("    static constexpr int {how};"));
+    let begin = span_begin(&l.shape);
+    line(
+        &mut out,
+        &format!("    __device__ static constexpr int span_begin(int span) {{ return {begin}; }}"),
+    );
     out
+}
+
+/// The first unit of a span, or the end of the last, as an expression.
+fn span_begin(shape: &Shape) -> String {
+    let borders = shape.borders();
+    if shape.even() {
+        return format!("span * {}", borders[1]);
+    }
+    let (begins, end) = borders.split_at(borders.len() - 1);
+    let of_spans = (1..).zip(begins).map(|(next, unit)| format!("span < {next} ? {unit} : "));
+    of_spans.collect::<String>() + &end[0].to_string()
 }
 
 /// How weights lie in panels, and are read in steps and units.

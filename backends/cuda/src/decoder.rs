@@ -66,7 +66,8 @@ impl Decoder {
         match format {
             Operand::F32 => Some(Decoder {
                 exact: true,
-                ..floats("F32", 32, &[include_str!("../device/decoders/f32.cuh")])
+                step_bytes: 4 * PANEL_ROWS,
+                ..floats("F32", 1, &[include_str!("../device/decoders/f32.cuh")])
             }),
             Operand::Bf16 => Some(floats("Bf16", 16, &[include_str!("../device/decoders/bf16.cuh")])),
             Operand::F16 | Operand::Bf12 => None,

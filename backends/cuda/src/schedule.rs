@@ -6,7 +6,7 @@
 use qwenc_abi::KvType;
 use qwenc_ir::Dims;
 
-/// Warps of a block of few tokens, and so the spans it takes.
+/// Warps of a block of few tokens, and so the chains it takes.
 pub(crate) const WARPS: u32 = 8;
 /// Threads of nearly every block.
 pub(crate) const THREADS: u32 = 32 * WARPS;

@@ -328,6 +328,11 @@ impl<'c> Code<'c, '_> {
         built(self.b.build_select(c, a, b, "")).into_int_value()
     }
 
+    /// `a` where `c`, else `b`, whole vectors.
+    pub fn select_vec(&self, c: Int<'c>, a: Vector<'c>, b: Vector<'c>) -> Vector<'c> {
+        built(self.b.build_select(c, a, b, "")).into_vector_value()
+    }
+
     // Calls.
 
     /// A call of an LLVM intrinsic, overloaded on `types`.

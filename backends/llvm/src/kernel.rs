@@ -143,8 +143,8 @@ impl<'c, 'a> Kernel<'c, 'a> {
         });
     }
 
-    /// The layer's entry of a table, which becomes a constant of the module.
-    pub fn of_layer(&self, name: &str, table: &[u64], layer: Int<'c>) -> Int<'c> {
+    /// Entry `index` of a table, which becomes a constant of the module.
+    pub fn entry(&self, name: &str, table: &[u64], index: Int<'c>) -> Int<'c> {
         let c = &self.code;
         let global = c.module.get_global(name).unwrap_or_else(|| {
             let entries: Vec<_> = table.iter().map(|&n| c.int(n)).collect();
@@ -155,7 +155,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
             global.set_linkage(Linkage::Internal);
             global
         });
-        c.load_int(c.i64(), c.at(global.as_pointer_value(), c.times(layer, 8))).named(name)
+        c.load_int(c.i64(), c.at(global.as_pointer_value(), c.times(index, 8))).named(name)
     }
 
     /// Sliding window of the kernel's layer group.
@@ -206,7 +206,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
                 c.at(c.plus(image, c.plan.layers_offset + segment.offset), record)
             }
             (Home::Layers(_), None) => {
-                let record = self.of_layer("layer_offsets", &c.plan.layer_offsets(), self.layer);
+                let record = self.entry("layer_offsets", &c.plan.layer_offsets(), self.layer);
                 c.at(c.plus(image, segment.offset), record)
             }
         };

@@ -28,6 +28,7 @@ mod prepare;
 mod qkv;
 mod schedule;
 mod softmax;
+mod spans;
 mod step;
 mod swiglu;
 mod tile;

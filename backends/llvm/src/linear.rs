@@ -2,18 +2,20 @@
 //!
 //! In: a plan's [`Linear`]. Out: a kernel for any number of tokens: one (decode) reads each panel
 //! once; many (prefill) reuse a panel for tile after tile while it is in cache. Invariant: an output
-//! is one chain of accumulations over the inputs in order, whatever the tile.
+//! is one chain of accumulations over the inputs of a span in order, and spans are a tree (`spans.rs`), whatever the tile.
 
 use inkwell::IntPredicate;
 use qwenc_abi::StepArgs;
 use qwenc_formats::{LANES, PANEL_ROWS};
-use qwenc_plan::{round_up, BufferId, Dest, Linear};
+use qwenc_plan::{round_up, BufferId, Dest, Linear, Segment};
 
-use crate::block::Block;
+use crate::block::{Block, Tokens};
 use crate::builder::{Code, Int, Near, Ptr, Vector};
 use crate::kernel::Kernel;
 use crate::names::{field, halves, Named};
 use crate::prepare;
+use crate::schedule::FEW_TOKENS;
+use crate::spans::{Piece, Spans};
 use crate::tile::{Loop, SUMS_BYTES};
 
 /// Rows that the inner loop reads: start and distance.
@@ -37,25 +39,28 @@ pub(crate) fn emit<'c>(k: &Kernel<'c, '_>, l: &Linear) {
     let image = k.segment(l.weight);
     let inner = Loop::of(weight, l.inputs);
     let panels = u64::from(weight.panels());
-    let block = Block::of(c, &inner, inputs.row_bytes, weight.panel_bytes());
-    let sums = c.stack("sums", c.vec_f32(LANES).array_type((block.tokens * SUMS_BYTES / 64) as u32).into());
+    let block = Block::of(c, &inner, inputs.row_bytes, weight.spans);
+    let spans = Spans::of(l.weight, weight, &inner, &block);
+    let sums = spans.sums(c);
     let few = c.cmp(IntPredicate::ULE, tokens, c.int(FEW_TOKENS)).named("few");
-    let piece = |bytes| c.int(panels_at_once(panels, weight.panel_bytes(), bytes));
-    let piece = c.select(few, piece(STREAM_BYTES), piece(PIECE_BYTES)).named("piece.panels");
-    k.take("piece", c.int(panels), piece, |first_panel, last_panel| {
+    let [of_few, of_many] = [true, false].map(|few| c.int(panels_at_once(weight, few)));
+    let piece = c.select(few, of_few, of_many).named("piece.panels");
+    k.take("piece", c.int(panels), piece, |first, end| {
         c.for_each("block", c.int(0), tokens, block.tokens, |start| {
             let count = c.min(c.int(block.tokens), c.sub(tokens, start)).named("block.tokens");
             let x = c.at(inputs.base, c.times(start, inputs.row_bytes)).named("block.x");
-            c.for_each("panel", first_panel, last_panel, 1, |panel| {
-                let weights = c.at(image, c.times(panel, weight.panel_bytes())).named("panel.w");
+            let tokens = Tokens { x, row_bytes: inputs.row_bytes, count };
+            let fetch = |panel| {
                 c.for_each("token", c.int(0), count, 1, |t| out.fetch(c, l, (panel, c.add(start, t))));
-                block.multiply(c, &inner, weights, (x, inputs.row_bytes), count, sums);
+            };
+            let write = |panel, sums| {
                 c.for_each("token", c.int(0), count, 1, |t| {
                     let sums = c.at(sums, c.times(t, SUMS_BYTES));
                     let both = [0, 64].map(|at| c.load_vec(c.vec_f32(LANES), c.plus(sums, at), 64));
                     out.write(k, l, (panel, c.add(start, t)), halves("sum", both));
                 });
-            });
+            };
+            spans.multiply(k, Piece { image, first, end, few }, &tokens, sums, (fetch, write));
         });
     });
     c.ret();
@@ -67,12 +72,13 @@ const PIECE_BYTES: u64 = 768 << 10;
 /// Weights that a thread takes at once when there are few tokens: enough to stream, little enough to share
 /// out evenly.
 const STREAM_BYTES: u64 = 96 << 10;
-/// Up to here weights are read from memory for so few tokens that streaming them is all that counts.
-const FEW_TOKENS: u64 = 16;
-
-/// Panels that a thread takes at once.
-fn panels_at_once(panels: u64, panel_bytes: u64, bytes: u64) -> u64 {
-    (bytes / panel_bytes).clamp(1, panels.div_ceil(8))
+/// Panels that a thread takes at once: for few tokens of a matrix in spans, a strip.
+fn panels_at_once(weight: &Segment, few: bool) -> u64 {
+    if few && weight.spans > 1 {
+        return u64::from(weight.strip());
+    }
+    let bytes = if few { STREAM_BYTES } else { PIECE_BYTES };
+    (bytes / weight.panel_bytes()).clamp(1, u64::from(weight.panels()).div_ceil(8))
 }
 
 /// Normalises or quantises input rows. With one token every thread does so for itself, which saves

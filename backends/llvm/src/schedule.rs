@@ -17,6 +17,9 @@ pub const ATTENTION_PART: u64 = 1024;
 /// Most queries that a thread takes over one part before it goes on to the next.
 pub(crate) const QUERIES: u64 = 128;
 
+/// Up to here weights are read from memory for so few tokens that streaming them is all that counts.
+pub(crate) const FEW_TOKENS: u64 = 16;
+
 const ALIGN: u64 = 128;
 
 /// Bytes of a thread's counters, which count its share of each kernel's work as it is taken: a cache line per kernel.

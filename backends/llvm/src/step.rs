@@ -37,7 +37,7 @@ pub(crate) fn emit_step<'c>(code: Code<'c, '_>, kernels: &[FunctionValue<'c>]) {
     c.for_each("layer", zero, layers, 1, |layer| match plan.groups.len() {
         1 => run(blocks.clone(), layer),
         count => {
-            let group = k.of_layer("layer_groups", &groups, layer);
+            let group = k.entry("layer_groups", &groups, layer);
             for number in 0..count as u32 {
                 let is_of_group = c.cmp(IntPredicate::EQ, group, c.int(u64::from(number)));
                 c.when(&format!("group{number}"), is_of_group, || run(plan.block_range(number), layer));

@@ -10,6 +10,7 @@ use qwenc_plan::Segment;
 use crate::builder::{Any, Code, Int, Near, Ptr, Vector};
 use crate::decoders::Decoder;
 use crate::names::{half, Named};
+use crate::spans::SpanPanel;
 use crate::tile_float::{self, Floats, Place};
 use crate::tile_int::{self, Quantised};
 
@@ -43,12 +44,18 @@ pub(crate) struct Ahead<'c> {
 impl<'c> Ahead<'c> {
     /// For a tile of `tokens`, the first of its block or not. A large one asks for the same part of the next
     /// panel; all tiles after it would ask again, and fetch what they have.
-    pub fn of(c: &Code<'c, '_>, inner: &Loop, tokens: u64, is_first: Int<'c>, panel_bytes: u64) -> Ahead<'c> {
+    pub fn of(
+        c: &Code<'c, '_>,
+        inner: &Loop,
+        tokens: u64,
+        is_first: Int<'c>,
+        panel_bytes: Int<'c>,
+    ) -> Ahead<'c> {
         if tokens as usize <= STREAM_TILE {
             let (bytes, near) = if inner.compressed().is_some() { COMPRESSED_AHEAD } else { STREAM_AHEAD };
             return Ahead { bytes: c.int(bytes), near };
         }
-        Ahead { bytes: c.select(is_first, c.int(panel_bytes), c.int(0)).named("ahead"), near: Near::Second }
+        Ahead { bytes: c.select(is_first, panel_bytes, c.int(0)).named("ahead"), near: Near::Second }
     }
 
     /// Some lines, as they lie after `weights`.
@@ -72,12 +79,27 @@ impl Loop {
         }
     }
 
-    /// Whole steps of a row.
-    pub fn steps(&self) -> u64 {
+    /// Whole steps of so many columns.
+    pub fn steps(&self, cols: u32) -> u64 {
+        u64::from(cols)
+            / match self {
+                Loop::Int(q) => q.group(),
+                Loop::Float(f) => f.step_inputs(),
+            }
+    }
+
+    /// Bytes in a panel of so many steps.
+    pub fn stored_bytes(&self, steps: u64) -> u64 {
         match self {
-            Loop::Int(q) => q.groups(),
-            Loop::Float(f) => f.steps(),
+            Loop::Int(q) => steps * q.group_bytes(),
+            Loop::Float(f) => f.stored_bytes(steps),
         }
+    }
+
+    /// Offset of the elements that do not fit the compression, in a panel of so many columns, and their greatest number;
+    /// none where panels are not compressed.
+    pub fn exceptions(&self, cols: u32) -> Option<[u64; 2]> {
+        self.compressed()?.compressed().map(|compressed| compressed.exceptions(cols))
     }
 
     /// Whether a shorter step follows.
@@ -108,14 +130,14 @@ impl Loop {
     pub fn add<'c>(
         &self,
         c: &Code<'c, '_>,
-        (panel, place): (Ptr<'c>, Place<'c>),
+        (panel, place): (SpanPanel<'c>, Place<'c>),
         x: &[Ptr<'c>],
         (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
-        sums: &[Ptr<'c>],
+        sums: &Sums<'c>,
     ) {
         let range = (start, end, ahead);
         match self {
-            Loop::Int(q) => tile_int::emit(c, q, panel, x, range, sums),
+            Loop::Int(q) => tile_int::emit(c, q, panel.origin, x, range, sums),
             Loop::Float(f) => held(c, sums, |sums| tile_float::emit(c, f, (panel, place), x, range, sums)),
         }
     }
@@ -124,21 +146,30 @@ impl Loop {
     pub fn add_rest<'c>(
         &self,
         c: &Code<'c, '_>,
-        (panel, place): (Ptr<'c>, Place<'c>),
+        (panel, place): (SpanPanel<'c>, Place<'c>),
         x: &[Ptr<'c>],
-        sums: &[Ptr<'c>],
+        sums: &Sums<'c>,
     ) {
         match self {
-            Loop::Int(q) => tile_int::emit_rest(c, q, panel, x, sums),
+            Loop::Int(q) => tile_int::emit_rest(c, q, panel.origin, x, sums),
             Loop::Float(f) => held(c, sums, |sums| tile_float::emit_rest(c, f, (panel, place), x, sums)),
         }
     }
 }
 
+/// Sums of a tile: their places, one for each token, and whether they begin at 0, whatever stands there.
+pub(crate) struct Sums<'c> {
+    pub places: Vec<Ptr<'c>>,
+    pub begin: Int<'c>,
+}
+
 /// Loads the sums of a tile, two vectors a token, and stores what `body` makes of them.
-pub(crate) fn held<'c>(c: &Code<'c, '_>, sums: &[Ptr<'c>], body: impl FnOnce(&[Any<'c>]) -> Vec<Any<'c>>) {
-    let places: Vec<Ptr> = sums.iter().flat_map(|&at| [at, c.plus(at, 64)]).collect();
-    let load = |(i, &at)| c.load_vec(c.vec_f32(LANES), at, 64).named(&half("sum", i)).into();
+pub(crate) fn held<'c>(c: &Code<'c, '_>, sums: &Sums<'c>, body: impl FnOnce(&[Any<'c>]) -> Vec<Any<'c>>) {
+    let places: Vec<Ptr> = sums.places.iter().flat_map(|&at| [at, c.plus(at, 64)]).collect();
+    let load = |(i, &at)| {
+        let stored = c.load_vec(c.vec_f32(LANES), at, 64);
+        c.select_vec(sums.begin, c.floats(0.0, LANES), stored).named(&half("sum", i)).into()
+    };
     let before: Vec<Any> = places.iter().enumerate().map(load).collect();
     for (at, sum) in places.into_iter().zip(body(&before)) {
         c.store(at, sum.into_vector_value(), 64);

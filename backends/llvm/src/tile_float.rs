@@ -11,9 +11,10 @@ use qwenc_formats::{Inputs, LANES};
 use qwenc_plan::Segment;
 
 use crate::builder::{Any, Code, Int, Ptr, Vector};
-use crate::decoders::{Compressed, Exceptions, FloatDecoder, PanelRows};
+use crate::decoders::{Compressed, FloatDecoder, PanelRows};
 use crate::isa::dot2;
 use crate::names::{half, halves, Named};
+use crate::spans::SpanPanel;
 use crate::tile::{vectors, Ahead};
 
 /// Reads of weights in a step, so that the loop's counter costs little. A read is two vectors.
@@ -38,13 +39,8 @@ impl Floats {
         self.decoder.compressed()
     }
 
-    /// Elements of a panel that do not fit its compression, where it is compressed.
-    pub fn exceptions<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>) -> Option<Exceptions<'c>> {
-        self.compressed().map(|compressed| compressed.exceptions(c, self.cols, panel))
-    }
-
     /// Inputs of a row.
-    pub fn cols(&self) -> u64 {
+    fn cols(&self) -> u64 {
         u64::from(self.cols)
     }
 
@@ -59,7 +55,7 @@ impl Floats {
     }
 
     /// Whole steps of a row.
-    pub fn steps(&self) -> u64 {
+    fn steps(&self) -> u64 {
         self.cols() / self.step_inputs()
     }
 
@@ -84,19 +80,24 @@ impl Floats {
         self.compressed().map_or(plain, |compressed| compressed.loads())
     }
 
+    /// Bytes in a panel of so many steps.
+    pub fn stored_bytes(&self, steps: u64) -> u64 {
+        loads(steps) * self.stored().1
+    }
+
     /// Place of a load in a panel.
-    fn load_at<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>, number: Int<'c>) -> Ptr<'c> {
+    fn load_at<'c>(&self, c: &Code<'c, '_>, panel: SpanPanel<'c>, number: Int<'c>) -> Ptr<'c> {
         let (first, bytes) = self.stored();
-        c.at(c.plus(panel, first), c.times(number, bytes))
+        c.at(c.plus(panel.origin, first), c.times(number, bytes))
     }
 
     /// The weights of a load.
-    fn load<'c, 'a>(&'a self, c: &'a Code<'c, '_>, panel: Ptr<'c>, number: Int<'c>) -> Reads<'c, 'a> {
+    fn load<'c, 'a>(&'a self, c: &'a Code<'c, '_>, panel: SpanPanel<'c>, number: Int<'c>) -> Reads<'c, 'a> {
         match self.compressed() {
             Some(compressed) => {
-                Box::new(compressed.load(c, panel, self.load_at(c, panel, number)).into_iter())
+                Box::new(compressed.load(c, panel.at, self.load_at(c, panel, number)).into_iter())
             }
-            None => self.plain(c, panel, number),
+            None => self.plain(c, panel.origin, number),
         }
     }
 
@@ -130,7 +131,7 @@ pub(crate) enum Place<'c> {
 pub(crate) fn emit<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    (panel, place): (Ptr<'c>, Place<'c>),
+    (panel, place): (SpanPanel<'c>, Place<'c>),
     x: &[Ptr<'c>],
     (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
     sums: &[Any<'c>],
@@ -152,14 +153,14 @@ pub(crate) fn emit<'c>(
 pub(crate) fn emit_rest<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    (panel, place): (Ptr<'c>, Place<'c>),
+    (panel, place): (SpanPanel<'c>, Place<'c>),
     x: &[Ptr<'c>],
     sums: &[Any<'c>],
 ) -> Vec<Any<'c>> {
     let (end, first) = (f.reads(), f.rest().start);
     f.rest().fold(sums.to_vec(), |sums, number| {
         let (base, first) = match place {
-            Place::Panel => (panel, 0),
+            Place::Panel => (panel.origin, 0),
             Place::Copy(copy) => (copy, first),
         };
         let reads = LOADED * number..end.min(LOADED * (number + 1));
@@ -172,7 +173,7 @@ pub(crate) fn emit_rest<'c>(
 pub(crate) fn copy<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    panel: Ptr<'c>,
+    panel: SpanPanel<'c>,
     (start, end): (Int<'c>, Int<'c>),
     to: Ptr<'c>,
 ) {
@@ -180,11 +181,17 @@ pub(crate) fn copy<'c>(
 }
 
 /// Copies the shorter step.
-pub(crate) fn copy_rest<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, to: Ptr<'c>) {
+pub(crate) fn copy_rest<'c>(c: &Code<'c, '_>, f: &Floats, panel: SpanPanel<'c>, to: Ptr<'c>) {
     copy_loads(c, f, panel, [f.rest().start, f.rest().end].map(|number| c.int(number)), to);
 }
 
-fn copy_loads<'c>(c: &Code<'c, '_>, f: &Floats, panel: Ptr<'c>, [first, end]: [Int<'c>; 2], to: Ptr<'c>) {
+fn copy_loads<'c>(
+    c: &Code<'c, '_>,
+    f: &Floats,
+    panel: SpanPanel<'c>,
+    [first, end]: [Int<'c>; 2],
+    to: Ptr<'c>,
+) {
     c.for_each("load", first, end, 1, |number| {
         let to = c.at(to, c.times(c.sub(number, first), LOADED * f.decoder.read_bytes()));
         for (i, half) in (0..).zip(f.load(c, panel, number).flatten()) {
@@ -201,7 +208,7 @@ type Reads<'c, 'a> = Box<dyn Iterator<Item = [Vector<'c>; 2]> + 'a>;
 fn products<'c>(
     c: &Code<'c, '_>,
     f: &Floats,
-    (weights, ahead): (Reads<'c, '_>, Option<(Ahead<'c>, Ptr<'c>)>),
+    (weights, ahead): (Reads<'c, '_>, Option<(Ahead<'c>, SpanPanel<'c>)>),
     x: &[Ptr<'c>],
     number: Int<'c>,
     sums: &[Any<'c>],

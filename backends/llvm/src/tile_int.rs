@@ -12,7 +12,7 @@ use crate::builder::{Any, Code, Int, Ptr, Vector};
 use crate::decoders::{IntDecoder, PanelRows};
 use crate::isa::{dot4, keeps_bias};
 use crate::names::{half, halves, Named};
-use crate::tile::{self, vectors, Ahead, STREAM_TILE};
+use crate::tile::{self, vectors, Ahead, Sums, STREAM_TILE};
 
 /// Quads of inputs unrolled in a loop body.
 const UNROLL: u64 = 16;
@@ -32,7 +32,7 @@ impl Quantised {
     }
 
     /// Whole groups of a row.
-    pub fn groups(&self) -> u64 {
+    fn groups(&self) -> u64 {
         u64::from(self.cols / self.layout.group)
     }
 
@@ -47,7 +47,7 @@ impl Quantised {
     }
 
     /// Columns of a whole group.
-    fn group(&self) -> u64 {
+    pub fn group(&self) -> u64 {
         u64::from(self.layout.group)
     }
 
@@ -71,19 +71,9 @@ pub(crate) fn emit<'c>(
     panel: Ptr<'c>,
     x: &[Ptr<'c>],
     (start, end, ahead): (Int<'c>, Int<'c>, Ahead<'c>),
-    sums: &[Ptr<'c>],
+    sums: &Sums<'c>,
 ) {
     let group = |g: Int<'c>| (g, q.group(), Some(ahead));
-    if x.len() > STREAM_TILE {
-        // Registers are for the dot products of a group; the sums stay where they are.
-        return c.for_each("group", start, end, 1, |g| {
-            add_group(c, q, panel, x, group(g), &mut |i, a, b| {
-                let at = c.plus(sums[i / 2], 64 * (i as u64 % 2));
-                let sum = c.load_vec(c.vec_f32(LANES), at, 64).named(&half("sum", i));
-                c.store(at, c.fma(a, b, sum).named(&half("sum", i)), 64);
-            });
-        });
-    }
     tile::held(c, sums, |before| {
         c.fold("group", start, end, 1, before, |g, before| {
             let mut sums = vectors("sum", before);
@@ -96,13 +86,7 @@ pub(crate) fn emit<'c>(
 }
 
 /// Adds the last group, which is shorter.
-pub(crate) fn emit_rest<'c>(
-    c: &Code<'c, '_>,
-    q: &Quantised,
-    panel: Ptr<'c>,
-    x: &[Ptr<'c>],
-    sums: &[Ptr<'c>],
-) {
+pub(crate) fn emit_rest<'c>(c: &Code<'c, '_>, q: &Quantised, panel: Ptr<'c>, x: &[Ptr<'c>], sums: &Sums<'c>) {
     let last = (c.int(q.groups()), q.rest(), None);
     tile::held(c, sums, |before| {
         let mut sums = vectors("sum", before);

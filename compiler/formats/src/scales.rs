@@ -52,6 +52,14 @@ impl Scales<'_> {
             Scales::F16(b) => (b, ScaleType::F16),
         }
     }
+
+    /// Others of the same type.
+    pub(crate) fn with_bytes(&self, bytes: Vec<u8>) -> Scales<'static> {
+        match self {
+            Scales::F32(_) => Scales::F32(Cow::Owned(bytes)),
+            Scales::F16(_) => Scales::F16(Cow::Owned(bytes)),
+        }
+    }
 }
 
 /// The f16 at a byte of a block.

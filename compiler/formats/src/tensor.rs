@@ -4,6 +4,7 @@
 //! was made, so a row read never goes out of bounds.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::registry::DType;
 use crate::scales::{ScaleType, Scales};
@@ -146,6 +147,22 @@ impl<'a> Tensor<'a> {
 
     fn row(&self, r: usize) -> Row<'_> {
         Row { data: self.row_bytes(r), scales: self.row_scales(r) }
+    }
+
+    /// A copy of some columns, of all rows. Blocks and groups of the format are kept whole: each begins at `columns.start`, or
+    /// behind it.
+    pub fn columns(&self, columns: Range<u32>) -> Tensor<'static> {
+        let cut = |row: &[u8], bytes: &dyn Fn(u64) -> u64| {
+            let [start, end] = [columns.start, columns.end].map(|column| bytes(u64::from(column)) as usize);
+            row[start..end].to_vec()
+        };
+        let rows = |of_row: &dyn Fn(usize) -> Vec<u8>| (0..self.rows).flat_map(of_row).collect::<Vec<u8>>();
+        let data = rows(&|r| cut(self.row_bytes(r), &|cols| self.dtype.bytes(cols)));
+        let scales = self.scales.as_ref().map(|scales| {
+            let bytes = rows(&|r| cut(self.row_scales(r), &|cols| self.dtype.scale_bytes(cols)));
+            scales.with_bytes(bytes)
+        });
+        Tensor { dtype: self.dtype, rows: self.rows, cols: columns.len(), data: Cow::Owned(data), scales }
     }
 
     /// Scale of group `g` of row `r`; 1 where the type has none.

@@ -12,6 +12,7 @@ mod named;
 mod pack;
 mod plan;
 mod segment;
+mod spans;
 mod text;
 mod verify;
 mod weight_expr;
@@ -26,6 +27,7 @@ pub use plan::{
     Swiglu,
 };
 pub use segment::{Home, Layout, Segment, SegmentId};
+pub use spans::Span;
 pub use text::parse;
 pub use verify::PlanError;
 

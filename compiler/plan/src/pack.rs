@@ -11,6 +11,7 @@ use qwenc_ir::{Checked, Layers, WeightId, WeightSource};
 
 use crate::plan::Plan;
 use crate::segment::{Home, Layout, Segment};
+use crate::spans::Span;
 
 /// Why packing failed.
 #[derive(Debug, thiserror::Error)]
@@ -136,20 +137,44 @@ fn pack_segment(
         return Ok(image.write(&bytes)?);
     }
     let gain = s.gain.map(|g| load(plan, source, g, layer)).transpose()?.map(|g| g.to_f32());
-    let mut panel_bytes = vec![0u8; s.panel_bytes() as usize];
-    for number in 0..s.panels() {
-        let panel = panel(s, number, &parts, gain.as_deref());
-        s.format.pack(&panel, &mut panel_bytes).map_err(|Misfit { exceptions }| {
+    each_panel(s, &parts, gain.as_deref(), |span, panel| {
+        let mut bytes = vec![0u8; span.panel_bytes as usize];
+        s.format.pack(&panel, &mut bytes).map_err(|Misfit { exceptions }| {
             let name = plan.weights[s.parts[0].0 as usize].tensor_name(layer);
             PackError::Misfit { name, format: s.format, exceptions }
         })?;
-        image.write(&panel_bytes)?;
+        Ok(image.write(&bytes)?)
+    })
+}
+
+/// `body(span, panel)` for all panels in their order in the image, until one fails.
+fn each_panel<E>(
+    s: &Segment,
+    parts: &[Tensor],
+    gain: Option<&[f32]>,
+    mut body: impl FnMut(&Span, Panel) -> Result<(), E>,
+) -> Result<(), E> {
+    let cut = |span: &Span| parts.iter().map(|part| part.columns(span.columns.clone())).collect();
+    let (spans, strip) = (s.spans(), s.strip());
+    let of_spans: Vec<Vec<Tensor>> = if s.spans > 1 { spans.iter().map(cut).collect() } else { Vec::new() };
+    for first in (0..s.panels()).step_by(strip as usize) {
+        for (i, span) in spans.iter().enumerate() {
+            let parts = of_spans.get(i).map_or(parts, |parts| parts);
+            for number in first..first + strip {
+                body(span, panel(s, number, parts, (span.columns.len() as u32, gain)))?;
+            }
+        }
     }
     Ok(())
 }
 
-/// Rows of panel `number` of a segment.
-fn panel<'a>(s: &Segment, number: u32, parts: &'a [Tensor<'a>], gain: Option<&'a [f32]>) -> Panel<'a> {
+/// Panel `number` of a segment or of one of its spans, which has `cols` columns.
+fn panel<'a>(
+    s: &Segment,
+    number: u32,
+    parts: &'a [Tensor<'a>],
+    (cols, gain): (u32, Option<&'a [f32]>),
+) -> Panel<'a> {
     let part_rows: Vec<u32> = parts.iter().map(|p| p.rows() as u32).collect();
     let row = |lane: usize| {
         let (part, row) = s.source_row(number, lane as u32, &part_rows)?;
@@ -159,7 +184,7 @@ fn panel<'a>(s: &Segment, number: u32, parts: &'a [Tensor<'a>], gain: Option<&'a
         };
         Some(PanelRow { tensor: &parts[part], row: row as usize, first })
     };
-    Panel { rows: std::array::from_fn(row), cols: s.cols, gain }
+    Panel { rows: std::array::from_fn(row), cols, gain }
 }
 
 /// Weights whose segments have a panel, in any layer, that cannot be packed in the segment's operand format.
@@ -172,7 +197,7 @@ pub fn misfits(plan: &Checked<Plan>, source: &dyn WeightSource) -> Result<BTreeS
         };
         for layer in layers.iter() {
             let parts = load_parts(plan, s, layer, source)?;
-            if !(0..s.panels()).all(|number| s.format.fits(&panel(s, number, &parts, None)).is_ok()) {
+            if each_panel(s, &parts, None, |_, panel| s.format.fits(&panel)).is_err() {
                 found.extend(&s.parts);
                 break;
             }

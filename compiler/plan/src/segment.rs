@@ -2,16 +2,18 @@
 //!
 //! In: rows, columns, type. Out: byte sizes and positions of the packed form. Invariant: a matrix is
 //! a sequence of panels of [`PANEL_ROWS`] output rows, read front to back by one pass over the
-//! inputs, so a kernel streams a panel with no stride.
+//! inputs, so a kernel streams a panel with no stride; where it is cut into spans, they stand in strips of a few panels.
 //!
 //! The layout within a panel is defined by the operand format (`compiler/formats`).
 
 use std::fmt;
+use std::ops::Range;
 
 use qwenc_formats::{Operand, LANES, PANEL_ROWS};
 use qwenc_ir::WeightId;
 
 use crate::round_up;
+use crate::spans::{self, Span};
 
 /// A row of [`Plan::segments`](crate::Plan); prints as `w3`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,6 +105,8 @@ pub struct Segment {
     pub cols: u32,
     /// Order of elements.
     pub layout: Layout,
+    /// Spans into which it is cut between columns; 1 where it is whole.
+    pub spans: u32,
     /// Whether it stands in the image once, or in the record of every layer of a group.
     pub home: Home,
     /// From the start of the image, or of the layer's record.
@@ -119,9 +123,42 @@ impl Segment {
         }
     }
 
-    /// Bytes of one panel; a multiple of 64.
+    /// Bytes of one panel, of all spans; a multiple of 64.
     pub fn panel_bytes(&self) -> u64 {
-        self.format.panel_bytes(self.cols)
+        self.spans().iter().map(|span| span.panel_bytes).sum()
+    }
+
+    /// The spans of a matrix, in order.
+    pub fn spans(&self) -> Vec<Span> {
+        let mut offset = 0;
+        let span = |columns: Range<u32>| {
+            let panel_bytes = self.format.panel_bytes(columns.len() as u32);
+            let span = Span { columns, offset, panel_bytes };
+            offset += panel_bytes;
+            span
+        };
+        spans::columns(self.format, self.cols, self.spans).map(span).collect()
+    }
+
+    /// Panels of a strip, whose spans stand one behind the other; their number is a multiple of it. 1 where the matrix is
+    /// whole.
+    pub fn strip(&self) -> u32 {
+        match self.spans {
+            1 => 1,
+            count => spans::strip(count, (self.panels(), self.panel_bytes())),
+        }
+    }
+
+    /// Offset of a panel of a span from the start of the segment, in bytes.
+    pub fn panel_offset(&self, span: &Span, panel: u32) -> u64 {
+        let (strip, within) = (panel / self.strip(), panel % self.strip());
+        let before = u64::from(strip) * self.panel_bytes() + span.offset;
+        u64::from(self.strip()) * before + u64::from(within) * span.panel_bytes
+    }
+
+    /// Columns of the last span, where a row's shorter groups end.
+    pub fn last_columns(&self) -> Range<u32> {
+        spans::columns(self.format, self.cols, self.spans).last().unwrap_or(0..self.cols)
     }
 
     /// Bytes of the segment; a multiple of 64.

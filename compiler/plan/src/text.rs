@@ -61,7 +61,9 @@ fn write_segment(f: &mut Formatter<'_>, i: usize, s: &Segment) -> fmt::Result {
     if let Some(gain) = s.gain {
         write!(f, " gain={gain}")?;
     }
-    write!(f, " rows={} cols={} in={} offset={}", s.rows, s.cols, s.home, s.offset)?;
+    write!(f, " rows={} cols={}", s.rows, s.cols)?;
+    field(f, "spans", Some(s.spans).filter(|&spans| spans > 1))?;
+    write!(f, " in={} offset={}", s.home, s.offset)?;
     writeln!(f, " bytes={}", s.bytes())
 }
 
@@ -226,6 +228,7 @@ fn segment(f: &Fields) -> Parsed<Segment> {
         rows: f.get("rows")?,
         cols: f.get("cols")?,
         layout,
+        spans: if f.values.contains_key("spans") { f.get("spans")? } else { 1 },
         home: home(f.text("in")?)?,
         offset: f.get("offset")?,
     })

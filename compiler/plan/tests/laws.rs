@@ -81,6 +81,8 @@ fn segments_hold_their_parts() {
         ("f32", "segment w0", "rows", "36", "has the rows of its parts"),
         ("f32", "segment w0", "layout", "paired", "pairs two parts of one shape"),
         ("f32", "segment w0", "layout", "vector", "joins vectors, or matrices"),
+        ("f32", "segment w0", "cols", "7 spans=2", "is whole, or cut into the spans of its columns"),
+        ("f32", "segment w0", "cols", "7 spans=0", "is whole, or cut into the spans of its columns"),
         ("f32", "segment w1", "gain", "@0", "is per-layer like its parts"),
     ] {
         let e = with(dtype, start, key, value);

@@ -4,9 +4,15 @@
 //! layout says, and nothing but padding between them. The layout is that of src/segment.rs.
 
 mod model;
+mod panels;
 
-use model::{graph, mixed, plan, two_kinds, Random, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED};
-use qwenc_formats::{DType, Operand, ScaleType, Tensor};
+use std::ops::Range;
+
+use model::{
+    graph, mixed, plan, two_kinds, Random, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TALL, TIED, WIDE,
+};
+use panels::{element, f32_at, panel_bytes, plain_panel};
+use qwenc_formats::{DType, Operand, Tensor};
 use qwenc_ir::{Checked, WeightId, WeightSource};
 use qwenc_plan::{lower, misfits, pack, Home, Layout, Options, PackError, Plan, Segment};
 
@@ -16,107 +22,6 @@ fn packed(plan: &Checked<Plan>) -> Vec<u8> {
     pack(plan, &Random, &mut image, &mut |done| last = done).expect("memory can be written");
     assert_eq!((image.len() as u64, last), (plan.weights_bytes, plan.weights_bytes));
     image
-}
-
-fn f32_at(bytes: &[u8], at: usize) -> f32 {
-    f32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-/// The element in row `l` of a panel and column `k`, by type. `cols` and `group` are of the segment.
-fn element(panel: &[u8], dtype: DType, cols: usize, l: usize, k: usize) -> f32 {
-    match dtype {
-        DType::F32 => f32_at(panel, (k * 32 + l) * 4),
-        DType::Bf16 => {
-            let at = (k / 2) * 32 * 4 + l * 4 + (k % 2) * 2;
-            f32::from_bits(u32::from(u16::from_le_bytes([panel[at], panel[at + 1]])) << 16)
-        }
-        DType::I8 { group, scales } => {
-            let (start, k) = group_of(dtype, (cols, group as usize), k);
-            let (scale, start) = scale(panel, start, l, scales);
-            let at = start + k / 4 * 128 + l * 4 + k % 4;
-            (f32::from(panel[at]) - 128.0) * scale
-        }
-        DType::I4 { group, scales } => {
-            let (start, k) = group_of(dtype, (cols, group as usize), k);
-            let (scale, start) = scale(panel, start, l, scales);
-            let byte = panel[start + k / 8 * 128 + l * 4 + k % 4];
-            let half = if k % 8 < 4 { byte % 16 } else { byte / 16 };
-            (f32::from(half) - 8.0) * scale
-        }
-        other => unreachable!("no kernel reads {other}"),
-    }
-}
-
-/// Where column `k`'s group starts in a panel, and `k` within it.
-fn group_of(dtype: DType, (cols, group): (usize, usize), k: usize) -> (usize, usize) {
-    assert!(k < cols);
-    (k / group * group_bytes(dtype, group), k % group)
-}
-
-/// The scale of row `l`, and where the group's integers start.
-fn scale(panel: &[u8], start: usize, l: usize, ty: ScaleType) -> (f32, usize) {
-    match ty {
-        ScaleType::F32 => (f32_at(panel, start + 4 * l), start + 128),
-        ScaleType::F16 => {
-            let at = start + 2 * l;
-            (half::f16::from_le_bytes([panel[at], panel[at + 1]]).to_f32(), start + 64)
-        }
-    }
-}
-
-fn group_bytes(dtype: DType, width: usize) -> usize {
-    let scales = |ty| if ty == ScaleType::F16 { 64 } else { 128 };
-    match dtype {
-        DType::I8 { scales: ty, .. } => scales(ty) + 128 * width.div_ceil(4),
-        DType::I4 { scales: ty, .. } => scales(ty) + 128 * width.div_ceil(8),
-        _ => unreachable!("{dtype} has no groups"),
-    }
-}
-
-fn panel_bytes(dtype: DType, cols: usize) -> usize {
-    match dtype {
-        DType::F32 => cols * 32 * 4,
-        DType::Bf16 => cols.div_ceil(2) * 32 * 4,
-        DType::I8 { group, .. } | DType::I4 { group, .. } => {
-            let widths = (0..cols).step_by(group as usize).map(|at| (group as usize).min(cols - at));
-            widths.map(|w| group_bytes(dtype, w)).sum()
-        }
-        other => unreachable!("no kernel reads {other}"),
-    }
-}
-
-/// Lower byte and code of row `l`, column `k` of a compressed panel.
-fn compressed_element(panel: &[u8], l: usize, k: usize) -> [u8; 2] {
-    let unit = &panel[64 + k / 4 * 192..][..192];
-    let byte = l % 16 / 4 * 16 + l / 16 * 8 + l % 4 * 2 + k % 2;
-    match k % 4 {
-        0 | 1 => [unit[byte], unit[128 + byte] % 16],
-        _ => [unit[64 + byte], unit[128 + byte] / 16],
-    }
-}
-
-/// A compressed panel as the plain one that it stands for, and how many exceptions it has.
-fn plain_panel(panel: &[u8], cols: usize) -> (Vec<u8>, usize) {
-    let mut plain = vec![0; panel_bytes(DType::Bf16, cols)];
-    let mut put = |l: usize, k: usize, element: [u8; 2]| {
-        plain[(k / 2) * 128 + l * 4 + (k % 2) * 2..][..2].copy_from_slice(&element);
-    };
-    for (l, k) in (0..32).flat_map(|l| (0..cols).map(move |k| (l, k))) {
-        let [lower, code] = compressed_element(panel, l, k);
-        put(l, k, [lower, panel[usize::from(code)]]);
-    }
-    let count = u32::from_le_bytes(panel[16..20].try_into().expect("four bytes")) as usize;
-    let exceptions = panel[64 + cols.div_ceil(4) * 192..].chunks(8);
-    let mut last = None;
-    for exception in exceptions.take(count) {
-        let at = u32::from_le_bytes(exception[..4].try_into().expect("four bytes")) as usize;
-        assert!(last.replace(at) < Some(at), "exceptions are in order");
-        let (l, k) = (at % 32, at / 32);
-        assert_eq!(compressed_element(panel, l, k), [0, 0], "an exception is 0 in its unit");
-        assert_eq!(exception[4..6], [0, 0], "as f32");
-        put(l, k, [exception[6], exception[7]]);
-    }
-    (plain, count)
 }
 
 /// Panel and row within it of row `r` of part `part`.
@@ -134,28 +39,73 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
     };
     let parts: Vec<Tensor> = s.parts.iter().map(load).collect();
     let gain = s.gain.map(|g| load(&g).to_f32());
-    let size = panel_bytes(s.format.source(), s.cols as usize);
-    let decoded: Vec<u8> = match s.format == Operand::Bf12 {
-        true => {
-            bytes.chunks(s.panel_bytes() as usize).flat_map(|p| plain_panel(p, s.cols as usize).0).collect()
+    let borders = borders(s);
+    let spans: Vec<Range<usize>> = borders.windows(2).map(|border| border[0]..border[1]).collect();
+    // Strip by strip, and in a strip span by span.
+    let mut of_spans = vec![Vec::new(); spans.len()];
+    let mut left = bytes;
+    for _ in 0..s.panels() / strip(s) {
+        for (columns, of_span) in spans.iter().zip(&mut of_spans) {
+            let panel = s.format.panel_bytes(columns.len() as u32) as usize;
+            let (panels, rest) = left.split_at(strip(s) as usize * panel);
+            of_span.extend(panels.chunks(panel).flat_map(|p| match s.format {
+                Operand::Bf12 => plain_panel(p, columns.len()).0,
+                _ => p.to_vec(),
+            }));
+            left = rest;
         }
-        false => bytes.to_vec(),
+    }
+    assert!(left.is_empty(), "{s:?}");
+    for (columns, of_span) in spans.into_iter().zip(&of_spans) {
+        check_columns(s, &parts, gain.as_deref(), (of_span, columns));
+    }
+}
+
+/// Panels whose columns of a span stand one behind the other: 32 KiB of 256 columns, if that divides their number.
+fn strip(s: &Segment) -> u32 {
+    match (s.spans, s.panels(), s.format) {
+        (1, ..) | (_, 1, _) | (_, 6, Operand::F32 | Operand::I8 { group: 1 | 3, .. }) => 1,
+        (_, 6, _) => 2,
+        other => panic!("{other:?} of {s:?}"),
+    }
+}
+
+/// Columns between which a matrix is cut: what begins a part, and the end of the last.
+fn borders(s: &Segment) -> Vec<usize> {
+    let cols = s.cols as usize;
+    let blocks: &[usize] = match (s.spans, cols, s.format.group()) {
+        (1, ..) => &[0],
+        // Whole groups of 3: multiples of 768.
+        (2, 1100, Some(3)) => &[0, 3],
+        // 1100 columns begin five blocks, of which the fourth and the last are one part.
+        (4, 1100, None | Some(1 | 4 | 32 | 64)) => &[0, 1, 2, 3],
+        other => panic!("{other:?} of {s:?}"),
     };
-    let bytes = decoded.as_slice();
-    assert_eq!(bytes.len() % size, 0, "{s:?}");
+    blocks.iter().map(|block| 256 * block).chain([cols]).collect()
+}
+
+/// Columns of all rows that stand in panels of their own.
+fn check_columns(
+    s: &Segment,
+    parts: &[Tensor],
+    gain: Option<&[f32]>,
+    (bytes, columns): (&[u8], Range<usize>),
+) {
+    let (dtype, cols) = (s.format.source(), columns.len());
+    let size = panel_bytes(dtype, cols);
     let mut used = vec![[false; 32]; bytes.len() / size];
     for (part, tensor) in parts.iter().enumerate() {
         let values = tensor.to_f32();
         for r in 0..tensor.rows() {
-            let (panel, l) = place(s, &parts, part, r);
+            let (panel, l) = place(s, parts, part, r);
             assert!(!std::mem::replace(&mut used[panel][l], true), "two rows in one lane: {s:?}");
             let first = match s.layout {
                 Layout::Diagonal => parts[..part].iter().map(Tensor::cols).sum(),
                 _ => 0,
             };
-            for k in 0..s.cols as usize {
-                let found = element(&bytes[panel * size..][..size], s.format.source(), s.cols as usize, l, k);
-                let factor = gain.as_ref().map_or(1.0, |g| g[k]);
+            for k in columns.clone() {
+                let found = element(&bytes[panel * size..][..size], dtype, cols, l, k - columns.start);
+                let factor = gain.map_or(1.0, |g| g[k]);
                 let within = (first..first + tensor.cols()).contains(&k);
                 let expected = if within { values[r * tensor.cols() + k - first] * factor } else { 0.0 };
                 assert_eq!(found, expected, "part {part}, row {r}, column {k} of {s:?}");
@@ -164,8 +114,8 @@ fn check_matrix(plan: &Plan, s: &Segment, layer: u32, bytes: &[u8]) {
     }
     for (panel, lanes) in used.iter().enumerate() {
         for l in (0..32).filter(|&l| !lanes[l]) {
-            for k in 0..s.cols as usize {
-                let found = element(&bytes[panel * size..][..size], s.format.source(), s.cols as usize, l, k);
+            for k in 0..cols {
+                let found = element(&bytes[panel * size..][..size], dtype, cols, l, k);
                 assert_eq!(found, 0.0, "padding lane {l} of {s:?}");
             }
         }
@@ -215,6 +165,17 @@ fn every_element_is_where_the_layout_says() {
         check(
             &lower(&two_kinds(first, second), &PLAIN, &Options::default()).expect("the graph can be planned"),
         );
+    }
+}
+
+#[test]
+fn every_column_is_in_its_span() {
+    for dtype in ["f32", "bf16", "i8g1", I8, "i8g64s16", "i4g4", "i4g32"] {
+        let plan = plan(dtype, &WIDE);
+        let cut: Vec<u32> = plan.segments.iter().map(|s| s.spans).filter(|&spans| spans > 1).collect();
+        assert_eq!(cut, [if dtype == I8 { 2 } else { 4 }], "down alone is wide enough");
+        check(&plan);
+        check(&self::plan(dtype, &[&WIDE[..], &TALL].concat()));
     }
 }
 

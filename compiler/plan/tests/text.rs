@@ -2,7 +2,7 @@
 
 mod model;
 
-use model::{graph, mixed, plan, two_kinds, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED};
+use model::{graph, mixed, plan, two_kinds, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED, WIDE};
 use qwenc_formats::Operand;
 use qwenc_plan::{lower, parse, Options};
 
@@ -15,7 +15,7 @@ fn plans_round_trip() {
     let rows = lower(&mixed("bf16", I8), &PLAIN, &Options::default()).expect("the graph can be planned");
     assert_eq!(parse(&rows.to_string()).as_ref(), Ok(&*rows), "{}", *rows);
     for dtype in ["f32", "bf16", I8, "i8g64", I4, "i4g32"] {
-        for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED, &[scaled]] {
+        for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED, &[scaled], &WIDE] {
             let plan = plan(dtype, edits);
             let text = plan.to_string();
             let parsed = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));

@@ -8,6 +8,7 @@ mod formats;
 mod goldens;
 #[path = "../../../backends/llvm/tests/kernels/model.rs"]
 mod model;
+mod spans;
 mod stepper;
 
 use model::{graph, Random, Shape, ODD, ODDER};

@@ -48,8 +48,8 @@ impl Compressed for Compressed16 {
         quad(c, panel, load)
     }
 
-    fn exceptions<'c>(&self, c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>) -> Exceptions<'c> {
-        Exceptions::of(c, cols, panel)
+    fn exceptions(&self, cols: u32) -> [u64; 2] {
+        [Bf12::exceptions_at(cols), Bf12::room(cols)]
     }
 }
 
@@ -95,10 +95,11 @@ pub(crate) struct Exceptions<'c> {
 }
 
 impl<'c> Exceptions<'c> {
-    fn of(c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>) -> Exceptions<'c> {
+    /// Those of a panel of `cols` columns; `at` is their offset, and `room` their greatest number.
+    pub fn of(c: &Code<'c, '_>, panel: Ptr<'c>, cols: Int<'c>, [at, room]: [Int<'c>; 2]) -> Exceptions<'c> {
         let count = c.zext(c.load_int(c.i32(), c.plus(panel, Bf12::COUNT)), c.i64());
-        let count = c.min(count, c.int(Bf12::room(cols))).named("exceptions");
-        Exceptions { first: c.plus(panel, Bf12::exceptions_at(cols)), count, cols: c.int(u64::from(cols)) }
+        let count = c.min(count, room).named("exceptions");
+        Exceptions { first: c.at(panel, at), count, cols }
     }
 
     /// The input of exception `i`; one that no row has after the last.
@@ -178,7 +179,8 @@ fn gather<'c>(c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>, lane: Int<'c>, out: P
         let unit = unit(c, panel, c.int(inputs / 4));
         element(unit, (input - whole) as u32, c.plus(out, 4 * input));
     }
-    Exceptions::of(c, cols, panel).each(c, |input, row, element| {
+    let places = Compressed16.exceptions(cols).map(|n| c.int(n));
+    Exceptions::of(c, panel, c.int(inputs), places).each(c, |input, row, element| {
         let own = c.cmp(IntPredicate::EQ, row, lane);
         c.when("own", own, || c.store(c.at(out, c.times(input, 4)), c.load_f32(element), 4));
     });

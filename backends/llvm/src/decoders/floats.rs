@@ -7,7 +7,7 @@ use qwenc_formats::PANEL_ROWS;
 
 use crate::builder::{Code, Int, Ptr, Vector};
 use crate::cpu::Cpu;
-use crate::decoders::{Exceptions, PanelRows};
+use crate::decoders::PanelRows;
 
 /// Decoder of a format of floats.
 pub(crate) trait FloatDecoder {
@@ -58,6 +58,6 @@ pub(crate) trait Compressed {
     /// The reads of a load, both halves of each; what does not fit the compression is 0.
     fn load<'c>(&self, c: &Code<'c, '_>, panel: Ptr<'c>, load: Ptr<'c>) -> [[Vector<'c>; 2]; 2];
 
-    /// The elements that do not fit the compression.
-    fn exceptions<'c>(&self, c: &Code<'c, '_>, cols: u32, panel: Ptr<'c>) -> Exceptions<'c>;
+    /// Offset of the elements that do not fit the compression, in a panel of so many columns, and their greatest number.
+    fn exceptions(&self, cols: u32) -> [u64; 2];
 }

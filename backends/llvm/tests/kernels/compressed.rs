@@ -4,7 +4,7 @@ use qwenc_abi::KvType;
 use qwenc_formats::{Bf12, DType, Operand};
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit, Cpu};
-use qwenc_plan::{Activations, Plan, Segment};
+use qwenc_plan::{Activations, Plan};
 
 use crate::loaded::Loaded;
 use crate::model::{Random, ODD, ODDER};
@@ -16,8 +16,8 @@ fn compressing_cpus() -> Vec<&'static str> {
     all.filter(|cpu| Cpu::named(cpu).unwrap().reads(Operand::Bf12)).collect()
 }
 
-/// The panels of a plan's compressed segments in the image: where they begin, and what they are of.
-fn compressed_panels(plan: &Checked<Plan>) -> Vec<(usize, Segment)> {
+/// The panels of a plan's compressed segments in the image, of each span: where they begin, their bytes and columns.
+fn compressed_panels(plan: &Checked<Plan>) -> Vec<(usize, u64, u32)> {
     let mut all = Vec::new();
     for s in plan.segments.iter().filter(|s| s.format == Operand::Bf12) {
         let of_group = |group: u32| plan.layer_groups().into_iter().map(move |of| of == group);
@@ -27,8 +27,11 @@ fn compressed_panels(plan: &Checked<Plan>) -> Vec<(usize, Segment)> {
             None => vec![0],
         };
         for base in bases {
-            let panel = |i: u32| (base + s.offset + u64::from(i) * s.panel_bytes()) as usize;
-            all.extend((0..s.panels()).map(|i| (panel(i), s.clone())));
+            for span in s.spans() {
+                let panel = |i: u32| (base + s.offset + s.panel_offset(&span, i)) as usize;
+                let cols = span.columns.len() as u32;
+                all.extend((0..s.panels()).map(|i| (panel(i), span.panel_bytes, cols)));
+            }
         }
     }
     all
@@ -55,13 +58,13 @@ fn compressed_weights_give_the_same_bits_as_plain_ones() {
 
                 let image = loaded.weights_mut();
                 let (mut some, mut last) = (0, 0);
-                for (start, s) in compressed_panels(&compressed) {
+                for (start, _, cols) in compressed_panels(&compressed) {
                     let count = u32_at(image, start + Bf12::COUNT as usize);
                     let place = |i: u32| {
-                        u32_at(image, start + (Bf12::exceptions_at(s.cols) + 8 * u64::from(i)) as usize)
+                        u32_at(image, start + (Bf12::exceptions_at(cols) + 8 * u64::from(i)) as usize)
                     };
                     some += count;
-                    last += (0..count).filter(|&i| place(i) / 32 >= s.cols / 8 * 8).count();
+                    last += (0..count).filter(|&i| place(i) / 32 >= cols / 8 * 8).count();
                 }
                 assert!(
                     some > 0 && (last > 0 || shape.hidden % 8 == 0),
@@ -81,10 +84,10 @@ fn damaged_exceptions_are_kept_within_their_panels() {
             let mut loaded = Loaded::of(&plan, cpu, &Random);
             let image = loaded.weights_mut();
             let mut noise = 88172645463325252u64;
-            for (start, s) in compressed_panels(&plan) {
+            for (start, bytes, cols) in compressed_panels(&plan) {
                 image[start + Bf12::COUNT as usize..][..4].fill(0xFF);
-                let exceptions = start + Bf12::exceptions_at(s.cols) as usize;
-                for place in image[exceptions..start + s.panel_bytes() as usize].chunks_exact_mut(8) {
+                let exceptions = start + Bf12::exceptions_at(cols) as usize;
+                for place in image[exceptions..start + bytes as usize].chunks_exact_mut(8) {
                     noise ^= noise << 13;
                     noise ^= noise >> 7;
                     noise ^= noise << 17;

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::process::Command;
 use std::sync::Barrier;
 
-use qwenc_abi::{KvType, ModelInfo, Row, StepArgs};
+use qwenc_abi::{KvType, ModelInfo, ObserverFn, Row, StepArgs};
 use qwenc_ir::{Checked, WeightSource};
 use qwenc_llvm::{emit, Cpu};
 use qwenc_plan::{pack, Plan};
@@ -86,6 +86,19 @@ impl<'a> Runner<'a> {
 
     /// One step; returns the logits of every row.
     pub fn step(&mut self, rows: &[Place], caches: &mut Caches) -> Vec<Vec<f32>> {
+        self.run(rows, caches, None)
+    }
+
+    /// The rows of the arena after each kernel of a step: its number, and what stands there.
+    pub fn watched(&mut self, rows: &[Place], caches: &mut Caches) -> Vec<(u64, Vec<u8>)> {
+        let before = self.loaded.info().arena_counters as usize * self.threads;
+        let arena = &mut self.arena.bytes()[before..];
+        let mut watch = Watch { arena: arena.as_ptr(), bytes: arena.len(), seen: Vec::new() };
+        self.run(rows, caches, Some(&mut watch));
+        watch.seen
+    }
+
+    fn run(&mut self, rows: &[Place], caches: &mut Caches, watch: Option<&mut Watch>) -> Vec<Vec<f32>> {
         let info = self.loaded.info();
         assert!(rows.len() <= self.max_rows);
         let row = |&(token, position, cache): &Place| Row {
@@ -113,8 +126,8 @@ impl<'a> Runner<'a> {
             threads: self.threads as u64,
             barrier: wait,
             barrier_data: std::ptr::from_ref(&barrier).cast_mut().cast(),
-            observer: None,
-            observer_data: std::ptr::null_mut(),
+            observer: watch.is_some().then_some(see as ObserverFn),
+            observer_data: watch.map_or(std::ptr::null_mut(), |watch| std::ptr::from_mut(watch).cast()),
         };
         let shared = Shared(&args);
         std::thread::scope(|s| {
@@ -133,6 +146,21 @@ impl<'a> Runner<'a> {
         let lines = floats.chunks(info.logits_stride as usize).take(n);
         lines.map(|line| line[..info.vocab_rows as usize].to_vec()).collect()
     }
+}
+
+/// Memory that is copied after each kernel.
+struct Watch {
+    arena: *const u8,
+    bytes: usize,
+    seen: Vec<(u64, Vec<u8>)>,
+}
+
+extern "C" fn see(watch: *mut c_void, kernel: u64, _layer: u64) {
+    // SAFETY: the step was given a watch that outlives it, and one thread calls this while the others wait.
+    let watch = unsafe { &mut *watch.cast::<Watch>() };
+    // SAFETY: it is the step's arena.
+    let arena = unsafe { std::slice::from_raw_parts(watch.arena, watch.bytes) };
+    watch.seen.push((kernel, arena.to_vec()));
 }
 
 /// KV caches of several sequences, of one type and capacity.

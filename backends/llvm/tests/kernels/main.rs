@@ -9,6 +9,7 @@ mod described;
 mod loaded;
 mod model;
 mod readable;
+mod spans;
 
 use std::collections::BTreeSet;
 
@@ -45,7 +46,6 @@ fn tokens(n: usize, vocab: u32) -> Vec<u32> {
     (0..n as u32).map(|i| (i * 7919 + 13) % vocab).collect()
 }
 
-/// CPU levels that this machine runs.
 /// A plan for any CPU that reads its formats: scratch memory is the same for all.
 fn planned(graph: &Checked<Graph>, activations: Activations, compressed: bool) -> Checked<Plan> {
     let all = || (0..graph.weights.len() as u32).map(WeightId).collect();
@@ -54,6 +54,7 @@ fn planned(graph: &Checked<Graph>, activations: Activations, compressed: bool) -
     lower(graph, &cpu, &Options { activations, plain, ..Options::default() }).unwrap()
 }
 
+/// CPU levels that this machine runs.
 fn cpus() -> Vec<&'static str> {
     let native = Cpu::named("native").unwrap();
     let runs = |name: &&str| Cpu::named(name).unwrap().features().iter().all(|f| native.has(f));
@@ -114,12 +115,17 @@ impl Case {
 
     /// Against the interpreter in f64 on every CPU, and the same over chunks and threads.
     fn check(self, shape: Shape) {
+        self.check_on(&cpus(), shape);
+    }
+
+    /// The same on some CPUs.
+    fn check_on(self, cpus: &[&str], shape: Shape) {
         let plan = self.plan(shape);
         let tokens = tokens(37, shape.vocab);
         let graph = self.graph(shape);
         let mut interpreter = Interpreter::new(&graph, &Random, Precision::F64);
         let expected = interpreter.step(&tokens, &mut |_, _| {}).unwrap().data;
-        for cpu in cpus() {
+        for &cpu in cpus {
             let loaded = Loaded::of(&plan, cpu, &Random);
             let name = format!("{cpu} {} {:?}", self.dtype, self.activations);
             let one_by_one = logits(&loaded, KvType::F32, &tokens, &[1; 37], 1);

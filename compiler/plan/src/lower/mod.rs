@@ -21,7 +21,7 @@ use crate::plan::{
 use crate::segment::{Layout, Segment};
 use crate::verify::PlanError;
 use crate::weight_expr;
-use weights::Weight;
+use weights::{Reading, Weight};
 
 /// Choices that are not the graph's.
 #[derive(Clone, Debug, Default)]
@@ -201,7 +201,8 @@ impl Lowering<'_> {
         match node.op {
             Op::Input => Ok(Some(self.stream)),
             Op::Embed => {
-                let [table] = self.weights(scope, node.args[0], Layout::Panels)?[..] else {
+                let reading = Reading { layout: Layout::Panels, cut: false };
+                let [table] = self.weights(scope, node.args[0], reading)?[..] else {
                     return Err(scope.no_kernel(id));
                 };
                 let table = table.segment;
@@ -284,7 +285,8 @@ impl Lowering<'_> {
             _ => (None, false),
         };
         let layout = if swiglu { Layout::PairedPanels } else { Layout::Panels };
-        let weights = self.weights(scope, node.args[1], layout)?;
+        let reading = Reading { layout, cut: norm.is_none() && out != Dest::Logits };
+        let weights = self.weights(scope, node.args[1], reading)?;
         let bias = match node.op {
             Op::LmHead | Op::NormLmHead(_) => None,
             _ => self.vector(scope, node.args[2])?,

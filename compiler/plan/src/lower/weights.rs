@@ -8,7 +8,17 @@ use qwenc_ir::{NodeId, Op, SectionKind, WeightId};
 
 use super::{LowerError, Lowering, Scope};
 use crate::segment::{Home, Layout, Segment, SegmentId};
+use crate::spans;
 use crate::weight_expr::{self, WeightExpr};
+
+/// Needs of a kernel that reads a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// Order of elements, where the weights allow it.
+    pub layout: Layout,
+    /// Whether it is cut between columns: a norm needs whole rows of inputs, and an embedding is read row by row.
+    pub cut: bool,
+}
 
 /// A packed tensor among those of a linear.
 #[derive(Clone, Copy)]
@@ -26,7 +36,7 @@ impl Lowering<'_> {
         &mut self,
         scope: &Scope,
         id: NodeId,
-        layout: Layout,
+        Reading { layout, cut }: Reading,
     ) -> Result<Vec<Weight>, LowerError> {
         let expr = weight_expr::take_apart(scope.kind, scope.section, id)?;
         let of_part = |&part: &WeightId| Ok((part, self.format(part)?));
@@ -47,7 +57,7 @@ impl Lowering<'_> {
         for run in runs {
             let (parts, format) = (run.iter().map(|&(part, _)| part).collect(), run[0].1);
             let run = WeightExpr { parts, ..expr };
-            let (segment, gain) = self.weight(scope, run, format, layout);
+            let (segment, gain) = self.weight(scope, run, format, Reading { layout, cut });
             weights.push(Weight { segment, gain, first });
             first += self.plan.segment(segment).rows;
         }
@@ -73,7 +83,7 @@ impl Lowering<'_> {
         scope: &Scope,
         expr: WeightExpr,
         format: Operand,
-        layout: Layout,
+        Reading { layout, cut }: Reading,
     ) -> (SegmentId, Option<SegmentId>) {
         let first = self.graph.weight(expr.parts[0]);
         // A shared tensor (a tied embedding) is also read without the gain, so it stays as it is.
@@ -89,6 +99,10 @@ impl Lowering<'_> {
         let plain = expr.parts.iter().any(|part| self.options.plain.contains(part));
         let compressed = self.target.reads(Operand::Bf12) && layout != Layout::Diagonal && !plain;
         let format = if compressed && format == Operand::Bf16 { Operand::Bf12 } else { format };
+        let spans = match cut && layout == Layout::Panels && packed_gain.is_none() {
+            true => spans::count(format, cols),
+            false => 1,
+        };
         let segment = Segment {
             home: self.home(scope.kind, expr.parts[0]),
             parts: expr.parts,
@@ -97,6 +111,7 @@ impl Lowering<'_> {
             rows,
             cols,
             layout,
+            spans,
             offset: 0,
         };
         let loose_gain = loose_gain.map(|g| self.vector_segment(scope.kind, vec![g]));
@@ -123,7 +138,8 @@ impl Lowering<'_> {
     pub(super) fn vector_segment(&mut self, kind: SectionKind, parts: Vec<WeightId>) -> SegmentId {
         let cols = parts.iter().map(|&p| self.graph.weight(p).shape[0]).sum();
         let (home, layout) = (self.home(kind, parts[0]), Layout::Vector);
-        self.add(Segment { parts, gain: None, format: Operand::F32, rows: 1, cols, layout, home, offset: 0 })
+        let format = Operand::F32;
+        self.add(Segment { parts, gain: None, format, rows: 1, cols, layout, spans: 1, home, offset: 0 })
     }
 
     fn add(&mut self, segment: Segment) -> SegmentId {

@@ -6,6 +6,7 @@ use qwenc_ir::WeightId;
 use super::{segments, PlanError};
 use crate::plan::Plan;
 use crate::segment::{Home, Layout, Segment, SegmentId};
+use crate::spans;
 
 /// Checks layer groups, then packed tensors.
 pub(super) fn check(plan: &Plan) -> Result<(), PlanError> {
@@ -84,6 +85,8 @@ fn check_parts(plan: &Plan, s: &Segment) -> Result<(), &'static str> {
         law(takes, "takes in a gain only as a matrix of f32")?;
         law(shape(gain) == [s.cols], "has a gain as long as its rows")?;
     }
+    let cut = s.layout == Layout::Panels && s.gain.is_none() && s.spans == spans::count(s.format, s.cols);
+    law(s.spans == 1 || cut, "is whole, or cut into the spans of its columns")?;
     match s.layout {
         Layout::Vector => {
             law(sum(|shape| shape[0]) == u64::from(s.cols) && s.rows == 1, "is as long as its parts")?;

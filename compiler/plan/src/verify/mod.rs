@@ -158,6 +158,7 @@ fn check_kernel(plan: &Plan, kernel: u32, k: &Kernel) -> Result<(), PlanError> {
         Kernel::Embed(e) => {
             let layout = plan.segment(e.table).layout;
             fits("embedding layout", Layout::Panels as u32, layout as u32)?;
+            fits("embedding spans", 1, plan.segment(e.table).spans)?;
             fits("embedding columns", d.hidden, plan.segment(e.table).cols)?;
             fits("embedding rows", d.vocab_rows, plan.segment(e.table).rows)?;
             fits("output width", d.hidden, width(e.out))?;

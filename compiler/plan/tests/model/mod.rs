@@ -85,6 +85,19 @@ weight @26 \"layers.*.up_b\" f32[19, 2]
     ),
 ];
 
+/// 1100 columns of down, which are cut into spans.
+pub const WIDE: [(&str, &str); 5] = [
+    ("intermediate=19", "intermediate=1100"),
+    ("[19, 7]", "[1100, 7]"),
+    ("[38, 7]", "[2200, 7]"),
+    ("[7, 19]", "[7, 1100]"),
+    ("[T, 19]", "[T, 1100]"),
+];
+
+/// 180 of everything that is 7, which makes six panels of down.
+pub const TALL: [(&str, &str); 4] =
+    [("hidden=7", "hidden=180"), (", 7]", ", 180]"), ("[7, ", "[180, "), ("f32[7]", "f32[180]")];
+
 /// The graph with weights of this type, after replacing parts of its text.
 pub fn graph(dtype: &str, edits: &[(&str, &str)]) -> Checked<Graph> {
     let mut text = QWEN3.to_string();
