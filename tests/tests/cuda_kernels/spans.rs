@@ -4,7 +4,7 @@ use qwenc_formats::{DType, ScaleType};
 use qwenc_plan::Activations;
 
 use crate::model::Shape;
-use crate::{Case, I4, I8};
+use crate::{Case, I4};
 
 /// A model with few rows, whose matrices may have many columns; 104 rows make four panels, which a strip may have.
 const CUT: Shape = Shape {
@@ -25,11 +25,8 @@ fn weights_in_spans() {
     let in_groups = |group| DType::I8 { group, scales: ScaleType::F16 };
     for (dtype, intermediate, spans, tolerance) in [
         (DType::F32, 1100, 4, 1e-7),
-        (DType::F32, 513, 2, 1e-7),
         (DType::Bf16, 2048, 8, 1e-7),
         (DType::Bf16, 3089, 8, 1e-7),
-        (DType::Bf16, 1100, 4, 1e-7),
-        (I8, 1101, 4, 5e-4),
         (in_groups(96), 1610, 2, 5e-4),
         // One chain in a span; with four spans, warps without one.
         (in_groups(256), 2310, 8, 5e-4),
