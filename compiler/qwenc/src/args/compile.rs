@@ -145,7 +145,7 @@ pub struct Compile {
     pub cpu: Option<String>,
     /// With --target cuda: compute capabilities to generate machine code for, such as 80,90. Later GPUs compile the
     /// PTX of the newest one (default: 80,86,89,90,100,120)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = compute_capability)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true, value_parser = compute_capability)]
     pub sm: Option<Vec<u32>>,
     /// Place of the weights (default: embed)
     #[arg(long = "weights", value_enum, default_value = "embed", hide_default_value = true)]

@@ -27,7 +27,7 @@ pub struct Compare {
     /// Model, executable or file of activations to compare with the reference
     pub b: PathBuf,
     /// Input as token ids, such as 1,2,3. A file of activations has its own input
-    #[arg(long, value_name = "IDS", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', allow_hyphen_values = true)]
     #[arg(value_parser = whole(0..=u32::MAX))]
     pub tokens: Vec<u32>,
     /// Input as text

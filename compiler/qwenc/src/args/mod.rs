@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn every_list_says_which_number_is_wrong() {
+        let mut lists = 0;
+        for command in Args::command().get_subcommands() {
+            for arg in command.get_arguments().filter(|arg| arg.get_value_delimiter().is_some()) {
+                let flag = format!("--{}", arg.get_long().unwrap_or_default());
+                let said = Args::try_parse_from(["qwenc", command.get_name(), &flag, "-1,2"]).unwrap_err();
+                assert!(said.to_string().contains(&format!("invalid value '-1' for '{flag} <")), "{said}");
+                lists += 1;
+            }
+        }
+        assert!(lists >= 2, "{lists}");
+    }
+
+    #[test]
     fn whole_numbers_end_where_they_say() {
         let parse = whole(1..=64);
         assert_eq!((parse("1"), parse("64")), (Ok(1), Ok(64)));

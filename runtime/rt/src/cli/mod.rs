@@ -110,7 +110,7 @@ pub struct Generate {
     pub named_prompt: Option<String>,
     /// Prompt as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_hyphen_values = true)]
     pub tokens: Vec<u32>,
     /// Print token ids, separated by commas, instead of text
     #[arg(long)]
@@ -170,7 +170,7 @@ pub struct Embed {
     pub texts: Vec<String>,
     /// One text as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_hyphen_values = true)]
     pub tokens: Vec<u32>,
     /// Runtime LoRA adapter.
     #[command(flatten)]
@@ -185,7 +185,7 @@ pub struct Embed {
 pub struct Logits {
     /// Input as token ids, such as 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',', required_unless_present = "prompt")]
-    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(0..=u32::MAX), allow_hyphen_values = true)]
     pub tokens: Vec<u32>,
     /// Input as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "tokens", allow_hyphen_values = true)]
@@ -379,6 +379,8 @@ mod tests {
             let e = Cli::try_parse_from(["nano"].iter().chain(args)).unwrap_err();
             assert_eq!(e.exit_code(), 2, "{args:?}: {e}");
         }
+        let e = Cli::try_parse_from(["nano", "generate", "--tokens", "-1,2"]).unwrap_err();
+        assert!(e.to_string().contains("invalid value '-1' for '--tokens <IDS>'"), "{e}");
         Cli::try_parse_from(["nano", "verify", "--weights", "f"]).unwrap();
         // A text may begin as a list or a number does.
         Cli::try_parse_from(["nano", "chat", "--prompt", "-5 + 3?", "--system", "- be brief"]).unwrap();
