@@ -279,6 +279,17 @@ fn the_request_log_has_a_line_for_each_request_and_no_text_of_clients() {
     let mut served = Served::new("bf16", &["--log-requests"]);
     served.ok("/v1/chat/completions", &question("What is the capital of Japan?"));
     assert_eq!(served.get("/nothing-secret?key=secret").0, 404);
+    // Seconds of work for a client that waits a quarter of one.
+    let long = with(question("Name."), json!({"ignore_eos": true, "max_tokens": 1900, "n": 8}));
+    let asked = served.agent.post(format!("{}/v1/chat/completions", served.url));
+    let patience = Some(Duration::from_millis(250));
+    asked.config().timeout_global(patience).build().send_json(&long).unwrap_err();
+    let given_up = "qwenc_requests_total{path=\"/v1/chat/completions\",status=\"499\"} 1";
+    let begun = Instant::now();
+    while !served.get("/metrics").1.contains(given_up) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", served.get("/metrics").1);
+        thread::sleep(Duration::from_millis(20));
+    }
     served.signal(libc::SIGTERM);
     served.wait();
     let errors = served.errors();
@@ -286,5 +297,8 @@ fn the_request_log_has_a_line_for_each_request_and_no_text_of_clients() {
     let with = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
     assert_eq!((with("POST /v1/chat/completions 200"), with("GET other 404")), (1, 1), "{errors}");
     assert!(!errors.contains("Japan") && !errors.contains("secret"), "{errors}");
-    assert!(lines.iter().all(|line| line.ends_with(" s")), "{errors}");
+    let (given_up, sent): (Vec<&str>, Vec<&str>) =
+        lines.iter().partition(|line| line.contains(" 499 0 bytes "));
+    assert!(given_up.len() == 1 && given_up[0].ends_with(" s (given up by the client)"), "{errors}");
+    assert!(sent.iter().all(|line| line.ends_with(" s")), "{errors}");
 }

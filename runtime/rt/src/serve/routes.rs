@@ -4,7 +4,6 @@
 //! say nothing of the model; every refusal has OpenAI's shape.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
@@ -14,7 +13,7 @@ use axum::routing::{get, post};
 use axum::Router;
 
 use crate::serve::api::{chat, completions, embeddings, tokens, whatis};
-use crate::serve::log;
+use crate::serve::log::Waiting;
 use crate::serve::page;
 use crate::serve::refusal::Refusal;
 use crate::serve::state::Server;
@@ -63,21 +62,15 @@ async fn no_such_method(method: Method, request: Request) -> Refusal {
 async fn entrance(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     // The router's pattern for a parameter with slashes is `{*name}`; metrics, log and openapi.json have `{name}`.
     let path = request.extensions().get::<MatchedPath>().map_or("other", |p| p.as_str()).replace("{*", "{");
-    let method = request.method().clone();
-    let begun = Instant::now();
+    let waiting = Waiting::new(&server, request.method(), &path);
     let response = match admitted(&server, &path, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
-    let status = response.status();
-    server.metrics.requests.with_label_values(&[path.as_str(), status.as_str()]).inc();
-    if status == StatusCode::TOO_MANY_REQUESTS {
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
         server.metrics.refused.inc();
     }
-    if server.access().log {
-        return log::logged(response, &method, &path, begun);
-    }
-    response
+    waiting.answered(response)
 }
 
 /// Refuses a request for another host, of another host's page, or without the key.
