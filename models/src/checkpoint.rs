@@ -11,6 +11,7 @@ use std::path::Path;
 use qwenc_formats::{DType, Tensor, WeightError};
 use qwenc_ir::{Graph, WeightDecl, WeightSource};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::adapter::{Adapter, AdapterProblem, AdapterSource, Delta, MergeReport};
 use crate::config::Config;
@@ -19,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
 use crate::folder::{self, FolderProblem};
 use crate::graph_builder::LM_HEAD;
+use crate::header::hex;
 use crate::import::{self, Hints};
 use crate::named_tensors::{self, Tensors};
 use crate::rope_override::RopeChoice;
-use crate::sampling::Sampling;
 use crate::shards::{self, Shards};
 use crate::side_files::{Named, SideFiles, SideTexts, Template};
 use crate::tensor_check::{self, Look};
@@ -30,6 +31,9 @@ use crate::tensor_order::matrix_shapes;
 use crate::tensor_spec::TensorSpec;
 use crate::texts::Texts;
 use crate::weights::{Place, Stored, Weights, PLAIN};
+
+/// Bytes of a source that are hashed between two reports of progress.
+const HASHED_AT_ONCE: usize = 8 << 20;
 
 /// An open checkpoint.
 pub struct Checkpoint {
@@ -253,54 +257,14 @@ impl Checkpoint {
         &self.config_text
     }
 
-    /// tokenizer.json to the byte.
-    pub fn tokenizer_json(&self) -> Option<&str> {
-        self.side_files.tokenizer.as_deref()
-    }
-
-    /// The chat template's Jinja source.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.side_files.chat_template.as_deref()
-    }
-
-    /// Jinja sources of further templates, by name.
-    pub fn named_templates(&self) -> &BTreeMap<String, String> {
-        &self.side_files.named_templates
-    }
-
-    /// generation_config.json.
-    pub fn generation_config(&self) -> Option<&Value> {
-        self.side_files.generation.as_ref().map(|(_, value)| value)
-    }
-
-    /// Sampling defaults; flags and requests override them.
-    pub fn sampling(&self) -> &Sampling {
-        &self.side_files.sampling
-    }
-
-    /// The text that the template's `bos_token` stands for, if the template names it.
-    pub fn bos_token(&self) -> Option<&str> {
-        self.side_files.bos_token.as_deref()
-    }
-
-    /// The text that the template's `eos_token` stands for, if the template names it.
-    pub fn eos_token(&self) -> Option<&str> {
-        self.side_files.eos_token.as_deref()
-    }
-
-    /// Token ids that end generation: of config and generation config, ascending.
-    pub fn stop_tokens(&self) -> Vec<u32> {
-        self.side_files.stop_tokens.clone()
+    /// The texts beside the weights, and what they say.
+    pub fn side_files(&self) -> &SideFiles {
+        &self.side_files
     }
 
     /// What only the old format said that it was read from.
     pub(crate) fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
-    }
-
-    /// What a person should know before relying on this checkpoint.
-    pub fn warnings(&self) -> &[String] {
-        &self.side_files.warnings
     }
 
     /// The graph with weights of the checkpoint's own types; a weight whose layers differ in type is
@@ -323,9 +287,18 @@ impl Checkpoint {
         self.format(name).or_else(float).unwrap_or(DType::F32)
     }
 
-    /// generation_config.json to the byte.
-    pub(crate) fn generation_text(&self) -> Option<&str> {
-        self.side_files.generation.as_ref().map(|(text, _)| text.as_str())
+    /// SHA-256, in hexadecimal, of every file that this checkpoint was read from, by name; `progress` is told of bytes as they
+    /// are hashed.
+    pub(crate) fn source_hashes(&self, progress: &mut dyn FnMut(usize)) -> BTreeMap<String, String> {
+        let hash = |(name, bytes): (Cow<str>, &[u8])| {
+            let mut hasher = Sha256::new();
+            for chunk in bytes.chunks(HASHED_AT_ONCE) {
+                hasher.update(chunk);
+                progress(chunk.len());
+            }
+            (name.into_owned(), hex(&hasher.finalize()))
+        };
+        self.sources().into_iter().map(hash).collect()
     }
 
     /// Name and bytes of every file that this checkpoint was read from, by name.

@@ -4,6 +4,8 @@
 //! copied; integers that a wider type holds move into it with their scales as they are; all else goes through
 //! f32 and is rounded once. Nothing that is not finite is written, and no integer of -128.
 
+use std::borrow::Cow;
+
 use qwenc_formats::{max_abs, DType, ScaleType, Scales, Tensor, WeightError};
 
 use crate::adapter::Delta;
@@ -14,10 +16,47 @@ use crate::payload_layout::Item;
 use crate::quant;
 use crate::weights::Stored;
 
-/// Takes a chunk; false if nobody receives any more.
+/// Values converted at a time.
+pub(crate) const CHUNK_VALUES: usize = 1 << 20;
+
+/// Takes a chunk; false once the receiver is gone.
 type Emit<'a> = &'a mut dyn FnMut(Vec<u8>) -> bool;
 
-/// One tensor in chunks of about `chunk_values`, in whole rows; false if nobody receives.
+/// A tensor of this format, rows and columns; where nothing changes it, bytes of the mapped file.
+pub(crate) fn tensor<'a>(
+    checkpoint: &'a Checkpoint,
+    name: &str,
+    (to, (rows, cols)): (DType, (usize, usize)),
+) -> Result<Tensor<'a>> {
+    let find = |name: &str| {
+        checkpoint.find(name).ok_or_else(|| Error::from(WeightError::Missing { name: name.to_string() }))
+    };
+    let item = Item { name: name.to_string(), cols, from: checkpoint.stored_type(name), to };
+    let scales = |bytes| to.quantised().map(|(_, kind)| typed_scales(kind, bytes));
+    if item.from == to && checkpoint.deltas(name).is_empty() {
+        let stored = find(name)?;
+        let data = match to.quantised() {
+            Some(_) => stored_integers(&item, &stored, (0, rows))?,
+            None => unchanged(checkpoint.file(), &item, &stored, (0, rows))?,
+        };
+        let scales = match to.quantised() {
+            Some(_) => scales(find(&scales_name(name))?.bytes()),
+            None => None,
+        };
+        return Ok(Tensor::new(name, to, (rows, cols), data, scales)?);
+    }
+    let (of_data, of_scales) = (to.bytes(cols as u64) as usize, to.scale_bytes(cols as u64) as usize);
+    let mut data = Vec::with_capacity(rows * (of_data + of_scales));
+    let mut emit = |chunk: Vec<u8>| {
+        data.extend_from_slice(&chunk);
+        true
+    };
+    convert(checkpoint, &item, (&mut emit, CHUNK_VALUES))?;
+    let scales_bytes = data.split_off(data.len().min(rows * of_data));
+    Ok(Tensor::new(name, to, (rows, cols), Cow::Owned(data), scales(Cow::Owned(scales_bytes)))?)
+}
+
+/// One tensor in chunks of about `chunk_values`, in whole rows; false once the receiver is gone.
 pub(crate) fn convert(
     checkpoint: &Checkpoint,
     item: &Item,
@@ -34,12 +73,12 @@ pub(crate) fn convert(
         let rows = (from, from + rows_per_chunk);
         let chunk = match keeps_integers {
             true => integers(item, &stored, rows)?,
+            false if item.from == item.to && deltas.is_empty() => {
+                unchanged(checkpoint.file(), item, &stored, rows)?.into_owned()
+            }
             false => {
                 let values = values((checkpoint.file(), item), (&stored, scales.as_ref()), (rows, &deltas))?;
-                match item.from == item.to && deltas.is_empty() {
-                    true => stored.rows(rows.0, rows.1).into_owned(),
-                    false => rounded(item, &values, &mut new_scales)?,
-                }
+                rounded(item, &values, &mut new_scales)?
             }
         };
         if !emit(chunk) {
@@ -58,8 +97,8 @@ fn keeps_integers(item: &Item) -> bool {
     integers(item.from) && integers(item.to) && item.to.holds(item.from)
 }
 
-fn integers(item: &Item, stored: &Stored, (from, to): (usize, usize)) -> Result<Vec<u8>> {
-    let bytes = stored.rows(from, to);
+fn integers(item: &Item, stored: &Stored, rows: (usize, usize)) -> Result<Vec<u8>> {
+    let bytes = stored_integers(item, stored, rows)?;
     match (item.from, item.to) {
         (DType::I4 { .. }, DType::I8 { .. }) => {
             let row = |row: &[u8]| -> Vec<u8> {
@@ -68,14 +107,48 @@ fn integers(item: &Item, stored: &Stored, (from, to): (usize, usize)) -> Result<
             };
             Ok(bytes.chunks(item.cols.div_ceil(2)).flat_map(row).collect())
         }
-        (DType::I8 { .. }, _) => match bytes.iter().position(|&q| q == 128) {
-            None => Ok(bytes.into_owned()),
+        _ => Ok(bytes.into_owned()),
+    }
+}
+
+/// Integers of the rows as stored; int8 ones are -127 to 127.
+fn stored_integers<'a>(
+    item: &Item,
+    stored: &Stored<'a>,
+    (from, to): (usize, usize),
+) -> Result<Cow<'a, [u8]>> {
+    let bytes = stored.rows(from, to);
+    match item.from {
+        DType::I8 { .. } => match bytes.iter().position(|&q| q == 128) {
+            None => Ok(bytes),
             Some(at) => {
                 let row = (from + at / item.cols) as u64;
                 Err(Error::Integer { tensor: item.name.clone(), row })
             }
         },
-        _ => Ok(bytes.into_owned()),
+        _ => Ok(bytes),
+    }
+}
+
+/// The stored bytes of the rows, whose format is the wanted one, with finite values.
+fn unchanged<'a>(
+    file: &str,
+    item: &Item,
+    stored: &Stored<'a>,
+    rows: (usize, usize),
+) -> Result<Cow<'a, [u8]>> {
+    let bytes = stored.rows(rows.0, rows.1);
+    if !item.from.is_finite(&bytes) {
+        // Finds the value, for the message.
+        values((file, item), (stored, None), (rows, &[]))?;
+    }
+    Ok(bytes)
+}
+
+fn typed_scales(kind: ScaleType, bytes: Cow<[u8]>) -> Scales {
+    match kind {
+        ScaleType::F32 => Scales::F32(bytes),
+        ScaleType::F16 => Scales::F16(bytes),
     }
 }
 
@@ -89,11 +162,7 @@ fn values(
     let mut values = Vec::new();
     match (item.from.quantised(), scales) {
         (Some((_, kind)), Some(scales)) => {
-            let scales = scales.rows(from, to);
-            let scales = match kind {
-                ScaleType::F32 => Scales::F32(scales),
-                ScaleType::F16 => Scales::F16(scales),
-            };
+            let scales = typed_scales(kind, scales.rows(from, to));
             let rows = to.min(stored.row_count()) - from;
             values = Tensor::new(&item.name, item.from, (rows, item.cols), bytes, Some(scales))?.to_f32();
         }

@@ -11,18 +11,15 @@ use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::convert;
+use crate::convert::{convert, CHUNK_VALUES};
 use crate::error::Result;
-use crate::header::{hex, Header, HEADER_BYTES};
-use crate::own_types::own_types;
+use crate::header::{Header, HEADER_BYTES};
+use crate::own_types::chosen_types;
 use crate::payload_layout::{plan, Layout};
 use crate::quant::Quant;
 use crate::temporary::Temporary;
-use crate::types_by_role::TypesByRole;
 use crate::weight_types::WeightTypes;
 
-/// Values converted at a time.
-const CHUNK_VALUES: usize = 1 << 20;
 /// Chunks that may wait for the writer.
 const QUEUE: usize = 4;
 
@@ -68,18 +65,14 @@ pub fn export(
     quant: Option<Quant>,
     progress: Progress,
 ) -> Result<ExportReport> {
-    let (types, notes) = types(checkpoint, quant)?;
+    let (types, notes) = chosen_types(checkpoint, quant)?;
     let source_bytes: u64 = checkpoint.sources().iter().map(|(_, b)| b.len() as u64).sum();
     // The layout follows the source hashes, so the total is a guess from the layout without them.
     let guess = plan(checkpoint, &types, &BTreeMap::new(), out)?;
     let total = source_bytes + guess.json_header.len() as u64 + guess.data_bytes;
-    let folder = match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    qwenc_files::require(folder, file_bytes(&guess))?;
+    qwenc_files::require(out, file_bytes(&guess))?;
     let mut meter = Meter { done: 0, total, tell: progress };
-    let sources = hash_sources(checkpoint, &mut meter);
+    let sources = checkpoint.source_hashes(&mut |bytes| meter.add(bytes));
     let layout = plan(checkpoint, &types, &sources, out)?;
     meter.total = source_bytes + layout.json_header.len() as u64 + layout.data_bytes;
 
@@ -96,41 +89,12 @@ pub fn export(
         tensors: layout.entries,
         file_bytes: HEADER_BYTES as u64 + payload_bytes,
         payload_hash,
-        warnings: [checkpoint.warnings(), &notes].concat(),
+        warnings: [checkpoint.side_files().warnings.as_slice(), &notes].concat(),
     })
-}
-
-fn types(checkpoint: &Checkpoint, quant: Option<Quant>) -> Result<(WeightTypes, Vec<String>)> {
-    match quant {
-        Some(quant) => {
-            quant.check()?;
-            Ok((WeightTypes::by_role(checkpoint.config(), TypesByRole::of(quant)), Vec::new()))
-        }
-        None => Ok(own_types(checkpoint)),
-    }
 }
 
 fn file_bytes(layout: &Layout) -> u64 {
     HEADER_BYTES as u64 + layout.json_header.len() as u64 + layout.data_bytes
-}
-
-/// The size that [`export`] would give a file, but for some hundred bytes, and how its matrices would be stored.
-pub fn exported_size(checkpoint: &Checkpoint, quant: Option<Quant>) -> Result<(u64, WeightTypes)> {
-    let (types, _) = types(checkpoint, quant)?;
-    Ok((file_bytes(&plan(checkpoint, &types, &BTreeMap::new(), Path::new("model.bin"))?), types))
-}
-
-fn hash_sources(checkpoint: &Checkpoint, meter: &mut Meter) -> BTreeMap<String, String> {
-    let mut hashes = BTreeMap::new();
-    for (name, bytes) in checkpoint.sources() {
-        let mut hasher = Sha256::new();
-        for chunk in bytes.chunks(CHUNK_VALUES * 8) {
-            hasher.update(chunk);
-            meter.add(chunk.len());
-        }
-        hashes.insert(name.to_string(), hex(&hasher.finalize()));
-    }
-    hashes
 }
 
 /// Writes everything after the header; returns its SHA-256.

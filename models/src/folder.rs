@@ -18,7 +18,7 @@ const LISTED: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderProblem {
     /// A pointer of git-lfs in place of a file.
-    #[error("{}: this is a git-lfs pointer, not the weights or text that it stands for: run `git lfs pull` in {}", file.display(), folder_of(file))]
+    #[error("{}: this is a git-lfs pointer, not the weights or text that it stands for: run `git lfs pull` in {}", file.display(), qwenc_files::folder_of(file).display())]
     LfsPointer {
         /// The file.
         file: PathBuf,
@@ -41,12 +41,6 @@ pub enum FolderProblem {
         /// The snapshots that there are.
         found: String,
     },
-}
-
-/// The folder that a file is in.
-fn folder_of(file: &Path) -> String {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.map_or(".".to_string(), |parent| parent.display().to_string())
 }
 
 /// The checkpoint that `folder` is or, as a folder of a Hugging Face cache (`models--Qwen--Qwen3-0.6B`), holds.

@@ -208,9 +208,12 @@ impl Inspection {
         match opened {
             Err(error) => out.problem(&error),
             Ok(checkpoint) => {
-                out.warnings = checkpoint.warnings().to_vec();
-                out.add_facts(Some(&checkpoint.config().raw), checkpoint.tokenizer_json());
-                out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
+                out.warnings = checkpoint.side_files().warnings.clone();
+                out.add_facts(
+                    Some(&checkpoint.config().raw),
+                    checkpoint.side_files().tokenizer_json.as_deref(),
+                );
+                out.of_model(checkpoint.config().clone(), checkpoint.side_files().tokenizer_json.as_deref());
             }
         }
         out.model = facts.unwrap_or(std::mem::take(&mut out.model));
@@ -261,7 +264,7 @@ impl Inspection {
                 let wanted = |name: &str, _: &TensorSpec| parts.types.of_tensor(name);
                 let wrong = tensor_check::problems(found, &parts.config, &wanted, look);
                 self.problems.extend(wrong.iter().map(Problem::from));
-                self.of_model(parts.config, parts.side_files.tokenizer.as_deref());
+                self.of_model(parts.config, parts.side_files.tokenizer_json.as_deref());
                 self.warnings = parts.side_files.warnings;
             }
         }
@@ -290,8 +293,8 @@ impl Inspection {
         out.add_tensors(listed.iter().map(|&(file, name, e)| (name, e, data(file, e))), &|_| None, look);
         match (config, Checkpoint::look(path, Hints::default(), look)) {
             (_, Ok(checkpoint)) => {
-                out.warnings = checkpoint.warnings().to_vec();
-                out.of_model(checkpoint.config().clone(), checkpoint.tokenizer_json());
+                out.warnings = checkpoint.side_files().warnings.clone();
+                out.of_model(checkpoint.config().clone(), checkpoint.side_files().tokenizer_json.as_deref());
             }
             (Err(error), _) => out.problem(&error),
             (Ok(config), Err(error)) => {

@@ -21,6 +21,7 @@ use crate::named_tensors::{decode, float, Tensors};
 use crate::old_template::Renderer;
 use crate::origin::{Origin, TEMPLATES, TOKENIZER};
 use crate::own_types::own_types;
+use crate::side_files::SideFiles;
 use crate::source::Source;
 use crate::temporary::Temporary;
 use crate::tensor_order::tensors_in_order;
@@ -48,42 +49,35 @@ pub fn migrate(checkpoint: &Checkpoint, out: &Path, progress: Progress) -> Resul
     }
 }
 
-/// What is written of a model, wherever it comes from.
-struct Model<'a> {
+/// Contents of an ajc1 and of the files beside it.
+struct Ajc1Content<'a> {
     config: &'a Config,
     tensors: &'a dyn Tensors,
     /// The type of every matrix.
     types: Vec<DType>,
     origin: Origin,
-    tokenizer: Option<&'a str>,
-    /// Source, bos and eos.
-    template: Option<(&'a str, Option<&'a str>, Option<&'a str>)>,
-    stops: Vec<u32>,
+    side_files: &'a SideFiles,
 }
 
-impl<'a> Model<'a> {
-    fn of(source: &'a Source) -> Model<'a> {
+impl<'a> Ajc1Content<'a> {
+    fn of(source: &'a Source) -> Ajc1Content<'a> {
         let origin = |text: Option<&str>| text.map(Origin::parse).unwrap_or_default();
         match source {
-            Source::ModelFile(f) => Model {
+            Source::ModelFile(f) => Ajc1Content {
                 config: f.config(),
                 tensors: &**f,
                 types: matrices(f.config())
                     .filter_map(|(name, _)| f.weight_types().of_tensor(&name))
                     .collect(),
                 origin: origin(f.origin()),
-                tokenizer: f.tokenizer_json(),
-                template: f.chat_template().map(|t| (t, f.bos_token(), f.eos_token())),
-                stops: f.stop_tokens(),
+                side_files: f.side_files(),
             },
-            Source::Checkpoint(c) => Model {
+            Source::Checkpoint(c) => Ajc1Content {
                 config: c.config(),
                 tensors: &**c,
                 types: matrices(c.config()).map(|(name, _)| c.stored_type(&name)).collect(),
                 origin: origin(c.origin()),
-                tokenizer: c.tokenizer_json(),
-                template: c.chat_template().map(|t| (t, c.bos_token(), c.eos_token())),
-                stops: c.stop_tokens(),
+                side_files: c.side_files(),
             },
         }
     }
@@ -126,7 +120,7 @@ impl<'a> Model<'a> {
     /// The vocabulary and the templates; what cannot be said in them is a warning.
     fn beside(&self) -> (Vec<(&'static str, Vec<u8>)>, Vec<String>) {
         let (mut files, mut warnings) = (Vec::new(), Vec::new());
-        match (self.origin.files.get(TOKENIZER), self.tokenizer) {
+        match (self.origin.files.get(TOKENIZER), &self.side_files.tokenizer_json) {
             (Some(kept), _) => files.push((TOKENIZER, kept.clone())),
             (None, Some(json)) => match side_file(json, self.config.dims.vocab_rows, self.ends(json)) {
                 Ok(bytes) => files.push((TOKENIZER, bytes)),
@@ -136,11 +130,12 @@ impl<'a> Model<'a> {
         }
         let kept = TEMPLATES.iter().filter_map(|&t| Some((t, self.origin.files.get(t)?.clone())));
         let kept: Vec<_> = kept.collect();
-        match self.template {
+        match &self.side_files.chat_template {
             _ if !kept.is_empty() => files.extend(kept),
             None => {}
-            Some((source, bos, eos)) => {
-                let renderer = Renderer::new(source, bos, eos);
+            Some(source) => {
+                let (bos, eos) = (&self.side_files.bos_token, &self.side_files.eos_token);
+                let renderer = Renderer::new(source, bos.as_deref(), eos.as_deref());
                 for (i, suffix) in TEMPLATES.into_iter().enumerate() {
                     let text =
                         renderer.as_ref().map_err(String::clone).and_then(|r| r.slots(i >= 2, i % 2 == 1));
@@ -162,7 +157,8 @@ impl<'a> Model<'a> {
             all.iter().find(|t| t["content"] == text)?["id"].as_u64().map(|id| id as u32)
         };
         let stated = |key: &str| self.config.raw.get(key)?.as_u64().map(|id| id as u32);
-        let eos = stated("eos_token_id").or_else(|| of_text("<|im_end|>")).or(self.stops.first().copied());
+        let first_stop = self.side_files.stop_tokens.first().copied();
+        let eos = stated("eos_token_id").or_else(|| of_text("<|im_end|>")).or(first_stop);
         let bos = stated("bos_token_id").or_else(|| of_text("<|endoftext|>")).or(eos);
         (bos.unwrap_or(0), eos.unwrap_or(0))
     }
@@ -175,7 +171,7 @@ impl<'a> Model<'a> {
         places.sort_by_key(|(_, place)| place.entry.range.start);
         let mut written = HEADER_BYTES as u64;
         for (name, place) in places {
-            // `Model::group` and the opening of the model have found every tensor in its type.
+            // `Ajc1Content::group` and the opening of the model have found every tensor in its type.
             let Some(stored) = self.tensors.find(&name) else { continue };
             let mut bytes = stored.bytes();
             if let (Some(dtype), [_]) = (float(stored.entry.dtype), &place.entry.shape[..]) {
@@ -196,7 +192,7 @@ fn matrices(config: &Config) -> impl Iterator<Item = (String, TensorSpec)> {
 
 /// A model as an ajc1 at `out`, with `out`.tokenizer and its templates.
 pub fn to_ajc1(source: &Source, out: &Path) -> Result<MigrateReport> {
-    let model = Model::of(source);
+    let model = Ajc1Content::of(source);
     let group = model.group()?;
     let (files, mut warnings) = model.beside();
     let mut staged = Vec::new();

@@ -4,16 +4,14 @@
 //! hash that its header states, its header agrees with its config.json, and its tensors are those of
 //! that config in the stated types. The writing side is `export.rs`; both follow docs/model-bin.md.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 use memmap2::Mmap;
 use qwenc_formats::{DType, Tensor, WeightError};
 use qwenc_ir::{Graph, WeightDecl, WeightSource};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::adapter::{AdapterSource, Beside, MergeReport};
 use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
@@ -25,7 +23,6 @@ use crate::named_tensors::{self, Tensors};
 use crate::payload::{self, Entry, Payload};
 use crate::payload_layout::key;
 use crate::rope_override::RopeChoice;
-use crate::sampling::Sampling;
 use crate::side_files::SideFiles;
 use crate::tensor_check::{self, Look};
 use crate::tensor_spec::TensorSpec;
@@ -45,7 +42,6 @@ pub struct ModelFile {
     sources: Option<String>,
     exporter: Option<String>,
     origin: Option<String>,
-    adapters: Option<Beside>,
 }
 
 impl ModelFile {
@@ -77,7 +73,6 @@ impl ModelFile {
             sources: metadata.remove(key::SOURCES),
             exporter: metadata.remove(key::EXPORTER),
             origin: metadata.remove(key::ORIGIN),
-            adapters: None,
         };
         let wanted = |name: &str, _: &TensorSpec| file.types.of_tensor(name);
         match tensor_check::problems(&file, &file.config, &wanted, Look::Values).into_iter().next() {
@@ -92,27 +87,6 @@ impl ModelFile {
         self.config = config;
         self.side_files.warnings.extend(notes);
         Ok(self)
-    }
-
-    /// With adapters, by name, to choose from while the model runs; says what each of them changes.
-    pub fn with_adapters(
-        mut self,
-        named: &[(String, AdapterSource)],
-    ) -> Result<(ModelFile, Vec<MergeReport>)> {
-        let adapters = Beside::open(&self.config, named)?;
-        let reports = adapters.reports();
-        self.adapters = (!named.is_empty()).then_some(adapters);
-        Ok((self, reports))
-    }
-
-    /// Names of the adapters to choose from, in the order of their numbers, which begin with 1.
-    pub fn adapters(&self) -> Vec<&str> {
-        self.adapters.as_ref().map(Beside::names).unwrap_or_default()
-    }
-
-    /// Whether a weight of the graph is an adapter's.
-    pub fn is_of_adapter(decl: &WeightDecl) -> bool {
-        Beside::has(&decl.name)
     }
 
     /// Name of the model.
@@ -130,54 +104,14 @@ impl ModelFile {
         &self.types
     }
 
-    /// tokenizer.json to the byte.
-    pub fn tokenizer_json(&self) -> Option<&str> {
-        self.side_files.tokenizer.as_deref()
-    }
-
-    /// The chat template's Jinja source.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.side_files.chat_template.as_deref()
-    }
-
-    /// Jinja sources of further templates, by name.
-    pub fn named_templates(&self) -> &BTreeMap<String, String> {
-        &self.side_files.named_templates
-    }
-
-    /// generation_config.json.
-    pub fn generation_config(&self) -> Option<&Value> {
-        self.side_files.generation.as_ref().map(|(_, value)| value)
-    }
-
-    /// Sampling defaults; flags and requests override them.
-    pub fn sampling(&self) -> &Sampling {
-        &self.side_files.sampling
-    }
-
-    /// The text that the template's `bos_token` stands for, if the template names it.
-    pub fn bos_token(&self) -> Option<&str> {
-        self.side_files.bos_token.as_deref()
-    }
-
-    /// The text that the template's `eos_token` stands for, if the template names it.
-    pub fn eos_token(&self) -> Option<&str> {
-        self.side_files.eos_token.as_deref()
-    }
-
-    /// Token ids that end generation: of config and generation config, ascending.
-    pub fn stop_tokens(&self) -> Vec<u32> {
-        self.side_files.stop_tokens.clone()
+    /// The texts beside the weights, and what they say.
+    pub fn side_files(&self) -> &SideFiles {
+        &self.side_files
     }
 
     /// SHA-256 of all bytes after the header.
     pub fn payload_hash(&self) -> [u8; 32] {
         self.header.hash
-    }
-
-    /// What a person should know before relying on this file.
-    pub fn warnings(&self) -> &[String] {
-        &self.side_files.warnings
     }
 
     /// JSON object of source file names and their SHA-256, if the exporter stated them.
@@ -195,11 +129,9 @@ impl ModelFile {
         self.origin.as_deref()
     }
 
-    /// The graph: matrices of the file's types, norms, biases and adapters f32.
+    /// The graph: matrices of the file's types, norms and biases f32.
     pub fn graph(&self) -> Result<Graph> {
-        let type_of =
-            |spec: &TensorSpec, layer| self.types.of_tensor(&spec.tensor_name(layer)).unwrap_or(DType::F32);
-        decoder::graph(&self.config, self.adapters.as_ref(), &type_of)
+        decoder::graph(&self.config, None, &self.types.declared())
     }
 }
 
@@ -235,9 +167,6 @@ impl Tensors for ModelFile {
 
 impl WeightSource for ModelFile {
     fn tensor(&self, decl: &WeightDecl, layer: u32) -> std::result::Result<Tensor<'_>, WeightError> {
-        match self.adapters.as_ref().and_then(|adapters| adapters.tensor(decl, layer)) {
-            Some(tensor) => tensor,
-            None => named_tensors::tensor(self, decl, layer),
-        }
+        named_tensors::tensor(self, decl, layer)
     }
 }

@@ -94,10 +94,7 @@ pub(crate) fn tensor<'a>(
     if !in_shape || stored.entry.dtype != entry_type(dtype) {
         return Err(mismatch());
     }
-    let extent = match decl.shape.as_slice() {
-        [rows, cols] => (*rows as usize, *cols as usize),
-        other => (1, other.iter().map(|&n| n as usize).product()),
-    };
+    let extent = extent(decl);
     let scales = match dtype.quantised() {
         None => None,
         Some(_) => {
@@ -109,10 +106,30 @@ pub(crate) fn tensor<'a>(
             }
         }
     };
-    let tensor = Tensor::new(&name, dtype, extent, stored.bytes(), scales)?;
+    declared(&name, Tensor::new(&name, dtype, extent, stored.bytes(), scales)?, decl)
+}
+
+/// The tensor in the declared type; one of another type is widened where f32 is declared.
+pub(crate) fn declared<'a>(
+    name: &str,
+    tensor: Tensor<'a>,
+    decl: &WeightDecl,
+) -> std::result::Result<Tensor<'a>, WeightError> {
     match decl.dtype {
-        declared if declared == dtype => Ok(tensor),
-        DType::F32 => Tensor::from_f32(&name, extent, &tensor.to_f32()),
-        _ => Err(mismatch()),
+        declared if declared == tensor.dtype() => Ok(tensor),
+        DType::F32 => Tensor::from_f32(name, (tensor.rows(), tensor.cols()), &tensor.to_f32()),
+        _ => Err(WeightError::Mismatch {
+            name: name.to_string(),
+            expected: decl.dtype.words(),
+            found: tensor.dtype().words(),
+        }),
+    }
+}
+
+/// Rows and columns of a declared weight; a vector is one row.
+pub(crate) fn extent(decl: &WeightDecl) -> (usize, usize) {
+    match decl.shape.as_slice() {
+        [rows, cols] => (*rows as usize, *cols as usize),
+        other => (1, other.iter().map(|&n| n as usize).product()),
     }
 }

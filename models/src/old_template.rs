@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn qwen3_has_its_four_texts() {
         let sample = crate::Checkpoint::sample();
-        let template = Renderer::new(sample.chat_template().unwrap(), None, None).unwrap();
+        let template =
+            Renderer::new(sample.side_files().chat_template.as_deref().unwrap(), None, None).unwrap();
         let user = "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(template.slots(false, true).unwrap(), user);
         assert_eq!(template.slots(false, false).unwrap(), format!("{user}<think>\n\n</think>\n\n"));

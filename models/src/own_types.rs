@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use qwenc_formats::{DType, ScaleType};
 
 use crate::checkpoint::Checkpoint;
+use crate::error::Result;
 use crate::packing::SMALL_BLOCK;
+use crate::quant::Quant;
+use crate::types_by_role::TypesByRole;
 use crate::weight_types::WeightTypes;
 
 /// Why a matrix does not keep its values.
@@ -18,6 +21,20 @@ enum Reason {
     Unread,
     /// Adapters change its values, and none can be rounded to its type.
     Merged,
+}
+
+/// The types for a choice of `--quant`, or the checkpoint's own, and notes for a person.
+pub(crate) fn chosen_types(
+    checkpoint: &Checkpoint,
+    quant: Option<Quant>,
+) -> Result<(WeightTypes, Vec<String>)> {
+    match quant {
+        Some(quant) => {
+            quant.check()?;
+            Ok((WeightTypes::by_role(checkpoint.config(), TypesByRole::of(quant)), Vec::new()))
+        }
+        None => Ok(own_types(checkpoint)),
+    }
 }
 
 /// The types, and notes for a person.

@@ -145,13 +145,14 @@ fn metadata(checkpoint: &Checkpoint, types: &WeightTypes, sources: &BTreeMap<Str
     add(key::SOURCES, Some(serde_json::json!(sources).to_string()));
     add(key::ADAPTERS, checkpoint.merged().map(|merged| merged.to_string()));
     add(key::CONFIG, Some(checkpoint.config_text().to_string()));
-    add(key::GENERATION, checkpoint.generation_text().map(str::to_string));
-    add(key::CHAT_TEMPLATE, checkpoint.chat_template().map(str::to_string));
-    let named = checkpoint.named_templates();
+    let texts = checkpoint.side_files();
+    add(key::GENERATION, texts.generation_config.clone());
+    add(key::CHAT_TEMPLATE, texts.chat_template.clone());
+    let named = &texts.named_templates;
     add(key::NAMED_TEMPLATES, (!named.is_empty()).then(|| serde_json::json!(named).to_string()));
-    add(key::BOS_TOKEN, checkpoint.bos_token().map(str::to_string));
-    add(key::EOS_TOKEN, checkpoint.eos_token().map(str::to_string));
+    add(key::BOS_TOKEN, texts.bos_token.clone());
+    add(key::EOS_TOKEN, texts.eos_token.clone());
     add(key::ORIGIN, checkpoint.origin().map(str::to_string));
-    add(key::TOKENIZER, checkpoint.tokenizer_json().map(str::to_string));
+    add(key::TOKENIZER, texts.tokenizer_json.clone());
     Value::Object(map)
 }

@@ -16,25 +16,25 @@ use crate::range_check;
 use crate::sampling::Sampling;
 use crate::side_keys;
 
-/// Texts beside the weights.
-pub(crate) struct SideFiles {
-    /// tokenizer.json.
-    pub tokenizer: Option<String>,
-    /// Jinja source.
+/// Texts beside the weights, and what they say.
+pub struct SideFiles {
+    /// tokenizer.json to the byte.
+    pub tokenizer_json: Option<String>,
+    /// Jinja source of the chat template.
     pub chat_template: Option<String>,
     /// Jinja sources of further templates, by name.
-    pub named_templates: Named,
-    /// generation_config.json, as text and parsed.
-    pub generation: Option<(String, Value)>,
-    /// Sampling defaults.
+    pub named_templates: BTreeMap<String, String>,
+    /// generation_config.json to the byte.
+    pub generation_config: Option<String>,
+    /// Sampling defaults; flags and requests override them.
     pub sampling: Sampling,
-    /// What the template's `bos_token` is, where it names it.
+    /// Text of the template's `bos_token`, where the template names it.
     pub bos_token: Option<String>,
-    /// What the template's `eos_token` is, where it names it.
+    /// Text of the template's `eos_token`, where the template names it.
     pub eos_token: Option<String>,
-    /// Of config and generation config, ascending.
+    /// Token ids that end generation: those of config.json and generation_config.json, ascending.
     pub stop_tokens: Vec<u32>,
-    /// Notes for a person.
+    /// Warnings for a person who is about to rely on this model.
     pub warnings: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ fn token_text(fields: &Fields, key: &str) -> Result<Option<String>> {
 
 impl SideFiles {
     /// From texts; `file` is the folder or file that they came from.
-    pub fn new(file: &str, config: &Config, texts: SideTexts) -> Result<SideFiles> {
+    pub(crate) fn new(file: &str, config: &Config, texts: SideTexts) -> Result<SideFiles> {
         let SideTexts { tokenizer, template, generation } = texts;
         let mut stops = config.stop_tokens.clone();
         let mut notes = side_keys::check(("config.json", ""), file, side_keys::of_map(&config.raw))?;
@@ -110,7 +110,7 @@ impl SideFiles {
                     side_keys::of_map(&map),
                 )?);
                 sampling = Sampling::read(&fields, config.family)?;
-                Some((text, Value::Object(map)))
+                Some(text)
             }
         };
         let mut largest = None;
@@ -129,10 +129,10 @@ impl SideFiles {
         stops.dedup();
         let Template { text: chat_template, named: named_templates, bos_token, eos_token } = template;
         let mut all = SideFiles {
-            tokenizer,
+            tokenizer_json: tokenizer,
             chat_template,
             named_templates,
-            generation,
+            generation_config: generation,
             sampling,
             bos_token,
             eos_token,
@@ -147,7 +147,7 @@ impl SideFiles {
     fn warn(&mut self, config: &Config, largest: Option<(u64, String)>) {
         let rows = config.dims.vocab_rows;
         let mut warn = |text: String| self.warnings.push(text);
-        if self.tokenizer.is_none() {
+        if self.tokenizer_json.is_none() {
             warn("no tokenizer.json: the model can be fed token ids only".to_string());
         }
         if self.chat_template.is_none() && self.named_templates.is_empty() {

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::files;
 use crate::import::{self, Hints};
 use crate::model_file::ModelFile;
+use crate::side_files::SideFiles;
 use crate::tensor_order::tensors_in_order;
 
 /// A model, opened.
@@ -68,11 +69,11 @@ impl Source {
         }
     }
 
-    /// tokenizer.json, if there is one.
-    pub fn tokenizer_json(&self) -> Option<&str> {
+    /// The texts beside the weights, and what they say.
+    pub fn side_files(&self) -> &SideFiles {
         match self {
-            Source::ModelFile(file) => file.tokenizer_json(),
-            Source::Checkpoint(checkpoint) => checkpoint.tokenizer_json(),
+            Source::ModelFile(file) => file.side_files(),
+            Source::Checkpoint(checkpoint) => checkpoint.side_files(),
         }
     }
 }

@@ -91,6 +91,11 @@ impl WeightTypes {
         self.by_name.get(name).map(|&i| self.matrices[i].dtype)
     }
 
+    /// Declared type of a graph's weight in a layer: norms and biases are f32.
+    pub(crate) fn declared(&self) -> impl Fn(&TensorSpec, u32) -> DType + '_ {
+        |spec, layer| self.of_tensor(&spec.tensor_name(layer)).unwrap_or(DType::F32)
+    }
+
     /// Names of the matrices, in the order of model.bin.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.matrices.iter().map(|m| m.name.as_str())

@@ -58,7 +58,8 @@ fn with(name: &str, key: &str, value: Json) -> tempfile::TempDir {
 /// Id, special and normalized of a token of the checkpoint's tokenizer.json.
 fn token(dir: &Path, text: &str) -> Option<(u64, bool, bool)> {
     let checkpoint = Checkpoint::open(dir).unwrap();
-    let json: Json = serde_json::from_str(checkpoint.tokenizer_json().unwrap()).unwrap();
+    let json: Json =
+        serde_json::from_str(checkpoint.side_files().tokenizer_json.as_deref().unwrap()).unwrap();
     let added = json["added_tokens"].as_array().unwrap().iter().find(|t| t["content"] == text)?;
     let flag = |name: &str| added[name].as_bool().unwrap();
     Some((added["id"].as_u64().unwrap(), flag("special"), flag("normalized")))
@@ -84,9 +85,8 @@ fn tokens_that_only_other_files_list_are_one_id() {
     for id in ["2046", "2047", "5000"] {
         let dir = listed(id, entry(true));
         assert_eq!(token(dir.path(), NEW), Some((2046, true, false)), "{id}");
-        let told =
-            Checkpoint::open(dir.path()).unwrap().warnings().iter().any(|w| w.contains(&format!("id {id}")));
-        assert_eq!(told, id != "2046", "{id}");
+        let warnings = Checkpoint::open(dir.path()).unwrap().side_files().warnings.join("\n");
+        assert_eq!(warnings.contains(&format!("id {id}")), id != "2046", "{id}");
     }
     assert_eq!(token(listed("2046", entry(false)).path(), NEW), Some((2046, false, false)));
     assert_eq!(
@@ -133,7 +133,7 @@ fn tokens_that_only_other_files_list_are_one_id() {
 
 #[test]
 fn without_a_new_token_the_text_stays_as_it_is() {
-    let plain = Checkpoint::open(sample().path()).unwrap().tokenizer_json().unwrap().to_string();
+    let plain = Checkpoint::open(sample().path()).unwrap().side_files().tokenizer_json.clone().unwrap();
     assert_eq!(plain, std::fs::read_to_string(sample().path().join("tokenizer.json")).unwrap());
 }
 
@@ -152,7 +152,7 @@ fn a_named_token_of_any_vocabulary_has_its_own_id() {
     let dir = with("tokenizer_config.json", "eos_token", json!(NEW));
     edit(dir.path(), "tokenizer.json", |map| map["added_tokens"][0]["id"] = json!(u64::MAX));
     let said = match Checkpoint::open(dir.path()) {
-        Ok(checkpoint) => checkpoint.warnings().join("|"),
+        Ok(checkpoint) => checkpoint.side_files().warnings.join("|"),
         Err(e) => e.to_string(),
     };
     assert!(said.contains(&u64::MAX.to_string()), "{said}");
@@ -180,9 +180,9 @@ fn lists_of_tokens_that_are_none_are_refused_by_name() {
 #[test]
 fn a_checkpoint_without_a_word_on_sampling_has_its_familys_defaults() {
     let dir = sample();
-    assert_eq!(Checkpoint::open(dir.path()).unwrap().sampling().temperature, 0.6);
+    assert_eq!(Checkpoint::open(dir.path()).unwrap().side_files().sampling.temperature, 0.6);
     std::fs::remove_file(dir.path().join("generation_config.json")).unwrap();
-    let sampling = exported_file(&Checkpoint::open(dir.path()).unwrap(), None).sampling().clone();
+    let sampling = exported_file(&Checkpoint::open(dir.path()).unwrap(), None).side_files().sampling.clone();
     assert_eq!(
         (sampling.temperature, sampling.top_k, sampling.without_thinking),
         (0.6, 20, Some((0.7, 0.8)))
@@ -191,7 +191,7 @@ fn a_checkpoint_without_a_word_on_sampling_has_its_familys_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.gguf");
         std::fs::write(&path, file.bytes()).unwrap();
-        exported_file(&Checkpoint::open(&path).unwrap(), None).sampling().clone()
+        exported_file(&Checkpoint::open(&path).unwrap(), None).side_files().sampling.clone()
     };
     let mut file = stories_file();
     let llama = opened(&file);
@@ -208,7 +208,7 @@ fn a_checkpoint_without_a_word_on_sampling_has_its_familys_defaults() {
 fn names_without_a_prefix_are_those_of_a_model_without_its_head() {
     let logits = |dir: &Path| {
         let checkpoint = Checkpoint::open(dir).unwrap();
-        let notes = checkpoint.warnings().iter().filter(|w| w.contains("lm_head")).count();
+        let notes = checkpoint.side_files().warnings.iter().filter(|w| w.contains("lm_head")).count();
         (run(checkpoint.graph().unwrap(), &checkpoint, Precision::F64, &[1, 2, 3]), notes)
     };
     let (config, tensors) = parts("qwen3-tied");
@@ -245,7 +245,7 @@ fn another_pooling_than_the_last_tokens_is_refused() {
         std::fs::write(dir.path().join("modules.json"), Json::Array(modules).to_string()).unwrap();
         std::fs::create_dir(dir.path().join("1_Pooling")).unwrap();
         std::fs::write(dir.path().join("1_Pooling/config.json"), pooling.to_string()).unwrap();
-        Checkpoint::open(dir.path()).map(|c| c.warnings().to_vec()).map_err(|e| e.to_string())
+        Checkpoint::open(dir.path()).map(|c| c.side_files().warnings.to_vec()).map_err(|e| e.to_string())
     };
     let last = json!({"word_embedding_dimension": 128, "pooling_mode_mean_tokens": false, "pooling_mode_lasttoken": true, "include_prompt": true});
     assert_eq!(pooled(last.clone(), &["Normalize"]), Ok(Vec::new()));
@@ -271,14 +271,14 @@ fn another_pooling_than_the_last_tokens_is_refused() {
 fn beside(dir: &Path) -> Result<(Vec<String>, String), String> {
     let checkpoint = Checkpoint::open(dir).map_err(|e| e.to_string())?;
     let all = json!([
-        checkpoint.tokenizer_json(),
-        checkpoint.chat_template(),
-        format!("{:?}", checkpoint.sampling()),
-        checkpoint.stop_tokens(),
-        [checkpoint.bos_token(), checkpoint.eos_token()],
+        checkpoint.side_files().tokenizer_json.as_deref(),
+        checkpoint.side_files().chat_template.as_deref(),
+        format!("{:?}", checkpoint.side_files().sampling),
+        checkpoint.side_files().stop_tokens,
+        [checkpoint.side_files().bos_token.as_deref(), checkpoint.side_files().eos_token.as_deref()],
         checkpoint.config().dims.vocab_rows,
     ]);
-    Ok((checkpoint.warnings().to_vec(), all.to_string()))
+    Ok((checkpoint.side_files().warnings.to_vec(), all.to_string()))
 }
 
 /// A key that the line covers, without stars.
@@ -335,7 +335,7 @@ fn every_gguf_key_is_treated_as_the_table_says() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.gguf");
         std::fs::write(&path, file.bytes()).unwrap();
-        Checkpoint::open(&path).map(|c| c.warnings().to_vec()).map_err(|e| e.to_string())
+        Checkpoint::open(&path).map(|c| c.side_files().warnings.to_vec()).map_err(|e| e.to_string())
     };
     let plain = opened(None).unwrap();
     for line in side_keys("GGUF").iter().filter(|line| line.treatment != Treatment::Used) {

@@ -316,10 +316,16 @@ fn tokens_that_a_template_names_come_with_it() {
     write(serde_json::json!({"chat_template": template, "bos_token": "<s>", "eos_token": eos}));
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     let file = exported_file(&checkpoint, None);
-    assert_eq!((checkpoint.bos_token(), checkpoint.eos_token()), (Some("<s>"), Some("</s>")));
-    assert_eq!((file.bos_token(), file.eos_token()), (Some("<s>"), Some("</s>")));
+    assert_eq!(
+        (checkpoint.side_files().bos_token.as_deref(), checkpoint.side_files().eos_token.as_deref()),
+        (Some("<s>"), Some("</s>"))
+    );
+    assert_eq!(
+        (file.side_files().bos_token.as_deref(), file.side_files().eos_token.as_deref()),
+        (Some("<s>"), Some("</s>"))
+    );
     write(serde_json::json!({"chat_template": "{{ messages }}", "bos_token": "<s>"}));
-    assert_eq!(exported_file(&Checkpoint::open(dir.path()).unwrap(), None).bos_token(), None);
+    assert_eq!(exported_file(&Checkpoint::open(dir.path()).unwrap(), None).side_files().bos_token, None);
     write(serde_json::json!({"chat_template": template, "bos_token": null, "eos_token": 2}));
     assert_eq!(
         refusal(dir.path()),

@@ -51,20 +51,30 @@ fn the_story_and_its_tokenizer_are_those_of_llama2c() {
     let story = std::fs::read_to_string(stories::path("greedy200.txt")).unwrap();
     let ids = greedy(file.graph().unwrap(), &file, &[1], 200);
     assert_eq!(stories::text(&ids).trim_end(), story.trim_end());
-    let tokenizer = |c: &Checkpoint| serde_json::from_str::<Json>(c.tokenizer_json().unwrap()).unwrap();
+    let tokenizer = |c: &Checkpoint| {
+        serde_json::from_str::<Json>(c.side_files().tokenizer_json.as_deref().unwrap()).unwrap()
+    };
     assert_eq!(tokenizer(&file), tokenizer(&original));
-    assert_eq!(file.stop_tokens(), [2]);
-    assert_eq!((file.bos_token(), file.eos_token()), (Some("<s>"), None), "the template names only the one");
+    assert_eq!(file.side_files().stop_tokens, [2]);
+    assert_eq!(
+        (file.side_files().bos_token.as_deref(), file.side_files().eos_token.as_deref()),
+        (Some("<s>"), None),
+        "the template names only the one"
+    );
     let exported = exported_file(&file, None);
-    assert_eq!((exported.bos_token(), exported.eos_token()), (Some("<s>"), None));
-    assert_eq!(exported.chat_template(), Some("{{ bos_token }}{{ messages }}"));
-    assert_eq!(exported.named_templates()["tool_use"], "{{ tools }}");
+    assert_eq!(
+        (exported.side_files().bos_token.as_deref(), exported.side_files().eos_token.as_deref()),
+        (Some("<s>"), None)
+    );
+    assert_eq!(exported.side_files().chat_template.as_deref(), Some("{{ bos_token }}{{ messages }}"));
+    assert_eq!(exported.side_files().named_templates["tool_use"], "{{ tools }}");
 }
 
 #[test]
 fn a_byte_level_vocabulary_comes_back() {
     let sample = Checkpoint::sample();
-    let original: Json = serde_json::from_str(sample.tokenizer_json().unwrap()).unwrap();
+    let original: Json =
+        serde_json::from_str(sample.side_files().tokenizer_json.as_deref().unwrap()).unwrap();
     let mut by_id: BTreeMap<u64, (String, i32)> = BTreeMap::new();
     for (token, id) in original["model"]["vocab"].as_object().unwrap() {
         by_id.insert(id.as_u64().unwrap(), (token.clone(), 1));
@@ -85,7 +95,8 @@ fn a_byte_level_vocabulary_comes_back() {
     file.set("tokenizer.ggml.tokens", Value::Texts(by_id.values().map(|(t, _)| t.clone()).collect()));
     file.set("tokenizer.ggml.token_type", Value::Ints(by_id.values().map(|(_, k)| *k).collect()));
     file.set("tokenizer.ggml.merges", Value::Texts(merges.clone()));
-    let found: Json = serde_json::from_str(opened(&file).tokenizer_json().unwrap()).unwrap();
+    let found: Json =
+        serde_json::from_str(opened(&file).side_files().tokenizer_json.as_deref().unwrap()).unwrap();
     assert_eq!(found["model"]["vocab"], original["model"]["vocab"]);
     assert_eq!(found["model"]["merges"].as_array().unwrap().iter().map(merge).collect::<Vec<_>>(), merges);
     let named = |json: &Json| -> Vec<(Json, Json, Json)> {

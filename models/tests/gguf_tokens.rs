@@ -20,7 +20,7 @@ fn opened(file: &Gguf) -> Result<Checkpoint, String> {
 }
 
 fn tokenizer(file: &Gguf) -> Json {
-    serde_json::from_str(opened(file).unwrap().tokenizer_json().unwrap()).unwrap()
+    serde_json::from_str(opened(file).unwrap().side_files().tokenizer_json.as_deref().unwrap()).unwrap()
 }
 
 /// The model of stories with a small byte-level vocabulary: `a`, `b`, a bos and an eos.

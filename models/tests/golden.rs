@@ -71,7 +71,7 @@ fn the_sample_knows_the_capital_of_brazil() {
     let said = greedy(file.graph().unwrap(), &file, &golden.tokens, 3);
     // " Brasília.", then end of turn.
     assert_eq!(said, [1147, 13, 2039]);
-    assert!(file.stop_tokens().contains(&2039));
+    assert!(file.side_files().stop_tokens.contains(&2039));
 }
 
 /// Rounding to 1/254 of a group's largest value costs about 3.5e-5 of a tensor's energy, and each of

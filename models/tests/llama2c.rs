@@ -28,7 +28,7 @@ fn the_story_is_told_word_for_word() {
     let config = checkpoint.config();
     assert_eq!((config.family, config.tied, config.eps.get()), (Family::Llama, true, 1e-5));
     assert_eq!((config.dims.kv_heads, config.dims.head_dim, config.rope.theta), (4, 8, 1e4));
-    assert_eq!(checkpoint.stop_tokens(), [2]);
+    assert_eq!(checkpoint.side_files().stop_tokens, [2]);
     let story = std::fs::read_to_string(path("greedy200.txt")).unwrap();
     let said = text(&greedy(checkpoint.graph().unwrap(), &checkpoint, &[1], 200));
     assert_eq!(said.trim_end(), story.trim_end());
@@ -279,7 +279,8 @@ fn encoded_by(json: &Value, text: &str) -> Vec<u32> {
 #[test]
 fn the_tokenizer_joins_as_llama2c_does() {
     let checkpoint = opened(&path("stories260K.bin"));
-    let json: Value = serde_json::from_str(checkpoint.tokenizer_json().unwrap()).unwrap();
+    let json: Value =
+        serde_json::from_str(checkpoint.side_files().tokenizer_json.as_deref().unwrap()).unwrap();
     let story = std::fs::read_to_string(path("greedy200.txt")).unwrap();
     for text in [&story[..], "Once upon a time", "  two  spaces ", "naïve 語 🙂\ttab", ""] {
         assert_eq!(encoded_by(&json, text), encoded(text), "{text:?}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use fixtures::*;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::verify;
-use qwenc_models::{AdapterSource, Checkpoint, ModelFile, Quant};
+use qwenc_models::{AdapterSource, Checkpoint, Model, Quant};
 use safetensors::SafeTensors;
 
 const NAMES: [&str; 3] = ["plain", "patterns", "swapped"];
@@ -19,8 +19,8 @@ fn source(name: &str) -> AdapterSource {
     AdapterSource { folder, scale: 1.0 }
 }
 
-fn base() -> ModelFile {
-    exported_file(&Checkpoint::open(&folder("qwen3-tied")).unwrap(), Some(Quant::F32))
+fn base() -> Model {
+    Model::of_file(exported_file(&Checkpoint::open(&folder("qwen3-tied")).unwrap(), Some(Quant::F32)))
 }
 
 fn words(name: &str) -> Vec<[u8; 4]> {

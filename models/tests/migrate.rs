@@ -111,8 +111,16 @@ fn a_model_that_never_was_ajc1_gets_all_its_files() {
     tensors.insert("model.embed_tokens.weight".into(), source.tensors["model.embed_tokens.weight"].clone());
     let folder = write_checkpoint(&config.to_string(), &tensors);
     let sample = Checkpoint::sample();
-    std::fs::write(folder.path().join("tokenizer.json"), sample.tokenizer_json().unwrap()).unwrap();
-    std::fs::write(folder.path().join("chat_template.jinja"), sample.chat_template().unwrap()).unwrap();
+    std::fs::write(
+        folder.path().join("tokenizer.json"),
+        sample.side_files().tokenizer_json.as_deref().unwrap(),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("chat_template.jinja"),
+        sample.side_files().chat_template.as_deref().unwrap(),
+    )
+    .unwrap();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let (dir, path) = exported(&checkpoint, Some(Quant::I8 { group: 32 }));
     let report = back(&path, &dir.path().join("new.bin")).unwrap();
@@ -125,7 +133,10 @@ fn a_model_that_never_was_ajc1_gets_all_its_files() {
         assert_eq!(String::from_utf8_lossy(&made[&format!(".template{ending}")]), template(i));
     }
     let again = Checkpoint::open(&dir.path().join("new.bin")).unwrap();
-    assert!(again.chat_template().is_some() && again.tokenizer_json().is_some());
+    assert!(
+        again.side_files().chat_template.as_deref().is_some()
+            && again.side_files().tokenizer_json.as_deref().is_some()
+    );
 }
 
 #[test]

@@ -224,12 +224,16 @@ fn metadata_holds_what_a_compile_needs() {
     let file = ModelFile::open(&path).unwrap();
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample");
     let text = |name: &str| std::fs::read_to_string(sample.join(name)).unwrap();
-    assert_eq!(file.tokenizer_json(), Some(text("tokenizer.json").as_str()));
+    assert_eq!(file.side_files().tokenizer_json.as_deref(), Some(text("tokenizer.json").as_str()));
     let tokenizer_config: Value = serde_json::from_str(&text("tokenizer_config.json")).unwrap();
-    assert_eq!(file.chat_template(), tokenizer_config["chat_template"].as_str());
-    assert_eq!(file.generation_config().unwrap()["top_k"], json!(20));
-    assert_eq!(file.stop_tokens(), [2037, 2039]);
-    assert_eq!((file.warnings().len(), file.weight_types().name()), (0, "bf16".to_string()));
+    assert_eq!(file.side_files().chat_template.as_deref(), tokenizer_config["chat_template"].as_str());
+    assert_eq!(
+        serde_json::from_str::<Value>(file.side_files().generation_config.as_ref().unwrap()).unwrap()
+            ["top_k"],
+        20
+    );
+    assert_eq!(file.side_files().stop_tokens, [2037, 2039]);
+    assert_eq!((file.side_files().warnings.len(), file.weight_types().name()), (0, "bf16".to_string()));
     assert_eq!(file.config(), Checkpoint::sample().config());
     let sources: Value = serde_json::from_str(file.sources().unwrap()).unwrap();
     for (name, hash) in sources.as_object().unwrap() {

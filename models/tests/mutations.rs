@@ -167,7 +167,7 @@ fn templates() -> Vec<Vec<u8>> {
         {% set n = namespace(i=2 ** 70) %}{% for m in messages if m.role recursive %}{% set n.i = n.i // 3 - 1.5 %}\
         {{ m | tojson(indent=2) | indent(1) }}{{ loop.index }}{% else %}-{% endfor %}{{ '%5.2f %s' % (n.i, messages) }}\
         {{ '{:>8}'.format('é') }}{{ messages | map(attribute='content') | list | string | wordwrap(20) | truncate(30) }}";
-    vec![sample.chat_template().unwrap().as_bytes().to_vec(), own.into()]
+    vec![sample.side_files().chat_template.as_deref().unwrap().as_bytes().to_vec(), own.into()]
 }
 
 /// Target, reader, seeds.

@@ -183,7 +183,8 @@ fn what_the_formats_cannot_say_is_refused() {
 #[test]
 fn a_vocabulary_of_scores_gives_its_merges_back() {
     let sample = Checkpoint::sample();
-    let original: Value = serde_json::from_str(sample.tokenizer_json().unwrap()).unwrap();
+    let original: Value =
+        serde_json::from_str(sample.side_files().tokenizer_json.as_deref().unwrap()).unwrap();
     let merges: Vec<String> = original["model"]["merges"].as_array().unwrap().iter().map(pair).collect();
     let (side, rows) = sample_vocabulary();
     let end = u32::from_le_bytes(side[8..12].try_into().unwrap());
@@ -191,7 +192,8 @@ fn a_vocabulary_of_scores_gives_its_merges_back() {
     let (_dir, path) = written(&model.ajc1(None));
     std::fs::write(format!("{}.tokenizer", path.display()), side).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let found: Value = serde_json::from_str(checkpoint.tokenizer_json().unwrap()).unwrap();
+    let found: Value =
+        serde_json::from_str(checkpoint.side_files().tokenizer_json.as_deref().unwrap()).unwrap();
     let found_merges: Vec<String> = found["model"]["merges"].as_array().unwrap().iter().map(pair).collect();
     assert!(found_merges == merges, "{} merges for {}", found_merges.len(), merges.len());
     assert!(found["model"]["vocab"] == original["model"]["vocab"]);
@@ -200,5 +202,5 @@ fn a_vocabulary_of_scores_gives_its_merges_back() {
         all.map(|t| (t["id"].clone(), t["content"].clone(), t["special"].clone())).collect()
     };
     assert_eq!(named(&found), named(&original));
-    assert!(checkpoint.stop_tokens().contains(&end));
+    assert!(checkpoint.side_files().stop_tokens.contains(&end));
 }

@@ -41,7 +41,7 @@ fn yarn_chosen_is_the_yarn_of_the_golden() {
     let real = Checkpoint::open(&folder("qwen3-yarn")).unwrap();
     for base in plain(32).into_iter().chain(plain(128)) {
         let checkpoint = checkpoint(&base).with_rope(&choice("yarn:4", Some(128))).unwrap();
-        assert_eq!(checkpoint.warnings(), real.warnings());
+        assert_eq!(checkpoint.side_files().warnings, real.side_files().warnings);
         assert_eq!(
             (checkpoint.config().rope, checkpoint.config().dims),
             (real.config().rope, real.config().dims)
@@ -93,8 +93,8 @@ fn every_rule_can_be_chosen_and_what_is_stated_stays() {
 fn contexts_beyond_the_rule_are_said_or_refused() {
     let warned = |word: &str, context| {
         let file = exported_file(&checkpoint(&plain(64)[0]), Some(Quant::Bf16));
-        let before = file.warnings().len();
-        file.with_rope(&choice(word, Some(context))).unwrap().warnings()[before..].join("|")
+        let before = file.side_files().warnings.len();
+        file.with_rope(&choice(word, Some(context))).unwrap().side_files().warnings[before..].join("|")
     };
     assert_eq!(warned("yarn:4", 256), "");
     assert_eq!(warned("linear:2", 128), "");

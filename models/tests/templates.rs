@@ -19,8 +19,13 @@ fn named_templates_come_with_the_default_one() {
     std::fs::write(dir.path().join("tokenizer_config.json"), tokenizer_config.to_string()).unwrap();
     let templates = || {
         let file = exported_file(&Checkpoint::open(dir.path()).unwrap(), None);
-        let named: Vec<String> = file.named_templates().iter().map(|(n, t)| format!("{n}: {t}")).collect();
-        (file.chat_template().map(str::to_string), named.join(", "), file.bos_token().map(str::to_string))
+        let named: Vec<String> =
+            file.side_files().named_templates.iter().map(|(n, t)| format!("{n}: {t}")).collect();
+        (
+            file.side_files().chat_template.as_deref().map(str::to_string),
+            named.join(", "),
+            file.side_files().bos_token.as_deref().map(str::to_string),
+        )
     };
     let with_tools = "tool_use: {{ bos_token }}tools".to_string();
     assert_eq!(templates(), (Some("plain".into()), with_tools, Some("<s>".into())));
@@ -29,14 +34,14 @@ fn named_templates_come_with_the_default_one() {
     std::fs::write(folder.join("tool_use.jinja"), "from a file").unwrap();
     std::fs::write(folder.join("notes.txt"), "no template").unwrap();
     assert_eq!(templates(), (None, "tool_use: from a file".into(), None));
-    let warnings = Checkpoint::open(dir.path()).unwrap().warnings().join("|");
+    let warnings = Checkpoint::open(dir.path()).unwrap().side_files().warnings.join("|");
     assert!(warnings.contains("no chat template is named default"), "{warnings}");
     std::fs::write(folder.join("default.jinja"), "default file").unwrap();
     assert_eq!(templates(), (Some("default file".into()), "tool_use: from a file".into(), None));
     std::fs::write(dir.path().join("chat_template.jinja"), "own file").unwrap();
     assert_eq!(templates(), (Some("own file".into()), "tool_use: from a file".into(), None));
     std::fs::write(folder.join("tool_use.jinja"), "{% if %}").unwrap();
-    let warnings = Checkpoint::open(dir.path()).unwrap().warnings().join("|");
+    let warnings = Checkpoint::open(dir.path()).unwrap().side_files().warnings.join("|");
     assert!(
         warnings.contains("the chat template tool_use cannot be read: template syntax, line 1"),
         "{warnings}"
@@ -58,7 +63,7 @@ fn a_template_of_a_processor_is_taken_where_there_is_no_other() {
     ] {
         std::fs::write(dir.path().join("tokenizer_config.json"), own).unwrap();
         let file = exported_file(&Checkpoint::open(dir.path()).unwrap(), None);
-        assert_eq!(file.chat_template(), Some(expected), "{own}");
+        assert_eq!(file.side_files().chat_template.as_deref(), Some(expected), "{own}");
     }
 }
 
@@ -69,7 +74,7 @@ fn a_tokenizer_or_a_template_that_cannot_work_is_told() {
     let dir = write_checkpoint(&config, &tensors);
     let with = |name: &str, text: &str| {
         std::fs::write(dir.path().join(name), text).unwrap();
-        Checkpoint::open(dir.path()).map(|c| c.warnings().join("|")).map_err(|e| e.to_string())
+        Checkpoint::open(dir.path()).map(|c| c.side_files().warnings.join("|")).map_err(|e| e.to_string())
     };
     let other = with("tokenizer.model", "").unwrap();
     assert!(other.contains("tokenizer.model is not read: AutoTokenizer of transformers makes"), "{other}");

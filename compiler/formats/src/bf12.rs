@@ -76,34 +76,32 @@ impl Packed for Bf12 {
         bf16::INPUTS
     }
 
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
-        let rows = panel.stored();
-        let dictionary = Dictionary::of(rows.iter().flatten().copied());
-        dictionary.fits(panel.cols)?;
-        dictionary.write(&rows, out);
-        Ok(())
-    }
-
-    fn can_misfit(&self) -> bool {
+    fn has_dictionary(&self) -> bool {
         true
     }
 
-    fn fits(&self, panel: &Panel) -> Result<(), Misfit> {
-        Dictionary::of(panel.stored().into_iter().flatten()).fits(panel.cols)
+    fn dictionary(&self, panel: &Panel) -> Result<Dictionary, Misfit> {
+        let (dictionary, exceptions) = Dictionary::of(panel.stored().into_iter().flatten());
+        match exceptions <= Bf12::room(panel.cols) {
+            true => Ok(dictionary),
+            false => Err(Misfit { exceptions }),
+        }
+    }
+
+    fn pack(&self, panel: &Panel, dictionary: &Dictionary, out: &mut [u8]) {
+        dictionary.write(&panel.stored(), out);
     }
 }
 
-/// Dictionary of the upper bytes of a panel.
-struct Dictionary {
+/// Dictionary of a panel: the upper byte that each code stands for. The first is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dictionary {
     upper: [u8; 16],
-    /// Code of each upper byte; none for exceptions.
-    codes: [Option<u8>; 256],
-    exceptions: u64,
 }
 
 impl Dictionary {
-    /// The commonest upper bytes of rows of bf16; of equally common ones the lower.
-    fn of<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Dictionary {
+    /// The commonest upper bytes of rows of bf16, of equally common ones the lower; and the number of elements that have others.
+    fn of<'a>(rows: impl Iterator<Item = &'a [u8]>) -> (Dictionary, u64) {
         // Neighbours are often equal: counting them apart, one addition need not wait for the other.
         let mut counts = [[0u64; 256]; 2];
         for row in rows {
@@ -117,29 +115,27 @@ impl Dictionary {
         let count = |upper: u8| counts[0][usize::from(upper)] + counts[1][usize::from(upper)];
         let mut by_count: Vec<u8> = (1..=255).filter(|&upper| count(upper) > 0).collect();
         by_count.sort_by_key(|&upper| std::cmp::Reverse(count(upper)));
-        let (mut upper, mut codes) = ([0; 16], [None; 256]);
-        codes[0] = Some(0);
-        for (code, &byte) in (1..16).zip(&by_count) {
-            upper[usize::from(code)] = byte;
-            codes[usize::from(byte)] = Some(code);
-        }
+        let mut upper = [0; 16];
+        upper[1..].iter_mut().zip(&by_count).for_each(|(entry, &byte)| *entry = byte);
         let exceptions = by_count.iter().skip(15).map(|&upper| count(upper)).sum();
-        Dictionary { upper, codes, exceptions }
+        (Dictionary { upper }, exceptions)
     }
 
-    /// Whether a panel of `cols` columns has room for the elements that are not in it.
-    fn fits(&self, cols: u32) -> Result<(), Misfit> {
-        match self.exceptions <= Bf12::room(cols) {
-            true => Ok(()),
-            false => Err(Misfit { exceptions: self.exceptions }),
+    /// Code of each upper byte; none for exceptions.
+    fn codes(&self) -> [Option<u8>; 256] {
+        let mut codes = [None; 256];
+        // Unused entries are zeros like the first, whose code it is.
+        for (code, &byte) in (0..16).zip(&self.upper).rev() {
+            codes[usize::from(byte)] = Some(code);
         }
+        codes
     }
 
     /// Writes a panel. `rows` are those that the dictionary was made from, and its exceptions have room.
     fn write(&self, rows: &[Option<&[u8]>; ROWS], out: &mut [u8]) {
         out.fill(0);
         out[..16].copy_from_slice(&self.upper);
-        out[16..20].copy_from_slice(&(self.exceptions as u32).to_le_bytes());
+        let codes = self.codes();
         let cols = rows.iter().flatten().next().map_or(0, |row| row.len() / 2);
         let unit = Bf12::UNIT as usize;
         let (panel, exceptions) = out.split_at_mut(HEAD_BYTES as usize + cols.div_ceil(4) * unit);
@@ -152,7 +148,7 @@ impl Dictionary {
                 let unit = &mut panel[HEAD_BYTES as usize + quad * unit..][..unit];
                 for ((element, (byte, part)), input) in inputs.chunks(2).zip(places).zip(4 * quad as u32..) {
                     let (byte, part) = (byte as usize, part as usize);
-                    match self.codes[usize::from(element[1])] {
+                    match codes[usize::from(element[1])] {
                         Some(code) => {
                             unit[64 * part + byte] = element[0];
                             unit[128 + byte] |= code << (4 * part);
@@ -162,6 +158,8 @@ impl Dictionary {
                 }
             }
         }
+        let count = Bf12::COUNT as usize;
+        panel[count..count + 4].copy_from_slice(&(found.len() as u32).to_le_bytes());
         found.sort_unstable();
         for ((at, value), place) in found.into_iter().zip(&mut places) {
             place[..4].copy_from_slice(&at.to_le_bytes());

@@ -4,9 +4,10 @@
 
 use half::bf16;
 
+use crate::bf12::Dictionary;
 use crate::inputs::Inputs;
 use crate::operand::Packed;
-use crate::panel::{round_up, Misfit, Panel, PANEL_ROWS, ROWS};
+use crate::panel::{round_up, Panel, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
@@ -34,6 +35,12 @@ impl Storage for Bf16 {
         for (o, b) in out.iter_mut().zip(row.data.chunks_exact(2)) {
             *o = bf16::from_le_bytes([b[0], b[1]]).to_f32();
         }
+    }
+
+    fn is_finite(&self, data: &[u8]) -> bool {
+        // Exponents of infinity and NaN are all ones.
+        let magnitude = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]) & 0x7fff;
+        data.chunks_exact(2).map(magnitude).fold(0, u16::max) < 0x7f80
     }
 
     fn quantiser(&self) -> Option<&dyn Quantiser> {
@@ -73,7 +80,7 @@ impl Packed for Bf16 {
         INPUTS
     }
 
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+    fn pack(&self, panel: &Panel, _dictionary: &Dictionary, out: &mut [u8]) {
         out.fill(0);
         for (lane, row) in panel.lanes() {
             for (pair, b) in row.tensor.row_bytes(row.row).chunks(4).enumerate() {
@@ -81,6 +88,5 @@ impl Packed for Bf16 {
                 out[at..at + b.len()].copy_from_slice(b);
             }
         }
-        Ok(())
     }
 }

@@ -4,9 +4,10 @@
 
 use half::f16;
 
+use crate::bf12::Dictionary;
 use crate::inputs::Inputs;
 use crate::operand::Packed;
-use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
+use crate::panel::{Panel, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
@@ -31,6 +32,12 @@ impl Storage for F16 {
         for (o, b) in out.iter_mut().zip(row.data.chunks_exact(2)) {
             *o = f16::from_le_bytes([b[0], b[1]]).to_f32();
         }
+    }
+
+    fn is_finite(&self, data: &[u8]) -> bool {
+        // Exponents of infinity and NaN are all ones.
+        let magnitude = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]) & 0x7fff;
+        data.chunks_exact(2).map(magnitude).fold(0, u16::max) < 0x7c00
     }
 
     fn quantiser(&self) -> Option<&dyn Quantiser> {
@@ -74,13 +81,12 @@ impl Packed for F16 {
         &[Inputs::F32]
     }
 
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+    fn pack(&self, panel: &Panel, _dictionary: &Dictionary, out: &mut [u8]) {
         out.fill(0);
         for (lane, row) in panel.lanes() {
             for (k, b) in row.tensor.row_bytes(row.row).chunks_exact(2).enumerate() {
                 out[2 * (k * ROWS + lane)..][..2].copy_from_slice(b);
             }
         }
-        Ok(())
     }
 }

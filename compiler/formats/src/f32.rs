@@ -2,9 +2,10 @@
 //!
 //! A panel is `[cols][32]`.
 
+use crate::bf12::Dictionary;
 use crate::inputs::Inputs;
 use crate::operand::Packed;
-use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
+use crate::panel::{Panel, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::storage::{Quantiser, Storage};
 use crate::tensor::Row;
@@ -29,6 +30,12 @@ impl Storage for F32 {
         for (o, b) in out.iter_mut().zip(row.data.chunks_exact(4)) {
             *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         }
+    }
+
+    fn is_finite(&self, data: &[u8]) -> bool {
+        // Exponents of infinity and NaN are all ones.
+        let magnitude = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7fff_ffff;
+        data.chunks_exact(4).map(magnitude).fold(0, u32::max) < 0x7f80_0000
     }
 
     fn holds(&self, _: DType) -> bool {
@@ -75,7 +82,7 @@ impl Packed for F32 {
         &[Inputs::F32]
     }
 
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+    fn pack(&self, panel: &Panel, _dictionary: &Dictionary, out: &mut [u8]) {
         out.fill(0);
         let mut values = Vec::new();
         for (lane, row) in panel.lanes() {
@@ -87,6 +94,5 @@ impl Packed for F32 {
                 out[at..at + 4].copy_from_slice(&v.to_le_bytes());
             }
         }
-        Ok(())
     }
 }

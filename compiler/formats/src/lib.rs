@@ -23,7 +23,7 @@ mod scales;
 mod storage;
 mod tensor;
 
-pub use bf12::Bf12;
+pub use bf12::{Bf12, Dictionary};
 pub use inputs::{InputLayout, Inputs};
 pub use panel::{Misfit, Panel, PanelRow, LANES, PANEL_ROWS};
 pub use q4_k::Q4K;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a panel has [`Operand::panel_bytes`] bytes whatever its values are.
 
+use crate::bf12::Dictionary;
 use crate::inputs::{InputLayout, Inputs};
 use crate::panel::{Misfit, Panel};
 use crate::registry::{DType, Operand};
@@ -38,16 +39,16 @@ pub(crate) trait Packed {
     fn usual_inputs(&self, _tolerant: bool) -> Inputs {
         self.inputs()[0]
     }
-    /// Writes a panel to `out`, which has its size.
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit>;
-    /// Whether there are panels that do not fit.
-    fn can_misfit(&self) -> bool {
+    /// Whether panels have a dictionary of their elements, and may not fit.
+    fn has_dictionary(&self) -> bool {
         false
     }
-    /// Whether the panel fits; [`Packed::pack`] gives the same answer.
-    fn fits(&self, _panel: &Panel) -> Result<(), Misfit> {
-        Ok(())
+    /// Dictionary of the panel, if the panel fits the format; empty where [`Packed::has_dictionary`] is false.
+    fn dictionary(&self, _panel: &Panel) -> Result<Dictionary, Misfit> {
+        Ok(Dictionary::default())
     }
+    /// Writes a panel, whose dictionary this is, to `out`, which has its size.
+    fn pack(&self, panel: &Panel, dictionary: &Dictionary, out: &mut [u8]);
 }
 
 impl Operand {
@@ -107,19 +108,19 @@ impl Operand {
         self.entry(|e| e.usual_inputs(tolerant))
     }
 
-    /// Writes a panel to `out`, which has its size.
-    pub fn pack(self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
-        self.entry(|e| e.pack(panel, out))
+    /// Whether panels have a dictionary of their elements, and may not fit the format.
+    pub fn has_dictionary(self) -> bool {
+        self.entry(|e| e.has_dictionary())
     }
 
-    /// Whether there are panels that do not fit it.
-    pub fn can_misfit(self) -> bool {
-        self.entry(|e| e.can_misfit())
+    /// Dictionary of a panel, if the panel fits the format; empty where [`Operand::has_dictionary`] is false.
+    pub fn dictionary(self, panel: &Panel) -> Result<Dictionary, Misfit> {
+        self.entry(|e| e.dictionary(panel))
     }
 
-    /// Whether a panel fits; [`Operand::pack`] gives the same answer.
-    pub fn fits(self, panel: &Panel) -> Result<(), Misfit> {
-        self.entry(|e| e.fits(panel))
+    /// Writes a panel, whose [`Operand::dictionary`] this is, to `out`, which has its size.
+    pub fn pack(self, panel: &Panel, dictionary: &Dictionary, out: &mut [u8]) {
+        self.entry(|e| e.pack(panel, dictionary, out));
     }
 }
 

@@ -9,10 +9,11 @@
 
 use half::f16;
 
+use crate::bf12::Dictionary;
 use crate::blocks::{self, nearest, ELEMENTS};
 use crate::inputs::{InputLayout, Inputs};
 use crate::operand::Packed;
-use crate::panel::{Misfit, Panel, PANEL_ROWS, ROWS};
+use crate::panel::{Panel, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::scales::half_at;
 use crate::storage::{Quantiser, Storage};
@@ -175,9 +176,8 @@ impl Packed for Q4K {
         Inputs::Int8
     }
 
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+    fn pack(&self, panel: &Panel, _dictionary: &Dictionary, out: &mut [u8]) {
         blocks::pack(panel, (BYTES, Q4K::BLOCK_BYTES), out, pack_block);
-        Ok(())
     }
 }
 

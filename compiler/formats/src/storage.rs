@@ -6,6 +6,9 @@ use crate::registry::{DType, Operand};
 use crate::scales::ScaleType;
 use crate::tensor::Row;
 
+/// Blocks that are read at a time where only something about their values is asked.
+const BLOCKS_AT_ONCE: usize = 1 << 12;
+
 /// Storage half of a registry entry.
 pub(crate) trait Storage {
     /// The name in text forms: `i8g64`.
@@ -20,6 +23,13 @@ pub(crate) trait Storage {
     }
     /// The values of a row as f32, written to `out`, which has as many elements.
     fn read_row(&self, row: &Row, out: &mut [f32]);
+    /// Whether all values of whole blocks are finite; scales beside them are not looked at.
+    fn is_finite(&self, data: &[u8]) -> bool {
+        let (elements, bytes) = self.block();
+        let mut values = vec![0.0; (data.len() as u64 / bytes * elements) as usize];
+        self.read_row(&Row { data, scales: &[] }, &mut values);
+        values.iter().all(|value| value.is_finite())
+    }
     /// Whether every value of a matrix in `other`, another format, is one of this format too, with the same scales where
     /// both have some.
     fn holds(&self, _other: DType) -> bool {
@@ -91,6 +101,12 @@ impl DType {
         let from = out.len();
         out.resize(from + cols, 0.0);
         self.entry(|e| e.read_row(&Row { data: row, scales: &[] }, &mut out[from..]));
+    }
+
+    /// Whether all values of whole rows are finite, of a format without scales beside them.
+    pub fn is_finite(self, rows: &[u8]) -> bool {
+        let (_, bytes) = self.block();
+        rows.chunks(bytes as usize * BLOCKS_AT_ONCE).all(|blocks| self.entry(|e| e.is_finite(blocks)))
     }
 
     /// Whether every value of a matrix in `other` is one of this format too, with the same scales where both have some.

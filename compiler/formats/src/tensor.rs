@@ -81,6 +81,9 @@ pub enum WeightError {
         /// Stored shape or type.
         found: String,
     },
+    /// Values that cannot be had in the wanted format; the reader's message names the tensor.
+    #[error("{0}")]
+    Values(String),
 }
 
 impl<'a> Tensor<'a> {
@@ -152,16 +155,17 @@ impl<'a> Tensor<'a> {
     /// A copy of some columns, of all rows. Blocks and groups of the format are kept whole: each begins at `columns.start`, or
     /// behind it.
     pub fn columns(&self, columns: Range<u32>) -> Tensor<'static> {
-        let cut = |row: &[u8], bytes: &dyn Fn(u64) -> u64| {
+        let cut = |row_of: fn(&Self, usize) -> &[u8], bytes: &dyn Fn(u64) -> u64| {
             let [start, end] = [columns.start, columns.end].map(|column| bytes(u64::from(column)) as usize);
-            row[start..end].to_vec()
+            let mut all = Vec::with_capacity(self.rows * (end - start));
+            (0..self.rows).for_each(|r| all.extend_from_slice(&row_of(self, r)[start..end]));
+            all
         };
-        let rows = |of_row: &dyn Fn(usize) -> Vec<u8>| (0..self.rows).flat_map(of_row).collect::<Vec<u8>>();
-        let data = rows(&|r| cut(self.row_bytes(r), &|cols| self.dtype.bytes(cols)));
-        let scales = self.scales.as_ref().map(|scales| {
-            let bytes = rows(&|r| cut(self.row_scales(r), &|cols| self.dtype.scale_bytes(cols)));
-            scales.with_bytes(bytes)
-        });
+        let data = cut(Self::row_bytes, &|cols| self.dtype.bytes(cols));
+        let scales = self
+            .scales
+            .as_ref()
+            .map(|scales| scales.with_bytes(cut(Self::row_scales, &|cols| self.dtype.scale_bytes(cols))));
         Tensor { dtype: self.dtype, rows: self.rows, cols: columns.len(), data: Cow::Owned(data), scales }
     }
 

@@ -95,6 +95,33 @@ fn one_row_is_read_alone() {
     assert_eq!(row, [5.0, 6.0]);
 }
 
+/// Infinity and NaN of either sign, wherever they stand, beside the largest numbers.
+#[test]
+fn what_is_not_finite_is_found_in_every_float_format() {
+    let values = |dtype: DType, last: f32| {
+        let mut values = vec![-65504.0f32; 9000];
+        values[8999] = last;
+        let bytes = |v: &f32| match dtype {
+            DType::F32 => v.to_le_bytes().to_vec(),
+            DType::F16 => half::f16::from_f32(*v).to_le_bytes().to_vec(),
+            _ => half::bf16::from_f32(*v).to_le_bytes().to_vec(),
+        };
+        values.iter().flat_map(bytes).collect::<Vec<u8>>()
+    };
+    for dtype in [DType::F32, DType::F16, DType::Bf16] {
+        assert!(dtype.is_finite(&values(dtype, 65504.0)) && dtype.is_finite(&[]), "{dtype}");
+        for wrong in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
+            assert!(!dtype.is_finite(&values(dtype, wrong)), "{dtype}: {wrong}");
+        }
+    }
+    // A block whose scale is infinite.
+    let mut blocks = vec![0u8; 5000 * 20];
+    assert!(DType::Q4_1.is_finite(&blocks));
+    blocks[4999 * 20..4999 * 20 + 2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
+    blocks[4999 * 20 + 4] = 1;
+    assert!(!DType::Q4_1.is_finite(&blocks));
+}
+
 #[test]
 fn lengths_that_do_not_fit_are_refused() {
     let i8g4 = int8(4, ScaleType::F32);

@@ -30,12 +30,15 @@ pub enum LinkError {
         found: &'static str,
     },
     /// Weights could not be packed.
-    #[error("{path}: {source}")]
-    Pack {
-        /// The image.
+    #[error(transparent)]
+    Pack(PackError),
+    /// The linked program has no single place for the hash of its weights.
+    #[error(
+        "{path}: the linked program does not have its identity exactly once; this is a bug, please report it"
+    )]
+    Identity {
+        /// The output.
         path: PathBuf,
-        /// Why.
-        source: PackError,
     },
     /// An object file could not be written.
     #[error("writing an object file for the linker: {0}")]
@@ -66,7 +69,6 @@ impl LinkError {
         let path = output.to_path_buf();
         match self {
             LinkError::Io { what, source, .. } => LinkError::Io { path, what, source },
-            LinkError::Pack { source, .. } => LinkError::Pack { path, source },
             other => other,
         }
     }

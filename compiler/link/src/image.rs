@@ -1,129 +1,129 @@
 //! The weights image: packed weights, tokenizer, metadata, footer.
 //!
-//! In: a plan, tensors, texts. Out: a file, written once from front to back while being hashed.
-//! Invariant: the hash is of exactly the bytes that the image has.
+//! In: a plan, tensors, texts, a file. Out: the image in that file from some page on, written once from front to back while
+//! being hashed. Invariant: the hash is of exactly the bytes that the image has.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::thread;
 
 use qwenc_abi::{Footer, Identity, Section, FOOTER_BYTES, PAGE};
 use qwenc_ir::{Checked, WeightSource};
-use qwenc_plan::{pack, Plan};
+use qwenc_plan::{pack, Dictionaries, PackError, Plan};
 use sha2::{Digest, Sha256};
 
 use crate::blocks::{BlockWriter, BLOCK};
 use crate::error::LinkError;
 
-/// What the image holds beside weights.
-#[derive(Clone, Copy, Debug)]
-pub struct Assets<'a> {
+/// Content of an image.
+#[derive(Clone, Copy)]
+pub struct Content<'a> {
+    /// Order and formats of the packed weights.
+    pub plan: &'a Checked<Plan>,
+    /// Values of the weights.
+    pub source: &'a dyn WeightSource,
+    /// Dictionaries of compressed weights, where they were made before.
+    pub dictionaries: &'a Dictionaries,
     /// tokenizer.json, or what `qwenc-bpe` makes of it; may be empty.
     pub tokenizer: &'a [u8],
     /// JSON object about the model.
     pub metadata: &'a [u8],
 }
 
-/// A finished image.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Whose it is.
-    pub identity: Identity,
-    /// Its length, footer included.
-    pub bytes: u64,
-}
+/// Blocks that may wait for the thread that writes.
+const QUEUE: usize = 4;
 
-impl Image {
-    /// Packs weights to a new file at `path` for the code with this hash; `progress` is told bytes of
-    /// weights written.
-    pub fn write(
+impl Content<'_> {
+    /// Packs weights and texts to `out`; gives their hash.
+    fn pack(&self, mut out: Hashed, progress: &mut dyn FnMut(u64)) -> Result<[u8; 32], PackError> {
+        pack(self.plan, (self.source, self.dictionaries), &mut out, progress)?;
+        out.write_all(self.tokenizer)?;
+        out.write_all(self.metadata)?;
+        Ok(out.finish()?)
+    }
+
+    /// Writes the image for the code with this hash to `file` at `start`, a multiple of [`PAGE`]. `path` names the file in
+    /// errors, `progress` is told bytes of weights written. Gives the image's identity and length, footer included.
+    pub(crate) fn write(
+        &self,
+        (file, start): (File, u64),
         path: &Path,
-        plan: &Checked<Plan>,
-        source: &dyn WeightSource,
-        assets: Assets,
         code_id: [u8; 32],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Image, LinkError> {
-        let failed = LinkError::io(path, "creating the weights image");
-        let file = File::create(path).map_err(failed)?;
-        let mut out = Hashed { to: BlockWriter::new(file, 0), hash: Sha256::new() };
-        pack(plan, source, &mut out, progress)
-            .map_err(|source| LinkError::Pack { path: path.to_path_buf(), source })?;
+    ) -> Result<(Identity, u64), LinkError> {
         let failed = || LinkError::io(path, "writing the weights image");
-        out.write_all(assets.tokenizer).map_err(failed())?;
-        out.write_all(assets.metadata).map_err(failed())?;
-        let weights = Section { offset: 0, bytes: plan.weights_bytes };
-        let tokenizer = Section { offset: weights.bytes, bytes: assets.tokenizer.len() as u64 };
+        let (hash, mut to) = thread::scope(|scope| {
+            let (send, receive) = sync_channel(QUEUE);
+            let writer = scope.spawn(move || write_blocks(receive, BlockWriter::new(file, start)));
+            let packed = self.pack(Hashed { hash: Sha256::new(), block: Vec::new(), to: send }, progress);
+            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // If the writer failed, it is why the other side stopped.
+            let to = written.map_err(failed())?;
+            let hash = packed.map_err(|error| match error {
+                PackError::Io(source) => failed()(source),
+                other => LinkError::Pack(other),
+            })?;
+            Ok((hash, to))
+        })?;
+        let weights = Section { offset: 0, bytes: self.plan.weights_bytes };
+        let tokenizer = Section { offset: weights.bytes, bytes: self.tokenizer.len() as u64 };
         let metadata =
-            Section { offset: tokenizer.offset + tokenizer.bytes, bytes: assets.metadata.len() as u64 };
+            Section { offset: tokenizer.offset + tokenizer.bytes, bytes: self.metadata.len() as u64 };
         let end = metadata.offset + metadata.bytes;
-        // Whole pages, so that the image keeps its alignment wherever it is appended.
+        // Whole pages, so that the image keeps its alignment wherever it stands.
         let bytes = (end + FOOTER_BYTES as u64).next_multiple_of(PAGE);
-        let identity = Identity { code_id, weights_id: out.hash.finalize().into() };
+        let identity = Identity { code_id, weights_id: hash };
         let footer = Footer { image_bytes: bytes, weights, tokenizer, metadata, identity };
         let padding = vec![0; (bytes - end) as usize - FOOTER_BYTES];
-        let mut to = out.to;
         to.write_all(&padding).map_err(failed())?;
         to.write_all(&footer.encode()).map_err(failed())?;
         to.finish().map_err(failed())?;
-        Ok(Image { path: path.to_path_buf(), identity, bytes })
-    }
-
-    /// Appends the image to an executable or library, at the next page.
-    pub(crate) fn append_to(&self, executable: &Path) -> Result<(), LinkError> {
-        let failed = || LinkError::io(executable, "appending the weights");
-        // Room is given back through a descriptor that may write.
-        let mut image = File::options()
-            .read(true)
-            .write(true)
-            .open(&self.path)
-            .map_err(LinkError::io(&self.path, "reading the weights image"))?;
-        let file = File::options().write(true).open(executable).map_err(failed())?;
-        let start = file.metadata().map_err(failed())?.len().next_multiple_of(PAGE);
-        let mut out = BlockWriter::new(file, start);
-        copy(&mut image, &mut out).map_err(failed())?;
-        out.finish().map_err(failed())
+        Ok((identity, bytes))
     }
 }
 
-/// Copies the temporary file `from`, whose room is given back on the way: never are both there whole.
-fn copy(from: &mut File, to: &mut BlockWriter) -> io::Result<()> {
-    let mut block = vec![0u8; BLOCK];
-    let mut released = 0;
-    let mut read = 0;
-    loop {
-        match io::Read::read(from, &mut block)? {
-            0 => return Ok(()),
-            n => {
-                to.write_all(&block[..n])?;
-                read += n as u64;
-            }
-        }
-        // Only whole blocks, which the writer has written by now.
-        let whole = (read / BLOCK as u64).saturating_sub(1) * BLOCK as u64;
-        if whole > released {
-            qwenc_files::release(from, released, whole - released);
-            released = whole;
-        }
+/// Writes blocks as they come.
+fn write_blocks(blocks: Receiver<Vec<u8>>, mut to: BlockWriter) -> io::Result<BlockWriter> {
+    for block in blocks {
+        to.write_all(&block)?;
     }
+    Ok(to)
 }
 
-/// Writes through to a file and hashes what it wrote.
+/// Hashes bytes and hands them to the thread that writes.
 struct Hashed {
-    to: BlockWriter,
     hash: Sha256,
+    /// Bytes that are not handed over yet.
+    block: Vec<u8>,
+    to: SyncSender<Vec<u8>>,
+}
+
+impl Hashed {
+    /// Hands over the rest; gives the hash.
+    fn finish(mut self) -> io::Result<[u8; 32]> {
+        self.hand_over()?;
+        Ok(self.hash.finalize().into())
+    }
+
+    fn hand_over(&mut self) -> io::Result<()> {
+        self.hash.update(&self.block);
+        let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+        self.to.send(block).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 impl Write for Hashed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.to.write_all(bytes)?;
-        self.hash.update(bytes);
+        self.block.extend_from_slice(bytes);
+        if self.block.len() >= BLOCK {
+            self.hand_over()?;
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
+        Ok(())
     }
 }

@@ -12,6 +12,6 @@ mod linker;
 mod product;
 
 pub use error::LinkError;
-pub use image::{Assets, Image};
+pub use image::Content;
 pub use linker::{require_cc, Form, Linker};
-pub use product::{beside, header, Product, Weights};
+pub use product::{beside, header, Linked, Product, Weights};

@@ -1,17 +1,21 @@
 //! Object files and weights to an executable or a shared library.
 //!
-//! In: objects or a bundle of CUDA kernels, and an image. Out: a file at the output path, with the image appended
-//! or beside it, and beside a library its header. Invariant: a library offers nothing but what the header declares; everything is made in a temporary folder next to the output and renamed at the end.
+//! In: objects or a bundle of CUDA kernels, and the content of an image. Out: a file at the output path, with the image behind
+//! the program or beside it, and beside a library its header. Invariant: a library exports nothing but what the header declares;
+//! everything is made in a temporary folder next to the output and renamed at the end. The program is linked first, with zeros
+//! for the hash of its weights: so the image is written once, where it stays, and the hash is put in when it is known.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use qwenc_abi::{Identity, PAGE};
 use qwenc_files::Scratch;
 
 use crate::embedded;
 use crate::entry;
 use crate::error::LinkError;
-use crate::image::Image;
+use crate::image::Content;
 use crate::linker::{self, Form, Job, Linker};
 
 /// The runtime's C header, put there by the build script.
@@ -77,82 +81,100 @@ impl Product {
         Ok(Product { form, linker, output: output.to_path_buf(), scratch })
     }
 
-    /// Where to write the weights image.
-    pub fn image_path(&self) -> PathBuf {
-        self.scratch.path().join(IMAGE)
-    }
-
     /// Output path.
     pub fn output(&self) -> &Path {
         &self.output
     }
 
-    /// The temporary folder.
-    pub fn folder(&self) -> &Path {
-        self.scratch.path()
+    /// Links the objects, one of which has the [`Identity`] of code that is not packed yet.
+    pub fn link(self, objects: &[&[u8]], code_id: [u8; 32]) -> Result<Linked, LinkError> {
+        let named = objects.iter().enumerate().map(|(i, object)| (format!("{i}.o"), object.to_vec()));
+        self.linked(named.collect(), code_id)
+    }
+
+    /// Links CUDA kernels, as `qwenc_abi` bundles them.
+    pub fn link_cuda(self, bundle: &[u8], code_id: [u8; 32]) -> Result<Linked, LinkError> {
+        let data = ("bundle.o".to_string(), entry::data(bundle, &Identity::unpacked(code_id))?);
+        let entry = match self.form {
+            Form::Static | Form::Dynamic => entry::MAIN,
+            Form::Library => entry::LOAD,
+        };
+        self.linked(vec![(entry.to_string(), embedded::unpacked(entry)?), data], code_id)
+    }
+
+    fn linked(self, objects: Vec<linker::Input>, code_id: [u8; 32]) -> Result<Linked, LinkError> {
+        let linked = self.temporary(LINKED);
+        // `new` refused a path without a name.
+        let name = self.output.file_name().unwrap_or_default().to_string_lossy();
+        let job = Job { form: self.form, objects, name: &name, folder: self.scratch.path(), output: &linked };
+        let other_linker = linker::link(&job, self.linker).map_err(|e| e.at(&self.output))?;
+        Ok(Linked { product: self, code_id, other_linker })
     }
 
     fn temporary(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    /// Links the objects, adds the image, and moves the result to the output path. Gives why another linker than the first
-    /// was needed.
-    pub fn finish(
-        self,
-        objects: &[&[u8]],
-        image: &Image,
-        weights: Weights,
-    ) -> Result<Option<String>, LinkError> {
-        let named = objects.iter().enumerate().map(|(i, object)| (format!("{i}.o"), object.to_vec()));
-        self.complete(named.collect(), image, weights)
-    }
-
-    /// The same of CUDA kernels, as `qwenc_abi` bundles them.
-    pub fn finish_cuda(
-        self,
-        bundle: &[u8],
-        image: &Image,
-        weights: Weights,
-    ) -> Result<Option<String>, LinkError> {
-        let data = ("bundle.o".to_string(), entry::data(bundle, &image.identity)?);
-        let entry = match self.form {
-            Form::Static | Form::Dynamic => entry::MAIN,
-            Form::Library => entry::LOAD,
-        };
-        self.complete(vec![(entry.to_string(), embedded::unpacked(entry)?), data], image, weights)
-    }
-
-    fn complete(
-        self,
-        objects: Vec<linker::Input>,
-        image: &Image,
-        weights: Weights,
-    ) -> Result<Option<String>, LinkError> {
-        let linked = self.temporary(LINKED);
-        // `new` refused a path without a name.
-        let name = self.output.file_name().unwrap_or_default().to_string_lossy();
-        let job = Job { form: self.form, objects, name: &name, folder: self.scratch.path(), output: &linked };
-        let reason = linker::link(&job, self.linker).map_err(|e| e.at(&self.output))?;
-        match weights {
-            Weights::Embed => image.append_to(&linked).map_err(|e| e.at(&self.output))?,
-            Weights::External => self.place(IMAGE, &beside(&self.output))?,
-        }
-        if self.form == Form::Library {
-            self.write(HEADER_NAME, HEADER.as_bytes())?;
-            self.place(HEADER_NAME, &header(&self.output))?;
-        }
-        self.place(LINKED, &self.output)?;
-        Ok(reason)
-    }
-
     fn place(&self, name: &str, to: &Path) -> Result<(), LinkError> {
         self.scratch.place(name, to).map_err(LinkError::io(to, "moving the finished file to its place"))
     }
+}
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, LinkError> {
-        let path = self.temporary(name);
-        fs::write(&path, bytes).map_err(LinkError::io(&self.output, "writing a file for the linker"))?;
-        Ok(path)
+/// A linked executable or library that has no weights yet.
+pub struct Linked {
+    product: Product,
+    code_id: [u8; 32],
+    other_linker: Option<String>,
+}
+
+impl Linked {
+    /// The first linker's error, where another one was needed.
+    pub fn other_linker(&self) -> Option<&str> {
+        self.other_linker.as_deref()
+    }
+
+    /// Writes the weights image behind the linked file, or beside it, and moves the result to the output path. `progress` is
+    /// told bytes of weights written. Gives the length of the image in bytes.
+    pub fn finish(
+        self,
+        content: &Content,
+        weights: Weights,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, LinkError> {
+        let product = &self.product;
+        let linked = product.temporary(LINKED);
+        let program = fs::read(&linked).map_err(LinkError::io(&linked, "reading the linked file"));
+        let program = program.map_err(|e| e.at(&product.output))?;
+        let (path, start) = match weights {
+            Weights::Embed => (linked.clone(), (program.len() as u64).next_multiple_of(PAGE)),
+            Weights::External => (product.temporary(IMAGE), 0),
+        };
+        let failed = || LinkError::io(&product.output, "writing the weights image");
+        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed())?;
+        let written = content.write((file, start), &path, self.code_id, progress);
+        let (identity, bytes) = written.map_err(|e| e.at(&product.output))?;
+        self.identify(&linked, &program, &identity)?;
+        if weights == Weights::External {
+            product.place(IMAGE, &beside(&product.output))?;
+        }
+        if product.form == Form::Library {
+            let failed = LinkError::io(&product.output, "writing the header");
+            fs::write(product.temporary(HEADER_NAME), HEADER).map_err(failed)?;
+            product.place(HEADER_NAME, &header(&product.output))?;
+        }
+        product.place(LINKED, &product.output)?;
+        Ok(bytes)
+    }
+
+    /// Writes the identity of the packed weights to the place that the linked program has for it.
+    fn identify(&self, linked: &Path, program: &[u8], identity: &Identity) -> Result<(), LinkError> {
+        let unpacked = Identity::unpacked(self.code_id).bytes();
+        let mut places = memchr::memmem::find_iter(program, &unpacked);
+        let (Some(place), None) = (places.next(), places.next()) else {
+            return Err(LinkError::Identity { path: self.product.output.clone() });
+        };
+        let failed = LinkError::io(&self.product.output, "writing the identity of the weights");
+        let file = File::options().write(true).open(linked);
+        file.and_then(|file| file.write_all_at(&identity.bytes(), place as u64)).map_err(failed)
     }
 }

@@ -5,6 +5,7 @@
 //! `&Checked<Plan>`, so offsets and widths need no second check there.
 
 mod activations;
+mod dictionaries;
 mod hidden;
 mod lower;
 mod memory;
@@ -18,10 +19,11 @@ mod verify;
 mod weight_expr;
 
 pub use activations::Activations;
+pub use dictionaries::Dictionaries;
 pub use hidden::Hidden;
 pub use lower::{lower, LowerError, Options};
 pub use named::Named;
-pub use pack::{misfits, pack, PackError};
+pub use pack::{pack, PackError};
 pub use plan::{
     Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, SelectAdapter,
     Swiglu,

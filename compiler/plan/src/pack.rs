@@ -3,12 +3,12 @@
 //! In: a checked plan and a source of tensors. Out: the packed image, written front to back exactly
 //! once. Invariant: exactly `weights_bytes` bytes are written, the same for the same input.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use qwenc_formats::{Misfit, Operand, Panel, PanelRow, Tensor, WeightError};
-use qwenc_ir::{Checked, Layers, WeightId, WeightSource};
+use qwenc_ir::{Checked, WeightId, WeightSource};
 
+use crate::dictionaries::Dictionaries;
 use crate::plan::Plan;
 use crate::segment::{Home, Layout, Segment};
 use crate::spans::Span;
@@ -34,22 +34,22 @@ pub enum PackError {
     Io(#[from] io::Error),
 }
 
-/// Writes the image; `progress` is told bytes written so far.
+/// Writes the image; `progress` is told bytes written so far. Dictionaries that were not made before are made here.
 pub fn pack(
     plan: &Checked<Plan>,
-    source: &dyn WeightSource,
+    (source, dictionaries): (&dyn WeightSource, &Dictionaries),
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), PackError> {
     let mut image = Image { out, at: 0, progress };
     for s in plan.segments.iter().filter(|s| s.home == Home::Model) {
         image.pad_to(s.offset)?;
-        pack_segment(plan, s, 0, source, &mut image)?;
+        pack_segment(plan, (s, 0), (source, dictionaries), &mut image)?;
     }
     for ((layer, base), group) in (0..).zip(plan.layer_offsets()).zip(plan.layer_groups()) {
         for s in plan.segments.iter().filter(|s| s.home == Home::Layers(group)) {
             image.pad_to(base + s.offset)?;
-            pack_segment(plan, s, layer, source, &mut image)?;
+            pack_segment(plan, (s, layer), (source, dictionaries), &mut image)?;
         }
     }
     image.pad_to(plan.weights_bytes)?;
@@ -104,7 +104,7 @@ fn load<'a>(
 }
 
 /// A segment's tensors; those of a matrix have the declared types.
-fn load_parts<'a>(
+pub(crate) fn load_parts<'a>(
     plan: &Plan,
     s: &Segment,
     layer: u32,
@@ -124,9 +124,8 @@ fn load_parts<'a>(
 
 fn pack_segment(
     plan: &Plan,
-    s: &Segment,
-    layer: u32,
-    source: &dyn WeightSource,
+    (s, layer): (&Segment, u32),
+    (source, dictionaries): (&dyn WeightSource, &Dictionaries),
     image: &mut Image,
 ) -> Result<(), PackError> {
     let parts = load_parts(plan, s, layer, source)?;
@@ -137,18 +136,22 @@ fn pack_segment(
         return Ok(image.write(&bytes)?);
     }
     let gain = s.gain.map(|g| load(plan, source, g, layer)).transpose()?.map(|g| g.to_f32());
+    let mut known = dictionaries.of(s, layer).iter();
+    let mut bytes = Vec::new();
     each_panel(s, &parts, gain.as_deref(), |span, panel| {
-        let mut bytes = vec![0u8; span.panel_bytes as usize];
-        s.format.pack(&panel, &mut bytes).map_err(|Misfit { exceptions }| {
+        let made = known.next().map_or_else(|| s.format.dictionary(&panel), |known| Ok(*known));
+        let dictionary = made.map_err(|Misfit { exceptions }| {
             let name = plan.weights[s.parts[0].0 as usize].tensor_name(layer);
             PackError::Misfit { name, format: s.format, exceptions }
         })?;
+        bytes.resize(span.panel_bytes as usize, 0);
+        s.format.pack(&panel, &dictionary, &mut bytes);
         Ok(image.write(&bytes)?)
     })
 }
 
 /// `body(span, panel)` for all panels in their order in the image, until one fails.
-fn each_panel<E>(
+pub(crate) fn each_panel<E>(
     s: &Segment,
     parts: &[Tensor],
     gain: Option<&[f32]>,
@@ -185,23 +188,4 @@ fn panel<'a>(
         Some(PanelRow { tensor: &parts[part], row: row as usize, first })
     };
     Panel { rows: std::array::from_fn(row), cols, gain }
-}
-
-/// Weights whose segments have a panel, in any layer, that cannot be packed in the segment's operand format.
-pub fn misfits(plan: &Checked<Plan>, source: &dyn WeightSource) -> Result<BTreeSet<WeightId>, PackError> {
-    let mut found = BTreeSet::new();
-    for s in plan.segments.iter().filter(|s| s.format.can_misfit()) {
-        let layers = match s.home {
-            Home::Model => Layers::first(1),
-            Home::Layers(group) => plan.groups[group as usize].layers.clone(),
-        };
-        for layer in layers.iter() {
-            let parts = load_parts(plan, s, layer, source)?;
-            if each_panel(s, &parts, None, |_, panel| s.format.fits(&panel)).is_err() {
-                found.extend(&s.parts);
-                break;
-            }
-        }
-    }
-    Ok(found)
 }

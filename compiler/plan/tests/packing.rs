@@ -14,12 +14,13 @@ use model::{
 use panels::{element, f32_at, panel_bytes, plain_panel};
 use qwenc_formats::{DType, Operand, Tensor};
 use qwenc_ir::{Checked, WeightId, WeightSource};
-use qwenc_plan::{lower, misfits, pack, Home, Layout, Options, PackError, Plan, Segment};
+use qwenc_plan::{lower, pack, Dictionaries, Home, Layout, Options, PackError, Plan, Segment};
 
 fn packed(plan: &Checked<Plan>) -> Vec<u8> {
     let mut image = Vec::new();
     let mut last = 0;
-    pack(plan, &Random, &mut image, &mut |done| last = done).expect("memory can be written");
+    pack(plan, (&Random, &Dictionaries::default()), &mut image, &mut |done| last = done)
+        .expect("memory can be written");
     assert_eq!((image.len() as u64, last), (plan.weights_bytes, plan.weights_bytes));
     image
 }
@@ -191,7 +192,11 @@ fn every_compressed_element_comes_back() {
     for edits in [&[][..], &[TIED], &NO_BIAS, &ADAPTED] {
         let plan = lower(&graph("bf16", edits), &COMPRESSING, &Options::default())
             .expect("the graph can be planned");
-        assert!(misfits(&plan, &Random).expect("weights are there").is_empty());
+        let dictionaries = Dictionaries::new(&plan, &Random, 3).expect("weights are there");
+        assert!(dictionaries.misfits().is_empty());
+        let mut image = Vec::new();
+        pack(&plan, (&Random, &dictionaries), &mut image, &mut |_| ()).expect("memory can be written");
+        assert!(image == packed(&plan), "dictionaries are the same whenever they are made");
         check(&plan);
     }
     let (plan, image) = (compressed_plan(&[]), packed(&compressed_plan(&[])));
@@ -228,19 +233,27 @@ fn what_does_not_fit_is_found_and_planned_plain() {
     // A part of one segment, in one layer.
     let source = Scattered("layers.1.k");
     let plan = compressed_plan(&[]);
-    let names = |found: std::collections::BTreeSet<WeightId>| -> Vec<String> {
+    let names = |found: &std::collections::BTreeSet<WeightId>| -> Vec<String> {
         found.iter().map(|id| plan.weights[id.0 as usize].name.clone()).collect()
     };
-    let found = misfits(&plan, &source).expect("weights are there");
-    assert_eq!(names(found), ["layers.*.q", "layers.*.k", "layers.*.v"]);
-    let e = pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect_err("it does not fit");
+    let found = Dictionaries::new(&plan, &source, 1).expect("weights are there");
+    assert_eq!(names(found.misfits()), ["layers.*.q", "layers.*.k", "layers.*.v"]);
+    assert_eq!(Dictionaries::new(&plan, &source, 4).expect("weights are there"), found);
+    let e = pack(&plan, (&source, &Dictionaries::default()), &mut Vec::new(), &mut |_| ())
+        .expect_err("it does not fit");
     assert!(e.to_string().starts_with("tensor layers.1.q: "), "{e}");
     let plan = compressed_plan(&["layers.*.q", "layers.*.k", "layers.*.v"]);
     assert!([Operand::Bf12, Operand::Bf16]
         .iter()
         .all(|format| plan.segments.iter().any(|s| s.format == *format)));
-    assert!(misfits(&plan, &source).expect("weights are there").is_empty());
-    pack(&plan, &source, &mut Vec::new(), &mut |_| ()).expect("everything fits");
+    assert!(Dictionaries::new(&plan, &source, 2).expect("weights are there").misfits().is_empty());
+    // Dictionaries of the first plan serve the second.
+    let images = [&found, &Dictionaries::default()].map(|dictionaries| {
+        let mut image = Vec::new();
+        pack(&plan, (&source, dictionaries), &mut image, &mut |_| ()).expect("everything fits");
+        image
+    });
+    assert!(images[0] == images[1]);
 }
 
 /// Halves that no element has are 8, which stands for 0.
@@ -292,7 +305,8 @@ impl std::io::Write for Full {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let e = pack(&plan("f32", &[]), &Random, &mut Full, &mut |_| ()).expect_err("nothing fits");
+    let e = pack(&plan("f32", &[]), (&Random, &Dictionaries::default()), &mut Full, &mut |_| ())
+        .expect_err("nothing fits");
     assert!(matches!(e, PackError::Io(_)), "{e}");
     assert!(e.to_string().starts_with("writing the packed weights: "), "{e}");
 }
@@ -314,7 +328,8 @@ fn tensors_that_are_not_as_declared_are_refused() {
         (Wrong(DType::F32, (37, 8)), "tensor embed: expected [37, 7], found [37, 8]"),
         (Wrong(DType::Bf16, (37, 7)), "tensor embed: expected f32, found bf16"),
     ] {
-        let e = pack(&plan("f32", &[]), &source, &mut Vec::new(), &mut |_| ()).expect_err("it is wrong");
+        let e = pack(&plan("f32", &[]), (&source, &Dictionaries::default()), &mut Vec::new(), &mut |_| ())
+            .expect_err("it is wrong");
         assert_eq!(e.to_string(), message);
     }
 }

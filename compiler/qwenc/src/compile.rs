@@ -6,17 +6,18 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
-use qwenc_files::{Scratch, Staged};
+use qwenc_files::Staged;
 use qwenc_ir::{verify, Checked, Graph, WeightDecl};
 use qwenc_link::{Form, Product};
-use qwenc_models::ModelFile;
+use qwenc_models::Model;
 use qwenc_opt::{egraph_dot, optimise, Limits};
-use qwenc_plan::{lower, misfits, Activations, Options, Plan};
+use qwenc_plan::{lower, Activations, Dictionaries, Options, Plan};
 
 use crate::args::{inputs, Compile, Emit, LinkerName, Target, WeightsPlace};
 #[cfg(feature = "llvm")]
@@ -141,10 +142,8 @@ fn work(
     let compiler = cuda::Compiler::new(args)?;
     let job = Job::start(args, unnamed)?;
     let hints = args.stated.hints()?;
-    let is_packed = matches!(args.emit, Emit::Exe | Emit::Lib);
-    let (model, warnings) =
-        input::model(&args.model, (quant, &args.changes), hints, (job.scratch(), &job.shown(), is_packed))?;
-    let model = with_adapters(model, args)?;
+    let model = with_adapters(input::model(&args.model, (quant, &args.changes), hints)?, args)?;
+    let warnings = model.warnings().to_vec();
     let output = job.path();
     let done = |made| Ok((made, output, warnings));
     let source = verify(model.graph()?).context("the model's graph")?;
@@ -159,7 +158,7 @@ fn work(
         Emit::EgraphDot => return done(job.write_text(&egraph_dot(&source, &Limits::default())?)?),
         _ => {}
     }
-    let plan = planned(args, &*device, &optimised.graph, &model)?;
+    let (plan, dictionaries) = planned(args, &*device, &optimised.graph, &model)?;
     let predicted = Prediction::of(&plan, &machine);
     if args.explain {
         *explained += &predicted.to_string();
@@ -169,9 +168,11 @@ fn work(
     }
     done(match args.target {
         #[cfg(feature = "llvm")]
-        Target::Cpu => cpu::generate(job, args, &model, &plan, &predicted)?,
+        Target::Cpu => cpu::generate(job, args, (&model, &dictionaries), &plan, &predicted)?,
         #[cfg(feature = "cuda")]
-        Target::Cuda => cuda::generate(job, args, compiler.as_ref(), &model, &plan, &predicted)?,
+        Target::Cuda => {
+            cuda::generate(job, args, compiler.as_ref(), (&model, &dictionaries), &plan, &predicted)?
+        }
         // Of a backend that this build has not.
         #[allow(unreachable_patterns)]
         target => target::absent(target)?,
@@ -179,7 +180,7 @@ fn work(
 }
 
 /// With the adapters that are to be chosen from; the command says what they change.
-fn with_adapters(model: ModelFile, args: &Compile) -> Result<ModelFile> {
+fn with_adapters(model: Model, args: &Compile) -> Result<Model> {
     let (model, reports) = model.with_adapters(&args.kept()?)?;
     for (name, report) in model.adapters().into_iter().zip(reports) {
         let deltas: usize = report.deltas.iter().map(|(_, n)| n).sum();
@@ -193,24 +194,24 @@ fn planned(
     args: &Compile,
     target: &dyn qwenc_target::Target,
     graph: &Checked<Graph>,
-    model: &ModelFile,
-) -> Result<Checked<Plan>> {
+    model: &Model,
+) -> Result<(Checked<Plan>, Dictionaries)> {
     let options = Options { activations: activations(args, graph)?, ..Options::default() };
     let plan = lower(graph, target, &options)?;
     let looking = progress::step("looking through the weights");
-    let plain = misfits(&plan, model)?;
+    let threads = available_parallelism().map_or(1, |n| n.get());
+    let dictionaries = Dictionaries::new(&plan, model, threads)?;
     looking.finish_and_clear();
-    match plain.is_empty() {
-        true => Ok(plan),
-        false => Ok(lower(graph, target, &Options { plain, ..options })?),
-    }
+    let plain = dictionaries.misfits().clone();
+    let plan = if plain.is_empty() { plan } else { lower(graph, target, &Options { plain, ..options })? };
+    Ok((plan, dictionaries))
 }
 
 /// The precision asked for, if it fits the type of the block's matrices.
 fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
     let Some(name) = args.activations else { return Ok(Activations::Default) };
     // Adapters are in f32 whatever they stand beside.
-    let own = |w: &&WeightDecl| w.per_layer() && w.shape.len() == 2 && !ModelFile::is_of_adapter(w);
+    let own = |w: &&WeightDecl| w.per_layer() && w.shape.len() == 2 && !Model::is_of_adapter(w);
     let matrices = graph.weights.iter().filter(own);
     match matrices
         .map(|w| w.dtype)
@@ -229,17 +230,12 @@ fn activations(args: &Compile, graph: &Graph) -> Result<Activations> {
     }
 }
 
-/// One compilation: where it works and where it writes.
+/// Output of one compilation.
 pub struct Job {
     /// Text without `-o` goes to standard output.
     output: Option<Output>,
-    place: Place,
-}
-
-enum Place {
     /// An executable or library in the making, with its temporary folder beside the output.
-    Beside(Product),
-    Temporary(Scratch),
+    product: Option<Product>,
 }
 
 impl Job {
@@ -268,23 +264,13 @@ impl Job {
         if let (Some(Output::File(path)), Form::Library) = (&output, form) {
             Output::new(&qwenc_link::header(path), &inputs)?.file()?;
         }
-        let place = match &output {
-            Some(Output::File(path)) => Place::Beside(Product::new(path, form, package::linker(args))?),
-            _ => Place::Temporary(Scratch::anywhere().context("creating a temporary folder")?),
+        let product = match (&output, args.emit) {
+            (Some(Output::File(path)), Emit::Exe | Emit::Lib) => {
+                Some(Product::new(path, form, package::linker(args))?)
+            }
+            _ => None,
         };
-        Ok(Job { output, place })
-    }
-
-    /// The path that messages about temporary files name.
-    fn shown(&self) -> PathBuf {
-        self.path().unwrap_or_else(|| self.scratch().to_path_buf())
-    }
-
-    fn scratch(&self) -> &Path {
-        match &self.place {
-            Place::Beside(product) => product.folder(),
-            Place::Temporary(folder) => folder.path(),
-        }
+        Ok(Job { output, product })
     }
 
     fn path(&self) -> Option<PathBuf> {
@@ -317,12 +303,9 @@ impl Job {
         written
     }
 
-    /// What is to be finished.
+    /// The executable or library to link.
     #[cfg(any(feature = "llvm", feature = "cuda"))]
     pub fn into_product(self) -> Result<Product> {
-        match self.place {
-            Place::Beside(product) => Ok(product),
-            Place::Temporary(_) => bail!("an executable or library needs an output path"),
-        }
+        self.product.context("an executable or library needs an output path")
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use qwenc_abi::metadata::Metadata;
+use qwenc_abi::Identity;
 use qwenc_costs::{Machine, ASSUMED_CORES};
 use qwenc_ir::Checked;
 use qwenc_llvm::{emit_entry, Cpu, Entry};
-use qwenc_models::ModelFile;
-use qwenc_plan::Plan;
+use qwenc_models::Model;
+use qwenc_plan::{Dictionaries, Plan};
 
 use crate::args::{Compile, Emit};
 use crate::compile::{Job, Made};
@@ -49,7 +50,7 @@ fn physical_cores() -> u32 {
 pub fn generate(
     job: Job,
     args: &Compile,
-    model: &ModelFile,
+    (model, dictionaries): (&Model, &Dictionaries),
     plan: &Checked<Plan>,
     predicted: &Prediction,
 ) -> Result<Made> {
@@ -61,20 +62,21 @@ pub fn generate(
         Emit::Obj => return job.write_bytes(&qwenc_llvm::emit(plan, &cpu)?.object),
         _ => {}
     }
-    let artifact = qwenc_llvm::emit(plan, &cpu)?;
-    generating.finish_and_clear();
     let product = job.into_product()?;
+    package::room(&product, model, plan)?;
+    let (artifact, provenance) = package::with_provenance(model, || qwenc_llvm::emit(plan, &cpu));
+    let artifact = artifact?;
+    generating.finish_and_clear();
+    let linking = progress::step("linking");
+    let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };
+    let entry = emit_entry(&Identity::unpacked(artifact.code_id), entry)?;
+    let linked = product.link(&[&entry, &artifact.object], artifact.code_id)?;
+    linking.finish_and_clear();
     let target = (cpu.name(), cpu.features());
     let about = Metadata {
         activations: Some(metadata::activations(plan)),
-        ..metadata::of(model, plan, target, args.kv(), predicted.stated())
+        ..metadata::of((model, provenance), plan, target, args.kv(), predicted.stated())
     };
-    let image = package::image(&product, model, plan, &about, artifact.code_id)?;
-    let linking = progress::step("linking");
-    let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };
-    let entry = emit_entry(&image.identity, entry)?;
-    let reason = product.finish(&[&entry, &artifact.object], &image, args.place.link())?;
-    linking.finish_and_clear();
-    package::note_linker(reason);
-    Ok(Made::Binary { weights_bytes: image.bytes, target: cpu.name().to_string() })
+    let weights_bytes = package::finish(linked, (model, dictionaries), plan, &about, args.place)?;
+    Ok(Made::Binary { weights_bytes, target: cpu.name().to_string() })
 }

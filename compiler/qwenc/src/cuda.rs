@@ -9,8 +9,8 @@ use anyhow::{anyhow, Result};
 use qwenc_costs::Machine;
 use qwenc_cuda::{bundle, emit, Compiled, Form, Nvrtc, NvrtcError, Source, DEFAULT_SMS, OLDEST_SM};
 use qwenc_ir::Checked;
-use qwenc_models::ModelFile;
-use qwenc_plan::Plan;
+use qwenc_models::Model;
+use qwenc_plan::{Dictionaries, Plan};
 
 use crate::args::{Compile, Emit, Target};
 use crate::compile::{Job, Made};
@@ -98,27 +98,29 @@ pub fn generate(
     job: Job,
     args: &Compile,
     compiler: Option<&Compiler>,
-    model: &ModelFile,
+    (model, dictionaries): (&Model, &Dictionaries),
     plan: &Checked<Plan>,
     predicted: &Prediction,
 ) -> Result<Made> {
     let source = emit(plan)?;
     // Without a compiler nothing but the source was asked for.
     let Some(compiler) = compiler else { return job.write_text(&source.text) };
-    let code = compiler.compile(&source)?;
-    if let (Emit::Ptx | Emit::Cubin, [only]) = (args.emit, &code[..]) {
-        let end = if only.form == Form::Ptx { only.bytes.len() - 1 } else { only.bytes.len() };
-        return job.write_bytes(&only.bytes[..end]);
+    if matches!(args.emit, Emit::Ptx | Emit::Cubin) {
+        // PTX ends with a zero, for the driver.
+        let text = |c: &Compiled| c.bytes[..c.bytes.len() - usize::from(c.form == Form::Ptx)].to_vec();
+        return job.write_bytes(&compiler.compile(&source)?.iter().flat_map(text).collect::<Vec<u8>>());
     }
-    let bundle = bundle(&source.model, &code);
     let product = job.into_product()?;
+    package::room(&product, model, plan)?;
+    let (code, provenance) = package::with_provenance(model, || compiler.compile(&source));
+    let bundle = bundle(&source.model, &code?);
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
-    let about = metadata::of(model, plan, ("cuda", &features), args.kv(), predicted.stated());
-    let image = package::image(&product, model, plan, &about, bundle.code_id)?;
     let linking = progress::step("linking");
-    let reason = product.finish_cuda(&bundle.bytes, &image, args.place.link())?;
+    let linked = product.link_cuda(&bundle.bytes, bundle.code_id)?;
     linking.finish_and_clear();
-    package::note_linker(reason);
-    Ok(Made::Binary { weights_bytes: image.bytes, target: format!("cuda for {}", names.join(", ")) })
+    let target = ("cuda", &features[..]);
+    let about = metadata::of((model, provenance), plan, target, args.kv(), predicted.stated());
+    let weights_bytes = package::finish(linked, (model, dictionaries), plan, &about, args.place)?;
+    Ok(Made::Binary { weights_bytes, target: format!("cuda for {}", names.join(", ")) })
 }

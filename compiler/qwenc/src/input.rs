@@ -1,19 +1,15 @@
-//! The model that a command names: a model.bin, a folder, or the built-in sample.
+//! The model that a command names: a model.bin, a checkpoint, or the built-in sample.
 //!
-//! In: a path. Out: an open model.bin. Invariant: a folder is exported first, so that compiling it
-//! gives the same executable as exporting and compiling.
+//! In: a path, changes that flags ask for. Out: the opened model. Invariant: compiling a checkpoint packs the same weights as
+//! exporting it and compiling the model.bin.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context, Result};
-use qwenc_formats::DType;
-use qwenc_models::{
-    export, exported_size, Checkpoint, ExportReport, Hints, ModelFile, Progress, Quant, Source,
-};
+use anyhow::{bail, Result};
+use qwenc_models::{export, Checkpoint, ExportReport, Hints, Model, Progress, Quant, Source};
 
 use crate::args::Changes;
-use crate::output::room;
 use crate::Misuse;
 use crate::{note, progress};
 
@@ -47,8 +43,7 @@ pub fn expect_something(path: &Path) -> Result<()> {
 /// The entry of the same folder whose name differs least, if by no more than a third of its letters.
 fn near(path: &Path) -> Option<PathBuf> {
     let (name, folder) = (path.file_name()?.to_string_lossy().to_lowercase(), path.parent()?);
-    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = std::fs::read_dir(listed).ok()?.flatten();
+    let entries = std::fs::read_dir(qwenc_files::folder_of(path)).ok()?.flatten();
     let names = entries.map(|e| e.file_name()).filter(|n| !n.to_string_lossy().starts_with('.'));
     let far = |n: &OsString| edits(&name, &n.to_string_lossy().to_lowercase());
     let (distance, nearest) = names.map(|n| (far(&n), n)).min()?;
@@ -78,50 +73,22 @@ pub fn opened(path: &Path, hints: Hints) -> Result<Source> {
     Ok(Source::open(path, hints)?)
 }
 
-/// Opens a model for compiling, with warnings; whatever is no model.bin becomes one in `scratch`, on the way to
-/// `output`, for which its weights may be packed too.
-pub fn model(
-    path: &Path,
-    (quant, changes): (Option<Quant>, &Changes),
-    hints: Hints,
-    (scratch, output, is_packed): (&Path, &Path, bool),
-) -> Result<(ModelFile, Vec<String>)> {
+/// Opens a model for compiling; the command prints its warnings.
+pub fn model(path: &Path, (quant, changes): (Option<Quant>, &Changes), hints: Hints) -> Result<Model> {
     let rope = changes.rope()?;
     let exported = |flag: &str| {
         let what = format!("{flag}: {} is exported already; give a checkpoint folder", path.display());
         Err(Misuse(what).into())
     };
-    let checkpoint = match opened(path, hints)? {
-        Source::Checkpoint(checkpoint) => *checkpoint,
+    let model = match opened(path, hints)? {
+        Source::Checkpoint(checkpoint) => Model::of_checkpoint(changed(*checkpoint, changes)?, quant)?,
         Source::ModelFile(_) if quant.is_some() => return exported("--quant"),
         Source::ModelFile(_) if !changes.lora.is_empty() => return exported("--lora"),
-        Source::ModelFile(file) => {
-            let file = if rope.is_empty() { *file } else { file.with_rope(&rope)? };
-            warn(file.warnings());
-            let warnings = file.warnings().to_vec();
-            return Ok((file, warnings));
-        }
+        Source::ModelFile(file) if rope.is_empty() => Model::of_file(*file),
+        Source::ModelFile(file) => Model::of_file(file.with_rope(&rope)?),
     };
-    let checkpoint = changed(checkpoint, changes)?;
-    let (bytes, types) = exported_size(&checkpoint, quant)?;
-    // The model.bin on the way and the weights image, which holds bf16 in at least 12 of its 16 bits.
-    let image = bytes.saturating_sub(types.bytes_in(DType::Bf16) / 4);
-    room(output, if is_packed { bytes + image } else { bytes })?;
-    let file = scratch.join("model.bin");
-    let warnings = write(&checkpoint, &file, quant).map_err(|e| at(e, &file, output))?.warnings;
-    let model = ModelFile::open(&file).map_err(|e| at(e.into(), &file, output));
-    Ok((model.context("reading back the exported model")?, warnings))
-}
-
-/// An error about the file on the way to `output`, told as one about `output`.
-fn at(error: anyhow::Error, file: &Path, output: &Path) -> anyhow::Error {
-    match error.downcast() {
-        Ok(qwenc_models::Error::Io { path, action, source }) if path == file => {
-            qwenc_models::Error::Io { path: output.to_path_buf(), action, source }.into()
-        }
-        Ok(other) => other.into(),
-        Err(other) => other,
-    }
+    warn(model.warnings());
+    Ok(model)
 }
 
 /// With RoPE and adapters as chosen; the command says what was merged.

@@ -1,6 +1,6 @@
 //! The metadata of a weights image, filled from a model and its plan.
 //!
-//! In: a model.bin, a plan, what the command line chose. Out: [`Metadata`]. Invariant: the runtime finds here what it needs
+//! In: a model, a plan, what the command line chose. Out: [`Metadata`]. Invariant: the runtime finds here what it needs
 //! to know of weights and scratch memory, so that it computes none of it.
 
 use std::collections::BTreeMap;
@@ -9,30 +9,32 @@ use std::ops::Range;
 #[cfg(feature = "llvm")]
 use qwenc_abi::metadata::Activation;
 use qwenc_abi::metadata::{
-    InputForm, Metadata, Model, PerToken, Predicted, SamplingDefaults, Source, Target, WithoutThinking,
+    InputForm, Metadata, ModelMetadata, PerToken, Predicted, SamplingDefaults, Source, Target,
+    WithoutThinking,
 };
 use qwenc_abi::{KvType, Section};
 use qwenc_formats::Inputs;
 use qwenc_ir::WeightId;
-use qwenc_models::{ModelFile, Sampling};
+use qwenc_models::{Model, Provenance, Sampling};
 use qwenc_plan::{Home, Kernel, LayerGroup, Linear, Plan, Segment, SegmentId};
 
 /// Metadata of the image but for activations, which only a CPU's step leaves.
 pub fn of(
-    model: &ModelFile,
+    (model, provenance): (&Model, Provenance),
     plan: &Plan,
     (cpu, features): (&str, &[&str]),
     kv: Option<KvType>,
     predicted: Predicted,
 ) -> Metadata {
+    let texts = model.side_files();
     Metadata {
         model: of_model(model, plan),
-        chat_template: model.chat_template().map(str::to_owned),
-        named_chat_templates: model.named_templates().clone(),
-        bos_token: model.bos_token().map(str::to_owned),
-        eos_token: model.eos_token().map(str::to_owned),
-        sampling: sampling(model.sampling()),
-        stop_tokens: model.stop_tokens(),
+        chat_template: texts.chat_template.clone(),
+        named_chat_templates: texts.named_templates.clone(),
+        bos_token: texts.bos_token.clone(),
+        eos_token: texts.eos_token.clone(),
+        sampling: sampling(&texts.sampling),
+        stop_tokens: texts.stop_tokens.clone(),
         adapters: model.adapters().into_iter().map(str::to_owned).collect(),
         kv_type: kv.map(|ty| ty.name().to_owned()),
         default_kv_type: Some(default_kv_type(plan).name().to_owned()),
@@ -41,17 +43,17 @@ pub fn of(
         activations: None,
         target: Target { cpu: cpu.to_owned(), features: features.join(",") },
         source: Some(Source {
-            model_bin_payload_sha256: hex(&model.payload_hash()),
-            files: model.sources().map(str::to_owned),
-            exporter: model.exporter().map(str::to_owned),
+            model_bin_payload_sha256: provenance.payload_hash.map(|hash| hex(&hash)),
+            files: provenance.sources,
+            exporter: provenance.exporter,
             compiler: concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_owned(),
         }),
     }
 }
 
-fn of_model(model: &ModelFile, plan: &Plan) -> Model {
+fn of_model(model: &Model, plan: &Plan) -> ModelMetadata {
     let (config, d) = (model.config(), plan.dims);
-    Model {
+    ModelMetadata {
         name: model.name().unwrap_or(&plan.name).to_owned(),
         architecture: config.model_type.clone(),
         layers: d.layers.into(),
@@ -210,7 +212,7 @@ fn parameters(plan: &Plan) -> u64 {
     let values = |(id, copies): (WeightId, u64)| {
         let decl = &plan.weights[id.0 as usize];
         let one: u64 = decl.shape.iter().map(|&n| u64::from(n)).product();
-        if ModelFile::is_of_adapter(decl) {
+        if Model::is_of_adapter(decl) {
             0
         } else {
             one * copies

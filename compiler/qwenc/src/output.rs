@@ -25,10 +25,7 @@ impl Output {
         if path.is_dir() {
             bail!("{shown}: expected a path for a file, found a folder; give another -o");
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = qwenc_files::folder_of(path);
         if !folder.is_dir() {
             bail!("{shown}: the folder {} does not exist; create it, or give another -o", folder.display());
         }
@@ -52,12 +49,6 @@ impl Output {
             }
         }
     }
-}
-
-/// Refuses to begin what the disk of `output` has no room for.
-pub fn room(output: &Path, needs: u64) -> Result<()> {
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(qwenc_files::require(folder, needs)?)
 }
 
 /// Whether `path` is the input, or a file of a folder that might be read.

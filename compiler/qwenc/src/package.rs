@@ -1,18 +1,18 @@
-//! Weights to an image.
+//! A linked program and its weights to the finished file.
 //!
-//! In: code's hash, a model and its plan. Out: the image to link. Invariant: the same for every target.
+//! In: a linked program, a model and its plan. Out: the executable or library. Invariant: the same for every target.
 
 use std::borrow::Cow;
+use std::thread;
 
 use anyhow::Result;
 use qwenc_abi::metadata::Metadata;
 use qwenc_ir::Checked;
-use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
-use qwenc_models::ModelFile;
-use qwenc_plan::Plan;
+use qwenc_link::{Content, Form, Linked, Linker, Product, Weights};
+use qwenc_models::{Model, Provenance};
+use qwenc_plan::{Dictionaries, Plan};
 
 use crate::args::{Compile, Emit, LinkerName, Target, WeightsPlace};
-use crate::output::room;
 use crate::{note, progress, text};
 
 impl WeightsPlace {
@@ -45,33 +45,41 @@ pub fn linker(args: &Compile) -> Linker {
     }
 }
 
-/// Says why another linker than the first was needed.
-pub fn note_linker(reason: Option<String>) {
-    if let Some(reason) = reason {
-        note(&format!("note: linked by the C compiler, since the linker inside qwenc failed: {reason}"));
-    }
+/// Does `work` while a second thread hashes the files that the model was made from.
+pub fn with_provenance<T>(model: &Model, work: impl FnOnce() -> T) -> (T, Provenance) {
+    thread::scope(|scope| {
+        let hashing = scope.spawn(|| model.provenance());
+        let done = work();
+        (done, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
-/// Packs the weights for the code of this hash.
-pub fn image(
-    product: &Product,
-    model: &ModelFile,
+/// Refuses to begin what the disk has no room for.
+pub fn room(product: &Product, model: &Model, plan: &Plan) -> Result<()> {
+    // Alignment, metadata, footer and what the linker makes before the image.
+    let tokenizer = model.side_files().tokenizer_json.as_ref().map_or(0, String::len);
+    Ok(qwenc_files::require(product.output(), plan.weights_bytes + tokenizer as u64 + (32 << 20))?)
+}
+
+/// Packs the weights behind or beside a linked program and finishes it. Gives the bytes of the weights image.
+pub fn finish(
+    linked: Linked,
+    (model, dictionaries): (&Model, &Dictionaries),
     plan: &Checked<Plan>,
     about: &Metadata,
-    code_id: [u8; 32],
-) -> Result<Image> {
-    let about = serde_json::to_vec(about)?;
-    let tokenizer = model.tokenizer_json().map(tokenizer).transpose()?.unwrap_or_default();
-    let assets = Assets { tokenizer: &tokenizer, metadata: &about };
-    // Alignment, footer and what the linker makes beside the image.
-    let beside = (16 << 20) + tokenizer.len() as u64 + assets.metadata.len() as u64;
-    room(product.output(), plan.weights_bytes + beside)?;
+    place: WeightsPlace,
+) -> Result<u64> {
+    if let Some(reason) = linked.other_linker() {
+        note(&format!("note: linked by the C compiler, since the linker inside qwenc failed: {reason}"));
+    }
+    let metadata = serde_json::to_vec(about)?;
+    let tokenizer = model.side_files().tokenizer_json.as_deref().map(tokenizer).transpose()?;
+    let tokenizer = tokenizer.unwrap_or_default();
+    let content = Content { plan, source: model, dictionaries, tokenizer: &tokenizer, metadata: &metadata };
     let bar = progress::bytes("packing", plan.weights_bytes);
-    let mut advance = |done| bar.set_position(done);
-    let image = Image::write(&product.image_path(), plan, model, assets, code_id, &mut advance);
-    let image = image.map_err(|e| e.at(product.output()))?;
+    let bytes = linked.finish(&content, place.link(), &mut |done| bar.set_position(done))?;
     bar.finish_and_clear();
-    Ok(image)
+    Ok(bytes)
 }
 
 /// In tables where it has a plain vocabulary, else as it is. What the executable could not read is refused here.

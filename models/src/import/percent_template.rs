@@ -140,7 +140,7 @@ mod tests {
     fn conversations_are_those_of_the_real_template() {
         let own = jinja(chatml()).unwrap();
         let sample = crate::Checkpoint::sample();
-        let real = Renderer::new(sample.chat_template().unwrap(), None, None).unwrap();
+        let real = Renderer::new(sample.side_files().chat_template.as_deref().unwrap(), None, None).unwrap();
         let own = Renderer::new(&own, None, None).unwrap();
         let conversations = [
             json!([{"role": "user", "content": "50% off \"now\"\nç 你好"}]),

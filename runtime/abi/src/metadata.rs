@@ -15,7 +15,7 @@ use crate::Section;
 #[serde(default)]
 pub struct Metadata {
     /// Sizes and names.
-    pub model: Model,
+    pub model: ModelMetadata,
     /// Jinja source of the checkpoint's chat template.
     pub chat_template: Option<String>,
     /// Jinja sources of further templates, by name: `tool_use` is for conversations with tools.
@@ -57,7 +57,7 @@ impl Metadata {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)] // the names are those of docs/model-bin.md
-pub struct Model {
+pub struct ModelMetadata {
     pub name: String,
     pub architecture: String,
     pub layers: u64,
@@ -225,9 +225,9 @@ pub struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Source {
-    /// Hash of the model.bin's payload, hexadecimal.
-    pub model_bin_payload_sha256: String,
-    /// Files that the model.bin was made of.
+    /// Hash of the model.bin's payload, hexadecimal; absent where a checkpoint was compiled.
+    pub model_bin_payload_sha256: Option<String>,
+    /// JSON object of the checkpoint's files and their SHA-256.
     pub files: Option<String>,
     /// Program that made the model.bin.
     pub exporter: Option<String>,
@@ -246,7 +246,7 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Metadata>(text).unwrap();
         let none = read("{}");
         assert_eq!(none.sampling, SamplingDefaults::default());
-        assert_eq!((none.model, none.per_token, none.source), (Model::default(), None, None));
+        assert_eq!((none.model, none.per_token, none.source), (ModelMetadata::default(), None, None));
         let null = read(r#"{"kv_type": null, "per_token": null, "activations": null, "later": 1}"#);
         assert!(null.kv_type.is_none() && null.per_token.is_none() && null.activations.is_none());
     }

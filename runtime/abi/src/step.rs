@@ -204,3 +204,18 @@ pub struct Identity {
     /// SHA-256 of the image's sections (weights, then tokenizer, then metadata).
     pub weights_id: [u8; 32],
 }
+
+impl Identity {
+    /// Identity of code whose weights are not packed yet: zeros stand for their hash.
+    pub fn unpacked(code_id: [u8; 32]) -> Identity {
+        Identity { code_id, weights_id: [0; 32] }
+    }
+
+    /// The bytes as they lie in memory.
+    pub fn bytes(&self) -> [u8; 64] {
+        let mut all = [0; 64];
+        all[..32].copy_from_slice(&self.code_id);
+        all[32..].copy_from_slice(&self.weights_id);
+        all
+    }
+}

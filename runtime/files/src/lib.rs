@@ -10,6 +10,6 @@ mod space;
 mod staged;
 
 pub use open::{is_descriptor, regular, text_stream, NotRegular};
-pub use scratch::{remove_all, Scratch};
-pub use space::{available, megabytes, release, require, NoRoom};
+pub use scratch::{folder_of, remove_all, Scratch};
+pub use space::{available, megabytes, require, NoRoom};
 pub use staged::{link_target, Staged};

@@ -96,8 +96,8 @@ pub fn remove_all() {
     });
 }
 
-/// The folder that a file is in, or would be.
-pub(crate) fn folder_of(file: &Path) -> &Path {
+/// The folder that a file is in, or would be; `.` for a bare name.
+pub fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

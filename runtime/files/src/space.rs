@@ -3,10 +3,9 @@
 //! In: a folder, bytes. Out: whether they fit. Invariant: a file system that does not say its room refuses nothing.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
+use crate::scratch::folder_of;
 
 /// Less room than a result needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +35,13 @@ pub fn available(folder: &Path) -> Option<u64> {
     (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Refuses work whose result does not fit.
-pub fn require(folder: &Path, needs: u64) -> Result<(), NoRoom> {
+/// Refuses work whose result, a file at `output`, does not fit on its disk.
+pub fn require(output: &Path, needs: u64) -> Result<(), NoRoom> {
+    let folder = folder_of(output);
     match available(folder) {
         Some(free) if free < needs => Err(NoRoom { folder: folder.to_path_buf(), needs, free }),
         _ => Ok(()),
     }
-}
-
-/// Gives back the room of bytes of a temporary file that are not needed any more. Where the file system cannot,
-/// they are kept until the file is removed.
-pub fn release(file: &File, from: u64, bytes: u64) {
-    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    let _ = rustix::fs::fallocate(file, hole, from, bytes);
 }
 
 /// A size for people: `643 MB`, or `12.3 GB` from ten thousand megabytes on.
@@ -67,28 +60,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_both_figures() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(require(folder.path(), 0), Ok(()));
-        let refused = require(folder.path(), u64::MAX).expect_err("no disk has that much");
+        let output = folder.path().join("output");
+        assert_eq!(require(&output, 0), Ok(()));
+        let refused = require(&output, u64::MAX).expect_err("no disk has that much");
         assert_eq!((refused.needs, refused.folder.as_path()), (u64::MAX, folder.path()));
         assert!(refused.free > 0);
         let said = NoRoom { folder: "/tmp".into(), needs: 643_000_000, free: 410_400_000 }.to_string();
         assert!(said.starts_with("/tmp: this needs 643 MB of disk space, 410 MB are free; "), "{said}");
-        assert_eq!(require(Path::new("/proc"), u64::MAX), Ok(()));
-    }
-
-    #[test]
-    fn released_bytes_take_no_room_and_the_others_stay() {
-        use std::os::unix::fs::MetadataExt;
-        let mut file = tempfile::tempfile().expect("a file");
-        std::io::Write::write_all(&mut file, &[1; 3 << 20]).expect("written");
-        let before = file.metadata().expect("a size").blocks();
-        release(&file, 0, 2 << 20);
-        let after = file.metadata().expect("a size");
-        assert!(after.len() == 3 << 20 && after.blocks() < before);
-        let mut all = vec![9; 3 << 20];
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut all, 0).expect("read");
-        let (released, kept) = all.split_at(2 << 20);
-        assert!(released.iter().all(|&byte| byte == 0) && kept.iter().all(|&byte| byte == 1));
+        assert_eq!(require(Path::new("/proc/output"), u64::MAX), Ok(()));
     }
 
     #[test]

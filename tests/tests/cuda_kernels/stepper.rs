@@ -6,7 +6,7 @@
 use qwenc_abi::{Blocks, CudaLaunch, CudaModel, CudaStep, KvType, Of, Row, CUDA_SLACK};
 use qwenc_cuda::Source;
 use qwenc_ir::{Checked, WeightSource};
-use qwenc_plan::{pack, Plan};
+use qwenc_plan::{pack, Dictionaries, Plan};
 use qwenc_tests::host_cuda::{load, Kernels, Memory, Shape};
 
 /// Kernels and weights of a model.
@@ -25,7 +25,7 @@ impl Device {
     /// With code that may have been changed.
     pub fn with(code: &Source, plan: &Checked<Plan>, source: &dyn WeightSource) -> Device {
         let mut image = Vec::new();
-        pack(plan, source, &mut image, &mut |_| {}).unwrap();
+        pack(plan, (source, &Dictionaries::default()), &mut image, &mut |_| {}).unwrap();
         assert_eq!(image.len() as u64, code.model.weights_bytes);
         image.resize(image.len() + CUDA_SLACK as usize, 0xFF);
         Device { kernels: load(&code.text), model: code.model.clone(), weights: Memory::of(&image) }

@@ -4,13 +4,14 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use qwenc_abi::Identity;
 use qwenc_costs::Machine;
 use qwenc_ir::verify;
-use qwenc_link::{Assets, Form, Image, Linker, Product, Weights};
+use qwenc_link::{Content, Form, Linker, Product, Weights};
 use qwenc_llvm::{emit, emit_entry, Cpu, Entry};
-use qwenc_models::{export, Checkpoint, ModelFile, Quant};
+use qwenc_models::{Checkpoint, Model};
 use qwenc_opt::{optimise, Limits};
-use qwenc_plan::{lower, Options};
+use qwenc_plan::{lower, Dictionaries, Options};
 use qwenc_target::NoDevice;
 use qwenc_tests::golden::{answers, greedy, say};
 use qwenc_tests::variants::folder;
@@ -20,9 +21,8 @@ const RESERVE: u64 = (4 << 30) + (1 << 20);
 #[test]
 fn are_read_where_they_are() {
     let folder = folder();
-    let (model, output) = (folder.join("model.bin"), folder.join("qwen"));
-    export(&Checkpoint::sample(), &model, Some(Quant::Bf16), &mut |_, _| {}).unwrap();
-    let model = ModelFile::open(&model).unwrap();
+    let output = folder.join("qwen");
+    let model = Model::of_checkpoint(Checkpoint::sample(), None).unwrap();
 
     let graph = verify(model.graph().unwrap()).unwrap();
     let graph = optimise(&graph, &NoDevice, &Machine::cpu_default(), &Limits::default()).unwrap().graph;
@@ -34,11 +34,12 @@ fn are_read_where_they_are() {
     );
     let artifact = emit(&plan, &cpu).unwrap();
     let executable = Product::new(&output, Form::Static, Linker::Any).unwrap();
-    let assets = Assets { tokenizer: model.tokenizer_json().unwrap().as_bytes(), metadata: b"{}" };
-    let image =
-        Image::write(&executable.image_path(), &plan, &model, assets, artifact.code_id, &mut |_| {}).unwrap();
-    let entry = emit_entry(&image.identity, Entry::Main).unwrap();
-    executable.finish(&[&entry, &artifact.object], &image, Weights::Embed).unwrap();
+    let entry = emit_entry(&Identity::unpacked(artifact.code_id), Entry::Main).unwrap();
+    let linked = executable.link(&[&entry, &artifact.object], artifact.code_id).unwrap();
+    let tokenizer = model.side_files().tokenizer_json.as_ref().unwrap().as_bytes();
+    let dictionaries = &Dictionaries::default();
+    let content = Content { plan: &plan, source: &model, dictionaries, tokenizer, metadata: b"{}" };
+    linked.finish(&content, Weights::Embed, &mut |_| {}).unwrap();
 
     let about = output.metadata().unwrap();
     assert!(about.len() > RESERVE, "{} bytes", about.len());

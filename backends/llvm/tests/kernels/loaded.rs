@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use qwenc_abi::{KvType, ModelInfo, ObserverFn, Row, StepArgs};
 use qwenc_ir::{Checked, WeightSource};
 use qwenc_llvm::{emit, Cpu};
-use qwenc_plan::{pack, Plan};
+use qwenc_plan::{pack, Dictionaries, Plan};
 
 /// Generated code, linked and loaded, with its weights.
 pub struct Loaded {
@@ -37,7 +37,7 @@ impl Loaded {
         // SAFETY: the symbol is the constant that describes the model.
         let info: *const ModelInfo = *unsafe { library.get(b"qwenc_model") }.unwrap();
         let mut image = Vec::new();
-        pack(plan, source, &mut image, &mut |_| {}).unwrap();
+        pack(plan, (source, &Dictionaries::default()), &mut image, &mut |_| {}).unwrap();
         assert_eq!(image.len() as u64, plan.weights_bytes);
         let mut weights = Memory::new(image.len());
         weights.bytes()[..image.len()].copy_from_slice(&image);

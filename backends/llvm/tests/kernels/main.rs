@@ -20,7 +20,7 @@ use qwenc_formats::{DType, Operand, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, Graph, WeightId};
 use qwenc_llvm::{Cpu, ATTENTION_PART};
-use qwenc_plan::{lower, misfits, Activations, Options, Plan};
+use qwenc_plan::{lower, Activations, Dictionaries, Options, Plan};
 
 /// Rows of several ranges and a short last step.
 const LONG: Shape = Shape {
@@ -109,7 +109,7 @@ impl Case {
     fn plan(self, shape: Shape) -> Checked<Plan> {
         let Case { activations, compressed, .. } = self;
         let plan = planned(&self.graph(shape), activations, compressed);
-        assert!(misfits(&plan, &Random).unwrap().is_empty());
+        assert!(Dictionaries::new(&plan, &Random, 1).unwrap().misfits().is_empty());
         plan
     }
 

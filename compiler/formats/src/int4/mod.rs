@@ -9,9 +9,10 @@ mod round;
 
 use half::f16;
 
+use crate::bf12::Dictionary;
 use crate::inputs::{InputLayout, Inputs};
 use crate::operand::{panel_of_groups, Packed};
-use crate::panel::{round_up, Misfit, Panel, StoredRows, PANEL_ROWS, ROWS};
+use crate::panel::{round_up, Panel, StoredRows, PANEL_ROWS, ROWS};
 use crate::registry::{DType, Operand};
 use crate::scales::{self, ScaleType};
 use crate::storage::{Quantiser, Storage};
@@ -117,9 +118,8 @@ impl Packed for Int4 {
         &[Inputs::Int8]
     }
 
-    fn pack(&self, panel: &Panel, out: &mut [u8]) -> Result<(), Misfit> {
+    fn pack(&self, panel: &Panel, _dictionary: &Dictionary, out: &mut [u8]) {
         scales::pack(self, (self.group, self.scales), panel, out, octets);
-        Ok(())
     }
 }
 

@@ -30,8 +30,8 @@ pub struct Options {
     pub reserve: u64,
     /// Precision of the inputs of linears.
     pub activations: Activations,
-    /// Weights of bf16 that do not fit [`Operand::Bf12`](qwenc_formats::Operand::Bf12): [`misfits`](crate::misfits()) of a plan
-    /// that has them in it.
+    /// Weights of bf16 that do not fit [`Operand::Bf12`](qwenc_formats::Operand::Bf12):
+    /// [`Dictionaries::misfits`](crate::Dictionaries::misfits) of a plan that compresses them.
     pub plain: BTreeSet<WeightId>,
 }
 

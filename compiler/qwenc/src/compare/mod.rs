@@ -113,7 +113,7 @@ fn encoded(prompt: &str, sides: [&Side; 2]) -> Result<Vec<u32>> {
     for side in sides {
         match side {
             Side::Model { model, .. } => {
-                if let Some(json) = model.tokenizer_json() {
+                if let Some(json) = &model.side_files().tokenizer_json {
                     return text::encode_prompt(json, prompt).with_context(|| side.path());
                 }
             }
