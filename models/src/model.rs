@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::model_file::ModelFile;
 use crate::named_tensors;
 use crate::own_types::chosen_types;
+use crate::payload_layout::EXPORTER;
 use crate::quant::Quant;
 use crate::side_files::SideFiles;
 use crate::weight_types::WeightTypes;
@@ -36,11 +37,9 @@ enum StoredModel {
 /// The files that a model was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// SHA-256 of a model.bin's payload; `None` for a checkpoint.
-    pub payload_hash: Option<[u8; 32]>,
     /// JSON object of source file names and their SHA-256, if known.
     pub sources: Option<String>,
-    /// Program and version that wrote the model.bin, if stated.
+    /// Program and version that converted the weights, if stated.
     pub exporter: Option<String>,
 }
 
@@ -118,14 +117,13 @@ impl Model {
     pub fn provenance(&self) -> Provenance {
         match &self.stored {
             StoredModel::ModelFile(file) => Provenance {
-                payload_hash: Some(file.payload_hash()),
                 sources: file.sources().map(str::to_string),
                 exporter: file.exporter().map(str::to_string),
             },
             StoredModel::Checkpoint(checkpoint, _) => {
                 let sources = checkpoint.source_hashes(&mut |_| {});
                 let sources = serde_json::json!(sources).to_string();
-                Provenance { payload_hash: None, sources: Some(sources), exporter: None }
+                Provenance { sources: Some(sources), exporter: Some(EXPORTER.to_string()) }
             }
         }
     }

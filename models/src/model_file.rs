@@ -35,7 +35,6 @@ pub struct ModelFile {
     name: Option<String>,
     map: Mmap,
     entries: HashMap<String, Entry>,
-    header: Header,
     types: WeightTypes,
     config: Config,
     side_files: SideFiles,
@@ -66,7 +65,6 @@ impl ModelFile {
             name: metadata.remove(key::NAME).and_then(|text| model_name::stated(&text)),
             map,
             entries: entries.into_iter().collect(),
-            header,
             types: parts.types,
             config: parts.config,
             side_files: parts.side_files,
@@ -107,11 +105,6 @@ impl ModelFile {
     /// The texts beside the weights, and what they say.
     pub fn side_files(&self) -> &SideFiles {
         &self.side_files
-    }
-
-    /// SHA-256 of all bytes after the header.
-    pub fn payload_hash(&self) -> [u8; 32] {
-        self.header.hash
     }
 
     /// JSON object of source file names and their SHA-256, if the exporter stated them.

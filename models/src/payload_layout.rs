@@ -23,6 +23,9 @@ use crate::weight_types::WeightTypes;
 /// Where tensor data begins: a multiple of this in the file, a cache line.
 const DATA_ALIGN: usize = 64;
 
+/// Program and version that convert weights.
+pub(crate) const EXPORTER: &str = concat!("qwenc ", env!("CARGO_PKG_VERSION"));
+
 /// The metadata keys of a model.bin.
 pub(crate) mod key {
     /// Name of the model; absent where nothing says it.
@@ -139,7 +142,7 @@ fn metadata(checkpoint: &Checkpoint, types: &WeightTypes, sources: &BTreeMap<Str
             map.insert(key.to_string(), Value::String(text));
         }
     };
-    add(key::EXPORTER, Some(concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string()));
+    add(key::EXPORTER, Some(EXPORTER.to_string()));
     add(key::NAME, checkpoint.name().map(str::to_string));
     add(key::TYPES, Some(types.json()));
     add(key::SOURCES, Some(serde_json::json!(sources).to_string()));

@@ -43,7 +43,6 @@ pub fn of(
         activations: None,
         target: Target { cpu: cpu.to_owned(), features: features.join(",") },
         source: Some(Source {
-            model_bin_payload_sha256: provenance.payload_hash.map(|hash| hex(&hash)),
             files: provenance.sources,
             exporter: provenance.exporter,
             compiler: concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -219,10 +218,6 @@ fn parameters(plan: &Plan) -> u64 {
         }
     };
     copies.into_iter().map(values).sum()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

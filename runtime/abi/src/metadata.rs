@@ -225,11 +225,9 @@ pub struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Source {
-    /// Hash of the model.bin's payload, hexadecimal; absent where a checkpoint was compiled.
-    pub model_bin_payload_sha256: Option<String>,
     /// JSON object of the checkpoint's files and their SHA-256.
     pub files: Option<String>,
-    /// Program that made the model.bin.
+    /// Program that converted the weights: the one that wrote the model.bin, or the compiler.
     pub exporter: Option<String>,
     /// Program that made the image.
     pub compiler: String,

@@ -57,7 +57,7 @@ fn quiet_leaves_notes_out_and_verbose_shows_phases() {
     assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (Some(0), "", ""));
     let said = run(&mut qwenc(&[&["-v"][..], &compile[..]].concat())).err;
     assert!(
-        ["exporting: ", "optimising: ", "generating code: ", "linking: "].iter().all(|w| said.contains(w)),
+        ["optimising: ", "generating code: ", "linking: ", "packing: "].iter().all(|w| said.contains(w)),
         "{said}"
     );
     assert_eq!(run(&mut qwenc(&["-q", "-v", "inspect", "sample"])).code, Some(2));
