@@ -17,7 +17,7 @@ flags=()
 again=(qwenc)
 if [ "$profile" = dev ]; then
     # The settings of a release build for the runtime's own crates; its dependencies have them anyway (Cargo.toml).
-    for crate in qwenc-rt qwenc-bpe qwenc-files qwenc-jinja; do
+    for crate in qwenc-{rt,c-api,cli,serve,text,engine,bpe,files,jinja}; do
         for setting in opt-level=3 codegen-units=16 debug=false debug-assertions=false overflow-checks=false; do
             flags+=(--config "profile.dev.package.$crate.$setting")
         done

@@ -24,16 +24,20 @@ const RUNTIME_VARIABLE: &str = "QWENC_RUNTIME";
 /// Value for a build without a runtime, with which scripts/runtime.sh compiles the dependencies of both; it links nothing.
 const NONE: &str = "none";
 
+/// Folders of the crates in the runtime's archive.
+const RUNTIME_CRATES: [&str; 10] =
+    ["abi", "bpe", "files", "jinja", "engine", "text", "serve", "cli", "c_api", "rt"];
+
 fn main() -> Result<(), Failure> {
     let crate_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = crate_dir.join("../..").canonicalize()?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     watch(&crate_dir.join("build"))?;
-    watch(&root.join("runtime/rt/include"))?;
+    watch(&root.join("runtime/c_api/include"))?;
     for variable in [RUNTIME_VARIABLE, "CC"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
-    fs::copy(root.join("runtime/rt/include/qwen.h"), out.join("qwen.h"))?;
+    fs::copy(root.join("runtime/c_api/include/qwen.h"), out.join("qwen.h"))?;
     if env::var_os(RUNTIME_VARIABLE).is_some_and(|made| made == NONE) {
         return embed(&[], "", &out);
     }
@@ -64,16 +68,11 @@ fn runtime(root: &Path, out: &Path) -> Result<PathBuf, Failure> {
             false => Err(format!("{RUNTIME_VARIABLE}: expected an archive, found no file {made:?}").into()),
         };
     }
-    for watched in [
-        "runtime/rt/src",
-        "runtime/rt/Cargo.toml",
-        "runtime/abi",
-        "runtime/bpe",
-        "runtime/files",
-        "runtime/jinja",
-        "Cargo.lock",
-        "Cargo.toml",
-    ] {
+    for name in RUNTIME_CRATES {
+        watch(&root.join("runtime").join(name).join("src"))?;
+        watch(&root.join("runtime").join(name).join("Cargo.toml"))?;
+    }
+    for watched in ["Cargo.lock", "Cargo.toml"] {
         watch(&root.join(watched))?;
     }
     let target = out.join("runtime-target");

@@ -1,35 +1,15 @@
-//! The half inside every compiled executable and library.
+//! The static library inside qwenc: what every compiled executable and shared library is linked with.
 //!
-//! In: the command line, the model's code as `ModelInfo` or a bundle of kernels, the weights image. Out: text, files, an
-//! exit code. Invariant: this crate knows no compiler crate; no panic leaves `qwenc_main` or `qwenc_main_cuda`, nor any
-//! function of the `c_api`, which is what a shared library has instead of a command line.
-//!
-//! A program goes `entry` -> `run` -> one of `commands`; commands open an `image`, turn `text` into ids, and
-//! let `inference` run the compiled model on its `threads`; `serve` does so for many at a time, over HTTP. What the `machine` itself can do is measured beside.
+//! In: the model's constants and kernels, from generated code. Out: a program or a library. Invariant: nothing but the crates
+//! of the runtime, in the order in which they know each other: `engine` runs the model, `text` makes tokens of text, `serve`
+//! answers over HTTP, `cli` is a program's commands, `c_api` a library's functions. None of them knows a compiler crate; no
+//! panic leaves the entry points below, nor any function of the `c_api`. Tests that need several of the crates are here.
 
-// From the command line to an exit code.
-pub mod cli;
-pub mod commands;
-pub mod console;
-pub mod entry;
-pub mod interrupt;
-pub mod phases;
-pub mod program;
-pub mod run;
-
-// The other way in: a shared library.
-pub mod c_api;
-
-// What commands use.
-pub mod cpu;
-pub mod image;
-pub mod inference;
-pub mod machine;
-pub mod serve;
-pub mod text;
-pub mod threads;
-
-pub mod error;
+pub use qwenc_c_api as c_api;
+pub use qwenc_cli::{cli, commands, console, entry, interrupt, run};
+pub use qwenc_engine::{cpu, error, image, inference, machine, phases, program, streams, threads};
+pub use qwenc_serve as serve;
+pub use qwenc_text as text;
 
 pub use c_api::load::{qwenc_load, qwenc_load_cuda};
 pub use entry::{qwenc_main, qwenc_main_cuda};

@@ -30,7 +30,7 @@ pub fn library(flags: &[&str]) -> PathBuf {
 
 /// Builds an example against the library in `folder`.
 fn example([compiler, standard]: [&str; 2], source: &str, folder: &Path) -> PathBuf {
-    let source = root().join("runtime/rt/examples").join(source);
+    let source = root().join("runtime/c_api/examples").join(source);
     let program = folder.join(source.file_stem().unwrap());
     let mut command = Command::new(compiler);
     command.args([standard, "-g"]).args(STRICT).arg(&source).arg("-I").arg(folder).arg("-L").arg(folder);
@@ -78,7 +78,7 @@ fn layouts() -> String {
 #[test]
 fn the_header_is_clean_c_and_cpp_and_says_what_the_library_has() {
     let folder = folder();
-    let header = root().join("runtime/rt/include");
+    let header = root().join("runtime/c_api/include");
     let all = "qwen_options a = QWEN_OPTIONS_INIT; qwen_info b = QWEN_INFO_INIT; qwen_chat c = QWEN_CHAT_INIT;\n\
          qwen_generation d = QWEN_GENERATION_INIT; qwen_report e = QWEN_REPORT_INIT; qwen_sampling f = QWEN_SAMPLING_INIT;\n";
     for ([compiler, standard], name, assert) in
@@ -96,7 +96,7 @@ fn the_header_is_clean_c_and_cpp_and_says_what_the_library_has() {
 
 /// Names of functions that the header declares.
 fn declared() -> Vec<String> {
-    let text = std::fs::read_to_string(root().join("runtime/rt/include/qwen.h")).unwrap();
+    let text = std::fs::read_to_string(root().join("runtime/c_api/include/qwen.h")).unwrap();
     let words = |line: &str| {
         let (before, _) = line.split_once('(')?;
         let name = before.rsplit([' ', '*']).next()?;
@@ -113,7 +113,7 @@ fn a_library_shows_what_the_header_declares_and_nothing_else() {
     let folder = library(&[]);
     assert_eq!(listing(&folder), ["libqwen.so", "qwen.h"]);
     let header = |path: PathBuf| std::fs::read(path).unwrap();
-    assert!(header(folder.join("qwen.h")) == header(root().join("runtime/rt/include/qwen.h")));
+    assert!(header(folder.join("qwen.h")) == header(root().join("runtime/c_api/include/qwen.h")));
     let said = run(Command::new("nm")
         .args(["-D", "--defined-only", "--format=posix"])
         .arg(folder.join("libqwen.so")));

@@ -18,7 +18,7 @@ const OPENING: &str = "\
 # Command line reference
 
 Every command and flag of `qwenc`, and of the executables that it makes, which are called `./qwen` here. `--help` shows the
-same. This page is generated from the definitions in `compiler/qwenc/src/args` and `runtime/rt/src/cli`;
+same. This page is generated from the definitions in `compiler/qwenc/src/args` and `runtime/cli/src/cli`;
 `INSTA_UPDATE=always cargo test -p qwenc-tests --test tidy` writes it again after a change.
 
 Exit codes of both: 0 for success, 2 for a command line that makes no sense, 1 for any other error. Results go to standard
