@@ -111,6 +111,8 @@ pub fn emit_ir(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
 pub enum Entry {
     /// `int main(int, char **)`, of an executable.
     Main,
+    /// The same of an executable without a server.
+    MainWithoutServe,
     /// `void *qwen_load(void *options)`, of a library.
     Load,
 }
@@ -131,6 +133,9 @@ pub fn emit_entry(identity: &Identity, entry: Entry) -> Result<Vec<u8>, EmitErro
     constant.set_constant(true);
     let (name, callee, result, takes): (_, _, BasicTypeEnum, Vec<BasicMetadataTypeEnum>) = match entry {
         Entry::Main => ("main", "qwenc_main", i32.into(), vec![i32.into(), pointer.into()]),
+        Entry::MainWithoutServe => {
+            ("main", "qwenc_main_without_serve", i32.into(), vec![i32.into(), pointer.into()])
+        }
         Entry::Load => ("qwen_load", "qwenc_load", pointer.into(), vec![pointer.into()]),
     };
     let constants: [BasicMetadataTypeEnum; 2] = [pointer.into(), pointer.into()];

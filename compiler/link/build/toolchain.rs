@@ -88,9 +88,16 @@ pub fn strip(archive: &Path) -> Result<(), Failure> {
 /// The entry points of executables and libraries whose kernels are for GPUs, and what static executables have in the place of a
 /// dynamic loader.
 pub fn compiled(crate_dir: &Path, out: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let objects = ["cuda_main", "cuda_load", "static_dl"].map(|name| {
-        let (source, object) = (crate_dir.join(format!("build/{name}.c")), out.join(format!("{name}.o")));
-        run(compiler().args(["-O2", "-fPIC", "-g0", "-fno-ident", "-c", "-o"]).arg(&object).arg(source))?;
+    let sources = [
+        ("cuda_main", "cuda_main", "-DRUN=qwenc_main_cuda"),
+        ("cuda_main_without_serve", "cuda_main", "-DRUN=qwenc_main_cuda_without_serve"),
+        ("cuda_load", "cuda_load", "-DNDEBUG"),
+        ("static_dl", "static_dl", "-DNDEBUG"),
+    ];
+    let objects = sources.map(|(name, source, define)| {
+        let (source, object) = (crate_dir.join(format!("build/{source}.c")), out.join(format!("{name}.o")));
+        let flags = ["-O2", "-fPIC", "-g0", "-fno-ident", define, "-c", "-o"];
+        run(compiler().args(flags).arg(&object).arg(source))?;
         Ok((format!("{name}.o"), object))
     });
     objects.into_iter().collect()

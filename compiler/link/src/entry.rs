@@ -12,6 +12,8 @@ use crate::error::LinkError;
 
 /// The object whose `main` hands bundle and identity to the runtime.
 pub(crate) const MAIN: &str = "cuda_main.o";
+/// The same without a server.
+pub(crate) const MAIN_WITHOUT_SERVE: &str = "cuda_main_without_serve.o";
 /// The same of a library.
 pub(crate) const LOAD: &str = "cuda_load.o";
 

@@ -92,11 +92,12 @@ impl Product {
         self.linked(named.collect(), code_id)
     }
 
-    /// Links CUDA kernels, as `qwenc_abi` bundles them.
-    pub fn link_cuda(self, bundle: &[u8], code_id: [u8; 32]) -> Result<Linked, LinkError> {
+    /// Links CUDA kernels, as `qwenc_abi` bundles them; an executable with the server or without it.
+    pub fn link_cuda(self, bundle: &[u8], code_id: [u8; 32], serve: bool) -> Result<Linked, LinkError> {
         let data = ("bundle.o".to_string(), entry::data(bundle, &Identity::unpacked(code_id))?);
         let entry = match self.form {
-            Form::Static | Form::Dynamic => entry::MAIN,
+            Form::Static | Form::Dynamic if serve => entry::MAIN,
+            Form::Static | Form::Dynamic => entry::MAIN_WITHOUT_SERVE,
             Form::Library => entry::LOAD,
         };
         self.linked(vec![(entry.to_string(), embedded::unpacked(entry)?), data], code_id)

@@ -68,7 +68,11 @@ pub fn generate(
     let artifact = artifact?;
     generating.finish_and_clear();
     let linking = progress::step("linking");
-    let entry = if args.emit == Emit::Lib { Entry::Load } else { Entry::Main };
+    let entry = match args.emit {
+        Emit::Lib => Entry::Load,
+        _ if args.no_serve => Entry::MainWithoutServe,
+        _ => Entry::Main,
+    };
     let entry = emit_entry(&Identity::unpacked(artifact.code_id), entry)?;
     let linked = product.link(&[&entry, &artifact.object], artifact.code_id)?;
     linking.finish_and_clear();

@@ -117,7 +117,7 @@ pub fn generate(
     let names = compiler.names();
     let features: Vec<&str> = names.iter().map(String::as_str).collect();
     let linking = progress::step("linking");
-    let linked = product.link_cuda(&bundle.bytes, bundle.code_id)?;
+    let linked = product.link_cuda(&bundle.bytes, bundle.code_id, !args.no_serve)?;
     linking.finish_and_clear();
     let target = ("cuda", &features[..]);
     let about = metadata::of((model, provenance), plan, target, args.kv(), predicted.stated());

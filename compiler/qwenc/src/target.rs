@@ -20,6 +20,9 @@ pub fn machine(args: &Compile) -> Result<Machine> {
             }
         }
     }
+    if args.no_serve && args.emit != Emit::Exe {
+        return misuse(format!("--no-serve goes with --emit exe; --emit {name} has no server"));
+    }
     match (args.target, args.emit) {
         (Target::Cuda, Emit::LlvmIr | Emit::Asm | Emit::Obj) => {
             misuse(format!("--emit {name} goes with --target cpu; CUDA has cuda, ptx and cubin"))

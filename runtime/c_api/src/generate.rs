@@ -15,8 +15,8 @@ use crate::load::{Model, QwenModel, Shared};
 use crate::types::{Generation, OnToken, Report, SamplingChoice, NO_TOKEN};
 use crate::worker::{ended, Desk};
 use qwenc_engine::error::Result;
-use qwenc_engine::inference::adjust::{Adjust, AdjustedSampler, Penalties};
 use qwenc_engine::inference::generate::{generate, Ending, Limits, Report as Done, Sampled};
+use qwenc_engine::inference::logits_processor::{Adjust, AdjustedSampler, Penalties};
 use qwenc_engine::inference::sampler::Sampler;
 use qwenc_text::stream::TextStream;
 

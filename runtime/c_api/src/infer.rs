@@ -10,10 +10,11 @@ use crate::load::{Model, QwenModel};
 use crate::types::{Request, SamplingChoice, AT_END};
 use crate::worker::{ended, Desk};
 use qwenc_engine::error::{Error, Result};
-use qwenc_engine::inference::engine::{Output, Results};
+use qwenc_engine::inference::batched_step::{self, SequenceChunk};
 use qwenc_engine::inference::sampler::{Sampler, Sampling};
-use qwenc_engine::inference::session::{Session, Wanted};
-use qwenc_engine::inference::together::{self, Part};
+use qwenc_engine::inference::session::Session;
+use qwenc_engine::inference::step::Wanted;
+use qwenc_engine::inference::step::{Output, Results};
 
 /// A request as the worker gets it.
 struct Asked {
@@ -170,12 +171,12 @@ impl Desk<'_> {
         for (session, a) in sessions.iter_mut().zip(&asked) {
             session.truncate(a.position.unwrap_or(usize::MAX));
         }
-        let mut parts: Vec<Part> = sessions
+        let mut parts: Vec<SequenceChunk> = sessions
             .iter_mut()
             .zip(&asked)
-            .map(|(session, a)| Part { session, tokens: &a.tokens, wanted: Wanted::Last })
+            .map(|(session, a)| SequenceChunk { session, tokens: &a.tokens, wanted: Wanted::Last })
             .collect();
-        let done = together::feed(&mut self.engine, &mut parts, results, |i, _, output| sink(i, output));
+        let done = batched_step::feed(&mut self.engine, &mut parts, results, |i, _, output| sink(i, output));
         for (session, a) in sessions.into_iter().zip(&asked) {
             self.caches.insert(a.cache, session);
         }

@@ -2,8 +2,9 @@
 //!
 //! In: what C's `main` gets, and the model's constants. Out: an exit code. Invariant: a Rust panic
 //! ends here as a message and exit code 1. The only file that takes C's arguments and the process's own
-//! streams; from here on everything is passed along, but that a line editor takes the terminal itself. The names `qwenc_main` and `qwenc_main_cuda` are part of the
-//! ABI.
+//! streams; from here on everything is passed along, but that a line editor takes the terminal itself. The names `qwenc_main`, `qwenc_main_cuda` and those of the same
+//! `_without_serve` are part of the ABI. Only the first two name the server, so that a linker leaves it out of a program that
+//! calls one of the others.
 
 use std::ffi::{c_char, c_int, c_ulong, CStr, OsString};
 use std::io::{stderr, stdin, stdout, IsTerminal, Write};
@@ -13,9 +14,10 @@ use std::path::PathBuf;
 
 use qwenc_abi::{Identity, ModelInfo};
 
+use crate::commands::serve;
 use crate::console::Console;
 use crate::interrupt;
-use crate::run::run;
+use crate::run::{run, ServeCommand};
 use qwenc_engine::inference::cuda::bundle::Bundle;
 use qwenc_engine::program::{Code, Program};
 use qwenc_engine::streams::open_standard_streams;
@@ -33,7 +35,22 @@ pub unsafe extern "C" fn qwenc_main(
     identity: *const Identity,
 ) -> c_int {
     // SAFETY: by the caller's promise.
-    guarded(|| unsafe { start(&arguments(argc, argv), Code::Cpu(&*model), &*identity) })
+    guarded(|| unsafe { start(&arguments(argc, argv), Code::Cpu(&*model), &*identity, Some(serve::run)) })
+}
+
+/// Runs an executable without a server.
+///
+/// # Safety
+/// As for [`qwenc_main`].
+#[no_mangle]
+pub unsafe extern "C" fn qwenc_main_without_serve(
+    argc: c_int,
+    argv: *const *const c_char,
+    model: *const ModelInfo,
+    identity: *const Identity,
+) -> c_int {
+    // SAFETY: by the caller's promise.
+    guarded(|| unsafe { start(&arguments(argc, argv), Code::Cpu(&*model), &*identity, None) })
 }
 
 /// Runs an executable whose kernels are for GPUs.
@@ -50,19 +67,45 @@ pub unsafe extern "C" fn qwenc_main_cuda(
     bundle_bytes: c_ulong,
     identity: *const Identity,
 ) -> c_int {
-    guarded(|| {
-        // SAFETY: by the caller's promise.
-        let bytes = unsafe { std::slice::from_raw_parts(bundle, bundle_bytes as usize) };
-        match Bundle::parse(bytes) {
-            // SAFETY: by the caller's promise.
-            Ok(bundle) => unsafe { start(&arguments(argc, argv), Code::Cuda(&bundle), &*identity) },
-            Err(e) => {
-                // Nobody is left to tell if this fails.
-                let _ = writeln!(stderr(), "error: {e}");
-                e.exit_code()
-            }
-        }
+    // SAFETY: by the caller's promise.
+    guarded(|| unsafe {
+        start_cuda(&arguments(argc, argv), (bundle, bundle_bytes), &*identity, Some(serve::run))
     })
+}
+
+/// Runs an executable whose kernels are for GPUs, without a server.
+///
+/// # Safety
+/// As for [`qwenc_main_cuda`].
+#[no_mangle]
+pub unsafe extern "C" fn qwenc_main_cuda_without_serve(
+    argc: c_int,
+    argv: *const *const c_char,
+    bundle: *const u8,
+    bundle_bytes: c_ulong,
+    identity: *const Identity,
+) -> c_int {
+    // SAFETY: by the caller's promise.
+    guarded(|| unsafe { start_cuda(&arguments(argc, argv), (bundle, bundle_bytes), &*identity, None) })
+}
+
+unsafe fn start_cuda(
+    args: &[OsString],
+    (bundle, bundle_bytes): (*const u8, c_ulong),
+    identity: &Identity,
+    server: Option<ServeCommand>,
+) -> c_int {
+    // SAFETY: by the caller's promise.
+    let bytes = unsafe { std::slice::from_raw_parts(bundle, bundle_bytes as usize) };
+    match Bundle::parse(bytes) {
+        // SAFETY: by the caller's promise.
+        Ok(bundle) => unsafe { start(args, Code::Cuda(&bundle), identity, server) },
+        Err(e) => {
+            // If standard error is closed, the message has no reader.
+            let _ = writeln!(stderr(), "error: {e}");
+            e.exit_code()
+        }
+    }
 }
 
 /// Turns a panic into a message and an exit code.
@@ -99,7 +142,7 @@ fn executable_by_kernel() -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(text.to_bytes())))
 }
 
-unsafe fn start(args: &[OsString], code: Code, identity: &Identity) -> c_int {
+unsafe fn start(args: &[OsString], code: Code, identity: &Identity, server: Option<ServeCommand>) -> c_int {
     let named = || executable_by_kernel().or_else(|| args.first().map(PathBuf::from));
     // Without /proc there is the path that the program was started by.
     let executable = std::env::current_exe().ok().or_else(named).unwrap_or_default();
@@ -114,7 +157,7 @@ unsafe fn start(args: &[OsString], code: Code, identity: &Identity) -> c_int {
         quiet: false,
     };
     // SAFETY: by the caller's promise.
-    unsafe { run(&program, args, &mut console) }
+    unsafe { run(&program, server, args, &mut console) }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::FromArgMatches;
 use qwenc_abi::ABI_VERSION;
 
-use crate::cli::{self, Cli, Command};
+use crate::cli::{self, Cli, Command, Serve};
 use crate::commands;
 use crate::console::Console;
 use qwenc_engine::error::{Error, Result};
@@ -19,13 +19,21 @@ use qwenc_engine::image::Image;
 use qwenc_engine::phases;
 use qwenc_engine::program::{Code, Program};
 
+/// The command `serve`, which an executable may be linked without.
+pub type ServeCommand = unsafe fn(&Program, Option<&Path>, &Serve, &mut Console) -> Result<()>;
+
 /// Runs the command that `args` (the program's name first) ask for.
 ///
 /// # Safety
 /// `program.code` must keep to the contract of `StepFn` or `CudaStep` for weights that carry
 /// `program.identity`.
-pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -> i32 {
-    let cli = match parse(args, program.code) {
+pub unsafe fn run(
+    program: &Program,
+    server: Option<ServeCommand>,
+    args: &[OsString],
+    console: &mut Console,
+) -> i32 {
+    let cli = match parse(args, program.code, server.is_some()) {
         Ok(cli) => cli,
         Err(e) if e.kind() == ErrorKind::DisplayVersion => {
             // Nobody is left to tell if this fails.
@@ -44,7 +52,7 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
         phases::show();
     }
     // SAFETY: by the caller's promise.
-    let done = unsafe { dispatch(program, &cli, console) }
+    let done = unsafe { dispatch(program, server, &cli, console) }
         .and_then(|()| console.output.flush().map_err(Error::output));
     match done {
         Ok(()) => 0,
@@ -56,6 +64,10 @@ pub unsafe fn run(program: &Program, args: &[OsString], console: &mut Console) -
         }
     }
 }
+
+/// Message for `serve` in an executable that was linked without it.
+const NO_SERVER: &str =
+    "serve: this executable was compiled with --no-serve and has no server; compile the model again without that flag";
 
 /// The executable's own name.
 fn own_name(args: &[OsString]) -> &str {
@@ -81,12 +93,17 @@ fn version(program: &Program, args: &[OsString]) -> String {
     format!("{} ({made_by}), for {target}, {model}\n", own_name(args))
 }
 
-fn parse(args: &[OsString], code: Code) -> std::result::Result<Cli, clap::Error> {
+fn parse(args: &[OsString], code: Code, has_server: bool) -> std::result::Result<Cli, clap::Error> {
     let name = own_name(args);
-    Cli::from_arg_matches(&cli::command(code, name).try_get_matches_from(args)?)
+    Cli::from_arg_matches(&cli::command(code, has_server, name).try_get_matches_from(args)?)
 }
 
-unsafe fn dispatch(program: &Program, cli: &Cli, console: &mut Console) -> Result<()> {
+unsafe fn dispatch(
+    program: &Program,
+    server: Option<ServeCommand>,
+    cli: &Cli,
+    console: &mut Console,
+) -> Result<()> {
     if let Code::Cpu(model) = program.code {
         if model.abi_version != ABI_VERSION {
             return Err(Error::AbiVersion { expected: ABI_VERSION, found: model.abi_version });
@@ -98,12 +115,15 @@ unsafe fn dispatch(program: &Program, cli: &Cli, console: &mut Console) -> Resul
     match &cli.command {
         Command::Generate(args) => unsafe { commands::generate::run(program, weights, args, console) },
         Command::Chat(args) => unsafe { commands::chat::run(program, weights, args, console) },
-        Command::Serve(args) => unsafe { commands::serve::run(program, weights, args, console) },
+        Command::Serve(args) => match server {
+            Some(serve) => unsafe { serve(program, weights, args, console) },
+            None => Err(Error::Usage(NO_SERVER.into())),
+        },
         Command::Embed(args) => unsafe { commands::embed::run(program, weights, args, console) },
         Command::Logits(args) => unsafe { commands::logits::run(program, weights, args) },
         Command::Perplexity(args) => unsafe { commands::perplexity::run(program, weights, args, console) },
         Command::Bench(args) => unsafe { commands::bench::run(program, weights, args, console) },
-        Command::Info(args) => commands::info::run(program, weights, args, console),
+        Command::Info(args) => commands::info::run(program, server.is_some(), weights, args, console),
         Command::Verify => commands::verify::run(program, weights, console),
     }
 }

@@ -9,7 +9,8 @@ use qwenc_abi::KvType;
 use qwenc_rt::error::Error;
 use qwenc_rt::inference::batch::Batch;
 use qwenc_rt::inference::engine::Engine;
-use qwenc_rt::inference::session::{Session, Wanted};
+use qwenc_rt::inference::session::Session;
+use qwenc_rt::inference::step::Wanted;
 
 fn beginning(index: usize) -> Vec<u32> {
     (0..=3 * index).map(|i| ((i * 37 + 11 + index) % KNOWN) as u32).collect()

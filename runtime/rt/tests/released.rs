@@ -7,7 +7,8 @@ mod mock;
 use mock::{bytes_of, free, model, KNOWN, ROWS};
 use qwenc_abi::KvType;
 use qwenc_rt::inference::engine::Engine;
-use qwenc_rt::inference::session::{Session, Wanted};
+use qwenc_rt::inference::session::Session;
+use qwenc_rt::inference::step::Wanted;
 
 #[test]
 fn an_emptied_sequence_needs_no_memory() {

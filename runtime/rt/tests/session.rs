@@ -7,11 +7,12 @@ mod mock;
 use mock::{bytes_of, free, model, CONTEXT, KNOWN, ROWS};
 use qwenc_abi::{KvType, ModelInfo};
 use qwenc_rt::error::Error;
-use qwenc_rt::inference::adjust::{Adjust, AdjustedSampler, Penalties};
 use qwenc_rt::inference::engine::Engine;
 use qwenc_rt::inference::generate::{generate, Ending, Limits, Sampled};
+use qwenc_rt::inference::logits_processor::{Adjust, AdjustedSampler, Penalties};
 use qwenc_rt::inference::sampler::{Sampler, Sampling};
-use qwenc_rt::inference::session::{Session, Wanted};
+use qwenc_rt::inference::session::Session;
+use qwenc_rt::inference::step::Wanted;
 
 fn engine<'a>(model: &'a ModelInfo, weights: &'a [u8], threads: usize, chunk: usize) -> Engine<'a> {
     // SAFETY: the mock keeps to the contract.

@@ -6,9 +6,9 @@ mod mock;
 
 use mock::{bytes_of, chain, free, model, tiny, Executable};
 use qwenc_abi::{KvType, ModelInfo};
-use qwenc_rt::inference::adjust::{Adjust, AdjustedSampler, Penalties};
 use qwenc_rt::inference::engine::Engine;
 use qwenc_rt::inference::generate::{generate, Ending, Limits, Report, Sampled};
+use qwenc_rt::inference::logits_processor::{Adjust, AdjustedSampler, Penalties};
 use qwenc_rt::inference::sampler::{Sampler, Sampling};
 use qwenc_rt::inference::session::Session;
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::Router;
 
-use crate::api::{chat, completions, embeddings, tokens, whatis};
+use crate::api::{chat, completions, embeddings, models, tokens};
 use crate::log::Waiting;
 use crate::page;
 use crate::refusal::Refusal;
@@ -32,13 +32,13 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/completions", post(completions::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/embeddings", post(embeddings::embeddings))
-        .route("/v1/models", get(whatis::models))
+        .route("/v1/models", get(models::models))
         // Names have slashes, as `ORG/NAME` has.
-        .route("/v1/models/{*name}", get(whatis::model))
-        .route("/models", get(whatis::models))
-        .route("/health", get(whatis::health))
-        .route("/metrics", get(whatis::metrics))
-        .route("/openapi.json", get(whatis::openapi))
+        .route("/v1/models/{*name}", get(models::model))
+        .route("/models", get(models::models))
+        .route("/health", get(models::health))
+        .route("/metrics", get(models::metrics))
+        .route("/openapi.json", get(models::openapi))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .fallback(no_such_path)

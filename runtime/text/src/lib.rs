@@ -5,7 +5,7 @@
 //!
 //! The measure of everything here is the checkpoint's own Python: a difference of one id is an error.
 
-mod around;
+mod post_processor;
 pub mod prompt;
 pub mod stops;
 pub mod stream;

@@ -12,7 +12,7 @@ use tokenizers::decoders::DecoderWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::Model;
 
-use crate::around::{self, Around};
+use crate::post_processor::{self, Around};
 use crate::vocabulary::{Plain, Shared};
 use qwenc_engine::error::{Error, Result};
 
@@ -71,9 +71,9 @@ impl Tokenizer {
     /// Opens what the compiler made of a tokenizer.json: that file itself where its vocabulary is not a plain one.
     pub fn open(bytes: &Bytes) -> Result<Tokenizer> {
         match Prepared::open(bytes) {
-            Some(Ok(prepared)) => Ok(Tokenizer::around(around::prepared(prepared)?, Inner::Plain)),
+            Some(Ok(prepared)) => Ok(Tokenizer::around(post_processor::prepared(prepared)?, Inner::Plain)),
             Some(Err(damaged)) => Err(Error::Tokenizer(damaged.to_string())),
-            None => Ok(Tokenizer::around(around::by_the_library(bytes)?, Inner::Any)),
+            None => Ok(Tokenizer::around(post_processor::by_the_library(bytes)?, Inner::Any)),
         }
     }
 

@@ -28,6 +28,7 @@ mod goes_on;
 mod inspect;
 mod llama;
 mod memory;
+mod no_serve;
 mod outputs;
 mod perplexity;
 mod predicted;

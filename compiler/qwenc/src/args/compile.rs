@@ -164,6 +164,9 @@ pub struct Compile {
     /// other executables need no other file without this flag
     #[arg(long)]
     pub dynamic: bool,
+    /// Leave the server out of the executable, which is smaller without it
+    #[arg(long)]
+    pub no_serve: bool,
     /// Program that links (default: wild, and cc where wild fails)
     #[arg(long, value_name = "NAME", value_enum)]
     pub linker: Option<LinkerName>,

@@ -283,8 +283,8 @@ pub fn definition(name: &str) -> clap::Command {
     named(Cli::command()).mut_subcommands(named).bin_name(name.to_owned())
 }
 
-/// The command line of an executable with this code: its help shows only flags that it has.
-pub(crate) fn command(code: Code, name: &str) -> clap::Command {
+/// The command line of an executable with this code: its help shows only commands and flags that it has.
+pub(crate) fn command(code: Code, has_server: bool, name: &str) -> clap::Command {
     let foreign: &'static [&str] = match code {
         Code::Cpu(_) => &GPU_ONLY,
         Code::Cuda(_) => &CPU_ONLY,
@@ -297,7 +297,14 @@ pub(crate) fn command(code: Code, name: &str) -> clap::Command {
             arg
         }
     };
-    definition(name).mut_subcommands(|command| command.mut_args(hide))
+    let all = definition(name).mut_subcommands(|command| command.mut_args(hide));
+    if has_server {
+        return all;
+    }
+    let examples = all.get_after_help().map(|text| text.to_string()).unwrap_or_default();
+    let of_serve = format!("  {name} serve ");
+    let examples: Vec<&str> = examples.lines().filter(|line| !line.starts_with(&of_serve)).collect();
+    all.after_help(examples.join("\n")).mut_subcommand("serve", |serve| serve.hide(true))
 }
 
 impl Cli {

@@ -11,8 +11,9 @@ use crate::cli::Embed;
 use crate::commands::opened::{Opened, Use};
 use crate::console::Console;
 use qwenc_engine::error::{Error, Result};
-use qwenc_engine::inference::engine::{Output, Results};
-use qwenc_engine::inference::session::{Session, Wanted};
+use qwenc_engine::inference::session::Session;
+use qwenc_engine::inference::step::Wanted;
+use qwenc_engine::inference::step::{Output, Results};
 use qwenc_engine::program::Program;
 
 /// Runs the command.

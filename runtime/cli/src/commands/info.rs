@@ -18,7 +18,7 @@ use crate::console::Console;
 use qwenc_engine::cpu;
 use qwenc_engine::error::Result;
 use qwenc_engine::image::{hex, Image};
-use qwenc_engine::inference::cuda::need::mebibytes;
+use qwenc_engine::inference::cuda::memory_requirement::mebibytes;
 use qwenc_engine::inference::kv;
 use qwenc_engine::inference::session::check_context;
 use qwenc_engine::machine::form;
@@ -28,11 +28,18 @@ use qwenc_text::tokenizer::Tokenizer;
 /// Lines of a table.
 type Rows = Vec<(&'static str, String)>;
 
-/// Runs the command.
-pub fn run(program: &Program, weights: Option<&Path>, args: &Info, console: &mut Console) -> Result<()> {
+/// Runs the command; `has_server` says whether the executable has the command `serve`.
+pub fn run(
+    program: &Program,
+    has_server: bool,
+    weights: Option<&Path>,
+    args: &Info,
+    console: &mut Console,
+) -> Result<()> {
     let bytes = program.code.sizes().weights_bytes;
     let image = Image::find(weights, &program.executable, bytes, program.identity)?;
-    let facts = facts(program, &image, args)?;
+    let mut facts = facts(program, &image, args)?;
+    facts["server"] = json!(has_server);
     if args.json {
         return console.print(&format!("{facts:#}\n"));
     }
@@ -145,6 +152,10 @@ fn table(facts: &Value) -> String {
     }
     rows.extend([
         ("linked", linked(&facts["linked"]).to_owned()),
+        (
+            "server",
+            if facts["server"] == json!(true) { "yes" } else { "no: compiled with --no-serve" }.into(),
+        ),
         ("code SHA-256", text(&facts["code_sha256"])),
         ("weights SHA-256", text(&facts["weights_sha256"])),
         ("image", text(&facts["image"])),

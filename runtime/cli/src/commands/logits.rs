@@ -17,7 +17,8 @@ use safetensors::Dtype;
 use crate::cli::Logits;
 use crate::commands::opened::{Opened, Use};
 use qwenc_engine::error::{Error, Result};
-use qwenc_engine::inference::session::{Session, Wanted};
+use qwenc_engine::inference::session::Session;
+use qwenc_engine::inference::step::Wanted;
 use qwenc_engine::program::Program;
 
 /// Runs the command.

@@ -15,7 +15,7 @@ use qwenc_engine::cpu;
 use qwenc_engine::error::{Error, Result};
 use qwenc_engine::image::metadata::adapter_names;
 use qwenc_engine::image::Image;
-use qwenc_engine::inference::cuda::need::Room;
+use qwenc_engine::inference::cuda::memory_requirement::Capacity;
 use qwenc_engine::inference::cuda::weights::Weights;
 use qwenc_engine::inference::cuda::Cuda;
 use qwenc_engine::inference::engine::{Engine, DEFAULT_CHUNK};
@@ -180,10 +180,10 @@ pub fn max_rows(machine: &Machine, most: usize) -> Result<usize> {
 }
 
 /// What a GPU must have room for.
-pub fn room(sizes: &Sizes, machine: &Machine, wanted: Use) -> Result<Room> {
+pub fn room(sizes: &Sizes, machine: &Machine, wanted: Use) -> Result<Capacity> {
     let most = sizes.max_context as usize;
     let rows = max_rows(machine, most)?;
     let capacity = sizes.capacity(check_context(machine.context, most)?);
     let Use { outputs, sequences, kv } = wanted;
-    Ok(Room { rows, outputs: outputs.min(rows), capacity, sequences, kv })
+    Ok(Capacity { rows, outputs: outputs.min(rows), capacity, sequences, kv })
 }

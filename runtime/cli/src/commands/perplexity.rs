@@ -12,7 +12,8 @@ use crate::cli::{Machine, Perplexity};
 use crate::commands::opened::{Opened, Use};
 use crate::console::Console;
 use qwenc_engine::error::{Error, Result};
-use qwenc_engine::inference::session::{check_context, Session, Wanted};
+use qwenc_engine::inference::session::{check_context, Session};
+use qwenc_engine::inference::step::Wanted;
 use qwenc_engine::program::Program;
 
 /// Runs the command.

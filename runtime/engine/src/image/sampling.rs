@@ -5,7 +5,7 @@
 
 use qwenc_abi::metadata::SamplingDefaults;
 
-use crate::inference::adjust::Penalties;
+use crate::inference::logits_processor::Penalties;
 use crate::inference::sampler::Sampling;
 
 /// The same penalties, stop strings and limits, but always the likeliest token.

@@ -7,9 +7,11 @@
 use qwenc_abi::KvType;
 
 use crate::error::{Error, Result};
-use crate::inference::engine::{Engine, Output, Results};
-use crate::inference::session::{Session, Wanted};
-use crate::inference::together::{self, Part};
+use crate::inference::batched_step::{self, SequenceChunk};
+use crate::inference::engine::Engine;
+use crate::inference::session::Session;
+use crate::inference::step::Wanted;
+use crate::inference::step::{Output, Results};
 
 /// Sequences that are as long as each other's caches.
 pub struct Batch {
@@ -61,14 +63,14 @@ impl Batch {
         mut sink: impl FnMut(usize, Output) -> Result<()>,
     ) -> Result<()> {
         let mut parts = parts(&mut self.sequences, tokens);
-        together::feed(engine, &mut parts, results, |i, _, output| sink(i, output))
+        batched_step::feed(engine, &mut parts, results, |i, _, output| sink(i, output))
     }
 }
 
 /// One token of each.
-fn parts<'a>(sequences: &'a mut [Session], tokens: &'a [u32]) -> Vec<Part<'a>> {
+fn parts<'a>(sequences: &'a mut [Session], tokens: &'a [u32]) -> Vec<SequenceChunk<'a>> {
     debug_assert!(sequences.len() == tokens.len());
-    let part = |(session, token): (&'a mut Session, &'a u32)| Part {
+    let part = |(session, token): (&'a mut Session, &'a u32)| SequenceChunk {
         session,
         tokens: std::slice::from_ref(token),
         wanted: Wanted::Last,

@@ -6,9 +6,9 @@
 use qwenc_abi::{KvType, ModelInfo, StepArgs, ABI_VERSION};
 
 use crate::error::{Error, Result};
-use crate::inference::engine::Step;
+use crate::inference::activation_capture::{Recorder, Watch};
 use crate::inference::memory::Region;
-use crate::inference::observed::{Recorder, Watch};
+use crate::inference::step::Step;
 use crate::threads::barrier::Barrier;
 use crate::threads::cores::Placement;
 use crate::threads::pool::Pool;

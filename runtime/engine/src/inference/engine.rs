@@ -5,14 +5,15 @@
 //! everything else in this crate is the same wherever the model runs.
 
 use qwenc_abi::metadata::Activation;
-use qwenc_abi::{KvType, ModelInfo, Row};
+use qwenc_abi::{KvType, ModelInfo};
 
 use crate::error::{Error, Result};
+use crate::inference::activation_capture::{Recorded, Recorder};
 use crate::inference::cache::Cache;
 use crate::inference::cpu::Cpu;
 use crate::inference::cuda::Cuda;
 use crate::inference::embedding::embedding;
-use crate::inference::observed::{Recorded, Recorder};
+use crate::inference::step::{Output, OutputPlace, Step};
 use crate::program::Sizes;
 use crate::threads::cores::Placement;
 
@@ -29,62 +30,6 @@ pub struct Engine<'m> {
 enum Runner<'m> {
     Cpu(Cpu<'m>),
     Cuda(Box<Cuda<'m>>),
-}
-
-/// What the outputs of a step are wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Results {
-    /// Their logits.
-    Logits,
-    /// Only the likeliest allowed token of each.
-    Picks,
-}
-
-/// What came out for one row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Output<'a> {
-    /// `[vocab_rows]`.
-    Logits(&'a [f32]),
-    /// The likeliest allowed token, the lowest id among equals.
-    Pick(u32),
-    /// What the model made of the text up to there, `[hidden]`, of length 1.
-    Embedding(&'a [f32]),
-}
-
-/// Where a result of the last step is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// The output with this index.
-    Output(usize),
-    /// The last hidden state of the row with this index.
-    State(usize),
-}
-
-impl<'a> Output<'a> {
-    /// Logits, where nothing else was asked for.
-    pub fn logits(self) -> Result<&'a [f32]> {
-        match self {
-            Output::Logits(logits) => Ok(logits),
-            Output::Pick(_) | Output::Embedding(_) => {
-                Err(Error::Internal("something else where logits were asked for".into()))
-            }
-        }
-    }
-}
-
-/// One step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step<'a> {
-    /// Not empty.
-    pub(crate) rows: &'a [Row],
-    /// Ascending indices into `rows` whose results are wanted.
-    pub(crate) outputs: &'a [u32],
-    /// Positions that each cache holds.
-    pub(crate) kv_capacity: usize,
-    /// What each cache stores.
-    pub(crate) kv: KvType,
-    /// What of the outputs will be asked for.
-    pub(crate) results: Results,
 }
 
 impl<'m> Engine<'m> {
@@ -239,11 +184,11 @@ impl<'m> Engine<'m> {
     }
 
     /// What the last step's result at `place` is, as was asked for.
-    pub(crate) fn output(&mut self, place: Place) -> Result<Output<'_>> {
+    pub(crate) fn output(&mut self, place: OutputPlace) -> Result<Output<'_>> {
         match (place, &mut self.runner) {
-            (Place::Output(index), Runner::Cpu(cpu)) => Ok(Output::Logits(cpu.logits(index))),
-            (Place::Output(index), Runner::Cuda(cuda)) => cuda.output(index),
-            (Place::State(row), runner) => {
+            (OutputPlace::Output(index), Runner::Cpu(cpu)) => Ok(Output::Logits(cpu.logits(index))),
+            (OutputPlace::Output(index), Runner::Cuda(cuda)) => cuda.output(index),
+            (OutputPlace::State(row), runner) => {
                 let (state, gain) = match runner {
                     Runner::Cpu(cpu) => cpu.state(row)?,
                     Runner::Cuda(cuda) => cuda.state(row)?,

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::inference::adjust::AdjustedSampler;
 use crate::inference::engine::Engine;
-use crate::inference::lookup;
-use crate::inference::session::{Session, Wanted};
+use crate::inference::logits_processor::AdjustedSampler;
+use crate::inference::prompt_lookup;
+use crate::inference::session::Session;
+use crate::inference::step::Wanted;
 
 /// When to stop.
 pub struct Limits<'a> {
@@ -151,7 +152,7 @@ fn advance(
     let before = session.tokens().len();
     let wanted = wanted.min(session.room() - 1);
     let so_far = if wanted == 0 { Vec::new() } else { [session.tokens(), &[next]].concat() };
-    let guess = lookup::guess(&so_far, wanted);
+    let guess = prompt_lookup::guess(&so_far, wanted);
     let step = [&[next], guess].concat();
     let results = sampler.results();
     session.feed_for(engine, &step, (Wanted::All, results), |i, output| {

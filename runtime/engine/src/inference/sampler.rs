@@ -10,7 +10,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Error, Result};
-use crate::inference::engine::{Output, Results};
+use crate::inference::step::{Output, Results};
 
 /// How to choose. The order of the filters is top-k, temperature, top-p, min-p.
 #[derive(Clone, Copy, Debug, PartialEq)]

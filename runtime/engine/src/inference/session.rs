@@ -7,22 +7,8 @@ use qwenc_abi::KvType;
 
 use crate::error::{Error, Result};
 use crate::inference::cache::Cache;
-use crate::inference::engine::{Engine, Output, Results};
+use crate::inference::engine::Engine;
 use crate::inference::layout::Layout;
-use crate::inference::together::{self, Part};
-
-/// Which positions of the fed tokens want results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// None; the head is not run.
-    Nothing,
-    /// The last one.
-    Last,
-    /// Every one.
-    All,
-    /// The last one, and of it not logits but an embedding.
-    Embedding,
-}
 
 /// A sequence in progress.
 pub struct Session {
@@ -93,33 +79,6 @@ impl Session {
         let keep = same.min(wanted.len().saturating_sub(1));
         self.truncate(keep);
         &wanted[keep..]
-    }
-
-    /// Feeds `tokens` in steps of at most `engine.max_rows()`; `sink` gets each wanted position's
-    /// index within `tokens` and its logits. On an error of `sink` the tokens of the steps already
-    /// run remain fed.
-    pub fn feed(
-        &mut self,
-        engine: &mut Engine,
-        tokens: &[u32],
-        wanted: Wanted,
-        mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
-    ) -> Result<()> {
-        self.feed_for(engine, tokens, (wanted, Results::Logits), |index, output| {
-            sink(index, output.logits()?)
-        })
-    }
-
-    /// As [`feed`](Session::feed), but `sink` gets no more than `results` asks for, where that is quicker.
-    pub fn feed_for(
-        &mut self,
-        engine: &mut Engine,
-        tokens: &[u32],
-        (wanted, results): (Wanted, Results),
-        mut sink: impl FnMut(usize, Output) -> Result<()>,
-    ) -> Result<()> {
-        let part = Part { session: self, tokens, wanted };
-        together::feed(engine, &mut [part], results, |_, index, output| sink(index, output))
     }
 
     /// Another sequence, as long as this one may become, that begins with this one's first `len` tokens (all of

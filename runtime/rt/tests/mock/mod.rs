@@ -308,7 +308,7 @@ impl Executable {
             quiet: false,
         };
         // SAFETY: the mock keeps to the contract.
-        unsafe { run(&program, &args, &mut console) }
+        unsafe { run(&program, Some(qwenc_rt::commands::serve::run), &args, &mut console) }
     }
 }
 

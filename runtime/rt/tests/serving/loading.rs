@@ -33,7 +33,7 @@ fn model() -> Model {
 
 /// Paths of the page's scripts.
 fn page_scripts() -> Vec<String> {
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/page")).unwrap();
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../serve/src/page")).unwrap();
     let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let scripts: Vec<String> =
         names.filter(|name| name.ends_with(".js")).map(|name| format!("/page/{name}")).collect();

@@ -20,7 +20,7 @@ use crate::wire::options::Options;
 use crate::wire::reply::{Finish, Told, Usage};
 use crate::words::{Piece, Reading, Words};
 use qwenc_engine::image::sampling::filters;
-use qwenc_engine::inference::adjust::Adjust;
+use qwenc_engine::inference::logits_processor::Adjust;
 use qwenc_engine::inference::sampler::Sampler;
 
 /// What is asked.

@@ -7,9 +7,9 @@ pub mod answers;
 pub mod chat;
 pub mod completions;
 pub mod embeddings;
+pub mod models;
 pub mod stream;
 pub mod tokens;
-pub mod whatis;
 
 use std::sync::Arc;
 

@@ -9,10 +9,10 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::constrain::Constraint;
 use qwenc_engine::error::Result;
-use qwenc_engine::inference::adjust::Adjust;
-use qwenc_engine::inference::engine::{Output, Results};
+use qwenc_engine::inference::logits_processor::Adjust;
 use qwenc_engine::inference::logprobs::{logprobs, Logprobs};
 use qwenc_engine::inference::sampler::Sampler;
+use qwenc_engine::inference::step::{Output, Results};
 
 /// One sequence to generate, or to read.
 pub struct Job {

@@ -20,9 +20,11 @@ use crate::metrics::Metrics;
 use crate::schedule::job::{Ended, Job};
 use crate::schedule::slot::{Slot, Work};
 use qwenc_engine::error::Result;
-use qwenc_engine::inference::engine::{Engine, Output, Results};
-use qwenc_engine::inference::session::{Session, Wanted};
-use qwenc_engine::inference::together::{self, Part};
+use qwenc_engine::inference::batched_step::{self, SequenceChunk};
+use qwenc_engine::inference::engine::Engine;
+use qwenc_engine::inference::session::Session;
+use qwenc_engine::inference::step::Wanted;
+use qwenc_engine::inference::step::{Output, Results};
 
 /// Longest wait for a format, in milliseconds: new jobs are looked for as often.
 const REST_MS: i32 = 2;
@@ -183,11 +185,11 @@ impl<'e, 'm> Scheduler<'e, 'm> {
             let last = slot.pending() == tokens.len();
             let wanted = slot.work.as_ref().filter(|_| last).map_or(Wanted::Nothing, Work::wanted);
             works.push((slot.work.as_mut(), slot.session.room() - tokens.len()));
-            parts.push(Part { session: &mut slot.session, tokens, wanted });
+            parts.push(SequenceChunk { session: &mut slot.session, tokens, wanted });
         }
         let mut ends: Vec<Option<Ended>> = vec![None; parts.len()];
         let metrics = self.metrics;
-        together::feed(&mut self.engine, &mut parts, results, |index, _, output: Output| {
+        batched_step::feed(&mut self.engine, &mut parts, results, |index, _, output: Output| {
             if let (Some(work), room) = &mut works[index] {
                 // What fails one job is no matter of the others.
                 let before = work.chosen;

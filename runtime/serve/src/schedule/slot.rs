@@ -7,8 +7,9 @@ use std::os::fd::RawFd;
 
 use crate::schedule::job::{Chooser, Ended, Event, Job};
 use qwenc_engine::error::{Error, Result};
-use qwenc_engine::inference::engine::Output;
-use qwenc_engine::inference::session::{Session, Wanted};
+use qwenc_engine::inference::session::Session;
+use qwenc_engine::inference::step::Output;
+use qwenc_engine::inference::step::Wanted;
 
 /// A place.
 pub struct Slot {

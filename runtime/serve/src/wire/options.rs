@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::wire::fields::{wrong, Fields};
 use qwenc_engine::image::metadata::adapter_names;
 use qwenc_engine::image::sampling::penalties;
-use qwenc_engine::inference::adjust::Penalties;
+use qwenc_engine::inference::logits_processor::Penalties;
 use qwenc_engine::inference::sampler::Sampling;
 
 /// Most answers to one request.

@@ -12,7 +12,8 @@ use qwenc_engine::inference::batch::Batch;
 use qwenc_engine::inference::cuda::profile::{KernelTime, Probed};
 use qwenc_engine::inference::engine::Engine;
 use qwenc_engine::inference::sampler::Sampler;
-use qwenc_engine::inference::session::{Session, Wanted};
+use qwenc_engine::inference::session::Session;
+use qwenc_engine::inference::step::Wanted;
 
 /// Tokens decoded with a profile; that of the last one counts.
 const PROFILED: usize = 3;

@@ -12,14 +12,14 @@ use crate::commands::opened::{room, Use};
 use qwenc_engine::error::Result;
 use qwenc_engine::inference::cuda::bundle::Bundle;
 use qwenc_engine::inference::cuda::driver::{self, Device};
+use qwenc_engine::inference::cuda::memory_requirement::MemoryRequirement;
 use qwenc_engine::inference::cuda::modules;
-use qwenc_engine::inference::cuda::need::Need;
 use qwenc_engine::program::Sizes;
 
 /// Adds what is so on GPUs only: `cuda`, and what `generate` and `chat` take of a device's memory.
 pub(super) fn add(facts: &mut Value, bundle: &Bundle, machine: &Machine, kv: KvType) -> Result<()> {
     let wanted = Use { outputs: 1, sequences: 1, kv };
-    let need = Need::of(&bundle.model, &room(&Sizes::from(&bundle.model), machine, wanted)?);
+    let need = MemoryRequirement::of(&bundle.model, &room(&Sizes::from(&bundle.model), machine, wanted)?);
     let memory = &mut facts["memory_bytes"];
     memory["scratch"] = json!(need.arena.saturating_add(need.logits).saturating_add(need.small));
     memory["gpu"] = json!(need.total());

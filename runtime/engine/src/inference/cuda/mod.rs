@@ -19,8 +19,8 @@ mod event;
 mod graph;
 mod launch;
 pub mod memory;
+pub mod memory_requirement;
 pub mod modules;
-pub mod need;
 pub mod profile;
 mod results;
 #[cfg(test)]
@@ -37,13 +37,13 @@ use crate::inference::cuda::bundle::Bundle;
 use crate::inference::cuda::driver::Context;
 use crate::inference::cuda::graph::Graphs;
 use crate::inference::cuda::memory::{Buffer, Pinned};
+use crate::inference::cuda::memory_requirement::{allowed_words, Capacity, MemoryRequirement};
 use crate::inference::cuda::modules::Kernels;
-use crate::inference::cuda::need::{allowed_words, Need, Room};
 use crate::inference::cuda::profile::Profile;
 use crate::inference::cuda::results::ResultSet;
 use crate::inference::cuda::uploads::Uploads;
 use crate::inference::cuda::weights::Weights;
-use crate::inference::engine::{Output, Results, Step};
+use crate::inference::step::{Output, Results, Step};
 
 /// How steps that come again are launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,8 @@ enum Picks {
 /// A model on a device. Fields are dropped in this order: records before kernels, all before the context.
 pub struct Cuda<'m> {
     model: &'m CudaModel,
-    room: Room,
-    need: Need,
+    room: Capacity,
+    need: MemoryRequirement,
     decode: Decode,
     graphs: Graphs,
     kernels: Kernels,
@@ -105,7 +105,7 @@ impl<'m> Cuda<'m> {
         bundle: &'m Bundle,
         weights: Weights,
         number: usize,
-        room: Room,
+        room: Capacity,
         decode: Decode,
     ) -> Result<Cuda<'m>> {
         let model = &bundle.model;
@@ -118,7 +118,7 @@ impl<'m> Cuda<'m> {
             let found = "--decode persistent: this executable has no such kernel; leave the flag away".into();
             return Err(Error::Usage(found));
         }
-        let need = Need::of(model, &room);
+        let need = MemoryRequirement::of(model, &room);
         need.check(&context)?;
         let scratch = |bytes, what| Buffer::zeroed(&context, bytes, what);
         let [all, repeating] = results::sizes(&room);
@@ -164,7 +164,7 @@ impl<'m> Cuda<'m> {
     }
 
     /// Memory of the device that it takes.
-    pub fn need(&self) -> &Need {
+    pub fn need(&self) -> &MemoryRequirement {
         &self.need
     }
 

@@ -10,11 +10,11 @@ use qwenc_abi::CudaModel;
 use super::driver::Context;
 use super::event::Event;
 use super::memory::{Buffer, Pinned};
-use super::need::Room;
+use super::memory_requirement::Capacity;
 use crate::error::Result;
 
 /// Capacity of the two sets, in outputs: of any step; of decode steps, which have one row for each sequence.
-pub(super) fn sizes(room: &Room) -> [usize; 2] {
+pub(super) fn sizes(room: &Capacity) -> [usize; 2] {
     let all = room.outputs.max(1);
     [all, all.min(room.sequences.max(1))]
 }

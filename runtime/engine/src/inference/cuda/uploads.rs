@@ -10,7 +10,7 @@ use qwenc_abi::Row;
 
 use super::driver::Context;
 use super::memory::{Buffer, Pinned};
-use super::need::Room;
+use super::memory_requirement::Capacity;
 use crate::error::Result;
 
 /// A row as it is compared: token, position, cache and adapter.
@@ -31,7 +31,7 @@ pub(super) struct Uploads {
 
 impl Uploads {
     /// Nothing yet.
-    pub(super) fn new(context: &Rc<Context>, room: &Room) -> Result<Uploads> {
+    pub(super) fn new(context: &Rc<Context>, room: &Capacity) -> Result<Uploads> {
         let (rows, outputs) = (room.rows * size_of::<Row>(), 4 * room.outputs.max(1));
         Ok(Uploads {
             rows: Buffer::new(context, rows as u64, "rows")?,

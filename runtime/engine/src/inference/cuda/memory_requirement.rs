@@ -12,7 +12,7 @@ use crate::program::Sizes;
 
 /// What a run must have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct Capacity {
     /// Rows of the largest step.
     pub rows: usize,
     /// Rows of a step whose results are wanted, at most.
@@ -27,7 +27,7 @@ pub struct Room {
 
 /// Bytes by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct MemoryRequirement {
     /// Packed weights and what may be read behind them.
     pub weights: u64,
     /// All caches.
@@ -40,13 +40,13 @@ pub struct Need {
     pub small: u64,
 }
 
-impl Need {
+impl MemoryRequirement {
     /// What `model` takes for `room`.
-    pub fn of(model: &CudaModel, room: &Room) -> Need {
+    pub fn of(model: &CudaModel, room: &Capacity) -> MemoryRequirement {
         let (rows, outputs) = (room.rows as u64, room.outputs as u64);
         let cache = Sizes::from(model).kv_bytes(room.kv, room.capacity as u64);
         let small = rows * size_of::<qwenc_abi::Row>() as u64 + 4 * outputs.max(1);
-        Need {
+        MemoryRequirement {
             weights: model.weights_bytes + CUDA_SLACK,
             caches: cache.saturating_mul(room.sequences as u64),
             arena: arena(model, room),
@@ -89,7 +89,7 @@ impl Need {
 }
 
 /// Bytes of scratch.
-fn arena(model: &CudaModel, room: &Room) -> u64 {
+fn arena(model: &CudaModel, room: &Capacity) -> u64 {
     let a = &model.arena;
     let rows = (room.rows as u64).next_multiple_of(u64::from(a.row_tile));
     let rows = a.per_row.saturating_mul(rows);
@@ -114,21 +114,21 @@ mod tests {
 
     #[test]
     fn every_buffer_is_counted() {
-        let room = Room { rows: 9, outputs: 3, capacity: 128, sequences: 2, kv: KvType::Bf16 };
-        let need = Need::of(&model(), &room);
+        let room = Capacity { rows: 9, outputs: 3, capacity: 128, sequences: 2, kv: KvType::Bf16 };
+        let need = MemoryRequirement::of(&model(), &room);
         assert_eq!(need.weights, 80 + 4096);
         assert_eq!(need.caches, 2 * 32 * 128);
         assert_eq!((need.arena, need.arena), (100 + 10 * 16 + 3 * 128, model().arena.bytes(9, 128)));
         assert_eq!(need.logits, (3 + 2) * 32 * 4);
         assert_eq!(need.small, 9 * 24 + 3 * 4 + 4 + 4 * 4);
         assert_eq!(need.total(), need.weights + need.caches + need.arena + need.logits + need.small);
-        let none = Need::of(&model(), &Room { outputs: 0, ..room });
+        let none = MemoryRequirement::of(&model(), &Capacity { outputs: 0, ..room });
         assert_eq!(none.logits, 2 * 32 * 4, "a row even if nothing is wanted");
     }
 
     #[test]
     fn what_is_too_large_to_count_stays_too_large() {
-        let room = Room { rows: 1, outputs: 1, capacity: usize::MAX, sequences: 16, kv: KvType::F32 };
-        assert_eq!(Need::of(&model(), &room).total(), u64::MAX);
+        let room = Capacity { rows: 1, outputs: 1, capacity: usize::MAX, sequences: 16, kv: KvType::F32 };
+        assert_eq!(MemoryRequirement::of(&model(), &room).total(), u64::MAX);
     }
 }

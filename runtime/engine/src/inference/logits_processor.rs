@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::inference::engine::{Output, Results};
 use crate::inference::sampler::Sampler;
+use crate::inference::step::{Output, Results};
 
 /// How strongly.
 #[derive(Clone, Debug, PartialEq)]

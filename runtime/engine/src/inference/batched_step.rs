@@ -1,4 +1,4 @@
-//! Steps that any number of sequences take together, each with as many tokens as it likes.
+//! Batched steps: any number of sequences, each with a chunk of tokens of any length.
 //!
 //! In: sequences, the next tokens of each, which of them want results. Out: the results, in order. Invariant: what
 //! a sequence gets does not depend on its neighbours, nor on how tokens are cut into steps, not by a bit; the only
@@ -7,16 +7,17 @@
 use qwenc_abi::{KvType, Row};
 
 use crate::error::Result;
-use crate::inference::engine::{Engine, Output, Place, Results, Step};
-use crate::inference::session::{Session, Wanted};
+use crate::inference::engine::Engine;
+use crate::inference::session::Session;
+use crate::inference::step::{Output, OutputPlace, Results, Step, Wanted};
 
-/// What one sequence takes part with.
-pub struct Part<'a> {
+/// Chunk of tokens that one sequence is fed.
+pub struct SequenceChunk<'a> {
     /// The sequence.
     pub session: &'a mut Session,
     /// Its next tokens; may be none.
     pub tokens: &'a [u32],
-    /// Which of them want results.
+    /// Tokens whose results are wanted.
     pub wanted: Wanted,
 }
 
@@ -26,7 +27,7 @@ pub struct Part<'a> {
 /// tokens of the steps already run remain fed.
 pub fn feed(
     engine: &mut Engine,
-    parts: &mut [Part],
+    parts: &mut [SequenceChunk],
     results: Results,
     mut sink: impl FnMut(usize, usize, Output) -> Result<()>,
 ) -> Result<()> {
@@ -36,7 +37,7 @@ pub fn feed(
     }
     let mut begin = (0, 0);
     loop {
-        let cut = Cut::from(begin, parts, engine.max_rows(), engine.max_outputs());
+        let cut = MicroBatch::from(begin, parts, engine.max_rows(), engine.max_outputs());
         let Some((capacity, kv)) = cut.shape else { return Ok(()) };
         let step = Step { rows: &cut.rows, outputs: &cut.outputs, kv_capacity: capacity, kv, results };
         // SAFETY: every cache has `capacity` positions and is its sequence's own, which is in one part alone;
@@ -47,17 +48,46 @@ pub fn feed(
             part.session.fed(&part.tokens[from..to]);
         }
         for (i, &(part, token)) in cut.origins.iter().enumerate() {
-            sink(part, token, engine.output(Place::Output(i))?)?;
+            sink(part, token, engine.output(OutputPlace::Output(i))?)?;
         }
         for &(row, (part, token)) in &cut.states {
-            sink(part, token, engine.output(Place::State(row))?)?;
+            sink(part, token, engine.output(OutputPlace::State(row))?)?;
         }
         begin = cut.end;
     }
 }
 
-/// One step's worth of parts.
-struct Cut {
+impl Session {
+    /// Feeds `tokens` in steps of at most `engine.max_rows()`; `sink` gets each wanted position's
+    /// index within `tokens` and its logits. On an error of `sink` the tokens of the steps already
+    /// run remain fed.
+    pub fn feed(
+        &mut self,
+        engine: &mut Engine,
+        tokens: &[u32],
+        wanted: Wanted,
+        mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.feed_for(engine, tokens, (wanted, Results::Logits), |index, output| {
+            sink(index, output.logits()?)
+        })
+    }
+
+    /// As [`feed`](Session::feed), but `sink` gets no more than `results` asks for, where that is quicker.
+    pub fn feed_for(
+        &mut self,
+        engine: &mut Engine,
+        tokens: &[u32],
+        (wanted, results): (Wanted, Results),
+        mut sink: impl FnMut(usize, Output) -> Result<()>,
+    ) -> Result<()> {
+        let part = SequenceChunk { session: self, tokens, wanted };
+        self::feed(engine, &mut [part], results, |_, index, output| sink(index, output))
+    }
+}
+
+/// Rows of one step, cut from the chunks.
+struct MicroBatch {
     rows: Vec<Row>,
     outputs: Vec<u32>,
     /// (part, token) of each output.
@@ -72,9 +102,14 @@ struct Cut {
     end: (usize, usize),
 }
 
-impl Cut {
-    fn from(begin: (usize, usize), parts: &mut [Part], max_rows: usize, max_outputs: usize) -> Cut {
-        let mut cut = Cut {
+impl MicroBatch {
+    fn from(
+        begin: (usize, usize),
+        parts: &mut [SequenceChunk],
+        max_rows: usize,
+        max_outputs: usize,
+    ) -> MicroBatch {
+        let mut cut = MicroBatch {
             rows: Vec::new(),
             outputs: Vec::new(),
             origins: Vec::new(),
@@ -106,7 +141,7 @@ impl Cut {
         cut
     }
 
-    fn take(&mut self, index: usize, from: usize, count: usize, part: &mut Part) {
+    fn take(&mut self, index: usize, from: usize, count: usize, part: &mut SequenceChunk) {
         let (position, kv) = part.session.next();
         let adapter = part.session.adapter();
         for (i, &token) in part.tokens[from..from + count].iter().enumerate() {

@@ -7,9 +7,11 @@ mod mock;
 use mock::{bytes_of, free, model, KNOWN, ROWS};
 use qwenc_abi::KvType;
 use qwenc_rt::error::Error;
-use qwenc_rt::inference::engine::{Engine, Output, Results};
-use qwenc_rt::inference::session::{Session, Wanted};
-use qwenc_rt::inference::together::{feed, Part};
+use qwenc_rt::inference::batched_step::{feed, SequenceChunk};
+use qwenc_rt::inference::engine::Engine;
+use qwenc_rt::inference::session::Session;
+use qwenc_rt::inference::step::Wanted;
+use qwenc_rt::inference::step::{Output, Results};
 
 fn text(index: usize, n: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * 37 + 11 + 5 * index) % KNOWN) as u32).collect()
@@ -45,7 +47,7 @@ fn any_mixture_of_tokens_changes_nothing() {
             let mut parts: Vec<_> = sessions
                 .iter_mut()
                 .enumerate()
-                .map(|(i, session)| Part {
+                .map(|(i, session)| SequenceChunk {
                     session,
                     tokens: &texts[i][begins[i]..begins[i] + round[i]],
                     wanted: [Wanted::Last, Wanted::All, Wanted::Nothing][i % 3],
@@ -77,7 +79,7 @@ fn caches_of_different_kinds_take_different_steps() {
     let mut sessions: Vec<_> =
         kinds.iter().map(|&(n, kv)| Session::new(&engine, Some(n), kv).unwrap()).collect();
     let tokens = text(1, 9);
-    let part = |session| Part { session, tokens: &tokens, wanted: Wanted::Last };
+    let part = |session| SequenceChunk { session, tokens: &tokens, wanted: Wanted::Last };
     let mut seen = 0;
     feed(
         &mut engine,
@@ -105,7 +107,7 @@ fn one_part_that_does_not_fit_stops_all() {
     for tokens in [[&short, &long], [&short, &vec![1, ROWS as u32]]] {
         let parts = sessions.iter_mut().zip(tokens);
         let mut parts: Vec<_> =
-            parts.map(|(session, tokens)| Part { session, tokens, wanted: Wanted::Last }).collect();
+            parts.map(|(session, tokens)| SequenceChunk { session, tokens, wanted: Wanted::Last }).collect();
         let refused = feed(&mut engine, &mut parts, Results::Logits, none).unwrap_err();
         assert!(matches!(refused, Error::ContextFull { needed: 11, .. } | Error::TokenRange { .. }));
     }
@@ -160,7 +162,7 @@ fn embeddings_among_others() {
         let text = |i: usize| text(i, if i == 1 { 5 } else { 5 + 2 * i });
         let mut parts: Vec<_> = parts
             .enumerate()
-            .map(|(i, ((session, tokens), wanted))| Part {
+            .map(|(i, ((session, tokens), wanted))| SequenceChunk {
                 session,
                 tokens: if i == 1 { &tokens[..5] } else { tokens },
                 wanted,
