@@ -13,7 +13,7 @@ use qwenc_models::Model;
 use qwenc_plan::{Dictionaries, Plan};
 
 use crate::args::{Compile, Emit, Target};
-use crate::compile::{Job, Made};
+use crate::job::{Job, Made};
 use crate::nvrtc::Search;
 use crate::predict::Prediction;
 use crate::{metadata, package, progress, Misuse};

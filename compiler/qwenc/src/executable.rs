@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
-use qwenc_abi::metadata::InputForm;
 use qwenc_files::Scratch;
 use serde_json::Value;
 
-use crate::compare::{Outcome, Types};
+use crate::outcome::Outcome;
 
 /// What an executable says of itself.
-pub struct About(Value);
+pub struct About(pub(crate) Value);
 
 /// Whether a file is a program, or a script that runs one.
 pub fn is_one(path: &Path) -> bool {
@@ -54,24 +53,8 @@ pub fn about(path: &Path) -> Result<About> {
 }
 
 impl About {
-    /// How its weights are stored.
-    pub fn types(&self) -> Types {
-        let model = &self.0["model"];
-        let inputs = serde_json::from_value::<Vec<InputForm>>(model["inputs"].clone()).unwrap_or_default();
-        let rounded = inputs.contains(&InputForm::Bf16);
-        let stored = match model["weight_type"].as_str().unwrap_or_default() {
-            "int8" => Types::Int8,
-            "int4" => Types::Int4,
-            name => name.parse().map_or(Types::Unknown, Types::of),
-        };
-        match stored {
-            Types::Float(_) | Types::Unknown if rounded || self.runs_on_gpu() => Types::Rounded,
-            stored => stored,
-        }
-    }
-
     /// Whether it is for GPUs, whose kernels leave no activations to be read.
-    fn runs_on_gpu(&self) -> bool {
+    pub(crate) fn runs_on_gpu(&self) -> bool {
         self.0["cpu"].is_null()
     }
 

@@ -51,10 +51,12 @@ mod export;
 mod input;
 mod inspect;
 mod interrupt;
+mod job;
 mod metadata;
 mod migrate;
 #[cfg(feature = "cuda")]
 mod nvrtc;
+mod outcome;
 mod output;
 mod package;
 mod perplexity;
@@ -78,8 +80,9 @@ pub use args::{
     ActivationsName, Changes, Compile as Options, Emit, KvName, LinkerName, ModelPath, QuantName, Stated,
     Target, Weights, WeightsPlace,
 };
-pub use compile::{compile, Made, Report};
+pub use compile::{compile, Report};
 pub use error::Error;
+pub use job::Made;
 
 /// The command line's definition, from which the reference in docs/cli.md is generated.
 pub fn definition() -> clap::Command {

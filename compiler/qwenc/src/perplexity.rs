@@ -11,6 +11,7 @@ use qwenc_files::Scratch;
 
 use crate::args::{Args, Command, Perplexity};
 use crate::inspect::print;
+use crate::job::Unnamed;
 use crate::{compile, executable, Misuse};
 
 pub fn run(args: &Perplexity) -> Result<()> {
@@ -40,7 +41,7 @@ fn compiled(args: &Perplexity, folder: &Path) -> Result<PathBuf> {
     if let Command::Compile(mut compile) = parsed.command {
         compile.weights = args.weights.clone();
         compile.stated = args.stated.clone();
-        compile::pipeline(&compile, compile::Unnamed::File)?;
+        compile::pipeline(&compile, Unnamed::File)?;
     }
     Ok(program)
 }

@@ -2,38 +2,13 @@
 //!
 //! In: the image's metadata. Out: numbers and C's texts. Invariant: texts and arrays live as long as the model.
 
-use std::ffi::{c_char, CString};
+use std::ffi::c_char;
 
-use qwenc_abi::metadata::Metadata;
 use qwenc_abi::KvType;
 
 use crate::border;
-use crate::load::QwenModel;
+use crate::handles::QwenModel;
 use crate::types::{Info, API_VERSION};
-use qwenc_engine::error::{Error, Result};
-
-/// Texts of [`Info`] as C has them.
-pub(super) struct About {
-    name: CString,
-    architecture: CString,
-    weight_type: CString,
-}
-
-impl About {
-    pub(super) fn new(metadata: &Metadata) -> Result<About> {
-        let text = |text: &str| {
-            let failed =
-                |e: std::ffi::NulError| Error::Encode { what: "the model's name", reason: e.to_string() };
-            CString::new(text).map_err(failed)
-        };
-        let m = &metadata.model;
-        Ok(About {
-            name: text(&m.name)?,
-            architecture: text(&m.architecture)?,
-            weight_type: text(&m.weight_type)?,
-        })
-    }
-}
 
 /// The number of the interface.
 #[no_mangle]

@@ -6,16 +6,10 @@
 use std::sync::Arc;
 
 use crate::border::{self, bad};
-use crate::load::{Model, QwenModel};
+use crate::handles::{QwenCache, QwenModel};
 use crate::worker::{ended, Desk};
 use qwenc_engine::error::Result;
 use qwenc_engine::inference::session::Session;
-
-/// A cache's handle.
-pub struct QwenCache {
-    pub(super) model: Arc<Model>,
-    pub(super) number: u64,
-}
 
 impl Drop for QwenCache {
     fn drop(&mut self) {

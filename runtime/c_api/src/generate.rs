@@ -9,9 +9,9 @@ use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::Arc;
 
 use crate::border::{self, bad};
-use crate::caches::QwenCache;
+use crate::callback;
+use crate::handles::{Model, QwenCache, QwenModel, Shared};
 use crate::infer;
-use crate::load::{Model, QwenModel, Shared};
 use crate::types::{Generation, OnToken, Report, SamplingChoice, NO_TOKEN};
 use crate::worker::{ended, Desk};
 use qwenc_engine::error::Result;
@@ -19,19 +19,6 @@ use qwenc_engine::inference::generate::{generate, Ending, Limits, Report as Done
 use qwenc_engine::inference::logits_processor::{Adjust, AdjustedSampler, Penalties};
 use qwenc_engine::inference::sampler::Sampler;
 use qwenc_text::stream::TextStream;
-
-thread_local! {
-    /// The worker for whose callback this thread is away; 0: none.
-    static CALLED_BACK: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Refuses what would wait for the callback that asks for it.
-pub(super) fn refuse_within_callback(worker: usize) -> Result<()> {
-    if CALLED_BACK.get() != worker {
-        return Ok(());
-    }
-    Err(bad("the model is waiting for this callback; do that after qwen_generate has returned"))
-}
 
 /// Continues tokens.
 ///
@@ -125,9 +112,7 @@ fn stream(model: &Arc<Model>, asked: Asked, callback: &dyn Fn(u32, &str) -> bool
             Event::Done(result) => return Ok((result?, generated)),
             Event::Token(token, text) => {
                 generated += u32::from(token != NO_TOKEN);
-                let before = CALLED_BACK.replace(model.worker.number());
-                let goes_on = callback(token, &text);
-                CALLED_BACK.set(before);
+                let goes_on = callback::within(model.worker.number(), || callback(token, &text));
                 answer.send(goes_on).map_err(|_| ended())?;
             }
         }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::border::{self, bad};
-use crate::load::{Model, QwenModel};
-use crate::types::{Request, SamplingChoice, AT_END};
+use crate::handles::{Model, QwenModel};
+use crate::request::Request;
+use crate::types::{SamplingChoice, AT_END};
 use crate::worker::{ended, Desk};
 use qwenc_engine::error::{Error, Result};
 use qwenc_engine::inference::batched_step::{self, SequenceChunk};

@@ -5,16 +5,19 @@
 //! why a call failed is kept for the thread that made it. Layouts, names and numbers here and in the header are the
 //! same: tests compile the header against them.
 //!
-//! A `border` around every function; `load` opens a model, `about` describes it, `text` is tokens and templates,
+//! A `border` around every function; `load` opens a model behind one of the `handles`, `about` describes it, `text` is tokens and templates,
 //! `caches`, `infer` and `generate` run it. What touches the engine is done by one `worker` thread per model, so that
 //! any thread may call, threads and GPU are always used from the same one, and calls of several threads take turns.
 
 pub mod about;
 pub mod border;
 pub mod caches;
+mod callback;
 pub mod generate;
+pub mod handles;
 pub mod infer;
 pub mod load;
+pub mod request;
 pub mod text;
 pub mod types;
 mod worker;

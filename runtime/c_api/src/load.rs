@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qwenc_abi::{Identity, KvType, ModelInfo, ABI_VERSION};
+use qwenc_abi::{Identity, ModelInfo, ABI_VERSION};
 
-use crate::about::About;
 use crate::border::{self, bad};
+use crate::handles::{About, Model, QwenModel, Shared};
 use crate::types::Options;
 use crate::worker::{Jobs, Worker};
 use qwenc_cli::cli::{KvName, Machine};
@@ -19,32 +19,10 @@ use qwenc_cli::commands::opened::{Opened, Use};
 use qwenc_engine::error::{Error, Result};
 use qwenc_engine::inference::cuda::bundle::Bundle;
 use qwenc_engine::inference::session::check_context;
-use qwenc_engine::program::{Code, Program, Sizes};
+use qwenc_engine::program::{Code, Program};
 
 /// Requests in a step when nobody says.
 const USUAL_BATCH: u32 = 16;
-
-/// A model's handle.
-pub struct QwenModel(pub(super) Arc<Model>);
-
-/// A loaded model, shared by its handle and those of its caches.
-pub(super) struct Model {
-    pub(super) worker: Worker,
-    pub(super) shared: Arc<Shared>,
-}
-
-/// What every thread may read.
-pub(super) struct Shared {
-    pub(super) opened: Opened,
-    pub(super) sizes: Sizes,
-    pub(super) allowed: Vec<bool>,
-    pub(super) kv: KvType,
-    /// What `--context` would say.
-    pub(super) context: Option<usize>,
-    /// Tokens that a cache holds.
-    pub(super) limit: usize,
-    pub(super) about: About,
-}
 
 /// The model's code as a library hands it over.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use std::ffi::c_char;
 use serde_json::{json, Value};
 
 use crate::border::{self, bad};
-use crate::load::{QwenModel, Shared};
+use crate::handles::{QwenModel, Shared};
 use crate::types::Chat;
 use qwenc_engine::error::Result;
 use qwenc_text::prompt::{self, Prompt};

@@ -111,18 +111,6 @@ pub struct SamplingChoice {
     pub draw: u64,
 }
 
-/// `qwen_request`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
-pub struct Request {
-    pub cache: *mut super::caches::QwenCache,
-    pub tokens: *const u32,
-    pub count: usize,
-    pub position: usize,
-    pub sampling: SamplingChoice,
-}
-
 /// `qwen_on_token`.
 pub type OnToken =
     Option<unsafe extern "C" fn(user: *mut c_void, token: u32, text: *const c_char, bytes: usize) -> i32>;

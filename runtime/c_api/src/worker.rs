@@ -8,7 +8,7 @@ use std::sync::mpsc::{channel, sync_channel, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use crate::border;
-use crate::generate;
+use crate::callback;
 use qwenc_engine::error::{Error, Result};
 use qwenc_engine::inference::engine::Engine;
 use qwenc_engine::inference::session::Session;
@@ -78,7 +78,7 @@ impl Worker {
         job: impl FnOnce(&mut Desk) -> Result<R> + Send + 'static,
         deliver: impl FnOnce(Result<R>) + Send + 'static,
     ) -> Result<()> {
-        generate::refuse_within_callback(self.number())?;
+        callback::refuse_within_callback(self.number())?;
         let whole: Job = Box::new(move |desk| {
             let result = border::caught(|| job(desk));
             let goes_on = !matches!(result, Err(Error::Internal(_)));

@@ -7,7 +7,7 @@ use axum::extract::Path;
 use axum::http::{header, HeaderName, Uri};
 use axum::response::{IntoResponse, Response};
 
-use crate::routes::no_such_path;
+use crate::refusal::no_such_path;
 
 /// Headers whose rules a browser enforces on the page.
 const RULES: [(HeaderName, &str); 4] = [

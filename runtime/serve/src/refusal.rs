@@ -3,7 +3,7 @@
 //! In: facts. Out: a status and `{"error": {message, type, param, code}}`. Invariant: the message says what was
 //! expected, what was found and what to do; nothing of the server's inside is shown.
 
-use axum::http::{header, HeaderValue, StatusCode};
+use axum::http::{header, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::Json;
 use serde_json::{json, Value};
@@ -90,4 +90,10 @@ impl From<Error> for Refusal {
             other => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
     }
+}
+
+/// The refusal of a path that the server does not have.
+pub(crate) async fn no_such_path(uri: Uri) -> Refusal {
+    let message = format!("there is nothing at {}; /openapi.json says what there is", uri.path());
+    Refusal::new(StatusCode::NOT_FOUND, message).code("unknown_url")
 }

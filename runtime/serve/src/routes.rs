@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,7 +15,7 @@ use axum::Router;
 use crate::api::{chat, completions, embeddings, models, tokens};
 use crate::log::Waiting;
 use crate::page;
-use crate::refusal::Refusal;
+use crate::refusal::{no_such_path, Refusal};
 use crate::state::Server;
 
 /// What is given without a key.
@@ -45,12 +45,6 @@ pub fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&server), entrance))
         .with_state(server)
-}
-
-/// The refusal of a path that the server does not have.
-pub(super) async fn no_such_path(uri: Uri) -> Refusal {
-    let message = format!("there is nothing at {}; /openapi.json says what there is", uri.path());
-    Refusal::new(StatusCode::NOT_FOUND, message).code("unknown_url")
 }
 
 async fn no_such_method(method: Method, request: Request) -> Refusal {

@@ -55,7 +55,7 @@ fn layouts() -> String {
         laid_out!("qwen_message", t::Message, role content),
         laid_out!("qwen_chat", t::Chat, size messages count messages_json tools_json thinking),
         laid_out!("qwen_sampling", t::SamplingChoice, temperature top_k top_p min_p seed draw),
-        laid_out!("qwen_request", t::Request, cache tokens count position sampling),
+        laid_out!("qwen_request", qwenc_rt::c_api::request::Request, cache tokens count position sampling),
         laid_out!("qwen_generation", t::Generation, size sampling max_tokens ignore_stop),
         laid_out!("qwen_report", t::Report, size ending generated prefill_tokens prefill_seconds decode_tokens
             decode_seconds),

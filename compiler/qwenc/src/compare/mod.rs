@@ -19,8 +19,7 @@ use distance::{Distance, Logits};
 use order::{rank, Judge};
 use side::Side;
 
-pub use order::Types;
-pub use side::Outcome;
+use crate::outcome::Outcome;
 
 /// The logits' name among the activations.
 const LOGITS: &str = "logits";

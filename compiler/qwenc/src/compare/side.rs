@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::{bail, Context, Result};
+use qwenc_abi::metadata::InputForm;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
 use qwenc_ir::{verify, Graph, WeightDecl};
 use qwenc_models::{Hints, Source};
-use safetensors::{Dtype, SafeTensors};
 
 use super::order::Types;
+use crate::outcome::Outcome;
 use crate::{executable, input, progress};
 
 /// A model, or what is left of one.
@@ -40,46 +41,22 @@ pub enum Side {
     },
 }
 
-/// What was computed.
-pub struct Outcome {
-    /// For these tokens.
-    pub tokens: Vec<u32>,
-    /// Values by name, row by row; `logits` among them.
-    pub values: BTreeMap<String, Vec<f32>>,
-}
-
-impl Outcome {
-    /// Reads a safetensors file: `tokens`, `logits` and activations.
-    pub fn read(path: &Path) -> Result<Outcome> {
-        let read = |mut file: std::fs::File| {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut file, &mut bytes).map(|_| bytes)
+impl executable::About {
+    /// How its weights are stored.
+    fn types(&self) -> Types {
+        let model = &self.0["model"];
+        let inputs = serde_json::from_value::<Vec<InputForm>>(model["inputs"].clone()).unwrap_or_default();
+        let rounded = inputs.contains(&InputForm::Bf16);
+        let stored = match model["weight_type"].as_str().unwrap_or_default() {
+            "int8" => Types::Int8,
+            "int4" => Types::Int4,
+            name => name.parse().map_or(Types::Unknown, Types::of),
         };
-        let bytes = qwenc_files::regular(path)
-            .and_then(read)
-            .with_context(|| format!("{}: reading", path.display()))?;
-        Outcome::parse(&bytes).with_context(|| format!("{}: no file of activations", path.display()))
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Outcome> {
-        let file = SafeTensors::deserialize(bytes)?;
-        let tokens = file.tensor("tokens").map_err(|_| anyhow!("expected a tensor `tokens`, found none"))?;
-        if tokens.dtype() != Dtype::I32 {
-            bail!("tokens: expected I32, found {:?}", tokens.dtype());
+        match stored {
+            Types::Float(_) | Types::Unknown if rounded || self.runs_on_gpu() => Types::Rounded,
+            stored => stored,
         }
-        let tokens: Vec<u32> = words(tokens.data()).map(u32::from_le_bytes).collect();
-        let mut values = BTreeMap::new();
-        for (name, tensor) in file.tensors() {
-            if tensor.dtype() == Dtype::F32 && tensor.shape().first() == Some(&tokens.len()) {
-                values.insert(name, words(tensor.data()).map(f32::from_le_bytes).collect());
-            }
-        }
-        Ok(Outcome { tokens, values })
     }
-}
-
-fn words(data: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
-    data.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]])
 }
 
 impl Side {

@@ -19,6 +19,7 @@ use serde_json::{json, Value};
 
 use crate::args::{Cache as CacheArgs, CacheCommand, Compile, Emit, Run, WeightsPlace};
 use crate::inspect::print;
+use crate::job::Unnamed;
 use crate::{compile, executable, interrupt, note, Misuse};
 
 use cache::{Cache, Lock};
@@ -76,7 +77,7 @@ fn make(cache: &Cache, key: &str, args: &Compile) -> Result<()> {
     interrupt::removes(made.clone());
     let output = made.join("program").join(name(&args.model));
     let compiled =
-        compile::pipeline(&Compile { output: Some(output.clone()), ..args.clone() }, compile::Unnamed::File);
+        compile::pipeline(&Compile { output: Some(output.clone()), ..args.clone() }, Unnamed::File);
     let about = compiled.and_then(|_| about(&output, args));
     match about.and_then(|about| cache.finish(key, &made, &about)) {
         Ok(()) => Ok(()),

@@ -18,7 +18,7 @@ use crate::console::Console;
 use qwenc_engine::cpu;
 use qwenc_engine::error::Result;
 use qwenc_engine::image::{hex, Image};
-use qwenc_engine::inference::cuda::memory_requirement::mebibytes;
+use qwenc_engine::inference::cuda::mebibytes::mebibytes;
 use qwenc_engine::inference::kv;
 use qwenc_engine::inference::session::check_context;
 use qwenc_engine::machine::form;

@@ -112,9 +112,9 @@ fn full(context: &Context, bytes: u64, what: &'static str) -> Error {
     Error::GpuMemory {
         what: what.to_owned(),
         device: device.name.clone(),
-        needed: super::memory_requirement::mebibytes(bytes),
-        free: super::memory_requirement::mebibytes(free),
-        all: super::memory_requirement::mebibytes(device.memory),
+        needed: super::mebibytes::mebibytes(bytes),
+        free: super::mebibytes::mebibytes(free),
+        all: super::mebibytes::mebibytes(device.memory),
     }
 }
 

@@ -6,7 +6,7 @@
 use qwenc_abi::{CudaModel, KvType, CUDA_SLACK};
 
 use super::driver::Context;
-use super::results;
+use super::mebibytes::mebibytes;
 use crate::error::{Error, Result};
 use crate::program::Sizes;
 
@@ -23,6 +23,12 @@ pub struct Capacity {
     pub sequences: usize,
     /// What they store.
     pub kv: KvType,
+}
+
+/// Capacity of the two sets, in outputs: of any step; of decode steps, which have one row for each sequence.
+pub(super) fn result_sets(room: &Capacity) -> [usize; 2] {
+    let all = room.outputs.max(1);
+    [all, all.min(room.sequences.max(1))]
 }
 
 /// Bytes by purpose.
@@ -50,7 +56,7 @@ impl MemoryRequirement {
             weights: model.weights_bytes + CUDA_SLACK,
             caches: cache.saturating_mul(room.sequences as u64),
             arena: arena(model, room),
-            logits: 4 * u64::from(model.logits_stride) * results::sizes(room).iter().sum::<usize>() as u64,
+            logits: 4 * u64::from(model.logits_stride) * result_sets(room).iter().sum::<usize>() as u64,
             small: small + 4 * allowed_words(model) + 4 * u64::from(model.counters),
         }
     }
@@ -100,11 +106,6 @@ fn arena(model: &CudaModel, room: &Capacity) -> u64 {
 /// u32 words that say which tokens are allowed.
 pub fn allowed_words(model: &CudaModel) -> u64 {
     u64::from(model.vocab_rows).div_ceil(32)
-}
-
-/// For people.
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The model on a GPU: `bundle` is its code, `driver` finds the device, `modules` load the code, `launch` and
 //! `graph` run steps, `weights` and `memory` are what stands on the device, `uploads` and `results` are the inputs and outputs
-//! of a step, `need` is the memory for all of it, `bandwidth` and `profile` are measurements.
+//! of a step, `memory_requirement` is the memory for all of it, `bandwidth` and `profile` are measurements.
 //!
 //! In: steps. Out: logits, or picks. Invariant: one thread and one stream, so everything happens in order; a
 //! result is read only after the event behind its step has been waited for, and what the device reads is written only
@@ -18,6 +18,7 @@ pub mod driver;
 mod event;
 mod graph;
 mod launch;
+pub mod mebibytes;
 pub mod memory;
 pub mod memory_requirement;
 pub mod modules;
@@ -37,7 +38,7 @@ use crate::inference::cuda::bundle::Bundle;
 use crate::inference::cuda::driver::Context;
 use crate::inference::cuda::graph::Graphs;
 use crate::inference::cuda::memory::{Buffer, Pinned};
-use crate::inference::cuda::memory_requirement::{allowed_words, Capacity, MemoryRequirement};
+use crate::inference::cuda::memory_requirement::{allowed_words, result_sets, Capacity, MemoryRequirement};
 use crate::inference::cuda::modules::Kernels;
 use crate::inference::cuda::profile::Profile;
 use crate::inference::cuda::results::ResultSet;
@@ -121,7 +122,7 @@ impl<'m> Cuda<'m> {
         let need = MemoryRequirement::of(model, &room);
         need.check(&context)?;
         let scratch = |bytes, what| Buffer::zeroed(&context, bytes, what);
-        let [all, repeating] = results::sizes(&room);
+        let [all, repeating] = result_sets(&room);
         let results = |outputs| ResultSet::new(&context, model, outputs);
         Ok(Cuda {
             model,

@@ -10,14 +10,7 @@ use qwenc_abi::CudaModel;
 use super::driver::Context;
 use super::event::Event;
 use super::memory::{Buffer, Pinned};
-use super::memory_requirement::Capacity;
 use crate::error::Result;
-
-/// Capacity of the two sets, in outputs: of any step; of decode steps, which have one row for each sequence.
-pub(super) fn sizes(room: &Capacity) -> [usize; 2] {
-    let all = room.outputs.max(1);
-    [all, all.min(room.sequences.max(1))]
-}
 
 /// Results of one step.
 pub(super) struct ResultSet {
