@@ -18,15 +18,16 @@ use crate::config::Config;
 use crate::decoder;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
-use crate::folder::{self, FolderProblem};
-use crate::graph_builder::LM_HEAD;
+use crate::folder;
+use crate::folder_problem::FolderProblem;
 use crate::header::hex;
-use crate::import::{self, Hints};
 use crate::named_tensors::{self, Tensors};
 use crate::rope_override::RopeChoice;
 use crate::shards::{self, Shards};
 use crate::side_files::{Named, SideFiles, SideTexts, Template};
+use crate::stored_types;
 use crate::tensor_check::{self, Look};
+use crate::tensor_names::LM_HEAD;
 use crate::tensor_order::matrix_shapes;
 use crate::tensor_spec::TensorSpec;
 use crate::texts::Texts;
@@ -69,25 +70,7 @@ pub(crate) fn config_text(dir: &Path) -> Result<String> {
 }
 
 impl Checkpoint {
-    /// Opens a folder with config.json and safetensors files, or a file of another format than model.bin.
-    pub fn open(path: &Path) -> Result<Checkpoint> {
-        Checkpoint::open_with(path, Hints::default())
-    }
-
-    /// The same; `hints` say what some old files do not.
-    pub fn open_with(path: &Path, hints: Hints) -> Result<Checkpoint> {
-        Checkpoint::look(path, hints, Look::Values)
-    }
-
-    /// The same; with [`Look::Headers`] no tensor data is read, nor checked.
-    pub(crate) fn look(path: &Path, hints: Hints, look: Look) -> Result<Checkpoint> {
-        match path.is_dir() {
-            true => Checkpoint::open_folder(&folder::resolve(path)?, look),
-            false => import::open(path, hints, look),
-        }
-    }
-
-    fn open_folder(dir: &Path, look: Look) -> Result<Checkpoint> {
+    pub(crate) fn open_folder(dir: &Path, look: Look) -> Result<Checkpoint> {
         let texts = Texts::of_folder(dir, config_text(dir)?)?;
         // The config first: its refusal says more than the absence of weights.
         let place = dir.display().to_string();
@@ -283,7 +266,7 @@ impl Checkpoint {
 
     /// The type of a tensor that `assemble` has checked.
     pub(crate) fn stored_type(&self, name: &str) -> DType {
-        let float = || self.find(name).and_then(|t| named_tensors::float(t.entry.dtype));
+        let float = || self.find(name).and_then(|t| stored_types::float(t.entry.dtype));
         self.format(name).or_else(float).unwrap_or(DType::F32)
     }
 

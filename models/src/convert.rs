@@ -11,9 +11,10 @@ use qwenc_formats::{max_abs, DType, ScaleType, Scales, Tensor, WeightError};
 use crate::adapter::Delta;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::named_tensors::{decode, scales_name, Tensors};
+use crate::named_tensors::Tensors;
 use crate::payload_layout::Item;
 use crate::quant;
+use crate::stored_types::{decode, scales_name};
 use crate::weights::Stored;
 
 /// Values converted at a time.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use qwenc_formats::DType;
 use qwenc_ir::ShapeError;
 
-use crate::adapter::AdapterProblem;
-use crate::folder::FolderProblem;
+use crate::adapter::problem::AdapterProblem;
+use crate::folder_problem::FolderProblem;
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]

@@ -125,7 +125,7 @@ fn write_chunks(receive: Receiver<Vec<u8>>, temporary: &mut Temporary) -> Result
     Ok(hasher.finalize().into())
 }
 
-/// Stops early, without an error, if nobody receives any more.
+/// Stops early, without an error, if the writer has gone.
 fn convert_all(
     checkpoint: &Checkpoint,
     layout: &Layout,

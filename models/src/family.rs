@@ -1,8 +1,8 @@
 //! The families of models there are. In: config.json's names. Out: the [`Family`] that claims them.
 //!
 //! Invariant: an architecture that no family claims is refused by name. A new family is a variant here,
-//! a file in `families/`, and an arm in each match over [`Family`]: `config.rs` asks it which fields it
-//! reads, `decoder.rs` for its own tensors and its part of the block.
+//! a file in `families/`, and an arm in each match over [`Family`]: `config_reader.rs` asks it which fields
+//! it reads, `tensor_order.rs` for its own tensors, `decoder.rs` for its part of the block.
 
 use crate::error::Result;
 use crate::json_fields::Fields;

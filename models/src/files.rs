@@ -2,7 +2,7 @@
 //! limit, or mapped bytes.
 //!
 //! Invariant: only regular files are opened, nothing is read whole but text, and no more of that than the limit. What
-//! a file means is for others: `config.rs`, `side_files.rs`, `shards.rs`.
+//! a file means is for others: `config_reader.rs`, `side_files.rs`, `shards.rs`.
 
 use std::io::Read;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use std::path::Path;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
-use crate::folder::FolderProblem;
+use crate::folder_problem::FolderProblem;
 
 /// Largest config.json, tokenizer.json and the like, in bytes.
 pub(crate) const MAX_TEXT: u64 = 64 << 20;

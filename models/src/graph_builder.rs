@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use qwenc_formats::DType;
 use qwenc_ir::{Elements, Eps, Graph, Layers, NodeId, Op, SectionKind, ShapeError, Slot, WeightId};
 
-use crate::adapter::Beside;
 use crate::config::Config;
 use crate::error::Result;
+use crate::runtime_lora::RuntimeLora;
+use crate::tensor_names::{EMBEDDING, FINAL_NORM, LM_HEAD};
 use crate::tensor_spec::TensorSpec;
 
 type Node = std::result::Result<NodeId, ShapeError>;
@@ -19,11 +20,14 @@ type Node = std::result::Result<NodeId, ShapeError>;
 /// Storage format of a tensor, by layer where layers have one each.
 pub(crate) type TypeOf<'a> = &'a dyn Fn(&TensorSpec, u32) -> DType;
 
+/// q, k and v, as RoPE and the cache take them: `[T, H·h]`, `[T, K·h]` twice.
+pub(crate) type Projected = std::result::Result<[NodeId; 3], ShapeError>;
+
 /// A graph under construction, and the section that nodes go to.
 pub(crate) struct GraphBuilder<'a> {
     pub graph: Graph,
     section: SectionKind,
-    adapters: Option<&'a Beside>,
+    adapters: Option<&'a RuntimeLora>,
     /// Declarations by name and layer group; those of the model are found in every group.
     declared: HashMap<(&'static str, u32), WeightId>,
 }
@@ -35,7 +39,7 @@ impl<'a> GraphBuilder<'a> {
         config: &Config,
         tensors: &[TensorSpec],
         type_of: TypeOf,
-        adapters: Option<&'a Beside>,
+        adapters: Option<&'a RuntimeLora>,
     ) -> GraphBuilder<'a> {
         let graph = Graph::new(&config.model_type, config.dims, config.rope);
         let mut builder =
@@ -186,10 +190,3 @@ fn layer_groups(config: &Config, tensors: &[TensorSpec], type_of: TypeOf) -> Vec
     }
     kinds.into_iter().map(|(window, _, layers)| (layers.into_iter().collect(), window)).collect()
 }
-
-/// The embedding's name in a checkpoint, `[V, D]`.
-pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The last norm's, `[D]`.
-pub(crate) const FINAL_NORM: &str = "model.norm.weight";
-/// The output matrix's where it is not the embedding, `[V, D]`.
-pub(crate) const LM_HEAD: &str = "lm_head.weight";

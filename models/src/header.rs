@@ -10,9 +10,9 @@ use qwenc_formats::{DType, ScaleType};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::group_rule::group_rule;
 use crate::stranger::stranger;
 use crate::types_by_role::TypesByRole;
-use crate::weight_types::group_rule;
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 256;

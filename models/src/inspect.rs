@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::facts;
 use crate::files;
 use crate::folder;
+use crate::group_rule::is_blocks;
 use crate::header::{hex, Header, HEADER_BYTES, TYPES_BY_ROLE};
 use crate::import::{self, Hints};
 use crate::inspection::{fact, Inspection, MetadataEntry, TypeSummary};
@@ -32,7 +33,6 @@ use crate::shards;
 use crate::tensor_check::{self, Look};
 use crate::tensor_spec::TensorSpec;
 use crate::tensor_stats::{blocks_of, summary, TensorSummary};
-use crate::weight_types::is_blocks;
 use crate::weights::Stored;
 
 /// Longest metadata text that is shown whole, in bytes.

@@ -1,7 +1,7 @@
 //! Typed reading of a JSON object. In: the object and the name of its file. Out: numbers, strings
 //! and errors that name the field. Invariant: `null` means absent, no key stands twice, and nothing is rounded or clipped.
 //!
-//! It knows no field by name: those are in `config.rs`, `family.rs`, `rope.rs`, `side_files.rs`,
+//! It knows no field by name: those are in `config_reader.rs`, `family.rs`, `rope.rs`, `side_files.rs`,
 //! `shards.rs` and the families' folders.
 
 use serde_json::{Map, Value};

@@ -6,6 +6,7 @@
 
 // config.json: what a model is.
 mod config;
+mod config_reader;
 mod family;
 mod json_fields;
 mod rope;
@@ -16,6 +17,8 @@ mod strict_json;
 mod decoder;
 mod families;
 mod graph_builder;
+mod runtime_lora;
+mod tensor_names;
 mod tensor_order;
 mod tensor_spec;
 
@@ -24,7 +27,9 @@ mod added_tokens;
 mod checkpoint;
 mod files;
 mod folder;
+mod folder_problem;
 mod model_name;
+mod open;
 mod pooling;
 mod sampling;
 mod shards;
@@ -36,6 +41,7 @@ mod texts;
 // A model.bin: reading and writing one.
 mod convert;
 mod export;
+mod group_rule;
 mod header;
 mod metadata;
 mod model;
@@ -65,6 +71,7 @@ mod origin;
 // What all have: safetensors, tensors by name.
 mod named_tensors;
 mod payload;
+mod stored_types;
 mod tensor_check;
 
 // A lenient look at either.
@@ -84,14 +91,15 @@ pub use config::Config;
 pub use error::Error;
 pub use export::{export, ExportReport, Progress};
 pub use family::Family;
-pub use folder::FolderProblem;
+pub use folder_problem::FolderProblem;
+pub use group_rule::MAX_GROUP;
 pub use import::Hints;
 pub use inspection::{HeaderField, Inspection, MetadataEntry, TypeSummary};
 pub use migrate::{migrate, to_ajc1, MigrateReport};
 pub use model::{Model, Provenance};
 pub use model_file::ModelFile;
 pub use problem::{Check, Problem};
-pub use quant::{Quant, MAX_GROUP};
+pub use quant::Quant;
 pub use rope_override::RopeChoice;
 pub use sampling::Sampling;
 pub use side_files::SideFiles;

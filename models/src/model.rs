@@ -7,7 +7,7 @@
 use qwenc_formats::{DType, Tensor, WeightError};
 use qwenc_ir::{Graph, WeightDecl, WeightSource};
 
-use crate::adapter::{AdapterSource, Beside, MergeReport};
+use crate::adapter::{AdapterSource, MergeReport, RuntimeAdapters};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::convert;
@@ -18,13 +18,14 @@ use crate::named_tensors;
 use crate::own_types::chosen_types;
 use crate::payload_layout::EXPORTER;
 use crate::quant::Quant;
+use crate::runtime_lora::RuntimeLora;
 use crate::side_files::SideFiles;
 use crate::weight_types::WeightTypes;
 
 /// A model to compile.
 pub struct Model {
     stored: StoredModel,
-    adapters: Option<Beside>,
+    adapters: Option<RuntimeAdapters>,
     warnings: Vec<String>,
 }
 
@@ -60,7 +61,7 @@ impl Model {
 
     /// With adapters, by name, to choose from while the model runs; the reports say what each of them changes.
     pub fn with_adapters(mut self, named: &[(String, AdapterSource)]) -> Result<(Model, Vec<MergeReport>)> {
-        let adapters = Beside::open(self.config(), named)?;
+        let adapters = RuntimeAdapters::open(self.config(), named)?;
         let reports = adapters.reports();
         self.adapters = (!named.is_empty()).then_some(adapters);
         Ok((self, reports))
@@ -68,12 +69,12 @@ impl Model {
 
     /// Names of the adapters to choose from, in the order of their numbers, which begin with 1.
     pub fn adapters(&self) -> Vec<&str> {
-        self.adapters.as_ref().map(Beside::names).unwrap_or_default()
+        self.adapters.as_ref().map(RuntimeAdapters::names).unwrap_or_default()
     }
 
     /// Whether a weight of the graph is an adapter's.
     pub fn is_of_adapter(decl: &WeightDecl) -> bool {
-        Beside::has(&decl.name)
+        RuntimeLora::has(&decl.name)
     }
 
     /// Name of the model, if its file has one.
@@ -130,7 +131,8 @@ impl Model {
 
     /// The graph: matrices in the formats of [`Model::weight_types`], norms, biases and adapters f32.
     pub fn graph(&self) -> Result<Graph> {
-        decoder::graph(self.config(), self.adapters.as_ref(), &self.weight_types().declared())
+        let shapes = self.adapters.as_ref().map(|adapters| &adapters.shapes);
+        decoder::graph(self.config(), shapes, &self.weight_types().declared())
     }
 }
 

@@ -11,7 +11,6 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::packing::SMALL_BLOCK;
 use crate::quant::Quant;
-use crate::types_by_role::TypesByRole;
 use crate::weight_types::WeightTypes;
 
 /// Why a matrix does not keep its values.
@@ -31,7 +30,7 @@ pub(crate) fn chosen_types(
     match quant {
         Some(quant) => {
             quant.check()?;
-            Ok((WeightTypes::by_role(checkpoint.config(), TypesByRole::of(quant)), Vec::new()))
+            Ok((WeightTypes::by_role(checkpoint.config(), quant.types()), Vec::new()))
         }
         None => Ok(own_types(checkpoint)),
     }

@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::header::HEADER_BYTES;
-use crate::named_tensors::{entry_type, scale_type, scales_name, stored_shape};
 use crate::payload::MAX_HEADER;
+use crate::stored_types::{entry_type, scale_type, scales_name, stored_shape};
 use crate::tensor_order::tensors_in_order;
 use crate::weight_types::WeightTypes;
 

@@ -5,16 +5,14 @@
 
 use std::fmt;
 
-use qwenc_formats::max_abs;
+use qwenc_formats::{max_abs, DType, ScaleType};
 
 use crate::error::{Error, Result};
+use crate::group_rule::group_rule;
 use crate::types_by_role::TypesByRole;
-use crate::weight_types::group_rule;
 
-/// Largest group of quantised weights.
-pub const MAX_GROUP: u32 = 1 << 16;
 /// Group size of the int8 embedding beside int4 linears.
-pub(crate) const EMBEDDING_GROUP: u32 = 64;
+const EMBEDDING_GROUP: u32 = 64;
 
 /// How `export` stores matrices; norms and biases are f32 always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +23,12 @@ pub enum Quant {
     Bf16,
     /// 8-bit integers with an f32 scale per `group` inputs of a row.
     I8 {
-        /// Inputs that share a scale, 1 to [`MAX_GROUP`].
+        /// Inputs that share a scale, 1 to [`MAX_GROUP`](crate::MAX_GROUP).
         group: u32,
     },
     /// 4-bit integers with an f16 scale per `group` inputs of a row.
     I4 {
-        /// Inputs that share a scale, a multiple of 8 up to [`MAX_GROUP`].
+        /// Inputs that share a scale, a multiple of 8 up to [`MAX_GROUP`](crate::MAX_GROUP).
         group: u32,
         /// Whether embedding and LM head too; else they are 8-bit integers with an f16 scale per 64 inputs.
         embeddings: bool,
@@ -38,9 +36,23 @@ pub enum Quant {
 }
 
 impl Quant {
+    /// Formats of the matrices that `export --quant` writes.
+    pub(crate) fn types(self) -> TypesByRole {
+        match self {
+            Quant::F32 => TypesByRole::same(DType::F32),
+            Quant::Bf16 => TypesByRole::same(DType::Bf16),
+            Quant::I8 { group } => TypesByRole::same(DType::I8 { group, scales: ScaleType::F32 }),
+            Quant::I4 { group, embeddings } => {
+                let int4 = DType::I4 { group, scales: ScaleType::F16 };
+                let int8 = DType::I8 { group: EMBEDDING_GROUP, scales: ScaleType::F16 };
+                TypesByRole { linears: int4, embeddings: if embeddings { int4 } else { int8 } }
+            }
+        }
+    }
+
     /// Whether the group size can be.
     pub fn check(self) -> Result<()> {
-        let types = TypesByRole::of(self);
+        let types = self.types();
         match group_rule(types.linears) {
             Some(expected) => Err(Error::Group { expected, found: types.group() }),
             None => Ok(()),
@@ -50,7 +62,7 @@ impl Quant {
 
 impl fmt::Display for Quant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        TypesByRole::of(*self).fmt(f)
+        self.types().fmt(f)
     }
 }
 

@@ -107,7 +107,7 @@ fn kind(config: &Fields, rule: &Fields) -> Result<Kind> {
             return Err(rule.error("type", format!("{a:?}, as rope_type"), format!("{b:?}")))
         }
         (Some(name), _) | (None, Some(name)) => name,
-        // A field that nobody knows is told by its own name.
+        // An unknown field is refused by its own name.
         (None, None) if !rule.map.keys().all(known) => return Ok(Kind::Default),
         (None, None) if rule.map.keys().all(|k| k == "rope_theta" || rule.get(k).is_none()) => "default",
         (None, None) => return Err(rule.wrong("rope_type", "a string")),

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::{stop_tokens, Config};
+use crate::config::Config;
+use crate::config_reader::stop_tokens;
 use crate::error::{Error, Result};
 use crate::json_fields::{self, Fields};
 use crate::old_template::Renderer;

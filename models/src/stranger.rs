@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::files::is_lfs_pointer;
-use crate::folder::FolderProblem;
+use crate::folder_problem::FolderProblem;
 
 /// File formats that are not read: first bytes, name, advice.
 const KNOWN: [(&[u8], &str, &str); 25] = [

@@ -11,12 +11,11 @@ use qwenc_formats::DType;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::family::Family;
-use crate::graph_builder::{EMBEDDING, LM_HEAD};
-use crate::named_tensors::{
-    decode, entry_type, float, same_shape, scale_type, scales_name, stored_shape, Tensors,
-};
+use crate::named_tensors::Tensors;
 use crate::payload::{self, Entry};
 use crate::quant::not_finite;
+use crate::stored_types::{decode, entry_type, float, same_shape, scale_type, scales_name, stored_shape};
+use crate::tensor_names::{EMBEDDING, LM_HEAD};
 use crate::tensor_order::tensors_in_order;
 use crate::tensor_spec::TensorSpec;
 use crate::weights::Stored;

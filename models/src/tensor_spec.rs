@@ -32,3 +32,6 @@ impl TensorSpec {
         }
     }
 }
+
+/// Names and shapes of the tensors that only one family has, each layer's.
+pub(crate) type Own = Vec<(&'static str, Vec<u32>)>;

@@ -7,9 +7,9 @@ use serde::Serialize;
 use qwenc_formats::DType;
 use safetensors::Dtype;
 
-use crate::named_tensors::{decode, float};
+use crate::group_rule::is_blocks;
 use crate::payload::{name, Entry};
-use crate::weight_types::is_blocks;
+use crate::stored_types::{decode, float};
 
 /// Values looked at together.
 const CHUNK_BYTES: usize = 1 << 20;

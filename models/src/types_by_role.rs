@@ -5,10 +5,9 @@
 
 use std::fmt;
 
-use qwenc_formats::{DType, ScaleType};
+use qwenc_formats::DType;
 
-use crate::quant::{Quant, EMBEDDING_GROUP};
-use crate::weight_types::group_rule;
+use crate::group_rule::group_rule;
 
 /// A type for the layers' matrices, and one for embedding and LM head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +19,6 @@ pub(crate) struct TypesByRole {
 }
 
 impl TypesByRole {
-    /// The types that `export --quant` writes.
-    pub fn of(quant: Quant) -> TypesByRole {
-        match quant {
-            Quant::F32 => TypesByRole::same(DType::F32),
-            Quant::Bf16 => TypesByRole::same(DType::Bf16),
-            Quant::I8 { group } => TypesByRole::same(DType::I8 { group, scales: ScaleType::F32 }),
-            Quant::I4 { group, embeddings } => {
-                let int4 = DType::I4 { group, scales: ScaleType::F16 };
-                let int8 = DType::I8 { group: EMBEDDING_GROUP, scales: ScaleType::F16 };
-                TypesByRole { linears: int4, embeddings: if embeddings { int4 } else { int8 } }
-            }
-        }
-    }
-
     /// All matrices of one type, as a header of version 2 says that has no word beside it.
     pub fn same(dtype: DType) -> TypesByRole {
         TypesByRole { linears: dtype, embeddings: dtype }

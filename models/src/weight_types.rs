@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::group_rule::{group_rule, is_blocks};
 use crate::json_fields::{self, Fields};
-use crate::quant::MAX_GROUP;
 use crate::tensor_order::tensors_in_order;
 use crate::tensor_spec::TensorSpec;
 use crate::types_by_role::TypesByRole;
@@ -201,22 +201,6 @@ fn stated_type(fields: &Fields, name: &str, spec: &TensorSpec) -> Result<DType> 
     }
 }
 
-/// Whether rows are blocks that hold their scales, and must be a whole number of them.
-pub(crate) fn is_blocks(dtype: DType) -> bool {
-    dtype.quantised().is_none() && dtype.block().0 > 1
-}
-
-/// The group sizes that a model.bin allows, where this one is not among them.
-pub(crate) fn group_rule(dtype: DType) -> Option<String> {
-    let group = dtype.group()?;
-    let in_range = (1..=MAX_GROUP).contains(&group);
-    match dtype {
-        DType::I4 { .. } if !in_range || group % 8 != 0 => Some(format!("a multiple of 8 up to {MAX_GROUP}")),
-        _ if !in_range => Some(format!("1 to {MAX_GROUP}")),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,8 +224,8 @@ mod tests {
         assert_eq!(types.bytes_in(DType::F32), 4 * (2 * 128 * 256 + 384 * 128));
         let sample = Checkpoint::sample();
         let config = sample.config();
-        let int8 = TypesByRole::of(crate::Quant::I8 { group: 64 });
-        let int4 = TypesByRole::of(crate::Quant::I4 { group: 32, embeddings: false });
+        let int8 = crate::Quant::I8 { group: 64 }.types();
+        let int4 = crate::Quant::I4 { group: 32, embeddings: false }.types();
         let words = "int4 in groups of 32, embedding and LM head int8 in groups of 64 with f16 scales";
         assert_eq!(WeightTypes::by_role(config, int4).words(), words);
         assert_eq!(WeightTypes::by_role(config, int8).name(), "int8");

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use qwenc_formats::DType;
 
 use crate::files::Bytes;
-use crate::named_tensors::scales_name;
 use crate::packing::Packing;
 use crate::payload::Entry;
+use crate::stored_types::scales_name;
 
 /// The order of a matrix's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,24 +2,15 @@
 //!
 //! In: names of golden cases, executables. Out: tokens, logits, distances between them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
+use crate::data::{folder, root};
 use crate::program::{run, Outcome};
 use crate::tensors::Tensors;
 use crate::variants::folder as new_folder;
-
-/// The root of the workspace.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// The checkpoint folder of a golden case.
-pub fn folder(case: &str) -> PathBuf {
-    root().join("models/tests/data/golden").join(case)
-}
 
 /// What transformers computed for a golden case in float32.
 pub struct Golden {

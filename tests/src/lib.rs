@@ -5,6 +5,7 @@
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+pub mod data;
 pub mod forged;
 pub mod golden;
 pub mod host_cuda;

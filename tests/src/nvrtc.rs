@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use crate::golden;
+use crate::data;
 
 /// The folder of libnvrtc.so and its built-in functions.
 pub fn folder() -> PathBuf {
-    let root = golden::root().join("target/nvidia/lib");
+    let root = data::root().join("target/nvidia/lib");
     let pythons = std::fs::read_dir(&root).into_iter().flatten().flatten();
     let mut found = pythons.map(|python| python.path().join("site-packages/nvidia/cu13/lib"));
     found

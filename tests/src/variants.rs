@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::golden;
+use crate::data;
 use crate::program::{profile, qwenc, run};
 
 /// A compilation: model, weight type, CPU.
@@ -19,7 +19,7 @@ type Made = Mutex<HashMap<Variant, Arc<OnceLock<PathBuf>>>>;
 pub fn input(model: &str) -> String {
     match model {
         "sample" => model.to_string(),
-        case => golden::folder(case).display().to_string(),
+        case => data::folder(case).display().to_string(),
     }
 }
 

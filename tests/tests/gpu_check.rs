@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use qwenc_tests::golden::{folder as checkpoint, root};
+use qwenc_tests::data::{folder as checkpoint, root};
 use qwenc_tests::host_cuda::Host;
 use qwenc_tests::nvrtc;
 use qwenc_tests::program::{binary, qwenc, run};

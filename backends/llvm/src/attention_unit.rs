@@ -226,7 +226,7 @@ impl<'c> Unit<'c> {
             c.store(at, sum.into_vector_value(), 64);
         }
         if self.cache.ty == KvType::Bf16 {
-            // The last position may be alone in its pair, whose other half is nobody's.
+            // With an odd count the last bf16 pair is half padding.
             let alone = c.cmp(IntPredicate::NE, c.rem(count, c.int(2)), c.int(0));
             c.when("alone", alone, || {
                 let before: Vec<Any> = places.iter().map(|&at| c.load_vec(ty, at, 64).into()).collect();

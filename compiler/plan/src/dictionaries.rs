@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use qwenc_formats::{Dictionary, Misfit};
+use qwenc_formats::{Dictionary, Misfit, WeightError};
 use qwenc_ir::{Checked, Layers, WeightId, WeightSource};
 
-use crate::pack::{each_panel, load_parts, PackError};
+use crate::panels::{each_panel, load_parts};
 use crate::plan::Plan;
 use crate::segment::{Home, Segment};
 
@@ -25,7 +25,7 @@ pub struct Dictionaries {
 }
 
 /// Dictionaries of one segment in one layer.
-type Made = Result<Result<Vec<Dictionary>, Misfit>, PackError>;
+type Made = Result<Result<Vec<Dictionary>, Misfit>, WeightError>;
 
 impl Dictionaries {
     /// Reads every weight whose format has dictionaries, on `threads` threads.
@@ -33,7 +33,7 @@ impl Dictionaries {
         plan: &Checked<Plan>,
         source: &dyn WeightSource,
         threads: usize,
-    ) -> Result<Dictionaries, PackError> {
+    ) -> Result<Dictionaries, WeightError> {
         let compressed = plan.segments.iter().filter(|s| s.format.has_dictionary());
         let mut jobs: Vec<(&Segment, u32)> = Vec::new();
         compressed.for_each(|s| jobs.extend(layers(plan, s).iter().map(|layer| (s, layer))));

@@ -6,11 +6,12 @@
 
 mod activations;
 mod dictionaries;
-mod hidden;
 mod lower;
+mod lower_error;
 mod memory;
 mod named;
 mod pack;
+mod panels;
 mod plan;
 mod segment;
 mod spans;
@@ -20,13 +21,13 @@ mod weight_expr;
 
 pub use activations::Activations;
 pub use dictionaries::Dictionaries;
-pub use hidden::Hidden;
-pub use lower::{lower, LowerError, Options};
+pub use lower::{lower, Options};
+pub use lower_error::LowerError;
 pub use named::Named;
 pub use pack::{pack, PackError};
 pub use plan::{
-    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, SelectAdapter,
-    Swiglu,
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, LastHiddenState, LayerGroup, Linear, Plan, PrepareQkv,
+    SelectAdapter, Swiglu,
 };
 pub use segment::{Home, Layout, Segment, SegmentId};
 pub use spans::Span;

@@ -6,7 +6,6 @@ use std::ops::Range;
 use qwenc_formats::{Inputs, PANEL_ROWS};
 use qwenc_ir::{Dims, Eps, Graph, Layers, Rope, WeightDecl};
 
-use crate::hidden::Hidden;
 use crate::segment::{Home, Segment, SegmentId};
 
 /// A row of [`Plan::buffers`]; prints as `b0`.
@@ -205,7 +204,7 @@ pub struct Plan {
     /// Arena bytes per row of the step.
     pub row_bytes: u64,
     /// Where the last hidden state is.
-    pub hidden: Hidden,
+    pub hidden: LastHiddenState,
     /// Run once, first.
     pub prologue: Vec<Kernel>,
     /// Every layer is in one group; in the order of their first layers.
@@ -227,7 +226,7 @@ impl Plan {
             weights_bytes: 0,
             buffers: Vec::new(),
             row_bytes: 0,
-            hidden: Hidden { state: BufferId(0), gain: None },
+            hidden: LastHiddenState { state: BufferId(0), gain: None },
             prologue: Vec::new(),
             groups: Vec::new(),
             head: Vec::new(),
@@ -326,5 +325,24 @@ impl Plan {
         }
         let bytes = |id: SegmentId| self.segment(id).bytes() * self.copies(self.segment(id).home);
         once.into_iter().map(bytes).sum()
+    }
+}
+
+/// The last hidden state, not yet normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastHiddenState {
+    /// The residual stream, `[T, D]`. Nothing writes to it after the last layer, so that it can be read after a step.
+    pub state: BufferId,
+    /// Gain of the final norm, `[D]`; none if it has none.
+    pub gain: Option<SegmentId>,
+}
+
+impl Plan {
+    /// Record of the last hidden state for the runtime: the buffer's offset and bytes per row, floats per row, and the gain's offset
+    /// in the image, `u64::MAX` if there is none.
+    pub fn hidden_record(&self) -> [u64; 4] {
+        let buffer = self.buffer(self.hidden.state);
+        let gain = self.hidden.gain.map_or(u64::MAX, |gain| self.segment(gain).offset);
+        [buffer.offset, buffer.row_bytes, u64::from(self.dims.hidden), gain]
     }
 }

@@ -9,10 +9,9 @@ use std::str::FromStr;
 
 use qwenc_ir::{Eps, Graph, ParseError, WeightId};
 
-use crate::hidden::Hidden;
 use crate::plan::{
-    Attention, Buffer, BufferId, Dest, Embed, Kernel, LayerGroup, Linear, Plan, PrepareQkv, SelectAdapter,
-    Swiglu,
+    Attention, Buffer, BufferId, Dest, Embed, Kernel, LastHiddenState, LayerGroup, Linear, Plan, PrepareQkv,
+    SelectAdapter, Swiglu,
 };
 use crate::segment::{Home, Layout, Segment, SegmentId};
 
@@ -143,7 +142,9 @@ fn line_of(plan: &mut Plan, place: &mut Place, line: &str) -> Parsed<()> {
         "arena" => plan.row_bytes = fields.get("row_bytes")?,
         "segment" => plan.segments.push(segment(&fields)?),
         "buffer" => plan.buffers.push(buffer(&fields)?),
-        "hidden" => plan.hidden = Hidden { state: fields.buffer("state")?, gain: fields.segment("gain")? },
+        "hidden" => {
+            plan.hidden = LastHiddenState { state: fields.buffer("state")?, gain: fields.segment("gain")? }
+        }
         "layers" => {
             let title: Vec<&str> =
                 line.split(' ').skip(1).filter(|w| !w.starts_with("record_bytes=")).collect();

@@ -5,7 +5,7 @@
 
 use qwenc_ir::{NodeId, Op, Section, SectionKind, WeightId};
 
-use crate::lower::LowerError;
+use crate::lower_error::LowerError;
 
 /// A weight operand taken apart.
 pub(crate) struct WeightExpr {

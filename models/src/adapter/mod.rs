@@ -1,4 +1,4 @@
-//! LoRA adapters: merged into a checkpoint's weights, or kept beside them.
+//! LoRA adapters: merged into a checkpoint's weights, or chosen while the model runs.
 //!
 //! In: PEFT folders (adapter_config.json, adapter_model.safetensors), each with a scale. Out: for every matrix the
 //! deltas that are added to its rows in f32. Invariant: every tensor of an adapter becomes part of exactly one delta
@@ -8,22 +8,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::decoder::{DOWN, GATE, K, O, Q, UP, V};
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
-use crate::named_tensors::{decode, float};
 use crate::payload::{self, Entry};
+use crate::runtime_lora::TARGETS;
+use crate::stored_types::{decode, float};
 
-mod beside;
-mod problem;
+pub(crate) mod problem;
+mod runtime;
 mod settings;
 
-pub(crate) use beside::Beside;
 pub use problem::AdapterProblem;
+pub(crate) use runtime::RuntimeAdapters;
 use settings::Settings;
 
-/// Matrices that an adapter may change.
-const TARGETS: [&str; 7] = [Q, K, V, O, GATE, UP, DOWN];
 /// The two files of a folder.
 const FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 

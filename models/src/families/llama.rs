@@ -4,11 +4,11 @@
 //! q and k for RoPE on halves, as transformers has them; formats that rotate neighbours are brought into that
 //! order where they are read.
 
-use crate::decoder::{Projected, K, Q, V};
 use crate::error::Result;
 use crate::family::Traits;
-use crate::graph_builder::GraphBuilder;
+use crate::graph_builder::{GraphBuilder, Projected};
 use crate::json_fields::Fields;
+use crate::tensor_names::{K, Q, V};
 use qwenc_ir::NodeId;
 
 pub(crate) fn traits(fields: &Fields) -> Result<Traits> {

@@ -5,11 +5,12 @@
 //! none.
 
 use crate::config::Config;
-use crate::decoder::{Own, Projected, K, K_BIAS, Q, Q_BIAS, V, V_BIAS};
 use crate::error::Result;
 use crate::family::Traits;
-use crate::graph_builder::GraphBuilder;
+use crate::graph_builder::{GraphBuilder, Projected};
 use crate::json_fields::Fields;
+use crate::tensor_names::{K, K_BIAS, Q, Q_BIAS, V, V_BIAS};
+use crate::tensor_spec::Own;
 use qwenc_ir::NodeId;
 
 pub(crate) fn traits(fields: &Fields) -> Result<Traits> {

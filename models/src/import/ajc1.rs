@@ -9,9 +9,9 @@ use super::{beside, Foreign, Import};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::families::qwen3::{K_NORM, Q_NORM};
-use crate::graph_builder::FINAL_NORM;
+use crate::group_rule::MAX_GROUP;
 use crate::origin::Origin;
-use crate::quant::MAX_GROUP;
+use crate::tensor_names::FINAL_NORM;
 use crate::weights::Order;
 
 pub(super) const MAGIC: u32 = 0x616a_6331;

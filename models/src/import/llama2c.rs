@@ -12,11 +12,11 @@ use super::fields::{self, u32_at, Implied, Sizes};
 use super::sequence::{crossed, Matrices, Sequence};
 use super::{score_file, sentencepiece, Foreign, Import};
 use crate::config::Config;
-use crate::decoder::{ATTN_NORM, DOWN, FFN_NORM, GATE, K, O, Q, UP, V};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph_builder::{EMBEDDING, FINAL_NORM};
-use crate::quant::MAX_GROUP;
+use crate::group_rule::MAX_GROUP;
+use crate::tensor_names::{ATTN_NORM, DOWN, FFN_NORM, GATE, K, O, Q, UP, V};
+use crate::tensor_names::{EMBEDDING, FINAL_NORM};
 use crate::weights::{Order, Weights};
 
 pub(super) const MAGIC: u32 = 0x616b_3432;

@@ -8,10 +8,10 @@ use super::sequence::{Matrices, Sequence};
 use super::solve::{self, Answer};
 use super::{ajc1, beside, Foreign, Import};
 use crate::config::Config;
-use crate::decoder::{DOWN, GATE, K, O, Q, UP, V};
 use crate::error::{Error, Result};
 use crate::families::qwen3::{K_NORM, Q_NORM};
-use crate::graph_builder::{EMBEDDING, FINAL_NORM};
+use crate::tensor_names::{DOWN, GATE, K, O, Q, UP, V};
+use crate::tensor_names::{EMBEDDING, FINAL_NORM};
 use crate::weights::Order;
 
 const HEADER_BYTES: u64 = 256;

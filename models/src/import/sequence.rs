@@ -7,11 +7,11 @@ use qwenc_formats::{DType, ScaleType};
 use safetensors::Dtype;
 
 use crate::config::Config;
-use crate::decoder::{ATTN_NORM, DOWN, FFN_NORM, GATE, K, O, Q, UP, V};
 use crate::error::{Error, Result};
-use crate::graph_builder::{EMBEDDING, LM_HEAD};
 use crate::packing::Packing;
 use crate::payload::Entry;
+use crate::tensor_names::{ATTN_NORM, DOWN, FFN_NORM, GATE, K, O, Q, UP, V};
+use crate::tensor_names::{EMBEDDING, LM_HEAD};
 use crate::weights::{Form, Order, Weights};
 
 /// How the file has its matrices.
@@ -110,7 +110,7 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// Bytes that nobody reads.
+    /// Unused bytes.
     pub fn skip(&mut self, bytes: u64) {
         self.at += bytes;
     }

@@ -14,7 +14,7 @@ use qwenc_engine::error::{Error, Result};
 thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
     static LAST_STATUS: Cell<Status> = const { Cell::new(Status::Ok) };
-    /// What a panic said, and whether somebody here catches it.
+    /// Message of a panic, and whether it is caught here.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }

@@ -5,8 +5,8 @@
 //! why a call failed is kept for the thread that made it. Layouts, names and numbers here and in the header are the
 //! same: tests compile the header against them.
 //!
-//! A `border` around every function; `load` opens a model behind one of the `handles`, `about` describes it, `text` is tokens and templates,
-//! `caches`, `infer` and `generate` run it. What touches the engine is done by one `worker` thread per model, so that
+//! A `border` around every function; `load` opens a model behind one of the `handles`, `about` describes it, `text` is tokens
+//! and templates, `caches`, `infer` and `generate` run it. What touches the engine is done by one `worker` thread per model, so that
 //! any thread may call, threads and GPU are always used from the same one, and calls of several threads take turns.
 
 pub mod about;

@@ -21,7 +21,7 @@ use qwenc_engine::inference::cuda::bundle::Bundle;
 use qwenc_engine::inference::session::check_context;
 use qwenc_engine::program::{Code, Program};
 
-/// Requests in a step when nobody says.
+/// Requests in a step where the options do not say.
 const USUAL_BATCH: u32 = 16;
 
 /// The model's code as a library hands it over.
@@ -139,7 +139,7 @@ impl Wishes {
     }
 }
 
-/// Opens the model on the thread that calls, and works for others until nobody asks any more.
+/// Opens the model on the thread that calls, and does jobs until no handle is left.
 unsafe fn open(
     code: Given,
     identity: &'static Identity,

@@ -32,7 +32,7 @@ pub(super) struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread does with its engine until nobody asks any more.
+/// Jobs for the thread's engine, until no handle is left.
 pub(super) struct Jobs(Receiver<Job>);
 
 impl Jobs {
@@ -53,7 +53,7 @@ impl Worker {
         let thread = std::thread::Builder::new().name("qwen".into()).spawn(move || {
             let made = |value| drop(say.send(Ok(value)));
             if let Err(e) = border::caught(|| open(&made, Jobs(todo))) {
-                // Nobody is left to tell if this fails.
+                // The caller has gone: the result has no reader.
                 drop(say.send(Err(e)));
             }
         });

@@ -2,9 +2,9 @@
 //!
 //! In: what C's `main` gets, and the model's constants. Out: an exit code. Invariant: a Rust panic
 //! ends here as a message and exit code 1. The only file that takes C's arguments and the process's own
-//! streams; from here on everything is passed along, but that a line editor takes the terminal itself. The names `qwenc_main`, `qwenc_main_cuda` and those of the same
-//! `_without_serve` are part of the ABI. Only the first two name the server, so that a linker leaves it out of a program that
-//! calls one of the others.
+//! streams; from here on everything is passed along, but that a line editor takes the terminal itself. The names `qwenc_main`,
+//! `qwenc_main_cuda` and the same with `_without_serve` are part of the ABI. Only the first two refer to the server, so that a
+//! linker leaves it out of a program that calls one of the others.
 
 use std::ffi::{c_char, c_int, c_ulong, CStr, OsString};
 use std::io::{stderr, stdin, stdout, IsTerminal, Write};
@@ -113,7 +113,7 @@ fn guarded(run: impl FnOnce() -> c_int) -> c_int {
     open_standard_streams();
     interrupt::ignore_broken_pipes();
     std::panic::set_hook(Box::new(|panic| {
-        // Nobody is left to tell if this fails.
+        // A message that cannot be written has no reader.
         let _ = writeln!(stderr(), "error: internal error: {panic}; this is a bug, please report it");
     }));
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(1)

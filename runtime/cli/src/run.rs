@@ -36,13 +36,13 @@ pub unsafe fn run(
     let cli = match parse(args, program.code, server.is_some()) {
         Ok(cli) => cli,
         Err(e) if e.kind() == ErrorKind::DisplayVersion => {
-            // Nobody is left to tell if this fails.
+            // A message that cannot be written has no reader.
             let _ = console.print(&version(program, args));
             return 0;
         }
         Err(e) => {
             let stream = if e.use_stderr() { &mut *console.errors } else { &mut *console.output };
-            // Nobody is left to tell if this fails.
+            // A message that cannot be written has no reader.
             let _ = write!(stream, "{e}").and_then(|()| stream.flush());
             return e.exit_code();
         }
@@ -58,7 +58,7 @@ pub unsafe fn run(
         Ok(()) => 0,
         Err(e) if e.is_broken_pipe() => 0,
         Err(e) => {
-            // Nobody is left to tell if this fails.
+            // A message that cannot be written has no reader.
             let _ = writeln!(console.errors, "error: {e}");
             e.exit_code()
         }

@@ -1,7 +1,7 @@
-//! Which path is answered by what, and what every request has to pass before.
+//! Router of the server: the handler of each path, and the checks that every request has to pass before.
 //!
-//! In: the server. Out: a router. Invariant: hosts and origins are checked on every path; without the key only `/health` and the page's own files are given, which
-//! say nothing of the model; every refusal has OpenAI's shape.
+//! In: the server. Out: a router. Invariant: hosts and origins are checked on every path; without the key only `/health` and
+//! the page's own files are given, which say nothing of the model; every refusal has OpenAI's shape.
 
 use std::sync::Arc;
 

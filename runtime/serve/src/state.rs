@@ -186,7 +186,7 @@ impl Model {
         self.allowed.iter().rposition(|&allowed| allowed)
     }
 
-    /// Bytes of the longest text that is made tokens: of a longer one nobody wants an answer.
+    /// Maximum request text in bytes; longer input is rejected.
     pub fn longest_text(&self) -> usize {
         self.context.saturating_mul(BYTES_PER_TOKEN)
     }

@@ -29,7 +29,7 @@ pub struct Prompt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     text: String,
-    /// In the text wherever somebody wrote a control token's name; none if nobody did.
+    /// In the text wherever it has a control token's name; none if it has none.
     mark: Option<char>,
 }
 

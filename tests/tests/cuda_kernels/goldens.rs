@@ -8,7 +8,8 @@ use qwenc_ir::{verify, Checked, Graph};
 use qwenc_models::{export, Checkpoint, ModelFile, Quant};
 use qwenc_opt::{optimise, Limits};
 use qwenc_plan::{lower, Activations, Options, Plan};
-use qwenc_tests::golden::{folder, golden};
+use qwenc_tests::data::folder;
+use qwenc_tests::golden::golden;
 
 use crate::stepper::{Device, Stepper};
 use crate::{assert_same, fed, logits, nmse, KvType};

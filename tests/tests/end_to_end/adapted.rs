@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use qwenc_tests::golden::{folder, golden, greedy, logits, nmse, root, say};
+use qwenc_tests::data::{folder, root};
+use qwenc_tests::golden::{golden, greedy, logits, nmse, say};
 use qwenc_tests::program::{qwenc, run, Outcome};
 use qwenc_tests::tensors::Tensors;
 use qwenc_tests::variants;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use qwenc_tests::golden::{folder as case_folder, logits, nmse};
+use qwenc_tests::data::folder as case_folder;
+use qwenc_tests::golden::{logits, nmse};
 use qwenc_tests::program::{qwenc, run};
 use qwenc_tests::variants::folder;
 use qwenc_tests::{forged, golden};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use qwenc_rt::c_api::types as t;
-use qwenc_tests::golden::{root, say};
+use qwenc_tests::data::root;
+use qwenc_tests::golden::say;
 use qwenc_tests::host_cuda::{driver, Host};
 use qwenc_tests::program::{binary, qwenc, run, Outcome};
 use qwenc_tests::valgrind::{is_installed, leakless};

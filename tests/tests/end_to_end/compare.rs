@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use qwenc_tests::data::folder as case_folder;
 use qwenc_tests::forged;
-use qwenc_tests::golden::{comma, folder as case_folder, golden};
+use qwenc_tests::golden::{comma, golden};
 use qwenc_tests::program::{qwenc, run, Outcome};
 use qwenc_tests::variants::{executable, folder};
 

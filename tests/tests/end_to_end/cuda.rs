@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use qwenc_tests::golden;
+use qwenc_tests::data;
 use qwenc_tests::nvrtc;
 use qwenc_tests::program::{binary, qwenc, run};
 use qwenc_tests::variants::{folder, listing};
@@ -123,7 +123,7 @@ fn nvrtc_is_found_among_pythons_packages() {
         let found = run(Command::new("sh").args(["-c", &format!("command -v {tool}")])).ok();
         symlink(found.trim_end(), place.join(tool)).unwrap();
     }
-    let path = format!("{}:{}", place.display(), golden::root().join("target/nvidia/bin").display());
+    let path = format!("{}:{}", place.display(), data::root().join("target/nvidia/bin").display());
     let output = place.join("qwen");
     let args = ["compile", "sample", "--target", "cuda", "--sm", "90", "-o", output.to_str().unwrap()];
     run(Command::new(binary()).args(args).env_clear().env("PATH", path)).ok();

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use qwenc_tests::golden::{comma, folder, golden, nmse, say};
+use qwenc_tests::data::folder;
+use qwenc_tests::golden::{comma, golden, nmse, say};
 use qwenc_tests::tensors::Tensors;
 use qwenc_tests::variants::executable;
 use serde_json::json;

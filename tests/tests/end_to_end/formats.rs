@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use qwenc_tests::golden::{comma, folder as golden_folder, golden, greedy, logits, nmse, say};
+use qwenc_tests::data::folder as golden_folder;
+use qwenc_tests::golden::{comma, golden, greedy, logits, nmse, say};
 use qwenc_tests::program::{qwenc, run};
 use qwenc_tests::variants::folder;
 

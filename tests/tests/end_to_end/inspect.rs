@@ -1,7 +1,7 @@
 //! `qwenc inspect`: what it says of a good file, of a folder with something missing, and as JSON.
 
+use qwenc_tests::data;
 use qwenc_tests::forged;
-use qwenc_tests::golden;
 use qwenc_tests::program::{qwenc, run};
 use qwenc_tests::variants::folder;
 use serde_json::Value;
@@ -52,7 +52,7 @@ fn a_model_bin_as_json() {
 
 #[test]
 fn a_checkpoint_with_a_tensor_missing() {
-    let (checkpoint, tensor) = forged::without_last_tensor(&golden::folder("qwen3-tied"));
+    let (checkpoint, tensor) = forged::without_last_tensor(&data::folder("qwen3-tied"));
     let path = checkpoint.to_str().unwrap();
     let with_problems = |args: &[&str]| {
         let done = run(&mut qwenc(&[&["inspect"], args].concat()));

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use qwenc_tests::golden::{folder as case_folder, say};
+use qwenc_tests::data::folder as case_folder;
+use qwenc_tests::golden::say;
 use qwenc_tests::tensors::Tensors;
 use qwenc_tests::variants::folder;
 use qwenc_tests::{forged, golden};

@@ -1,6 +1,7 @@
 //! `perplexity`, of the executable and through `qwenc`: the same as from its logits, in one part or in several.
 
-use qwenc_tests::golden::{root, say};
+use qwenc_tests::data::root;
+use qwenc_tests::golden::say;
 use qwenc_tests::program::{qwenc, run, run_with};
 use qwenc_tests::tensors::Tensors;
 use qwenc_tests::variants::{executable, folder};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use qwenc_tests::golden::root;
+use qwenc_tests::data::root;
 use qwenc_tests::program::run;
 use qwenc_tests::variants::{executable, folder};
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qwenc_tests::golden;
+use qwenc_tests::data;
 use qwenc_tests::program::{qwenc, run, Outcome};
 use qwenc_tests::variants::{folder, listing};
 use qwenc_tests::{forged, variants};
@@ -100,7 +100,7 @@ fn forged_files() {
 
 #[test]
 fn foreign_checkpoints() {
-    let tied = golden::folder("qwen3-tied");
+    let tied = data::folder("qwen3-tied");
     let with = |key: &'static str, value: serde_json::Value| {
         forged::with_config(&tied, move |config| config[key] = value.clone())
     };
@@ -124,7 +124,7 @@ fn foreign_checkpoints() {
 
 #[test]
 fn incomplete_checkpoints() {
-    let tied = golden::folder("qwen3-tied");
+    let tied = data::folder("qwen3-tied");
     let garbage = forged::copy(&tied);
     std::fs::write(garbage.join("config.json"), "{\"hidden_size\": ").unwrap();
     let no_config = forged::copy(&tied);
@@ -160,7 +160,7 @@ fn files_that_are_no_model_bin() {
     let gguf = folder().join("model.gguf");
     std::fs::write(&gguf, b"GGUF\x03\0\0\0").unwrap();
     let refusals = [
-        refused("a file of a checkpoint", golden::folder("qwen3-tied").join("model.safetensors")),
+        refused("a file of a checkpoint", data::folder("qwen3-tied").join("model.safetensors")),
         refused("a GGUF file", gguf),
         refused("an executable", variants::executable("qwen3-tied", "f32")),
         refused("a name", PathBuf::from("Qwen/Qwen3-0.6B")),

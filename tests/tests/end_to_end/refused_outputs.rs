@@ -6,7 +6,7 @@ use std::process::Command;
 
 use qwenc_tests::program::{binary, qwenc, run, Outcome};
 use qwenc_tests::variants::{folder, listing};
-use qwenc_tests::{forged, golden};
+use qwenc_tests::{data, forged};
 
 use crate::shown::{refusal, stable};
 
@@ -20,7 +20,7 @@ impl Place {
         run(&mut qwenc(&["export", "sample", "-o", &path("model.bin")])).ok();
         std::fs::copy(path("model.bin"), path("out.weights")).unwrap();
         std::fs::create_dir(place.join("folder")).unwrap();
-        std::fs::rename(forged::copy(&golden::folder("qwen3-tied")), place.join("checkpoint")).unwrap();
+        std::fs::rename(forged::copy(&data::folder("qwen3-tied")), place.join("checkpoint")).unwrap();
         Place(place)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use qwenc_tests::program::{qwenc, run, Outcome};
 use qwenc_tests::variants::{folder, listing};
-use qwenc_tests::{forged, golden};
+use qwenc_tests::{data, forged};
 
 /// A cache of its own for a test.
 struct Cache(PathBuf);
@@ -132,7 +132,7 @@ fn a_killed_compilation_leaves_no_entry() {
 #[test]
 fn a_changed_model_is_compiled_again() {
     let cache = Cache::new();
-    let model = forged::copy(&golden::folder("qwen3-tied"));
+    let model = forged::copy(&data::folder("qwen3-tied"));
     let ask =
         ["run", model.to_str().unwrap(), "--", "generate", "--tokens", "1,2,3", "--print-tokens", "-n", "2"];
     let first = cache.run(&ask);

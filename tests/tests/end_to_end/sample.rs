@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use qwenc_rt::text::tokenizer::{Controls, Tokenizer};
-use qwenc_tests::golden::{answers, comma, greedy, logits, root, say, Answer};
+use qwenc_tests::data::root;
+use qwenc_tests::golden::{answers, comma, greedy, logits, say, Answer};
 use qwenc_tests::program::run_with;
 use qwenc_tests::tensors::Tensors;
 use qwenc_tests::variants::{executable, folder};

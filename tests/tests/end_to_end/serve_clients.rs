@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use qwenc_tests::golden::root;
+use qwenc_tests::data::root;
 use qwenc_tests::program::run;
 use qwenc_tests::variants::{executable, folder};
 

@@ -2,7 +2,7 @@
 //! machine and day to day.
 
 use qwenc_tests::program::Outcome;
-use qwenc_tests::{golden, variants};
+use qwenc_tests::{data, variants};
 
 /// `name`, the exit code, and what was said on standard error.
 pub fn refusal(name: &str, code: i32, outcome: Outcome) -> String {
@@ -11,7 +11,7 @@ pub fn refusal(name: &str, code: i32, outcome: Outcome) -> String {
 
 /// Paths and hashes as placeholders.
 pub fn stable(text: &str) -> String {
-    let text = text.replace(golden::root().join("models/tests/data").to_str().unwrap(), "[data]");
+    let text = text.replace(data::root().join("models/tests/data").to_str().unwrap(), "[data]");
     let text = placeholders(&text, variants::scratch().to_str().unwrap());
     hashes(&text)
 }

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use qwenc_tests::golden::root;
+use qwenc_tests::data::root;
 use qwenc_tests::program::{qwenc, run, Outcome};
 use qwenc_tests::variants::{folder, input};
-use qwenc_tests::{forged, golden};
+use qwenc_tests::{data, forged};
 use serde_json::json;
 
 use crate::fixtures::gguf_models::{as_bf16, as_f32, case};
@@ -53,7 +53,7 @@ fn complaints(path: &Path) -> String {
 /// One line of complaint for each kind of damage, in a folder and in a model.bin.
 #[test]
 fn every_kind_of_damage_is_found_by_its_check() {
-    let tied = golden::folder("qwen3-tied");
+    let tied = data::folder("qwen3-tied");
     let good = std::fs::read(exported("qwen3-tied", "int8")).unwrap();
     let (norm, up) = ("model.norm.weight", "model.layers.1.mlp.up_proj.weight");
     let fill = |value: f32| {

@@ -5,6 +5,7 @@
 //! tested where they live, in compiler/opt/src/tests.
 
 mod arrows;
+mod circles;
 mod commands;
 mod recipe;
 mod reference;

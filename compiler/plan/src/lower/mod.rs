@@ -7,19 +7,17 @@ mod weights;
 
 use std::collections::{BTreeSet, HashMap};
 
-use qwenc_formats::DType;
 use qwenc_ir::{Checked, Eps, Graph, LayerGroup, Node, NodeId, Op, Section, SectionKind, WeightId};
-use qwenc_target::{Limit, LinearShape, Target};
+use qwenc_target::{LinearShape, Target};
 
 use crate::activations::Activations;
-use crate::hidden::Hidden;
+use crate::lower_error::LowerError;
 use crate::memory;
 use crate::plan::{
-    Attention, BufferId, Dest, Embed, Kernel, LayerGroup as PlanGroup, Linear, Plan, PrepareQkv,
-    SelectAdapter, Swiglu,
+    Attention, BufferId, Dest, Embed, Kernel, LastHiddenState, LayerGroup as PlanGroup, Linear, Plan,
+    PrepareQkv, SelectAdapter, Swiglu,
 };
 use crate::segment::{Layout, Segment};
-use crate::verify::PlanError;
 use crate::weight_expr;
 use weights::{Reading, Weight};
 
@@ -33,58 +31,6 @@ pub struct Options {
     /// Weights of bf16 that do not fit [`Operand::Bf12`](qwenc_formats::Operand::Bf12):
     /// [`Dictionaries::misfits`](crate::Dictionaries::misfits) of a plan that compresses them.
     pub plain: BTreeSet<WeightId>,
-}
-
-/// Why a graph has no plan.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum LowerError {
-    /// No kernel computes this op here.
-    #[error("{section:?} {node}: no kernel for {op}; optimise the graph first")]
-    NoKernel {
-        /// The section.
-        section: SectionKind,
-        /// The node.
-        node: NodeId,
-        /// The op's name.
-        op: &'static str,
-    },
-    /// A weight operand that is more than joined rows with one gain.
-    #[error(
-        "{section:?} {node}: a {op} cannot be packed; expected weights, joined below each other or on a diagonal, and \
-         one gain"
-    )]
-    WeightExpression {
-        /// The section.
-        section: SectionKind,
-        /// The node.
-        node: NodeId,
-        /// The op's name.
-        op: &'static str,
-    },
-    /// A weight type without kernels.
-    #[error("weight {name}: no kernel reads {}; export it as f32, bf16, int8 or int4", dtype.words())]
-    WeightType {
-        /// The tensor.
-        name: String,
-        /// Its type.
-        dtype: DType,
-    },
-    /// A model beyond the target's kernels.
-    #[error(transparent)]
-    Limit(#[from] Limit),
-    /// A residual that is needed after being overwritten, or a block that does not end where it began.
-    #[error("{section:?} {node}: {what}")]
-    InPlace {
-        /// The section.
-        section: SectionKind,
-        /// The node.
-        node: NodeId,
-        /// What is in the way.
-        what: &'static str,
-    },
-    /// The plan breaks a law of its own: a bug here.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
 }
 
 /// Plans a graph for a target.
@@ -179,7 +125,7 @@ impl Lowering<'_> {
     }
 
     /// The stream as the head reads it, and the gain of its norm, which the head's weight may have taken in.
-    fn hidden(&mut self) -> Result<Hidden, LowerError> {
+    fn hidden(&mut self) -> Result<LastHiddenState, LowerError> {
         let section = self.graph.section(SectionKind::Head);
         let scope = Scope { kind: SectionKind::Head, section, places: HashMap::new() };
         let weight = section.root.and_then(|root| section.node(root).args.get(1));
@@ -187,7 +133,10 @@ impl Lowering<'_> {
             .map(|&weight| weight_expr::take_apart(scope.kind, scope.section, weight))
             .transpose()?
             .and_then(|w| w.gain);
-        Ok(Hidden { state: self.stream, gain: gain.map(|gain| self.vector_segment(scope.kind, vec![gain])) })
+        Ok(LastHiddenState {
+            state: self.stream,
+            gain: gain.map(|gain| self.vector_segment(scope.kind, vec![gain])),
+        })
     }
 
     fn node(

@@ -6,7 +6,8 @@
 use qwenc_formats::Operand;
 use qwenc_ir::{NodeId, Op, SectionKind, WeightId};
 
-use super::{LowerError, Lowering, Scope};
+use super::{Lowering, Scope};
+use crate::lower_error::LowerError;
 use crate::segment::{Home, Layout, Segment, SegmentId};
 use crate::spans;
 use crate::weight_expr::{self, WeightExpr};

@@ -3,11 +3,11 @@
 //! Those of kernels and buffers are here, those of the packed image in `image.rs`.
 
 mod image;
+mod last_hidden_state;
 
 use qwenc_formats::{Inputs, Operand, PANEL_ROWS};
 use qwenc_ir::Verify;
 
-use crate::hidden;
 use crate::memory::{lifetimes, overlap, touched};
 use crate::plan::{BufferId, Dest, Kernel, Linear, Plan};
 use crate::round_up;
@@ -119,7 +119,7 @@ impl Verify for Plan {
             check_kernel(self, i, kernel)?;
         }
         check_buffers(self)?;
-        hidden::check(self)?;
+        last_hidden_state::check(self)?;
         check_order(self)
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     fn pages_all_over_the_file_get_mapped() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; 64 * AROUND + 100]).unwrap();
-        // SAFETY: nobody changes the file.
+        // SAFETY: the file is not changed.
         let map = unsafe { memmap2::Mmap::map(&file) }.unwrap();
         assert_eq!(resident(&map), 0);
         // SAFETY: `map` outlives it.

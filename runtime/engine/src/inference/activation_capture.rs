@@ -90,7 +90,7 @@ impl Watch<'_> {
     /// Generated code's call after a kernel.
     ///
     /// # Safety
-    /// `data` must be a `*mut Watch` that nobody else uses, whose arena is as large as its `max_rows` asks; nobody may
+    /// `data` must be a `*mut Watch` that no other thread uses, whose arena is as large as its `max_rows` asks; nobody may
     /// write to the arena meanwhile.
     pub(crate) unsafe extern "C" fn observe(data: *mut c_void, kernel: u64, layer: u64) {
         // SAFETY: by the caller's promise.

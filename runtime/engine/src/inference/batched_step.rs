@@ -21,10 +21,10 @@ pub struct SequenceChunk<'a> {
     pub wanted: Wanted,
 }
 
-/// Feeds every part's tokens, in as few steps as `engine.max_rows()` and `engine.max_outputs()` allow: a single one
-/// where all fit. `sink` gets a part's index, that of the wanted token within the part, and no more than `results`
-/// asks for, where that is quicker; embeddings come after the step's other results. Nothing is run unless every part fits its sequence. On an error of `sink` the
-/// tokens of the steps already run remain fed.
+/// Feeds every chunk's tokens, in as few steps as `engine.max_rows()` and `engine.max_outputs()` allow: a single one
+/// where all fit. `sink` gets a chunk's index, that of the wanted token within the chunk, and no more than `results`
+/// asks for, where that is quicker; embeddings come after the step's other results. Nothing is run unless every chunk fits its
+/// sequence. On an error of `sink` the tokens of the steps already run remain fed.
 pub fn feed(
     engine: &mut Engine,
     parts: &mut [SequenceChunk],

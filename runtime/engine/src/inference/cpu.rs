@@ -114,7 +114,7 @@ impl<'m> Cpu<'m> {
         let before = self.model.arena_counters * self.pool.threads() as u64;
         let at = hidden.offset.checked_mul(self.max_rows as u64).and_then(|n| n.checked_add(before));
         let at = at.and_then(|n| n.checked_add(hidden.row_bytes.checked_mul(row as u64)?));
-        // SAFETY: all of the region, which nobody writes to between steps.
+        // SAFETY: all of the region, which no thread writes to between steps.
         let arena = unsafe { std::slice::from_raw_parts(self.arena.as_ptr(), self.arena.bytes()) };
         let state = at.and_then(|at| floats(arena, at, hidden.width));
         let gain = (hidden.gain != u64::MAX).then(|| floats(self.weights, hidden.gain, hidden.width));

@@ -17,7 +17,7 @@ use crate::inference::step::{Output, OutputPlace, Step};
 use crate::program::Sizes;
 use crate::threads::cores::Placement;
 
-/// Rows of the largest step when nobody says.
+/// Rows of the largest step where no flag says.
 pub const DEFAULT_CHUNK: usize = 512;
 
 /// A model ready to run.

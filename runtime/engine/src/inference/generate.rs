@@ -36,7 +36,7 @@ pub enum Ending {
     MaxTokens,
     /// The sequence is as long as the context.
     ContextFull,
-    /// Somebody asked.
+    /// Interrupted by Ctrl-C or the client.
     Interrupted,
 }
 

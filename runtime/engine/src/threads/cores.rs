@@ -1,4 +1,4 @@
-//! How many threads to use when nobody says, and where they run.
+//! Number of threads where no flag says, and their placement on CPUs.
 //!
 //! In: the CPUs this process may run on and their topology. Out: the number of physical cores among them, at
 //! least 1; a [`Placement`]. Invariant: affinity masks and CPU quotas are respected, and no thread is pinned but by

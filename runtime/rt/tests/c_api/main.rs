@@ -14,8 +14,10 @@ use mock::{chain, free, Executable, CONTEXT, IM_END, KNOWN, ROWS};
 use qwenc_rt::c_api::border::qwen_last_error;
 use qwenc_rt::c_api::caches::*;
 use qwenc_rt::c_api::generate::qwen_generate;
+use qwenc_rt::c_api::handles::{QwenCache, QwenModel};
 use qwenc_rt::c_api::infer::{qwen_infer_batch, qwen_logits_batch};
-use qwenc_rt::c_api::load::{qwen_free, qwenc_load, QwenModel};
+use qwenc_rt::c_api::load::{qwen_free, qwenc_load};
+use qwenc_rt::c_api::request::Request;
 use qwenc_rt::c_api::text::qwen_detokenize;
 use qwenc_rt::c_api::types::*;
 

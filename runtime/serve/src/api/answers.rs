@@ -219,7 +219,7 @@ impl Answers {
     fn over(&mut self, index: usize, pieces: Vec<Piece>, finish: Finish) -> Delta {
         let choice = &mut self.choices[index];
         choice.over = true;
-        // The scheduler sees that nobody waits any more.
+        // The scheduler sees that the client has gone.
         choice.events.close();
         let told = std::mem::take(&mut choice.told);
         if self.choices.iter().all(|c| c.over) {

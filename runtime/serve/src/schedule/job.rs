@@ -26,7 +26,7 @@ pub struct Job {
     pub stop_tokens: Vec<u32>,
     /// How to choose; none: no tokens are, the prompt's embedding is all that is wanted.
     pub chooser: Option<Chooser>,
-    /// Where tokens go; closed when nobody waits for them any more.
+    /// Where tokens go; closed when the client has gone.
     pub events: Sender<Event>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: how many tokens each sequence has yet to feed. Out: how many each feeds now. Invariant: a sequence that waits
 //! for its next token always gets it; beside such ones prompts are read in small pieces, so that nobody who reads an
-//! answer waits for somebody else's long prompt; prompts share alike, and the earliest takes what others leave.
+//! answer waits for another client's long prompt; prompts share alike, and the earliest takes what others leave.
 
 /// Rows of prompts in a step that others wait for.
 pub const BESIDE_DECODE: usize = 64;

@@ -74,7 +74,7 @@ impl Work {
         &self.job
     }
 
-    /// Whether nobody waits for it any more.
+    /// Whether its client has gone.
     pub fn is_abandoned(&self) -> bool {
         self.job.events.is_closed()
     }

@@ -13,7 +13,7 @@ use crate::wire::options::{self, Options};
 
 /// Most prompts.
 const MOST_PROMPTS: usize = 16;
-/// Tokens of an answer when nobody says, as with OpenAI.
+/// Tokens of an answer where the request has no limit, as with OpenAI.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// What to go on with.

@@ -1,7 +1,7 @@
 //! An object of a request, read field by field.
 //!
 //! In: a JSON object. Out: its fields with the types that they must have. Invariant: `null` is as if the field were not
-//! there, as with OpenAI; a field that nobody asked for is refused.
+//! there, as with OpenAI; an unknown field is refused.
 
 use std::ops::RangeInclusive;
 
@@ -135,7 +135,7 @@ impl Fields {
         Ok(())
     }
 
-    /// Refuses what nobody asked for.
+    /// Refuses unknown fields.
     pub fn finish(self) -> Result<(), Refusal> {
         let Some((name, _)) = self.map.iter().next() else { return Ok(()) };
         let path = self.path(name);

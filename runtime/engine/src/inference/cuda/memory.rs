@@ -101,7 +101,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // Freeing waits for what is under way. After a failed kernel it fails too; that error was reported.
-        // SAFETY: allocated by `new`, and nobody has the address any more.
+        // SAFETY: allocated by `new`, and no other code has the address any more.
         let _ = unsafe { result::memory_free(self.address) };
     }
 }
@@ -166,7 +166,7 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         // Copies may be under way after an error, which is the one to report.
         let _ = self.context.finish();
-        // SAFETY: allocated by `zeroed`, and nobody has the address any more.
+        // SAFETY: allocated by `zeroed`, and no other code has the address any more.
         let _ = unsafe { result::free_host(self.start) };
     }
 }

@@ -147,7 +147,7 @@ fn resident(function: CUfunction, launch: &CudaLaunch, context: &Context) -> Res
 
 impl Drop for Kernels {
     fn drop(&mut self) {
-        // SAFETY: loaded by `load`; nobody launches these functions any more. After a failed kernel it fails too.
+        // SAFETY: loaded by `load`; these functions are not launched any more. After a failed kernel it fails too.
         let _ = unsafe { result::module::unload(self.module) };
     }
 }
