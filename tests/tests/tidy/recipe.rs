@@ -1,5 +1,5 @@
-//! docs/add-an-op.md, docs/add-a-model.md and docs/add-a-format.md against the code: the files they name exist, and the
-//! first two name every file that an op or a family stands in.
+//! docs/add-an-op.md, docs/add-a-model.md, docs/add-a-format.md and docs/add-a-target.md against the code: the files they name
+//! exist, and those of ops, families and targets name every file that has one.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,9 @@ const EXAMPLE: &str = "Op::NormSwiglu";
 
 const MODEL_RECIPE: &str = "docs/add-a-model.md";
 const FORMAT_RECIPE: &str = "docs/add-a-format.md";
+const TARGET_RECIPE: &str = "docs/add-a-target.md";
+/// Enums with a variant for each target, in compiler and runtime.
+const TARGETS: [&str; 4] = ["Target::", "Code::", "Runner::", "Given::"];
 /// The families that the second recipe's reader looks at.
 const FAMILIES: [&str; 3] = ["Family::Llama", "Family::Qwen2", "Family::Qwen3"];
 
@@ -22,7 +25,7 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_recipe_names_files_that_exist() {
-    for recipe in [RECIPE, MODEL_RECIPE, FORMAT_RECIPE] {
+    for recipe in [RECIPE, MODEL_RECIPE, FORMAT_RECIPE, TARGET_RECIPE] {
         let named = named(&read(recipe));
         assert!(named.len() > 10, "the recipe names only {named:?}");
         let gone = named.iter().filter(|path| !root().join(path).exists());
@@ -38,6 +41,20 @@ fn the_model_recipe_names_every_file_that_families_stand_in() {
         let code = read(&path);
         if FAMILIES.iter().any(|family| code.contains(family)) && !named.contains(&path) {
             complaints.push(format!("{MODEL_RECIPE}: {path} asks for the family; name it"));
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn the_target_recipe_names_every_file_that_asks_for_the_target() {
+    let named = named(&read(TARGET_RECIPE));
+    let mut complaints = Vec::new();
+    for path in files(".", "rs").into_iter().filter(|p| p.contains("/src/") && !p.contains("/tests/")) {
+        let code = read(&path);
+        let asks = |of: &str| ["Cpu", "Cuda"].iter().any(|target| code.contains(&format!("{of}{target}")));
+        if TARGETS.iter().any(|of| asks(of)) && !named.contains(&path) {
+            complaints.push(format!("{TARGET_RECIPE}: {path} asks for the target; name it"));
         }
     }
     none(&complaints);
