@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use strum::EnumCount;
+
 use crate::ids::WeightId;
 
 /// The epsilon of an RMSNorm, compared and hashed by its bits.
@@ -16,7 +18,7 @@ pub struct Eps(u32);
 
 impl Eps {
     /// From the value in config.json.
-    pub fn new(value: f32) -> Eps {
+    pub const fn new(value: f32) -> Eps {
         Eps(value.to_bits())
     }
 
@@ -48,7 +50,7 @@ pub enum Slot {
 }
 
 /// One operation. Plain data: operands stand in the [`Node`](crate::Node).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumCount)]
 pub enum Op {
     // Leaves.
     /// `-> [T, D]`: what the section receives: the residual stream (block, head).
@@ -143,7 +145,50 @@ pub enum Op {
     PreparedAttention,
 }
 
+/// Attribute of the norms in [`Op::ALL`].
+const EPS: Eps = Eps::new(1e-6);
+
 impl Op {
+    /// Every op once, a cache op once for each slot, with attributes that fit small shapes. An op that is missing here does not
+    /// compile.
+    pub const ALL: [Op; Op::COUNT + 1] = [
+        Op::Input,
+        Op::Weight(WeightId(0)),
+        Op::Absent,
+        Op::Dequant,
+        Op::ConcatRows,
+        Op::ScaleCols,
+        Op::Diagonal,
+        Op::Embed,
+        Op::RmsNorm(EPS),
+        Op::Linear,
+        Op::HeadNorm(EPS),
+        Op::Rope,
+        Op::CacheAppend(Slot::K),
+        Op::CacheAppend(Slot::V),
+        Op::RepeatKv,
+        Op::Scores,
+        Op::CausalMask,
+        Op::Softmax,
+        Op::WeightedSum,
+        Op::Silu,
+        Op::Mul,
+        Op::Add,
+        Op::LmHead,
+        Op::SelectAdapter { rank: 3, adapters: 2 },
+        Op::Normalize(EPS),
+        Op::Slice { start: 4, len: 8 },
+        Op::Swiglu,
+        Op::LinearAdd,
+        Op::NormLinear(EPS),
+        Op::NormSwiglu(EPS),
+        Op::NormLmHead(EPS),
+        Op::HeadNormRope(EPS),
+        Op::Attention,
+        Op::PrepareQkv(EPS),
+        Op::PreparedAttention,
+    ];
+
     /// The op's name in the text form.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,14 +2,13 @@
 //!
 //! In: an op with its attributes, or pattern text. Out: an e-node. Invariant: an op's attributes
 //! (an epsilon; two numbers of a slice or a choice of adapter) are its first children, so patterns bind and move them
-//! like any operand; the rest of its children are its operands, in the graph's order. An op that rules
-//! are to name goes into `spellable`.
+//! like any operand; the rest of its children are its operands, in the graph's order.
 
 use std::fmt;
 use std::str::FromStr;
 
 use egg::{define_language, Id};
-use qwenc_ir::{Eps, Op, Slot, WeightId};
+use qwenc_ir::{Eps, Op, WeightId};
 
 define_language! {
     /// One e-node.
@@ -159,47 +158,6 @@ impl FromStr for Kind {
             return n.parse().map(|n| Kind(Op::Weight(WeightId(n)))).map_err(|_| ());
         }
         let spelled = |op: &Op| op.name().len() == s.len() && op.name().replace('_', "-") == s;
-        spellable().into_iter().find(spelled).map(Kind::of).ok_or(())
+        Op::ALL.into_iter().find(|op| !matches!(op, Op::Weight(_)) && spelled(op)).map(Kind::of).ok_or(())
     }
-}
-
-/// Every op that a pattern can name.
-fn spellable() -> [Op; 34] {
-    let eps = Eps::new(0.0);
-    [
-        Op::Input,
-        Op::Absent,
-        Op::Dequant,
-        Op::ConcatRows,
-        Op::ScaleCols,
-        Op::Diagonal,
-        Op::Embed,
-        Op::RmsNorm(eps),
-        Op::Linear,
-        Op::HeadNorm(eps),
-        Op::Rope,
-        Op::CacheAppend(Slot::K),
-        Op::CacheAppend(Slot::V),
-        Op::RepeatKv,
-        Op::Scores,
-        Op::CausalMask,
-        Op::Softmax,
-        Op::WeightedSum,
-        Op::Silu,
-        Op::Mul,
-        Op::Add,
-        Op::LmHead,
-        Op::SelectAdapter { rank: 0, adapters: 0 },
-        Op::Normalize(eps),
-        Op::Slice { start: 0, len: 0 },
-        Op::Swiglu,
-        Op::LinearAdd,
-        Op::NormLinear(eps),
-        Op::NormSwiglu(eps),
-        Op::NormLmHead(eps),
-        Op::HeadNormRope(eps),
-        Op::Attention,
-        Op::PrepareQkv(eps),
-        Op::PreparedAttention,
-    ]
 }

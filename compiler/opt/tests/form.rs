@@ -2,16 +2,14 @@
 //!
 //! In: graphs of three families in three types. Out: their optimised text, and the report's.
 
-mod fixture;
-
 use std::collections::BTreeSet;
 
-use fixture::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
 use qwenc_costs::Machine;
 use qwenc_formats::DType;
 use qwenc_ir::{parse, verify, Dims, Graph, SectionKind};
 use qwenc_opt::{egraph_dot, optimise, Limits, Optimised};
 use qwenc_target::NoDevice;
+use qwenc_testing::families::{llama, model, qwen2, qwen3, Family, DIMS, I4, I8};
 
 fn run(family: &Family) -> Optimised {
     optimise(&model(family), &NoDevice, &Machine::cpu_default(), &Limits::default())

@@ -4,17 +4,15 @@
 //! two steps, the second with a cache that is not empty, against the source's: within 1e-10 of the
 //! largest value in f64, 1e-5 in f32.
 
-mod fixture;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use fixture::{llama, model, qwen2, qwen3, Family, Random, I4, I8};
 use qwenc_costs::Machine;
 use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision, Value};
 use qwenc_ir::{Checked, Graph};
 use qwenc_opt::{optimise, random_extraction, Limits};
 use qwenc_target::NoDevice;
+use qwenc_testing::families::{llama, model, qwen2, qwen3, Family, Random, I4, I8};
 
 const EXTRACTIONS: u64 = 32;
 

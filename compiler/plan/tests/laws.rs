@@ -1,10 +1,8 @@
 //! Every law of a plan, broken by editing its text: `Checked` refuses it and says which.
 
-mod model;
-
-use model::{mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS, PLAIN};
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, parse, Options, PlanError};
+use qwenc_testing::qwen3::{mixed, plan, two_kinds, ADAPTED, I4, I8, NO_BIAS, PLAIN};
 
 /// The plan's text with one part replaced must break a law.
 fn broken(dtype: &str, from: &str, to: &str) -> PlanError {

@@ -2,12 +2,10 @@
 //!
 //! `INSTA_UPDATE=always cargo test -p qwenc-plan` accepts changed plans.
 
-mod model;
-
-use model::{graph, mixed, plan, two_kinds, Device, ADAPTED, I8, NO_BIAS, PLAIN, TIED};
 use qwenc_formats::Operand;
 use qwenc_ir::Checked;
 use qwenc_plan::{lower, Kernel, LowerError, Options, Plan};
+use qwenc_testing::qwen3::{graph, mixed, plan, two_kinds, Device, ADAPTED, I8, NO_BIAS, PLAIN, TIED};
 
 fn check(name: &str, plan: &Checked<Plan>) {
     let mut settings = insta::Settings::clone_current();

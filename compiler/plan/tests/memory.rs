@@ -3,13 +3,11 @@
 //!
 //! It trusts neither the stated lifetimes nor the checker: it goes by the kernels' fields alone.
 
-mod model;
-
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use model::{mixed, plan, two_kinds, I4, I8, NO_BIAS, PLAIN, TIED};
 use qwenc_plan::{lower, Options, Plan};
+use qwenc_testing::qwen3::{mixed, plan, two_kinds, I4, I8, NO_BIAS, PLAIN, TIED};
 
 /// A kernel of the text form: its name and the buffers in its fields.
 struct Kernel {

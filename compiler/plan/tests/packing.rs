@@ -3,18 +3,17 @@
 //! In: plans and random tensors with odd sizes. Out: every element of every tensor found where the
 //! layout says, and nothing but padding between them. The layout is that of src/segment.rs.
 
-mod model;
 mod panels;
 
 use std::ops::Range;
 
-use model::{
-    graph, mixed, plan, two_kinds, Random, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TALL, TIED, WIDE,
-};
 use panels::{element, f32_at, panel_bytes, plain_panel};
 use qwenc_formats::{DType, Operand, Tensor};
 use qwenc_ir::{Checked, WeightId, WeightSource};
 use qwenc_plan::{lower, pack, Dictionaries, Home, Layout, Options, PackError, Plan, Segment};
+use qwenc_testing::qwen3::{
+    graph, mixed, plan, two_kinds, Random, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TALL, TIED, WIDE,
+};
 
 fn packed(plan: &Checked<Plan>) -> Vec<u8> {
     let mut image = Vec::new();

@@ -1,10 +1,10 @@
 //! The text form: what is printed parses back to the same plan; what is wrong is named with its line.
 
-mod model;
-
-use model::{graph, mixed, plan, two_kinds, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED, WIDE};
 use qwenc_formats::Operand;
 use qwenc_plan::{lower, parse, Options};
+use qwenc_testing::qwen3::{
+    graph, mixed, plan, two_kinds, ADAPTED, COMPRESSING, I4, I8, NO_BIAS, PLAIN, TIED, WIDE,
+};
 
 #[test]
 fn plans_round_trip() {

@@ -223,7 +223,7 @@ fn parameters(plan: &Plan) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predict::model;
+    use qwenc_testing::qwen3;
 
     /// Whether the range holds these packed bytes.
     fn holds(range: Section, place: &Range<u64>) -> bool {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_token_reads_blocks_and_head_but_no_other_row_of_the_embedding() {
-        let plan = model::plan("bf16", &[]);
+        let plan = qwen3::plan("bf16", &[]);
         let found = per_token(&plan);
         let Some(Kernel::Embed(embed)) = plan.prologue.first() else { panic!("the embedding comes first") };
         for (id, segment) in (0..).map(SegmentId).zip(&plan.segments) {
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_shared_embedding_is_read_as_the_head() {
-        let plan = model::plan("bf16", &[model::TIED]);
+        let plan = qwen3::plan("bf16", &[qwen3::TIED]);
         let found = per_token(&plan);
         for segment in &plan.segments {
             assert!(places(&plan, segment).iter().all(|place| holds(found.weights, place)), "{segment:?}");
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn segments_of_layers_are_in_every_record() {
-        let plan = model::plan("bf16", &[]);
+        let plan = qwen3::plan("bf16", &[]);
         let of_layers = plan.segments.iter().filter(|s| s.home.per_layer());
         let mut all: Vec<_> = of_layers.flat_map(|s| places(&plan, s)).collect();
         all.sort_by_key(|place| place.start);

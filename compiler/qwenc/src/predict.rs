@@ -134,14 +134,11 @@ impl fmt::Display for Prediction {
 }
 
 #[cfg(test)]
-#[path = "../../plan/tests/model/mod.rs"]
-pub(crate) mod model;
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use qwenc_opt::{optimise, Limits};
     use qwenc_target::NoDevice;
+    use qwenc_testing::qwen3;
 
     /// 1 GB/s, 1e9 operations a second, 1 µs: times in ns are bytes or operations.
     fn slow() -> Machine {
@@ -171,7 +168,7 @@ mod tests {
         let layer_bytes = 512 + 512 + 2 * 512 + 1280;
         let (head_bytes, head_ops) = (2 * 512, 2 * 37 * 7 + 4 * 7);
         let ops = 2 * (LAYER_PRODUCTS + LAYER_BESIDE + PREPARED + ATTENDED) + head_ops;
-        let plan = model::plan("bf16", &[]);
+        let plan = qwen3::plan("bf16", &[]);
         let found = Prediction::of(&plan, &slow());
         let Work { bytes, f32_ops, bf16_ops, int8_ops, launches, .. } = found.decode;
         assert_eq!((bytes, bytes), (2 * layer_bytes + head_bytes, plan.bytes_per_token()));
@@ -197,12 +194,12 @@ mod tests {
     #[test]
     fn the_optimiser_counts_what_is_predicted() {
         let chosen = |text: &str, machine: &Machine| {
-            let graph = model::graph(text, &[]);
+            let graph = qwen3::graph(text, &[]);
             optimise(&graph, &NoDevice, machine, &Limits::default()).unwrap().report.chosen_per_token()
         };
         for (text, machine) in [("bf16", slow()), ("f32", slow()), ("bf16", Machine::of_gpu(90))] {
             let (chosen, decode) =
-                (chosen(text, &machine), Prediction::of(&model::plan(text, &[]), &machine).decode);
+                (chosen(text, &machine), Prediction::of(&qwen3::plan(text, &[]), &machine).decode);
             let positions = Load::CONVERSATION.cached;
             let cached = Work {
                 bytes: 2 * 2 * 4 * 4 * positions,
@@ -215,7 +212,7 @@ mod tests {
 
     #[test]
     fn gpus_prepare_queries_with_attention() {
-        let plan = model::plan("bf16", &[]);
+        let plan = qwen3::plan("bf16", &[]);
         let launches = |machine: &Machine| Prediction::of(&plan, machine).decode.launches;
         let gpu = Machine { processor: Processor::Gpu, ..slow() };
         assert_eq!(launches(&slow()) - launches(&gpu), u64::from(plan.dims.layers));
@@ -223,7 +220,7 @@ mod tests {
 
     #[test]
     fn int8_counts_every_plane() {
-        let plan = model::plan(model::I8, &[]);
+        let plan = qwen3::plan(qwen3::I8, &[]);
         let found = Prediction::of(&plan, &slow());
         let linears = 2 * LAYER_PRODUCTS + 2 * 37 * 7;
         // Inputs of gate, up and down are one plane, all others two.
@@ -234,7 +231,7 @@ mod tests {
 
     #[test]
     fn more_bytes_are_never_faster() {
-        let rate = |dtype: &str, machine: &Machine| Prediction::of(&model::plan(dtype, &[]), machine);
+        let rate = |dtype: &str, machine: &Machine| Prediction::of(&qwen3::plan(dtype, &[]), machine);
         for machine in [slow(), Machine { f32_gflops: 0.05, ..slow() }, Machine::cpu_default()] {
             let (wide, narrow) = (rate("f32", &machine), rate("bf16", &machine));
             assert!(wide.decode.bytes > narrow.decode.bytes);
@@ -245,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_window_saves_attention() {
-        let whole = model::plan("f32", &[]);
+        let whole = qwen3::plan("f32", &[]);
         let mut plan = Plan::clone(&whole);
         plan.groups[0].window = Some(4);
         let ops = |plan| prefilled(plan, &Load::prompt(32), Processor::Cpu).f32_ops;
@@ -256,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_same_plan_is_predicted_the_same() {
-        let once = || Prediction::of(&model::plan(model::I8, &[]), &Machine::cpu_default());
+        let once = || Prediction::of(&qwen3::plan(qwen3::I8, &[]), &Machine::cpu_default());
         assert_eq!(once().stated(), once().stated());
         assert_eq!(once().to_string(), once().to_string());
     }

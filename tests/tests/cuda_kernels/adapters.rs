@@ -7,9 +7,9 @@ use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_plan::{lower, Options};
 
-use crate::model::{adapted, Random, ODD, ODDER};
 use crate::stepper::{Device, Stepper};
 use crate::{assert_same, fed, nmse, tokens, I8};
+use qwenc_testing::shapes::{adapted, Random, ODD, ODDER};
 
 const TOKENS: usize = 19;
 

@@ -4,8 +4,8 @@ use qwenc_formats::DType;
 use qwenc_llvm::Cpu;
 use qwenc_plan::{lower, Activations, Options};
 
-use crate::model::{graph, mixed, ODD, ODDER};
 use crate::{Case, I4, I8};
+use qwenc_testing::shapes::{graph, mixed, ODD, ODDER};
 
 /// Rows of two formats in one matrix, gate and up that cannot be paired, layers of two kinds.
 #[test]

@@ -6,12 +6,9 @@
 mod adapters;
 mod formats;
 mod goldens;
-#[path = "../../../backends/llvm/tests/kernels/model.rs"]
-mod model;
 mod spans;
 mod stepper;
 
-use model::{graph, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_cuda::Gpu;
 use qwenc_cuda::Source;
@@ -19,6 +16,7 @@ use qwenc_formats::{DType, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, Graph};
 use qwenc_plan::{lower, Activations, Options, Plan};
+use qwenc_testing::shapes::{graph, Random, Shape, ODD, ODDER};
 use qwenc_tests::host_cuda::numbered;
 use stepper::{Device, Stepper};
 

@@ -3,8 +3,8 @@
 use qwenc_formats::{DType, ScaleType};
 use qwenc_plan::Activations;
 
-use crate::model::Shape;
 use crate::{Case, I4};
+use qwenc_testing::shapes::Shape;
 
 /// A model with few rows, whose matrices may have many columns; 104 rows make four panels, which a strip may have.
 const CUT: Shape = Shape {

@@ -4,9 +4,6 @@
 
 mod bundles;
 mod loads;
-#[path = "../../../llvm/tests/kernels/model.rs"]
-#[allow(dead_code)] // Their weights are for those who run them.
-mod model;
 mod nvrtc;
 mod ptxas;
 mod sass;

@@ -10,8 +10,8 @@ use qwenc_formats::{DType, ScaleType};
 use qwenc_plan::{lower, Options};
 
 use crate::loads;
-use crate::model::{graph, Shape};
 use crate::tools::{report, Assembled, Ptx, Usage};
+use qwenc_testing::shapes::{graph, Shape};
 
 /// Most bytes of a thread's arrays, which are no spilled registers: where the sine of a large angle is reduced, which most
 /// kernels do in registers, and where sums of spans wait for others, 64 floats for each of at most 3 levels.

@@ -20,8 +20,8 @@ use qwenc_formats::{DType, Operand, ScaleType};
 use qwenc_ir::{Checked, WeightId};
 use qwenc_llvm::Cpu;
 use qwenc_plan::{lower, Activations, Kernel, Options, Plan};
+use qwenc_testing::shapes::{graph, Random, Shape};
 use stepper::loaded::Loaded;
-use stepper::model::{graph, Random, Shape};
 use stepper::Stepper;
 
 fn main() {

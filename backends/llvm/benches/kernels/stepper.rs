@@ -16,9 +16,6 @@ use qwenc_plan::{Dest, Kernel, Plan};
 #[path = "../../tests/kernels/loaded.rs"]
 pub mod loaded;
 #[allow(dead_code)]
-#[path = "../../tests/kernels/model.rs"]
-pub mod model;
-
 use loaded::{Loaded, Memory};
 
 /// Ends the computing thread after its step.

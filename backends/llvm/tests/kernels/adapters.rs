@@ -6,8 +6,8 @@ use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_plan::Activations;
 
 use crate::loaded::{Caches, Loaded, Runner};
-use crate::model::{adapted, Random, ODD, ODDER};
 use crate::{assert_same, cpus, nmse, planned, tokens, I8};
+use qwenc_testing::shapes::{adapted, Random, ODD, ODDER};
 
 const TOKENS: usize = 21;
 

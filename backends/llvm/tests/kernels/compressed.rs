@@ -7,8 +7,8 @@ use qwenc_llvm::{emit, Cpu};
 use qwenc_plan::{Activations, Plan};
 
 use crate::loaded::Loaded;
-use crate::model::{Random, ODD, ODDER};
 use crate::{assert_same, cpus, logits, tokens, Case, LONG};
+use qwenc_testing::shapes::{Random, ODD, ODDER};
 
 /// CPUs that this machine runs and whose kernels read compressed weights.
 fn compressing_cpus() -> Vec<&'static str> {

@@ -6,8 +6,8 @@ use qwenc_llvm::Cpu;
 use qwenc_plan::Activations;
 
 use crate::loaded::Loaded;
-use crate::model::{Random, ODD};
 use crate::Case;
+use qwenc_testing::shapes::{Random, ODD};
 
 /// Each field is that of the plan.
 #[test]

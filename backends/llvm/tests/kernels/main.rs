@@ -7,20 +7,19 @@ mod adapters;
 mod compressed;
 mod described;
 mod loaded;
-mod model;
 mod readable;
 mod spans;
 
 use std::collections::BTreeSet;
 
 use loaded::{Caches, Loaded, Runner};
-use model::{graph, mixed, Random, Shape, ODD, ODDER};
 use qwenc_abi::KvType;
 use qwenc_formats::{DType, Operand, ScaleType};
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{Checked, Graph, WeightId};
 use qwenc_llvm::{Cpu, ATTENTION_PART};
 use qwenc_plan::{lower, Activations, Dictionaries, Options, Plan};
+use qwenc_testing::shapes::{graph, mixed, Random, Shape, ODD, ODDER};
 
 /// Rows of several ranges and a short last step.
 const LONG: Shape = Shape {

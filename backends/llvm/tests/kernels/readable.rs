@@ -7,8 +7,8 @@ use qwenc_ir::Checked;
 use qwenc_llvm::{emit_ir, Cpu};
 use qwenc_plan::{Activations, Plan};
 
-use crate::model::{adapted, ODD, ODDER};
 use crate::{planned, Case, KINDS};
+use qwenc_testing::shapes::{adapted, ODD, ODDER};
 
 /// Plans with every type of weights and inputs, and with adapters.
 fn plans() -> Vec<Checked<Plan>> {

@@ -7,8 +7,8 @@ use qwenc_ir::WeightSource;
 use qwenc_plan::{Activations, Dest, Kernel, Linear, Plan};
 
 use crate::loaded::{Caches, Loaded, Runner};
-use crate::model::{Random, Shape};
 use crate::{kinds, tokens, Case};
+use qwenc_testing::shapes::{Random, Shape};
 
 /// 576 columns of o make two spans, the second with a rest; 2100 of down make eight, the last the longest. 120 rows make four
 /// panels, so that strips are of several.

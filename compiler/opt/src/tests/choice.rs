@@ -5,10 +5,10 @@ use qwenc_formats::{DType, Operand};
 use qwenc_ir::{Dims, Op, SectionKind};
 use qwenc_target::{Limit, LinearShape, NoDevice, Target};
 
-use super::fixture::{model, qwen2, qwen3, Family, I8};
 use crate::cost::{is_of_weights, Prices};
 use crate::language::{Kind, Term};
 use crate::{optimise, random_extraction, Limits};
+use qwenc_testing::families::{model, qwen2, qwen3, Family, I8};
 
 fn block_cost(graph: &qwenc_ir::Graph, machine: &Machine) -> u64 {
     let prices = Prices::new(graph, SectionKind::Block(0), machine.processor);

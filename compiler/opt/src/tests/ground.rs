@@ -9,11 +9,11 @@ use qwenc_formats::DType;
 use qwenc_ir::interp::{Interpreter, Precision};
 use qwenc_ir::{verify, Checked, Graph, Op, SectionKind};
 
-use super::fixture::{self, Random, Writer, DIMS, I8};
 use crate::analysis::{EGraph, Fact};
 use crate::language::Term;
 use crate::rules::Rule;
 use crate::section::{self, SectionEGraph, Selection};
+use qwenc_testing::families::{self, Random, Writer, DIMS, I8};
 
 /// Weights of the block that terms can name.
 const BLOCK_WEIGHTS: [(&str, DType, &[u32]); 39] = [
@@ -99,7 +99,7 @@ pub(super) fn bind(side: &str, bindings: &str) -> String {
 
 /// Declares all weights; the graph has a prologue, no block and no head.
 fn declared() -> Graph {
-    let mut graph = fixture::with_prologue(DIMS, Some(3));
+    let mut graph = families::with_prologue(DIMS, Some(3));
     for (name, dtype, shape) in BLOCK_WEIGHTS {
         graph.declare(&format!("layers.*.{name}"), dtype, shape);
     }
@@ -147,7 +147,7 @@ impl Side {
                 let x = s.op(Op::Input, &[]);
                 s.returns(x);
             }
-            _ => fixture::add_head(&mut graph, DType::F32, false),
+            _ => families::add_head(&mut graph, DType::F32, false),
         }
         verify(graph).map_err(|e| e.to_string())
     }

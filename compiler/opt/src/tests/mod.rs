@@ -4,8 +4,6 @@
 //! machinery of both, `choice.rs` looks at what is extracted.
 
 mod choice;
-#[path = "../../tests/fixture/mod.rs"]
-mod fixture;
 mod ground;
 mod guards;
 mod sides;

@@ -1,8 +1,6 @@
 //! A tiny optimised Qwen3 with odd sizes, as text. In: a weight type and edits. Out: graphs, plans,
 //! and random weights, none of them zero.
 
-#![allow(dead_code)] // Each test crate uses its part.
-
 use std::borrow::Cow;
 
 use qwenc_formats::{DType, Inputs, Operand, ScaleType, Scales, Tensor, WeightError};

@@ -12,18 +12,27 @@ use qwenc_ir::{
 /// Sizes of a test model.
 #[derive(Clone, Copy)]
 pub struct Shape {
+    /// Layers.
     pub layers: u32,
+    /// Width of the residual stream.
     pub hidden: u32,
+    /// Width of the MLP.
     pub intermediate: u32,
+    /// Query heads.
     pub heads: u32,
+    /// Key and value heads.
     pub kv_heads: u32,
+    /// Width of a head.
     pub head_dim: u32,
+    /// Rows of the embedding.
     pub vocab: u32,
+    /// Whether the head reads the embedding.
     pub tied: bool,
     /// Whether layers from the second on see five positions, and are a layer group.
     pub windows: bool,
 }
 
+/// Widths of whole panels, an odd vocabulary, a tied head.
 pub const ODD: Shape = Shape {
     layers: 2,
     hidden: 96,
