@@ -1,5 +1,5 @@
-//! The arrow table of ARCHITECTURE.md against `cargo metadata`: who may use whom, and which foreign
-//! library lives in which crate.
+//! The tables of ARCHITECTURE.md and docs/libraries.md against `cargo metadata`: dependencies between crates, and the crates of
+//! each foreign library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -9,16 +9,17 @@ use serde_json::Value;
 use super::{none, table};
 
 /// A crate of the workspace as cargo sees it.
-struct Package {
+pub struct Package {
     description: String,
-    folder: String,
-    /// What it is built with.
-    uses: BTreeSet<String>,
-    /// What its tests need besides.
+    /// Path from the root.
+    pub folder: String,
+    /// Dependencies of the crate itself.
+    pub uses: BTreeSet<String>,
+    /// Further dependencies of its tests.
     tests_use: BTreeSet<String>,
 }
 
-fn packages() -> BTreeMap<String, Package> {
+pub fn packages() -> BTreeMap<String, Package> {
     let args = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
     let out = Command::new(env!("CARGO")).args(args).current_dir(super::root()).output();
     let out = out.expect("cargo can be run");
@@ -55,7 +56,7 @@ fn list(names: &BTreeSet<String>) -> String {
     names.iter().cloned().collect::<Vec<_>>().join(", ")
 }
 
-fn ours(names: &BTreeSet<String>) -> BTreeSet<String> {
+pub fn ours(names: &BTreeSet<String>) -> BTreeSet<String> {
     names.iter().filter(|n| n.starts_with("qwenc")).cloned().collect()
 }
 
@@ -100,7 +101,7 @@ fn foreign_libraries_live_where_the_tables_say() {
             assert_eq!(other, None, "{foreign} lives in one crate only, or belongs in the second table");
         }
     }
-    for row in table("ARCHITECTURE.md", "| library | in |") {
+    for row in table("docs/libraries.md", "| library | in |") {
         stated.insert(row[0].trim_matches('`').to_string(), names(&row[1]));
     }
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -114,7 +115,7 @@ fn foreign_libraries_live_where_the_tables_say() {
         let at = |m: &BTreeMap<String, BTreeSet<String>>| m.get(library).map(list).unwrap_or_default();
         if at(&stated) != at(&found) {
             let (stated, found) = (at(&stated), at(&found));
-            complaints.push(format!("{library}: ARCHITECTURE.md puts it in [{stated}], it is in [{found}]"));
+            complaints.push(format!("{library}: the tables put it in [{stated}], it is in [{found}]"));
         }
     }
     none(&complaints);

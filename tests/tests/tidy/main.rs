@@ -7,6 +7,7 @@
 mod arrows;
 mod circles;
 mod commands;
+mod picture;
 mod recipe;
 mod reference;
 mod source;
