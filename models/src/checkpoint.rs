@@ -202,12 +202,12 @@ impl Checkpoint {
         Ok(report)
     }
 
-    /// What is added to a matrix, in order.
+    /// Deltas of a matrix, in order.
     pub(crate) fn deltas(&self, name: &str) -> Vec<&Delta> {
         self.adapters.iter().filter_map(|a| a.deltas.get(name)).map(|(delta, _)| delta).collect()
     }
 
-    /// What was merged, for the metadata.
+    /// List of merged adapters, for the metadata.
     pub(crate) fn merged(&self) -> Option<Value> {
         let one = |a: &Adapter| {
             let name = a.source.folder.file_name().unwrap_or_default().to_string_lossy();
@@ -245,7 +245,7 @@ impl Checkpoint {
         &self.side_files
     }
 
-    /// What only the old format said that it was read from.
+    /// Origin that only the old format states.
     pub(crate) fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }

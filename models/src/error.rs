@@ -59,7 +59,7 @@ pub enum Error {
     Json {
         /// The file.
         file: String,
-        /// Where and why.
+        /// Place and reason.
         source: serde_json::Error,
     },
     /// A folder without weights.
@@ -67,7 +67,7 @@ pub enum Error {
     NoWeights {
         /// The folder.
         path: PathBuf,
-        /// What to do.
+        /// Advice.
         hint: String,
     },
     /// A shard that the index names and the folder lacks.
@@ -119,7 +119,7 @@ pub enum Error {
     Payload {
         /// The file.
         file: String,
-        /// What the format's checker says.
+        /// Reason by the format's checker.
         reason: String,
     },
     /// A field of a JSON file that has no meaning.
@@ -129,9 +129,9 @@ pub enum Error {
         file: String,
         /// The field, with its path.
         field: String,
-        /// What it must be.
+        /// Required value.
         expected: String,
-        /// What it is.
+        /// Found value.
         found: String,
     },
     /// A model that asks for what this compiler does not do.
@@ -141,7 +141,7 @@ pub enum Error {
         file: String,
         /// The thing asked for.
         what: String,
-        /// What there is instead.
+        /// Supported alternative.
         supported: String,
     },
     /// The tensors are those of another family.
@@ -153,7 +153,7 @@ pub enum Error {
         file: String,
         /// The architecture that config.json names.
         config: &'static str,
-        /// What the names of the tensors show.
+        /// Family that the names of the tensors show.
         tensors: String,
     },
     /// A tensor that the config implies and the file lacks.
@@ -165,7 +165,7 @@ pub enum Error {
         tensor: String,
         /// Its shape.
         expected: String,
-        /// What to do, where more can be said.
+        /// Advice, where more can be said.
         hint: &'static str,
     },
     /// A tensor whose shape or type is not what the config implies.
@@ -177,7 +177,7 @@ pub enum Error {
         tensor: String,
         /// Shape or types that it must have.
         expected: String,
-        /// What it has.
+        /// Shape and type that it has.
         found: String,
     },
     /// A tensor that no part of the model would read.
@@ -249,7 +249,7 @@ pub enum Error {
     Group {
         /// Those that can be.
         expected: String,
-        /// As asked for.
+        /// Requested value.
         found: u32,
     },
     /// A file whose size does not tell what its header leaves out.
@@ -286,7 +286,7 @@ pub enum Error {
     /// A longest context that no model has.
     #[error("--context: expected 1 to {most} tokens, found {found}")]
     ContextChoice {
-        /// As asked for.
+        /// Requested value.
         found: u32,
         /// The longest that there may be.
         most: u32,
@@ -314,7 +314,7 @@ pub enum Error {
     WouldRound {
         /// The file.
         file: String,
-        /// What would be rounded, to what.
+        /// Rounding that would be needed.
         note: String,
     },
     /// A file that is something else.
@@ -322,9 +322,9 @@ pub enum Error {
     NotModelFile {
         /// The file.
         path: PathBuf,
-        /// What its first bytes say.
+        /// Format that its first bytes show.
         found: String,
-        /// What to do.
+        /// Advice.
         hint: &'static str,
     },
     /// A model.bin where something to export is wanted.
@@ -346,7 +346,7 @@ pub enum Error {
     FileSize {
         /// The file.
         path: PathBuf,
-        /// As its header says.
+        /// Size that its header states.
         expected: u64,
         /// On disk.
         found: u64,
@@ -360,9 +360,9 @@ pub enum Error {
         field: &'static str,
         /// Offset in bytes.
         offset: usize,
-        /// What config.json or the tensors say.
+        /// Value in config.json or the tensors.
         expected: String,
-        /// What the header says.
+        /// Value in the header.
         found: String,
     },
     /// A payload that is not what was written.
@@ -370,9 +370,9 @@ pub enum Error {
     Hash {
         /// The file.
         path: PathBuf,
-        /// As the header says.
+        /// Hash that the header states.
         expected: String,
-        /// Of the bytes.
+        /// Hash of the bytes.
         found: String,
     },
     /// A model.bin without a part that it must carry.

@@ -23,12 +23,12 @@ use crate::weight_types::WeightTypes;
 /// Chunks that may wait for the writer.
 const QUEUE: usize = 4;
 
-/// What was written.
+/// Report of an export.
 #[derive(Clone, Debug)]
 pub struct ExportReport {
     /// The file.
     pub path: PathBuf,
-    /// How matrices are stored.
+    /// Formats of the matrices.
     pub types: WeightTypes,
     /// Tensors, scales counted apart.
     pub tensors: usize,
@@ -36,7 +36,7 @@ pub struct ExportReport {
     pub file_bytes: u64,
     /// SHA-256 of all bytes after the header.
     pub payload_hash: [u8; 32],
-    /// What a person should know; for the driver to print.
+    /// Warnings for the driver to print.
     pub warnings: Vec<String>,
 }
 

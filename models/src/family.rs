@@ -18,7 +18,7 @@ pub enum Family {
     Llama,
 }
 
-/// What a family decides about fields that all have.
+/// Decisions of a family about fields that all have.
 pub(crate) struct Traits {
     /// `rope_theta` where config.json does not say.
     pub theta_if_absent: Option<f32>,
@@ -48,7 +48,7 @@ impl Family {
         }
     }
 
-    /// What the names of tensors show: the family, if one has such tensors, and a sign of it in words.
+    /// Family that the names of tensors show, if one has such tensors, and the sign of it in words.
     pub(crate) fn shown_by(names: &[&str]) -> (Option<Family>, String) {
         let with = |end: &str| names.iter().find(|n| n.ends_with(end));
         let experts = names.iter().find(|n| n.contains(".mlp.experts."));

@@ -51,7 +51,7 @@ const WEIGHT_TYPE: usize = 12;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
     pub version: u32,
-    /// As [`WORDS`] names them.
+    /// Words in the order of [`WORDS`].
     words: [u32; 13],
     pub payload_bytes: u64,
     pub hash: [u8; 32],

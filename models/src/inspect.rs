@@ -103,7 +103,7 @@ impl Inspection {
         self.problems.push(error.into());
     }
 
-    /// What is known once the config could be read.
+    /// Adds facts that are known once the config could be read.
     fn of_model(&mut self, config: Config, tokenizer: Option<&str>) {
         if let Some(tokenizer) = tokenizer {
             self.problems.extend(range_check::ids(tokenizer, config.dims.vocab_rows));

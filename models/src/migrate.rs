@@ -28,7 +28,7 @@ use crate::temporary::Temporary;
 use crate::tensor_order::tensors_in_order;
 use crate::tensor_spec::TensorSpec;
 
-/// What was written.
+/// Report of a migration.
 #[derive(Clone, Debug)]
 pub struct MigrateReport {
     /// The model.
@@ -37,7 +37,7 @@ pub struct MigrateReport {
     pub file_bytes: u64,
     /// The files beside it.
     pub beside: Vec<PathBuf>,
-    /// What a person should know.
+    /// Warnings for a person.
     pub warnings: Vec<String>,
 }
 

@@ -97,7 +97,7 @@ impl ModelFile {
         &self.config
     }
 
-    /// How matrices are stored.
+    /// Formats of the matrices.
     pub fn weight_types(&self) -> &WeightTypes {
         &self.types
     }
@@ -117,7 +117,7 @@ impl ModelFile {
         self.exporter.as_deref()
     }
 
-    /// What only the old format said that it was made from.
+    /// Origin that only the old format states.
     pub(crate) fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }

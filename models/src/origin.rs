@@ -1,4 +1,4 @@
-//! What ajc1 and QWEN version 1 say that a model.bin has no other place for.
+//! Origin: content of ajc1 and QWEN version 1 files that a model.bin has no other place for.
 //!
 //! In: a header, files beside the model. Out: a text for the metadata, and back. Invariant: bytes come back as they
 //! were; names are those of the formats, so that a forged text writes nowhere else.
@@ -20,7 +20,7 @@ pub(crate) const TEMPLATES: [&str; 4] =
 /// A header and side files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// Of ajc1.
+    /// Header of an ajc1.
     pub header: Option<Vec<u8>>,
     /// By ending.
     pub files: BTreeMap<&'static str, Vec<u8>>,
@@ -31,7 +31,7 @@ impl Origin {
         self.files.insert(suffix, bytes.to_vec());
     }
 
-    /// Of a text from metadata; what is not understood is left out.
+    /// Origin from a text of the metadata; unknown parts are left out.
     pub fn parse(text: &str) -> Origin {
         let map = json_fields::object("origin", text).unwrap_or_default();
         let bytes = |v: &Value| BASE64_STANDARD.decode(v.as_str()?).ok();

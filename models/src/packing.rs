@@ -1,4 +1,4 @@
-//! How other formats pack the rows of a matrix, and how a row is brought into the form of a model.bin.
+//! Packings of a matrix's rows in other formats, and their conversion to the form of a model.bin.
 //!
 //! In: a row's bytes as a file has them. Out: little-endian floats, integers or scales. Invariant: integers and
 //! scales come out as they are stored, moved and never rounded. A row is a whole number of blocks: readers have checked that.
@@ -8,10 +8,10 @@ pub(crate) const SMALL_BLOCK: usize = 32;
 const Q8_BYTES: usize = 34;
 const Q4_BYTES: usize = 18;
 
-/// What a stored row is.
+/// Packing of a stored row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// As a model.bin has it.
+    /// The packing of a model.bin.
     Plain,
     /// The integers of Q8_0.
     Q8Integers,

@@ -1,4 +1,4 @@
-//! Where everything will stand in a model.bin's payload, before a byte of it is written.
+//! Layout of a model.bin's payload, before a byte of it is written.
 //!
 //! In: a checkpoint and the types of its matrices. Out: the safetensors header and the list of tensors to write
 //! after it. Invariant: tensors lie layer by layer in the family's order without gaps, and their data
@@ -20,7 +20,7 @@ use crate::stored_types::{entry_type, scale_type, scales_name, stored_shape};
 use crate::tensor_order::tensors_in_order;
 use crate::weight_types::WeightTypes;
 
-/// Where tensor data begins: a multiple of this in the file, a cache line.
+/// Alignment of tensor data in the file: a cache line.
 const DATA_ALIGN: usize = 64;
 
 /// Program and version that convert weights.
@@ -48,7 +48,7 @@ pub(crate) mod key {
     pub const SOURCES: &str = "sources";
     /// Program and version.
     pub const EXPORTER: &str = "exporter";
-    /// What only the old format says that the file was made from ([`Origin`](crate::origin::Origin)).
+    /// Origin that only the old format states ([`Origin`](crate::origin::Origin)).
     pub const ORIGIN: &str = "origin";
     /// A JSON list of merged adapters: folder, scale, number of deltas.
     pub const ADAPTERS: &str = "adapters";

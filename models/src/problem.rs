@@ -1,4 +1,4 @@
-//! What is wrong with a file, and which check found it. In: an error. Out: its words with their check.
+//! Problems of a file, each with the check that found it. In: an error. Out: its words with their check.
 //!
 //! Invariant: every error has a check; a new kind of error is given one here.
 
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 
-/// What is looked at.
+/// Subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Check {
     /// The file: header, sizes, hash, texts.
@@ -20,7 +20,7 @@ pub enum Check {
     Names,
     /// Their axes.
     Shapes,
-    /// How their elements are stored.
+    /// Formats of their elements.
     Types,
     /// Whether they hold numbers.
     Values,
@@ -49,7 +49,7 @@ impl Check {
         Check::Tokenizer,
     ];
 
-    /// As a table calls it.
+    /// Name in a table.
     pub fn name(self) -> &'static str {
         match self {
             Check::File => "file",
@@ -86,7 +86,7 @@ impl Check {
 /// Something wrong, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Who found it.
+    /// Check that found it.
     pub check: Check,
     text: String,
 }

@@ -14,10 +14,10 @@ use crate::types_by_role::TypesByRole;
 /// Group size of the int8 embedding beside int4 linears.
 const EMBEDDING_GROUP: u32 = 64;
 
-/// How `export` stores matrices; norms and biases are f32 always.
+/// Choice of `--quant`: formats of matrices; norms and biases are f32 always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quant {
-    /// As they are, widened exactly where the checkpoint has fewer bits.
+    /// f32, widened exactly where the checkpoint has fewer bits.
     F32,
     /// Rounded half to even.
     Bf16,

@@ -15,7 +15,7 @@ const LEAST_GAIN: f32 = 1e-4;
 /// Largest scale: a weight of int8 may be 127 times as large.
 const MOST_SCALE: f32 = 1e3;
 
-/// What is odd about the size of a norm's or a scale's values.
+/// Problem with the size of a norm's or a scale's values.
 pub(crate) fn sizes(tensor: &TensorSummary) -> Option<Problem> {
     let most = tensor.max_abs?;
     let (check, what, least, limit) = match tensor.name.as_str() {

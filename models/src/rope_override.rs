@@ -29,7 +29,7 @@ struct Rule {
 const KINDS: [&str; 5] = ["linear", "dynamic", "ntk", "yarn", "llama3"];
 
 impl RopeChoice {
-    /// Of `none` or `KIND:FACTOR` or `KIND:FACTOR:ORIGINAL_CONTEXT`, and the longest context in tokens.
+    /// Choice from `none` or `KIND:FACTOR` or `KIND:FACTOR:ORIGINAL_CONTEXT`, and the longest context in tokens.
     pub fn of_words(scaling: Option<&str>, context: Option<u32>) -> Result<RopeChoice> {
         if let Some(found) = context.filter(|n| !(1..=MAX_CONTEXT).contains(n)) {
             return Err(Error::ContextChoice { found, most: MAX_CONTEXT });
@@ -145,7 +145,7 @@ impl Rule {
         fields
     }
 
-    /// What a rule that states no original context scales from: the part of the wanted context that its factor
+    /// Original context of a rule that states none: the part of the wanted context that its factor
     /// leaves (32768 of 131072 with 4), at most what config.json states.
     fn scales_from(&self, (trained, wanted): (u32, Option<u32>)) -> u64 {
         let part = wanted.map(|context| (f64::from(context) / self.factor).round() as u64);

@@ -32,7 +32,7 @@ impl Source {
         }
         Checkpoint::open_with(path, hints).map(|checkpoint| Source::Checkpoint(Box::new(checkpoint)))
     }
-    /// What the model is.
+    /// config.json.
     pub fn config(&self) -> &Config {
         match self {
             Source::ModelFile(file) => file.config(),

@@ -66,7 +66,7 @@ pub(crate) fn problems(tensors: &dyn Tensors, config: &Config, wanted: Wanted, l
     found
 }
 
-/// Where the names are those of another family than config.json says.
+/// Error where the names are those of another family than config.json states.
 fn another_family(tensors: &dyn Tensors, config: &Config) -> Option<Error> {
     let (family, sign) = Family::shown_by(&tensors.names());
     let experts = family.is_none() && sign.contains("experts");

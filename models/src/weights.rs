@@ -1,4 +1,4 @@
-//! Where each tensor of a checkpoint lies, and in what form.
+//! Places and forms of a checkpoint's tensors.
 //!
 //! In: mapped files and a table of places, made by a reader. Out: tensors by name, rows of them in the form of a
 //! model.bin. Invariant: every range of a [`Place`] is inside its file and exactly as long as shape and packing
@@ -17,14 +17,14 @@ use crate::stored_types::scales_name;
 /// The order of a matrix's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// As transformers has it.
+    /// The order of transformers.
     Usual,
     /// Rows of each head of `head_dim` in pairs that RoPE rotates together: i beside i + head_dim / 2.
     Pairs { head_dim: usize },
 }
 
 impl Order {
-    /// Where row `r` of the usual order stands.
+    /// Stored position of row `r` of the usual order.
     fn source(self, r: usize) -> usize {
         match self {
             Order::Usual => r,
@@ -36,7 +36,7 @@ impl Order {
     }
 }
 
-/// How stored bytes become those of a model.bin.
+/// Form of stored bytes: packing and order of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     pub packing: Packing,
@@ -46,7 +46,7 @@ pub(crate) struct Form {
 /// Bytes that need no change.
 pub(crate) const PLAIN: Form = Form { packing: Packing::Plain, order: Order::Usual };
 
-/// Where a tensor lies.
+/// Place of a tensor.
 pub(crate) struct Place {
     /// Index in [`Weights::files`].
     pub file: usize,

@@ -22,7 +22,7 @@ fn opened(file: &Gguf) -> Checkpoint {
     Checkpoint::open(&path).unwrap()
 }
 
-/// How these bytes are refused; the path is `FILE`.
+/// Refusal of these bytes; the path is `FILE`.
 fn refused(bytes: &[u8]) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
@@ -166,7 +166,7 @@ fn what_would_run_wrong_is_refused_by_name() {
     );
 }
 
-/// What there is of scaling beside type and factor, and what there was before it had a type.
+/// Keys of scaling beside type and factor, and those from before it had a type.
 #[test]
 fn scaling_in_other_words_is_read_or_refused() {
     for (part, harmless, other) in [

@@ -43,7 +43,7 @@ fn there(from: &Path, to: &Path) {
 #[test]
 fn there_and_back_every_byte_is_the_same() {
     let (mut side, rows) = sample_vocabulary();
-    // What nobody reads comes back too.
+    // Unused bytes come back too.
     side[0] = 77;
     for case in ["qwen3-tied", "qwen3-untied-mha"] {
         for architecture in [None, Some(1)] {

@@ -162,7 +162,7 @@ fn a_second_reader_finds_the_same_halves() {
     }
 }
 
-/// What the reader gives is what the definition says of the file's bytes.
+/// The reader gives the values that the definition has for the file's bytes.
 #[test]
 fn the_interpreter_reads_halves_times_scales() {
     let file = exported_file(&Checkpoint::open(&folder("qwen3-tied")).unwrap(), Some(INT4));

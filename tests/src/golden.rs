@@ -1,4 +1,4 @@
-//! What transformers computed, and what an executable computes for the same tokens.
+//! Values that transformers computed, and those that an executable computes for the same tokens.
 //!
 //! In: names of golden cases, executables. Out: tokens, logits, distances between them.
 
@@ -12,7 +12,7 @@ use crate::program::{run, Outcome};
 use crate::tensors::Tensors;
 use crate::variants::folder as new_folder;
 
-/// What transformers computed for a golden case in float32.
+/// Values that transformers computed for a golden case in float32.
 pub struct Golden {
     /// The prompt.
     pub tokens: Vec<u32>,

@@ -68,7 +68,7 @@ pub fn driver() -> &'static Path {
 /// A source's kernels in a library for the host.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// What QWENC_HOST_KERNELS names.
+    /// Path in QWENC_HOST_KERNELS.
     pub path: PathBuf,
 }
 
@@ -256,7 +256,7 @@ impl<T: Copy> Memory<T> {
         (self.address(), self.len * size_of::<T>())
     }
 
-    /// What a step holds.
+    /// Address for a step.
     pub fn address(&self) -> u64 {
         self.pointer() as u64
     }

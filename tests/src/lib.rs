@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the real `qwenc`, executables made by it, goldens, forged files.
+//! Shared parts of the end-to-end tests: the real `qwenc`, executables made by it, goldens, forged files.
 //!
 //! In: names of models, weight types and CPUs. Out: files in one folder per test process, made once.
 //! Invariant: nothing here knows the inside of the compiler; programs are run as a user runs them.

@@ -1,4 +1,4 @@
-//! Where NVRTC is. In: what scripts/setup-tests.sh has installed. Out: its folder.
+//! Folder of NVRTC. In: what scripts/setup-tests.sh has installed. Out: its folder.
 //!
 //! Invariant: a missing one fails the test with the way out.
 

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::SystemTime;
 
-/// What a program did.
+/// Outcome of a program.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Exit code; none if a signal ended it.

@@ -1,6 +1,6 @@
 //! A program at a terminal. In: a command, keys. Out: what it shows, and how it ends.
 //!
-//! Invariant: nobody waits for ever: what does not come within a minute fails the test with all that came.
+//! Invariant: no test waits for ever: what does not come within a minute fails the test with all that came.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ pub struct Terminal {
     output: Receiver<Vec<u8>>,
     /// Everything shown.
     all: String,
-    /// How much of it was waited for already.
+    /// Length of the text that was waited for already.
     seen: usize,
 }
 

@@ -15,7 +15,7 @@ use crate::program::{profile, qwenc, run};
 type Variant = (String, String, String);
 type Made = Mutex<HashMap<Variant, Arc<OnceLock<PathBuf>>>>;
 
-/// What `qwenc` calls a model: `sample`, or the folder of a golden case.
+/// Argument of `qwenc` for a model: `sample`, or the folder of a golden case.
 pub fn input(model: &str) -> String {
     match model {
         "sample" => model.to_string(),

@@ -42,7 +42,7 @@ impl Arena {
         }
     }
 
-    /// What the runtime needs to know.
+    /// Sizes for the runtime.
     pub(crate) fn sizes(&self) -> CudaArena {
         CudaArena {
             fixed: self.fixed,

@@ -1,4 +1,4 @@
-//! What the device code knows of a model: constants of its shapes, and a struct per tensor, buffer and kernel.
+//! Constants of the device code: constants of its shapes, and a struct per tensor, buffer and kernel.
 //!
 //! In: a plan, its linears, the arena. Out: C++ text. Invariant: floats are written by their bits, so that nothing is
 //! rounded twice.
@@ -124,13 +124,13 @@ pub(crate) fn of_parts(plan: &Plan, linears: &[Linear], counters: &Counters) -> 
     out
 }
 
-/// Where each kernel's counters start.
+/// Index of each kernel's first counter.
 pub(crate) struct Counters {
     /// By the kernel's number.
     pub first: Vec<u32>,
-    /// Where those of the persistent kernel's barrier start.
+    /// Index of the first counter of the persistent kernel's barrier.
     pub barrier: u32,
-    /// Of all kernels.
+    /// Number of counters of all kernels.
     pub total: u32,
 }
 
@@ -250,7 +250,7 @@ fn span_begin(shape: &Shape) -> String {
     of_spans.collect::<String>() + &end[0].to_string()
 }
 
-/// How weights lie in panels, and are read in steps and units.
+/// Constants of a linear's panels, steps and units.
 fn of_shape(l: &Shape) -> String {
     let mut out = String::new();
     line(&mut out, &format!("    using Decoder = {};", l.row.decoder.name));

@@ -37,7 +37,7 @@ pub(crate) struct Definition {
 /// Place of a kernel's wait for earlier launches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// None: a step begins with the kernel, which is never a programmatic dependent launch.
+    /// No programmatic dependent launch: a step begins with the kernel.
     Never,
     /// At the start of the kernel.
     First,
@@ -79,7 +79,7 @@ impl Definitions {
     }
 }
 
-/// How many tokens a variant is for.
+/// Class of token counts that a variant is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tokens {
     One,

@@ -12,7 +12,7 @@ use crate::shape::Shape;
 pub(crate) struct Linear {
     /// Number among the kernels.
     pub number: u32,
-    /// As planned.
+    /// The plan's linear.
     pub plan: PlanLinear,
     /// Its weights.
     pub shape: Shape,

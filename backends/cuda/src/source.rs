@@ -23,11 +23,11 @@ use crate::target::Gpu;
 pub struct Source {
     /// CUDA C++.
     pub text: String,
-    /// How the runtime runs it; no modules yet.
+    /// Launches and sizes for the runtime; no modules yet.
     pub model: CudaModel,
 }
 
-/// What this backend cannot do.
+/// Error: this backend cannot run the plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
     /// A model beyond the device code.
@@ -59,10 +59,10 @@ fn instead(format: Operand) -> Operand {
 }
 
 const WRAPPERS: &str = include_str!("../device/wrappers.cuh");
-/// Of linears of f32 weights, and of those with tensor cores.
+/// Functions of linears of f32 weights, and of those with tensor cores.
 const EXACT: &str = include_str!("../device/exact.cuh");
 const FAST: [&str; 2] = [include_str!("../device/decode.cuh"), include_str!("../device/prefill.cuh")];
-/// Of low-rank adapters.
+/// Functions of low-rank adapters.
 const ADAPTERS: &str = include_str!("../device/adapters.cuh");
 
 /// The parts of `device/` that a model needs, in order; they follow the model's constants.

@@ -25,7 +25,7 @@ const VALUE_SUMS: u64 = 16;
 /// Positions fetched ahead where a single token streams through its cache.
 const AHEAD: u64 = 32;
 
-/// What all queries of the kernel share.
+/// Values that all queries of the kernel share.
 pub(crate) struct Shared<'a, 'c> {
     pub a: &'a Attention,
     pub ty: KvType,
@@ -66,7 +66,7 @@ impl<'c> Heads<'c> {
         self.numbers.len() as u64
     }
 
-    /// Where the result of the `i`th goes.
+    /// Address of the `i`th result.
     pub fn result(&self, k: &Kernel<'c, '_>, s: &Shared<'_, 'c>, row: Int<'c>, i: usize) -> Ptr<'c> {
         let c = &k.code;
         let column = c.times(self.numbers[i], 4 * u64::from(c.plan.dims.head_dim));

@@ -25,7 +25,7 @@ const MOST_TOKENS: u64 = 96;
 /// Most tokens of a block where sums are of spans, several levels of which stay in the first-level cache.
 const MOST_TOKENS_OF_SPANS: u64 = 64;
 
-/// How a linear's work is cut.
+/// A block of a linear's work: tokens and panels.
 pub(crate) struct Block {
     /// Tokens of a block; a multiple of the largest tile.
     pub tokens: u64,

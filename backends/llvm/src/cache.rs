@@ -13,12 +13,12 @@ use crate::kernel::Kernel;
 use crate::names::Named;
 use crate::prepare::pieces;
 
-/// Where a head's part of a cache lies.
+/// Addresses of a head's part of a cache.
 pub(crate) struct Cache<'c> {
     pub ty: KvType,
     keys: Ptr<'c>,
     values: Ptr<'c>,
-    /// Of keys and of values; only int8 has them.
+    /// Scales of keys and of values; only int8 has them.
     scales: Option<[Ptr<'c>; 2]>,
 }
 
@@ -74,7 +74,7 @@ impl<'c> Cache<'c> {
         self.read(c, c.at(self.values, c.times(at, e)), lanes).named("v")
     }
 
-    /// What a lane holds: f32, or a pair of bf16 as i32.
+    /// Vector of elements: f32, or pairs of bf16 as i32.
     fn read(&self, c: &Code<'c, '_>, at: Ptr<'c>, lanes: u32) -> Vector<'c> {
         match self.ty {
             KvType::F32 => c.load_vec(c.vec_f32(lanes), at, 4),
@@ -118,7 +118,7 @@ impl<'c> Cache<'c> {
         }
     }
 
-    /// What the products with keys are multiplied by at 16 positions from `first` on.
+    /// Scales of the products with keys at 16 positions from `first` on.
     pub fn key_scales(&self, c: &Code<'c, '_>, first: Int<'c>) -> Option<Vector<'c>> {
         self.scales_at(c, 0, first)
     }

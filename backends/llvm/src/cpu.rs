@@ -19,7 +19,7 @@ pub struct Cpu {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown CPU {name:?}; expected native or one of {}", Cpu::names().join(", "))]
 pub struct CpuError {
-    /// As given.
+    /// Name as it was given.
     pub name: String,
 }
 

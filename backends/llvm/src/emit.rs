@@ -53,7 +53,7 @@ pub enum EmitError {
         segment: SegmentId,
         /// Operand format of that segment.
         format: Operand,
-        /// As it was asked for.
+        /// Name as it was given.
         cpu: String,
     },
     /// A plan that another target was asked for.
@@ -78,7 +78,7 @@ pub(crate) fn kernel_symbol(number: u32, kernel: &PlanKernel) -> String {
     format!("k{number}_{}", kernel.name())
 }
 
-/// What all functions of a module share.
+/// State that all functions of a module share.
 pub(crate) struct Unit<'c, 'a> {
     pub(crate) cx: &'c Context,
     pub(crate) module: &'a Module<'c>,
@@ -106,7 +106,7 @@ pub fn emit_ir(plan: &Checked<Plan>, cpu: &Cpu) -> Result<String, EmitError> {
     Ok(annotate(&module.print_to_string().to_string(), plan, cpu))
 }
 
-/// How the runtime is entered.
+/// Entry point into the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// `int main(int, char **)`, of an executable.

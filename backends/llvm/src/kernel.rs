@@ -99,7 +99,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
         });
     }
 
-    /// Where a thread's share of kernel `number` is counted.
+    /// Address of the counter of a thread's share of kernel `number`.
     fn counter(&self, thread: Int<'c>, number: u32) -> Ptr<'c> {
         let c = &self.code;
         let arena = self.pointer(field!(StepArgs, arena));
@@ -124,7 +124,7 @@ impl<'c, 'a> Kernel<'c, 'a> {
         self.code.b.build_indirect_call(ty, barrier, &[data.into()], "").expect("a well-typed call");
     }
 
-    /// Shows the step's observer, if it has one, what kernel `number` left; nobody goes on before it has looked.
+    /// Shows the step's observer, if it has one, what kernel `number` left; no thread goes on before it has looked.
     pub fn observe(&self, number: u32, layer: Int<'c>) {
         let c = &self.code;
         let zero = c.int(0);

@@ -117,7 +117,7 @@ fn prepared_inputs<'c>(k: &Kernel<'c, '_>, l: &Linear, scratch: BufferId, tokens
     Lines { base: base.named("prepared").into_pointer_value(), row_bytes }
 }
 
-/// Where results go.
+/// Destination of results.
 struct Output<'c> {
     base: Ptr<'c>,
     row_bytes: u64,
@@ -149,7 +149,7 @@ impl<'c> Output<'c> {
         Output { base, row_bytes, bias, align, cut }
     }
 
-    /// Where the outputs of one token and panel go, and how many lines they take.
+    /// Address of the outputs of one token and panel, and the number of lines that they take.
     fn place(&self, c: &Code<'c, '_>, l: &Linear, (panel, row): (Int<'c>, Int<'c>)) -> (Ptr<'c>, u64) {
         let outputs = u64::from(if l.swiglu { LANES } else { PANEL_ROWS });
         let row = c.at(self.base, c.times(row, self.row_bytes));

@@ -42,7 +42,7 @@ impl<'c> Code<'c, '_> {
         self.fdiv(self.float(1.0), root)
     }
 
-    /// What magnitudes up to `largest` are divided by to be at most `steps`, and the inverse. Both are zero
+    /// Divisor that makes magnitudes up to `largest` at most `steps`, and its inverse. Both are zero
     /// for magnitudes so small that a division would overflow.
     pub fn scale_and_inverse(&self, largest: Float<'c>, steps: f32) -> (Float<'c>, Float<'c>) {
         let (zero, steps) = (self.float(0.0), self.float(steps));

@@ -125,9 +125,9 @@ impl<'c> Maxima<'c> {
     }
 }
 
-/// Where a query stands, and what a tile leaves for its values.
+/// Position of a query, and the results that a tile leaves for its values.
 pub(crate) struct Query<'c> {
-    /// As the cache's keys want it.
+    /// Address of the query in the form of the cache's keys.
     pub q: Ptr<'c>,
     /// Sees positions `first ..= position`.
     pub first: Int<'c>,

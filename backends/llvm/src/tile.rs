@@ -16,7 +16,7 @@ use crate::tile_int::{self, Quantised};
 
 /// Largest tile that streams: with so few tokens the inner loop waits for memory, with more for itself.
 pub(crate) const STREAM_TILE: usize = 4;
-/// How far ahead of the inner loop a small tile fetches, in bytes, and to where: hardware prefetchers stop at the end
+/// Prefetch distance of a small tile in bytes, and the cache level: hardware prefetchers stop at the end
 /// of a 4 KiB page.
 const STREAM_AHEAD: (u64, Near) = (4 << 10, Near::First);
 /// The same for compressed weights, whose loop does more between two reads.

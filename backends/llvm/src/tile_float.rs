@@ -119,7 +119,7 @@ fn loads(step: u64) -> u64 {
     READS / LOADED * step
 }
 
-/// Where weights are read.
+/// Place from which weights are read.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'c> {
     /// In the panel.

@@ -134,7 +134,7 @@ fn add_group<'c>(
 
 /// A token's share of a group.
 struct Row<'c> {
-    /// Where it is: loaded after the dot products, which need all registers.
+    /// Address of the scale: loaded after the dot products, which need all registers.
     scale: Ptr<'c>,
     /// The sums of the inputs.
     sums: Ptr<'c>,

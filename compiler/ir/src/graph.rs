@@ -17,7 +17,7 @@ use qwenc_formats::DType;
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What computes it.
+    /// Op that computes it.
     pub op: Op,
     /// Operands, earlier in the section.
     pub args: Vec<NodeId>,

@@ -5,7 +5,7 @@
 //! rounded to f32, then an accurate cosine and sine, times the attention factor. The arithmetic follows
 //! transformers to the rounding: a more precise formula here would be a wrong one.
 
-/// How the base frequencies are changed for longer contexts.
+/// Change of the base frequencies for longer contexts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scaling {
     /// Not at all (`rope_type: default`).

@@ -100,9 +100,9 @@ pub enum VerifyError {
         section: SectionKind,
         /// The node.
         node: NodeId,
-        /// As the graph says.
+        /// Type that the graph states.
         stated: Type,
-        /// As the law says.
+        /// Type by the shape law.
         inferred: Type,
     },
     /// An op that may not stand in this section.

@@ -28,7 +28,7 @@ impl WeightDecl {
     }
 }
 
-/// Where the values of declared weights come from.
+/// Source of the values of declared weights.
 pub trait WeightSource: Sync {
     /// The tensor of `decl`, for this layer if it is per-layer.
     fn tensor(&self, decl: &WeightDecl, layer: u32) -> Result<Tensor<'_>, WeightError>;

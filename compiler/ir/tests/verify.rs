@@ -1,4 +1,4 @@
-//! What only a program can get wrong, since text states it twice: `Checked` refuses it too.
+//! Mistakes that only a program can make, since text states the facts twice: `Checked` refuses it too.
 //!
 //! In: a checked model, taken apart and changed. Out: the law that is broken.
 

@@ -17,9 +17,9 @@ const HOLE: usize = 64 << 10;
 /// Writes to a file from some position on.
 pub(crate) struct BlockWriter<F = File> {
     file: F,
-    /// Where `block` goes.
+    /// Offset of `block` in the file.
     at: u64,
-    /// What is not written yet, up to the next multiple of [`BLOCK`].
+    /// Bytes that are not written yet, up to the next multiple of [`BLOCK`].
     block: Vec<u8>,
 }
 

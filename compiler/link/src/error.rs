@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use qwenc_plan::PackError;
 
-/// What went wrong, with the path it went wrong at.
+/// Error of linking, with the path where it happened.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// A file could not be made.
@@ -13,7 +13,7 @@ pub enum LinkError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was being done.
+        /// Attempted action.
         what: &'static str,
         /// The system's words.
         source: io::Error,
@@ -24,9 +24,9 @@ pub enum LinkError {
     /// The output path cannot be a file.
     #[error("{path}: expected a path for a file, found {found}; give another -o")]
     Output {
-        /// As given.
+        /// Path of the output.
         path: PathBuf,
-        /// What stands there.
+        /// Kind of file at the path.
         found: &'static str,
     },
     /// Weights could not be packed.
@@ -56,7 +56,7 @@ pub enum LinkError {
     Linker {
         /// The command.
         linker: String,
-        /// How it ended.
+        /// Exit status.
         status: String,
         /// Its words.
         output: String,

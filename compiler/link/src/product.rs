@@ -26,7 +26,7 @@ const HEADER_NAME: &str = "qwen.h";
 const IMAGE: &str = "weights";
 const LINKED: &str = "linked";
 
-/// Where the weights go.
+/// Place of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
     /// Appended to the executable or library.
@@ -35,14 +35,14 @@ pub enum Weights {
     External,
 }
 
-/// Where the external weights of an executable or library are.
+/// Path of the external weights of an executable or library.
 pub fn beside(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(".weights");
     name.into()
 }
 
-/// Where the header of a library is.
+/// Path of a library's header.
 pub fn header(library: &Path) -> PathBuf {
     library.with_file_name(HEADER_NAME)
 }

@@ -13,7 +13,7 @@ use crate::language::{Attributes, Kind, Term};
 /// The e-graph of one section.
 pub(crate) type EGraph = egg::EGraph<Term, TypeAnalysis>;
 
-/// What laws refer to: sizes and declared weights.
+/// Facts that shape laws refer to: sizes and declared weights.
 #[derive(Clone, Debug)]
 pub(crate) struct TypeAnalysis {
     pub dims: Dims,

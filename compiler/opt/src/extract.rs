@@ -46,7 +46,7 @@ struct Candidate {
     runs: bool,
 }
 
-/// What can be chosen for each class.
+/// Choices for each e-class.
 pub(crate) struct Space {
     classes: BTreeMap<Id, Vec<Candidate>>,
 }

@@ -48,19 +48,19 @@ impl FromStr for Epsilon {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Kind(Op);
 
-/// What an op carries besides its operands.
+/// Attributes of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attributes {
     /// Nothing; also a weight's number, which is part of its [`Kind`].
     None,
-    /// Of a norm.
+    /// Epsilon of a norm.
     Epsilon(Eps),
     /// Two numbers: first column and number of columns, or columns of a block and adapters.
     Numbers(u32, u32),
 }
 
 impl Attributes {
-    /// Of this op.
+    /// Attributes of this op.
     pub fn of(op: Op) -> Attributes {
         match op {
             Op::RmsNorm(eps)
@@ -124,7 +124,7 @@ impl Kind {
         attributes.set(self.0)
     }
 
-    /// How many of its children are attributes.
+    /// Number of children that are attributes.
     pub fn attributes(self) -> usize {
         Attributes::of(self.0).count()
     }

@@ -1,4 +1,4 @@
-//! How an optimised graph came about, for `--explain`.
+//! Report of an optimisation, for `--explain`.
 //!
 //! In: what the stages and the extraction did. Out: text. Invariant: the same input prints the same
 //! text; there is no time of day and no duration in it. Only told here: no choice depends on a report.
@@ -18,7 +18,7 @@ use crate::section::Selection;
 pub struct Report {
     /// The machine that costs are for.
     pub machine: Machine,
-    /// What the prologue costs; it is not rewritten.
+    /// Cost of the prologue, which is not rewritten.
     pub prologue: Work,
     /// The rewritten sections, in order.
     pub sections: Vec<SectionReport>,
@@ -47,7 +47,7 @@ pub struct SectionReport {
     pub runner_up: Option<RunnerUp>,
 }
 
-/// What one stage did.
+/// Result of one stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageReport {
     /// Which.
@@ -64,7 +64,7 @@ pub struct StageReport {
     pub stop: String,
 }
 
-/// How often a rule fired.
+/// Number of times that a rule fired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleCount {
     /// Its name.
@@ -78,7 +78,7 @@ pub struct RuleCount {
 pub struct RunnerUp {
     /// Its cost.
     pub cost: Work,
-    /// Where it differs.
+    /// Difference from the choice.
     pub difference: Difference,
 }
 

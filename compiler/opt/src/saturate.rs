@@ -16,7 +16,7 @@ use crate::report::{RuleCount, StageReport};
 use crate::rules::{rules, Rule, Stage};
 use crate::section::{self, SectionEGraph};
 
-/// How far each stage may go.
+/// Limits of each stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// E-nodes after which a stage stops.

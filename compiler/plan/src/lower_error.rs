@@ -50,7 +50,7 @@ pub enum LowerError {
         section: SectionKind,
         /// The node.
         node: NodeId,
-        /// What is in the way.
+        /// Obstacle.
         what: &'static str,
     },
     /// The plan breaks a law of its own: a bug here.

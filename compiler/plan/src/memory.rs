@@ -1,4 +1,4 @@
-//! Where segments and buffers lie.
+//! Placement of segments and buffers.
 //!
 //! In: a plan whose offsets are all zero. Out: the same with offsets, lifetimes and totals.
 //! Invariant: two buffers overlap in memory only if no kernel could see both.

@@ -9,11 +9,11 @@ use crate::plan::{BufferId, Dest, Kernel, Linear, Plan};
 /// An activation in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// As the graph labels it: `q_proj`; of a layer if the kernel is one of the block.
+    /// Label in the graph: `q_proj`; of a layer if the kernel is one of the block.
     pub name: &'static str,
     /// The kernel after which it is there.
     pub kernel: u32,
-    /// Where: a row per token of the step.
+    /// Buffer with a row per token of the step.
     pub buffer: BufferId,
     /// Its first column.
     pub first: u32,

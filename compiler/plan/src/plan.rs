@@ -27,7 +27,7 @@ impl fmt::Debug for BufferId {
 /// Memory of a step: a row per token. Row `r` begins at `max_rows · offset + r · row_bytes` of the rows' part of the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
-    /// What it holds, for people.
+    /// Name of the content, for people.
     pub name: String,
     /// Meaningful f32 columns; 0 for scratch memory, whose layout is the target's.
     pub width: u32,
@@ -39,7 +39,7 @@ pub struct Buffer {
     pub live: (u32, u32),
 }
 
-/// Where a linear writes.
+/// Destination of a linear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dest {
     /// A row per token of the step.
@@ -182,7 +182,7 @@ pub struct LayerGroup {
     pub block: Vec<Kernel>,
 }
 
-/// What a backend compiles.
+/// Input of a backend: kernels in order, with all memory placed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The model's name.
@@ -195,7 +195,7 @@ pub struct Plan {
     pub weights: Vec<WeightDecl>,
     /// Packed weights.
     pub segments: Vec<Segment>,
-    /// Where the first layer's record starts in the image; page-aligned.
+    /// Offset of the first layer's record in the image; page-aligned.
     pub layers_offset: u64,
     /// Bytes of the packed image.
     pub weights_bytes: u64,
@@ -203,7 +203,7 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     /// Arena bytes per row of the step.
     pub row_bytes: u64,
-    /// Where the last hidden state is.
+    /// Place of the last hidden state.
     pub hidden: LastHiddenState,
     /// Run once, first.
     pub prologue: Vec<Kernel>,
@@ -283,7 +283,7 @@ impl Plan {
         (0..self.dims.layers).map(group).collect()
     }
 
-    /// Where each layer's record begins in the image, `[layers]`: records stand in the order of layers.
+    /// Offset of each layer's record in the image, `[layers]`; records are in the order of layers.
     pub fn layer_offsets(&self) -> Vec<u64> {
         let mut at = self.layers_offset;
         let next = |group: u32| {

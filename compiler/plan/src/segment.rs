@@ -1,4 +1,4 @@
-//! How a weight lies in the packed image.
+//! Packed tensors: layout of a weight in the image.
 //!
 //! In: rows, columns, type. Out: byte sizes and positions of the packed form. Invariant: a matrix is
 //! a sequence of panels of [`PANEL_ROWS`] output rows, read front to back by one pass over the
@@ -41,7 +41,7 @@ pub enum Layout {
     /// Two parts of equal size: a panel is [`LANES`] rows of the first, then the same rows of the
     /// second, so that a gate and its up value meet in one tile.
     PairedPanels,
-    /// As panels, but a part's columns begin where those of the part before end; zeros beside them.
+    /// Panels in which a part's columns begin where those of the part before end, with zeros beside them.
     Diagonal,
 }
 

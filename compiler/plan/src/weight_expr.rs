@@ -11,7 +11,7 @@ use crate::lower_error::LowerError;
 pub(crate) struct WeightExpr {
     /// Rows, one part below the other.
     pub parts: Vec<WeightId>,
-    /// What multiplies their columns.
+    /// Vector that multiplies their columns.
     pub gain: Option<WeightId>,
     /// Whether parts stand on a diagonal, not below each other.
     pub diagonal: bool,

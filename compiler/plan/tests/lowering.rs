@@ -142,7 +142,7 @@ fn a_block_ends_in_the_residual_stream() {
     assert_eq!(e.to_string(), "Block(0) %28: the section must end in the residual stream's buffer");
 }
 
-/// What is fused away is not there: norms, gate and up, k after RoPE.
+/// Fused values are not there: norms, gate and up, k after RoPE.
 #[test]
 fn activations_in_memory_have_their_names() {
     let plan = plan("f32", &[]);

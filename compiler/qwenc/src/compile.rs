@@ -26,18 +26,18 @@ use crate::job::{Job, Made, Unnamed};
 use crate::predict::Prediction;
 use crate::{note, progress, target};
 
-/// What was compiled.
+/// Report of a compilation.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The file that was written; none where bytes are in `made`.
     pub output: Option<PathBuf>,
-    /// What it is.
+    /// Kind of output.
     pub made: Made,
     /// With `explain`: which rewrites fired, the costs, the graph before and after, and how fast it should run.
     pub explained: String,
-    /// What is odd about the model.
+    /// Warnings about the model.
     pub warnings: Vec<String>,
-    /// How long it took.
+    /// Duration of the compilation.
     pub time: Duration,
 }
 

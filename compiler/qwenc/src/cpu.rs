@@ -25,7 +25,7 @@ pub fn chosen(args: &Compile) -> Result<Cpu> {
     Ok(Cpu::named(name).map_err(|e| Misuse(format!("--cpu: {e}")))?)
 }
 
-/// What that CPU is good at: this machine with its own cores, any other with as many as such CPUs usually have.
+/// Rates of that CPU: this machine with its own cores, any other with as many as such CPUs usually have.
 pub fn machine(args: &Compile) -> Result<Machine> {
     let cpu = chosen(args)?;
     let native = args.cpu.as_deref().is_none_or(|name| name == NATIVE);
@@ -33,7 +33,7 @@ pub fn machine(args: &Compile) -> Result<Machine> {
     Ok(Machine::of_cpu(cpu.name(), cpu.features(), cores))
 }
 
-/// Of this machine, as far as this process may use them.
+/// Physical cores of this machine, as far as this process may use them.
 fn physical_cores() -> u32 {
     let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
     let siblings = |cpu: usize| {

@@ -18,7 +18,7 @@ use crate::nvrtc::Search;
 use crate::predict::Prediction;
 use crate::{metadata, package, progress, Misuse};
 
-/// What `--sm` asks for.
+/// Architectures that `--sm` asks for.
 fn architectures(args: &Compile) -> Result<Vec<u32>> {
     let mut all = args.sm.clone().unwrap_or_else(|| DEFAULT_SMS.to_vec());
     if let Some(old) = all.iter().find(|&&sm| sm < OLDEST_SM) {
@@ -36,12 +36,12 @@ fn newest(architectures: &[u32]) -> u32 {
     architectures.last().copied().unwrap_or(OLDEST_SM)
 }
 
-/// What the newest architecture is good at.
+/// Rates of the newest architecture.
 pub fn machine(args: &Compile) -> Result<Machine> {
     Ok(Machine::of_gpu(newest(&architectures(args)?)))
 }
 
-/// What compiles the kernels, found before the work.
+/// Compiler of the kernels, found before the work.
 pub struct Compiler {
     nvrtc: Nvrtc,
     /// Forms of machine code to make, in this order.
@@ -83,7 +83,7 @@ impl Compiler {
         Ok(code)
     }
 
-    /// As metadata and messages name what the code runs on.
+    /// Names of the architectures in metadata and messages.
     fn names(&self) -> Vec<String> {
         let name = |&(sm, form): &(u32, Form)| match form {
             Form::Cubin => format!("sm_{sm}"),

@@ -1,4 +1,4 @@
-//! What `compile` refuses, and how errors are worded.
+//! Errors of `compile`: refusals and failures.
 //!
 //! In: errors of all crates. Out: one, whose text names everything once. Invariant: misuse and failure stay apart: the
 //! command's exit code tells them.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::outcome::Outcome;
 
-/// What an executable says of itself.
+/// Facts that an executable's `info --json` prints.
 pub struct About(pub(crate) Value);
 
 /// Whether a file is a program, or a script that runs one.

@@ -23,7 +23,7 @@ pub enum Made {
     Binary {
         /// Bytes of its weights image.
         weights_bytes: u64,
-        /// What it runs on.
+        /// Name of the CPU, or of the GPUs' architectures.
         target: String,
     },
     /// A level of the compiler, in the output or, without one, here.

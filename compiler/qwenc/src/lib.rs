@@ -130,7 +130,7 @@ fn note(line: &str) {
     }
 }
 
-/// A line on standard error, for the command; nobody is told if that cannot be written.
+/// A line on standard error, for the command; a line that cannot be written is lost.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

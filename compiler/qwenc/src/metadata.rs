@@ -92,7 +92,7 @@ fn sampling(of_model: &Sampling) -> SamplingDefaults {
     }
 }
 
-/// Where a CPU's step leaves activations that have names.
+/// Places at which a CPU's step leaves activations that have names.
 #[cfg(feature = "llvm")]
 pub fn activations(plan: &Plan) -> Vec<Activation> {
     let layers = |kernel| -> Option<Vec<u64>> {

@@ -1,4 +1,4 @@
-//! Where NVRTC may be.
+//! Search for NVRTC.
 //!
 //! In: the environment, and the names of files. Out: paths to try, in order. Invariant: QWENC_NVRTC, where it is
 //! set, is the only one; of several versions in one place the newest is taken; nothing is loaded or run here.
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The variable that names a file or a folder.
 const VARIABLE: &str = "QWENC_NVRTC";
-/// What a library's name begins with; a version may follow.
+/// Beginning of the library's name; a version may follow.
 const LIBRARY: &str = "libnvrtc.so";
 
 /// Paths to try, and how they were found.
@@ -16,7 +16,7 @@ const LIBRARY: &str = "libnvrtc.so";
 pub struct Search {
     /// Files, and names for the system's loader.
     pub candidates: Vec<PathBuf>,
-    /// What QWENC_NVRTC says.
+    /// Path in QWENC_NVRTC.
     named: Option<PathBuf>,
 }
 
@@ -56,7 +56,7 @@ impl Search {
         Search { candidates, named: None }
     }
 
-    /// What else to do if nothing was found.
+    /// Advice if nothing was found.
     pub fn advice(&self) -> String {
         match &self.named {
             Some(path) => format!("or change {VARIABLE}, which names {}", path.display()),
@@ -93,7 +93,7 @@ fn wheels(prefix: &Path) -> Vec<PathBuf> {
     vendors.map(|package| package.join("lib")).collect()
 }
 
-/// What in a folder has a name that begins so, the newest version first.
+/// Files of a folder whose names begin so, the newest version first.
 fn matching(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     // A folder that cannot be read holds nothing for us.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

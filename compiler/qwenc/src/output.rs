@@ -1,4 +1,4 @@
-//! Where a command writes.
+//! Outputs of commands.
 //!
 //! In: the paths of `-o` and of the model. Out: the path to write to. Invariant: an input, a folder or
 //! a device is never replaced; what a link points to is replaced, not the link.

@@ -16,7 +16,7 @@ use crate::args::{Compile, Emit, LinkerName, Target, WeightsPlace};
 use crate::{note, progress, text};
 
 impl WeightsPlace {
-    /// As the linker calls it.
+    /// The linker's name for it.
     pub fn link(self) -> Weights {
         match self {
             WeightsPlace::Embed => Weights::Embed,

@@ -1,4 +1,4 @@
-//! How fast a plan should run, by what it reads and multiplies.
+//! Predicted speed of a plan, by the bytes that it reads and the products that it makes.
 //!
 //! In: a plan and a machine. Out: bytes, operations and tokens per second of decode and of prefill, for
 //! `--explain` and for the executable, which shows them beside what it measures. Invariant: kernel by kernel
@@ -12,7 +12,7 @@ use qwenc_costs::{elementwise, Elementwise, Heads, Load, Machine, Processor, Wor
 use qwenc_ir::Dims;
 use qwenc_plan::{Kernel, LayerGroup, Linear, Plan};
 
-/// What a token asks, and how fast it should be.
+/// Work of a token, and the speed that follows from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     machine: Machine,

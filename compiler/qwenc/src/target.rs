@@ -54,7 +54,7 @@ pub fn device(args: &Compile) -> Result<Box<dyn qwenc_target::Target>> {
     })
 }
 
-/// That this build has no such backend.
+/// Error: this build lacks the backend.
 pub fn absent<T>(target: Target) -> Result<T> {
     let (name, what, feature) = match target {
         Target::Cpu => ("cpu", "LLVM", "llvm"),
@@ -73,7 +73,7 @@ fn cpu(args: &Compile, _: Emit) -> Result<Machine> {
     crate::cpu::machine(args)
 }
 
-/// What comes before code needs no backend.
+/// Machine for levels that need no backend.
 #[cfg(not(feature = "llvm"))]
 fn cpu(_: &Compile, emit: Emit) -> Result<Machine> {
     match emit {

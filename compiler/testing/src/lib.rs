@@ -1,4 +1,4 @@
-//! What tests of several compiler crates share.
+//! Fixtures and harnesses that tests of several compiler crates share.
 //!
 //! In: names of families, shapes, weight types; folders of text files. Out: graphs, plans, random weights; verdicts. Invariant: only
 //! tests and benches depend on this crate; weights are never zero, since zeros hide everything.

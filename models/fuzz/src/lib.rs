@@ -1,3 +1,3 @@
-//! What fuzz targets run; tests of `qwenc-models` run the same on mutated seeds.
+//! Bodies of the fuzz targets; tests of `qwenc-models` run the same on mutated seeds.
 
 pub mod readers;

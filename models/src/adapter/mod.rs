@@ -34,7 +34,7 @@ pub struct AdapterSource {
     pub scale: f32,
 }
 
-/// What was added to a checkpoint's weights.
+/// Report of a merged adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MergeReport {
     /// The adapter.
@@ -229,7 +229,7 @@ fn delta(
     Ok((Delta { a: a_values, b: b_values, rank, scale }, a.0))
 }
 
-/// Of rows of `cols` values.
+/// Transpose of rows of `cols` values.
 fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
     (0..cols).flat_map(|c| values.iter().skip(c).step_by(cols).copied()).collect()
 }

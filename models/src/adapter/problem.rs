@@ -1,7 +1,7 @@
 //! Why an adapter cannot be merged. In: what was found. Out: the words after the file's name.
 //! Invariant: as in `error.rs`, each says what was expected, what was found, and what to do.
 
-/// What is wrong with an adapter.
+/// Error of an adapter.
 #[derive(Debug, thiserror::Error)]
 pub enum AdapterProblem {
     /// No adapter stands there.
@@ -46,7 +46,7 @@ pub enum AdapterProblem {
         expected: [usize; 2],
         /// The weight's.
         of: [usize; 2],
-        /// What it is.
+        /// Value that was found.
         found: String,
     },
     /// A name that several adapters kept beside the weights have, or none.

@@ -1,6 +1,6 @@
 //! adapter_config.json of a PEFT folder. In: its text. Out: rank and scale of every module.
 //!
-//! Invariant: what changes a merge and is not done here is refused by name, and so is a field that nobody here
+//! Invariant: what changes a merge and is not done here is refused by name, and so is a field that no code here
 //! knows, unless it is empty.
 
 use regex::Regex;
@@ -48,7 +48,7 @@ const READ: [&str; 8] = [
     "init_lora_weights",
 ];
 
-/// How the deltas of an adapter are made.
+/// Settings by which deltas are made.
 #[derive(Debug)]
 pub(super) struct Settings {
     rank: u32,
@@ -88,7 +88,7 @@ impl Settings {
         first(&self.ranks, module).unwrap_or(self.rank)
     }
 
-    /// What a module's delta is multiplied by.
+    /// Factor of a module's delta.
     pub fn scale(&self, module: &str) -> f64 {
         let (alpha, rank) = (first(&self.alphas, module).unwrap_or(self.alpha), f64::from(self.rank(module)));
         if self.rslora {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::origin::{Origin, TEMPLATES, TOKENIZER};
 
-/// What the side files of a model say.
+/// Content of the side files of a model.
 #[derive(Default)]
 pub(super) struct Side {
     pub tokenizer: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Side {
 /// Bytes before the tokens of PATH.tokenizer: longest token, bos, eos.
 pub(crate) const SIDE_HEADER: usize = 12;
 
-/// What stands beside a model of `vocab` rows.
+/// Side files of a model of `vocab` rows.
 pub(super) fn read(source: &Foreign, vocab: u32) -> Result<Side> {
     let mut side = Side::default();
     if let Some(path) = source.beside(&[with_suffix(source.path, TOKENIZER)]) {

@@ -173,7 +173,7 @@ fn floor(tokens: &[Token]) -> Option<f32> {
 /// Longest token that merges make; a longer one is taken for a named one.
 const LONGEST: usize = 512;
 
-/// Where the two pieces meet that merges of these ranks leave of `bytes`.
+/// Offset at which the two pieces meet that merges of these ranks leave of `bytes`.
 fn two_pieces(bytes: &[u8], ranks: &HashMap<&[u8], usize>) -> Option<usize> {
     if bytes.len() > LONGEST {
         return None;

@@ -1,11 +1,11 @@
-//! What some files do not say, for a person to add. In: words such as `head_dim=128`. Out: [`Hints`].
+//! Hints: facts that some files lack, stated by a person. In: words such as `head_dim=128`. Out: [`Hints`].
 //! Invariant: a word that is not understood is an error, never passed over.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
-/// What a person knows of a file.
+/// Facts that a person states about a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// The file with the vocabulary, where it does not stand beside the model under its usual name.
@@ -16,12 +16,12 @@ pub struct Hints {
     pub group_size: Option<u32>,
     /// Whether the LM head is the embedding (QWEN version 1).
     pub tied: Option<bool>,
-    /// Where the weights begin, in bytes: 256 or 260 (QWEN version 1).
+    /// Offset of the weights in bytes: 256 or 260 (QWEN version 1).
     pub body: Option<u64>,
 }
 
 impl Hints {
-    /// Of words `KEY=VALUE`, the keys being the fields; of two for one key the later counts.
+    /// Hints from words `KEY=VALUE`, the keys being the fields; of two for one key the later counts.
     pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Hints> {
         let mut hints = Hints::default();
         for word in words {

@@ -49,7 +49,7 @@ struct Foreign<'a> {
     hints: Hints,
 }
 
-/// What a reader makes of a file.
+/// Result of a reader.
 #[derive(Default)]
 struct Import {
     /// Name of the model.
@@ -61,7 +61,7 @@ struct Import {
     files: Vec<PathBuf>,
     /// Jinja source.
     chat_template: Option<String>,
-    /// What only the old format says.
+    /// Origin that only the old format states.
     origin: Option<Origin>,
     /// Fields of a generation_config.json.
     generation: Option<Value>,
@@ -143,7 +143,7 @@ impl Foreign<'_> {
         Ok(Foreign { path, place: path.display().to_string(), map: files::map(path)?, hints })
     }
 
-    /// What config.json would say of it, once every size is known to be possible.
+    /// Config of the model, once every size is known to be possible.
     fn config(&self, fields: &Map<String, Value>) -> Result<Config> {
         Config::parse(&self.place, &Value::Object(fields.clone()).to_string())
     }

@@ -9,7 +9,7 @@ use serde_json::{json, Map, Value};
 
 use super::byte_level::Around;
 
-/// What a piece is for.
+/// Kind of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Normal,

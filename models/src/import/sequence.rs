@@ -14,7 +14,7 @@ use crate::tensor_names::{ATTN_NORM, DOWN, FFN_NORM, GATE, K, O, Q, UP, V};
 use crate::tensor_names::{EMBEDDING, LM_HEAD};
 use crate::weights::{Form, Order, Weights};
 
-/// How the file has its matrices.
+/// Storage of the file's matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Matrices {
     F32,
@@ -115,12 +115,12 @@ impl<'a> Sequence<'a> {
         self.at += bytes;
     }
 
-    /// Where each tensor lies.
+    /// Places of the tensors.
     pub fn places(self) -> Weights {
         self.weights
     }
 
-    /// Where the last tensor ends.
+    /// End of the last tensor.
     pub fn end(&self) -> u64 {
         self.at
     }

@@ -1,4 +1,4 @@
-//! What the header of a QWEN version 1 file leaves out, found by the size of the file.
+//! Solver for facts that the header of a QWEN version 1 file leaves out, by the size of the file.
 //!
 //! In: the stated sizes, within limits, and hints. Out: the one answer that fits. Invariant: none or several are
 //! refused, with those that fit and the flags that decide; groups that would cross rows never fit.
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// One way to read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Where the weights begin.
+    /// Offset of the weights.
     pub body: u64,
     pub head_dim: u32,
     pub group: u32,

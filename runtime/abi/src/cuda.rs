@@ -51,7 +51,7 @@ pub struct CudaStep {
 /// Bytes behind the weights that kernels may read, but never use.
 pub const CUDA_SLACK: u64 = 4096;
 
-/// What counts a launch's blocks in one dimension.
+/// Source of a grid dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
@@ -68,9 +68,9 @@ pub enum Of {
 pub struct Blocks {
     /// Factor that the step does not change.
     pub times: u32,
-    /// What the step changes.
+    /// Count that changes from step to step.
     pub of: Of,
-    /// How many of it a block takes.
+    /// Rows or outputs that one block takes.
     pub tile: u32,
 }
 

@@ -31,7 +31,7 @@ impl Section {
     }
 }
 
-/// Where the sections of an image are, and whose they are.
+/// Footer of a weights image: places of its sections, and its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
     /// Length of the whole image, footer included.

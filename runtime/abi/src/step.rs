@@ -17,7 +17,7 @@ use core::ffi::c_void;
 
 use serde::{Deserialize, Serialize};
 
-/// What the KV cache stores. The caller of a step chooses; generated code reads and writes every one.
+/// Element type of the KV cache. The caller of a step chooses; generated code reads and writes every one.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvType {
@@ -127,7 +127,7 @@ pub type ObserverFn = unsafe extern "C" fn(data: *mut c_void, kernel: u64, layer
 /// Generated entry: all `threads` threads call it with the same arguments and their own index.
 pub type StepFn = unsafe extern "C" fn(args: *const StepArgs, thread: u64);
 
-/// Where a step leaves the last hidden state of its rows, which the final norm has not been applied to.
+/// Place of the last hidden state of a step's rows, before the final norm.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {

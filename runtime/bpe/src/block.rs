@@ -19,11 +19,11 @@ use bytes::Bytes;
 
 use crate::hash;
 
-/// How a block begins; the last digit is the version of its layout.
+/// Magic bytes of a block; the last digit is the version of its layout.
 pub const MAGIC: [u8; 8] = *b"QWENBPE1";
 /// Bytes of the head.
 pub const HEAD: usize = 32;
-/// Of the flags: a word that is a token is that token, whatever the merges say.
+/// Flag: a word that is a token is that token, whatever the merges say.
 pub const WHOLE_WORDS: u32 = 1;
 /// Bytes of where a token's text ends.
 pub const END: usize = 4;
@@ -42,7 +42,7 @@ pub struct Bpe {
     merge_slots: usize,
 }
 
-/// What is made of a tokenizer.json.
+/// Tables made of a tokenizer.json.
 pub struct Prepared {
     /// Its vocabulary.
     pub bpe: Bpe,
@@ -93,7 +93,7 @@ impl Prepared {
 }
 
 impl Bpe {
-    /// How many tokens there are; their ids count up from 0.
+    /// Number of tokens; their ids count up from 0.
     pub fn tokens(&self) -> usize {
         self.tokens
     }

@@ -6,7 +6,7 @@
 const MOST_PROBES: usize = 256;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Of a text.
+/// Hash of a text.
 pub fn of_text(text: &[u8]) -> u64 {
     let mut hash = text.len() as u64;
     let (words, rest) = text.as_chunks::<8>();
@@ -17,7 +17,7 @@ pub fn of_text(text: &[u8]) -> u64 {
     mix(hash ^ rest)
 }
 
-/// Of two neighbours.
+/// Hash of two neighbouring tokens.
 pub fn of_pair(left: u32, right: u32) -> u64 {
     mix(u64::from(left) << 32 | u64::from(right))
 }

@@ -1,4 +1,4 @@
-//! Blocks hold what tokenizer.json says, and damaged ones hurt nobody.
+//! Blocks hold what tokenizer.json says, and damaged ones are refused or read without harm.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What a model is: `qwen_model_info`, and versions.
+//! Facts of a model: `qwen_model_info`, and versions.
 //!
 //! In: the image's metadata. Out: numbers and C's texts. Invariant: texts and arrays live as long as the model.
 

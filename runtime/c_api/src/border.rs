@@ -1,4 +1,4 @@
-//! What stands between C and Rust: panics, pointers, and words for errors.
+//! Border between C and Rust: panics, pointers, and words for errors.
 //!
 //! In: raw arguments and a function. Out: what C gets, and the last error of this thread. Invariant: nothing unwinds
 //! through here, and a panic's words are the error's, not the terminal's.
@@ -97,7 +97,7 @@ pub(super) fn bad(what: impl Into<String>) -> Error {
     Error::Usage(what.into())
 }
 
-/// What a pointer points to.
+/// Value behind a pointer; an error for null.
 pub(super) unsafe fn reference<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
     // SAFETY: by the caller's promise it is null or points to a T that outlives the call.
     unsafe { pointer.as_ref() }.ok_or_else(|| bad(format!("{name} is NULL; give a valid pointer")))

@@ -74,7 +74,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// What `how` says; cache and tokens are to be set.
+    /// Request that `how` describes; cache and tokens are still to be set.
     unsafe fn read(model: &Model, how: *const Generation) -> Result<Asked> {
         let greedy = SamplingChoice { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0, draw: 0 };
         let (sampling, most, ignore_stop) = match how.is_null() {
@@ -91,7 +91,7 @@ impl Asked {
     }
 }
 
-/// What the worker tells.
+/// Event of a generation, sent by the worker.
 enum Event {
     /// A token, and the text that is certain with it; it waits for whether to go on.
     Token(u32, String),

@@ -23,13 +23,13 @@ pub(super) struct Model {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What every thread may read.
+/// Facts of a model that every thread may read.
 pub(super) struct Shared {
     pub(super) opened: Opened,
     pub(super) sizes: Sizes,
     pub(super) allowed: Vec<bool>,
     pub(super) kv: KvType,
-    /// What `--context` would say.
+    /// Longest context, as `--context` sets it for an executable.
     pub(super) context: Option<usize>,
     /// Tokens that a cache holds.
     pub(super) limit: usize,

@@ -21,7 +21,7 @@ use qwenc_engine::inference::step::{Output, Results};
 struct Asked {
     cache: u64,
     tokens: Vec<u32>,
-    /// None: where the cache ends.
+    /// Position of the first token; `None`: the end of the cache.
     position: Option<usize>,
 }
 
@@ -125,7 +125,7 @@ fn asked(model: &Arc<Model>, requests: &[Request]) -> Result<Vec<Asked>> {
     Ok(all)
 }
 
-/// What chooses tokens as `how` says; `whose` is for messages.
+/// Sampler for the choice `how`; `whose` names it in messages.
 pub(super) fn sampler(model: &Model, how: &SamplingChoice, whose: &str) -> Result<Sampler> {
     let &SamplingChoice { temperature, top_k, top_p, min_p, seed, draw } = how;
     if !(temperature.is_finite() && temperature >= 0.0) {

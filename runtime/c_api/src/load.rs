@@ -94,7 +94,7 @@ unsafe fn load(options: *const Options, code: Given, identity: &'static Identity
     Ok(QwenModel(Arc::new(Model { worker, shared })))
 }
 
-/// What `qwen_options` asks for.
+/// Options of `qwen_load`, checked.
 struct Wishes {
     weights: Option<PathBuf>,
     machine: Machine,

@@ -13,7 +13,7 @@ use qwenc_engine::error::{Error, Result};
 use qwenc_engine::inference::engine::Engine;
 use qwenc_engine::inference::session::Session;
 
-/// What jobs work with.
+/// State that jobs work on: engine and caches.
 pub(super) struct Desk<'a> {
     pub(super) engine: Engine<'a>,
     /// By the number in a cache's handle.
@@ -27,7 +27,7 @@ type Job = Box<dyn FnOnce(&mut Desk) -> bool + Send>;
 
 /// A running thread.
 pub(super) struct Worker {
-    /// None only while being dropped.
+    /// Sender of jobs; `None` only while being dropped.
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -105,7 +105,7 @@ impl Worker {
     }
 }
 
-/// What is said after a panic, which was told to whoever caused it.
+/// Error of calls after a panic, which the call that caused it returned.
 pub(super) fn ended() -> Error {
     Error::Internal("an earlier call ended the model's thread; free the model and load it again".into())
 }

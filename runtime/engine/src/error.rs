@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong.
+/// Error of the runtime.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A flag or argument has a value that cannot be used; exit code 2.
@@ -19,7 +19,7 @@ pub enum Error {
     /// A file operation failed.
     #[error("cannot {action} {path}: {source}")]
     File {
-        /// What was attempted: "open", "write", …
+        /// Verb of the attempt: "open", "write", …
         action: &'static str,
         /// Which file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum Error {
     /// Reading standard input or writing standard output failed.
     #[error("cannot {action}: {source}")]
     Stream {
-        /// What was attempted.
+        /// Verb phrase of the attempt.
         action: &'static str,
         /// The system's word.
         source: io::Error,
@@ -42,7 +42,7 @@ pub enum Error {
     NoImage {
         /// The executable.
         executable: PathBuf,
-        /// Where an external image would have been.
+        /// Path of an external image.
         beside: PathBuf,
     },
     /// The file that should be an image is not one.
@@ -50,7 +50,7 @@ pub enum Error {
     BadImage {
         /// Which file.
         path: PathBuf,
-        /// What was found.
+        /// Description of the file that was found.
         found: String,
     },
     /// Image and code do not belong together.
@@ -61,7 +61,7 @@ pub enum Error {
     Stranger {
         /// Which file.
         path: PathBuf,
-        /// What differs.
+        /// Name of the property that differs.
         what: &'static str,
         /// The code's side.
         expected: String,
@@ -71,9 +71,9 @@ pub enum Error {
     /// The generated code speaks another version of the interface.
     #[error("the model's code has interface version {found}, this runtime has {expected}; compile again")]
     AbiVersion {
-        /// Of the runtime.
+        /// Version of the runtime.
         expected: u32,
-        /// Of the code.
+        /// Value that the code has.
         found: u32,
     },
     /// The processor lacks instructions that the code uses.
@@ -83,7 +83,7 @@ pub enum Error {
          x86-64-v3` or `--cpu x86-64`"
     )]
     Cpu {
-        /// What is missing, comma-separated.
+        /// Missing features, comma-separated.
         missing: String,
         /// All that is needed, comma-separated.
         wanted: String,
@@ -97,7 +97,7 @@ pub enum Error {
          or compile again"
     )]
     KvType {
-        /// What it asks for.
+        /// Type that the metadata names.
         found: String,
     },
     /// The tokenizer cannot be loaded.
@@ -111,7 +111,7 @@ pub enum Error {
          (without one, generate and logits take token ids: --tokens 1,2,3)"
     )]
     NoTokenizer {
-        /// What was asked for.
+        /// Action that needs a tokenizer.
         action: &'static str,
     },
     /// Chat without a chat template.
@@ -143,9 +143,9 @@ pub enum Error {
     /// Memory could not be reserved.
     #[error("cannot reserve {bytes} bytes for the {what}: {source}; lower {flag}")]
     Memory {
-        /// What it is for.
+        /// Purpose of the memory.
         what: &'static str,
-        /// How much.
+        /// Size.
         bytes: u64,
         /// Which flag makes it smaller.
         flag: &'static str,
@@ -194,7 +194,7 @@ pub enum Error {
     /// An answer cannot be kept to what was asked.
     #[error("the answer cannot be kept to this format: {why}; simplify it")]
     Constraint {
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
     /// More is asked at a time than the server does.
@@ -226,9 +226,9 @@ pub enum Error {
     /// `verify` found a difference.
     #[error("the {what} is damaged: its SHA-256 is {found}, expected {expected}; copy the file again")]
     Damaged {
-        /// What was hashed.
+        /// Name of the hashed part.
         what: &'static str,
-        /// Of the code.
+        /// Value that the code has.
         expected: String,
         /// Recomputed.
         found: String,
@@ -245,9 +245,9 @@ pub enum Error {
          compile again with an older NVRTC"
     )]
     DriverTooOld {
-        /// What it knows, such as "12.4".
+        /// CUDA version of the driver, such as "12.4".
         found: String,
-        /// What it would have to know.
+        /// CUDA version that the code needs.
         needed: String,
     },
     /// A driver, but no device.
@@ -277,7 +277,7 @@ pub enum Error {
         device: String,
         /// Its architecture.
         sm: u32,
-        /// What there is code for.
+        /// Architectures with machine code.
         code: String,
     },
     /// The device's memory is too small, or taken.
@@ -286,21 +286,21 @@ pub enum Error {
          --chunk, choose a smaller --kv-type, or end what else uses the GPU (`nvidia-smi` shows it)"
     )]
     GpuMemory {
-        /// What it is for.
+        /// Purpose of the memory.
         what: String,
         /// The device.
         device: String,
-        /// How much.
+        /// Size.
         needed: String,
-        /// How much there is.
+        /// Free memory.
         free: String,
-        /// How much it has in all.
+        /// Memory of the device.
         all: String,
     },
     /// The driver refused something else.
     #[error("the CUDA driver could not {action}: {name} ({meaning})")]
     Driver {
-        /// What was attempted.
+        /// Verb phrase of the attempt.
         action: &'static str,
         /// The driver's error.
         name: String,
@@ -312,7 +312,7 @@ pub enum Error {
         "this executable's CUDA code is damaged or wrong: {found}; copy the file again, or compile again"
     )]
     BadBundle {
-        /// What was found.
+        /// Description of the damage.
         found: String,
     },
     /// A bug of this crate's, found where it may not end the process.
@@ -321,7 +321,7 @@ pub enum Error {
     /// A file could not be encoded.
     #[error("cannot encode {what}: {reason}")]
     Encode {
-        /// What.
+        /// Name of the file's content.
         what: &'static str,
         /// Why.
         reason: String,

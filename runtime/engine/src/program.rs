@@ -1,4 +1,4 @@
-//! What an executable is: its code, its identity, its file. In: what the generated `main` hands over. Out:
+//! A program: its code, its identity, its file. In: what the generated `main` hands over. Out:
 //! the same, as one value that every command gets, and the sizes that code for any processor has. Invariant:
 //! constants of the program; nothing a user can set belongs here (that is `cli.rs`).
 
@@ -8,7 +8,7 @@ use qwenc_abi::{CudaModel, Identity, KvType, ModelInfo, KV_POSITIONS};
 
 use crate::inference::cuda::bundle::Bundle;
 
-/// What the executable is.
+/// An executable: code, identity, file.
 #[derive(Clone, Debug)]
 pub struct Program<'a> {
     /// Its code.
@@ -28,7 +28,7 @@ pub enum Code<'a> {
     Cuda(&'a Bundle<'a>),
 }
 
-/// What of a model does not depend on where it runs.
+/// Sizes of a model, the same wherever it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Rows of the embedding and logits per position, padding rows of the checkpoint included.

@@ -1,4 +1,4 @@
-//! What a rendering may use: steps, memory, depth of the stack.
+//! Limits of a rendering: steps, memory, depth of the stack.
 //!
 //! In: `Limits`, when a thread of `own_thread` begins. Out: `Fault::Limit` from the call that goes beyond. Invariant:
 //! every step of the interpreter is paid by `spend`, every text and container holds a `Charge` for its bytes, every

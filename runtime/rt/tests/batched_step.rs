@@ -134,7 +134,7 @@ fn a_fork_goes_on_by_itself() {
             rest(&mut engine, &mut copy, &text(9, 20));
             copy.begin_as(&first, len).unwrap();
             assert!(rest(&mut engine, &mut copy, &tokens[len..]) == expected[len..], "{kv:?} {len}");
-            // Memory that is given back is only what nobody needs.
+            // Memory that is given back is only what no sequence needs.
             copy.truncate(len);
             copy.give_back();
             assert!(rest(&mut engine, &mut copy, &tokens[len..]) == expected[len..], "{kv:?} {len}");

@@ -100,7 +100,7 @@ fn without_a_tokenizer_ids_go_in_and_out() {
     assert_eq!(e.run(&["generate", "--tokens", "1,19"]).ok(), "2\n");
 }
 
-/// What the small tokenizer makes of a turn's end.
+/// Ids that the small tokenizer has for a turn's end.
 fn answering(ids: &[u32]) -> Executable {
     Executable::talking(&chain(&[&[198], ids].concat()))
 }

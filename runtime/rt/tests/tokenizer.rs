@@ -208,7 +208,7 @@ fn threads_share_a_tokenizer() {
     });
 }
 
-/// What is said of a long text's beginning is never wrong of the whole.
+/// The count for a long text's beginning is never wrong for the whole.
 #[test]
 fn too_long_is_known_of_the_beginning() {
     let texts = [

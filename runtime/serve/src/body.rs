@@ -30,7 +30,7 @@ const TURNS: usize = 2;
 /// To send a body, and for a large one to wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What all bodies share.
+/// Limits and memory that all bodies share.
 pub struct Bodies {
     budget: Arc<Semaphore>,
     turns: Arc<Semaphore>,

@@ -1,4 +1,4 @@
-//! What the server counts, for Prometheus.
+//! Metrics of the server, for Prometheus.
 //!
 //! In: events. Out: text. Invariant: names begin with `qwenc_` and do not change; every number was counted or measured.
 

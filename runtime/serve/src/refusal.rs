@@ -13,7 +13,7 @@ use qwenc_engine::error::Error;
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Of the answer.
+    /// HTTP status.
     pub status: StatusCode,
     /// For people.
     pub message: String,
@@ -47,7 +47,7 @@ impl Refusal {
         Refusal { retry_after: Some(seconds), ..Refusal::new(status, message) }
     }
 
-    /// What OpenAI calls the kind.
+    /// OpenAI's name of the kind of error.
     fn kind(&self) -> &'static str {
         match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",

@@ -18,7 +18,7 @@ use crate::page;
 use crate::refusal::{no_such_path, Refusal};
 use crate::state::Server;
 
-/// What is given without a key.
+/// Paths that need no key.
 const OPEN: [&str; 3] = ["/health", "/", "/page/{name}"];
 
 /// All paths.

@@ -1,4 +1,4 @@
-//! What all requests share: the model's text side, limits, the way to the scheduler.
+//! State that all requests share: the model's text side, limits, the way to the scheduler.
 //!
 //! In: what the command opened. Out: references. Invariant: nothing here runs the model; what is not loaded yet is not
 //! there, and whoever asks for it is told to come again.
@@ -32,7 +32,7 @@ const BYTES_PER_TOKEN: usize = 64;
 
 /// The server.
 pub struct Server {
-    /// What it counts.
+    /// Metrics of the server.
     pub metrics: Metrics,
     /// Answers under way at a time.
     pub parallel: usize,
@@ -57,13 +57,13 @@ pub struct Access {
     pub log: bool,
 }
 
-/// The model as far as it is no numbers.
+/// Model metadata: everything but the weights.
 pub struct Model {
     /// Its name.
     pub name: String,
     /// Its vocabulary.
     pub tokenizer: Arc<Tokenizer>,
-    /// None if it cannot chat.
+    /// Chat template; `None` if the model cannot chat.
     pub template: Option<ChatTemplate>,
     /// Everything else that is known.
     pub metadata: Metadata,
@@ -102,7 +102,7 @@ impl Server {
         &self.access
     }
 
-    /// What bodies of requests share.
+    /// Limits and memory that bodies of requests share.
     pub fn bodies(&self) -> &Bodies {
         &self.bodies
     }

@@ -1,4 +1,4 @@
-//! What stands around a vocabulary in tokenizer.json: added tokens, normalizer, words, decoder. It is always the
+//! Parts of tokenizer.json around the vocabulary: added tokens, normalizer, words, decoder. It is always the
 //! library's own, with the vocabulary or without.
 //!
 //! In: tokenizer.json, whole or without its model. Out: the library's tokenizer. Invariant: of the same file both ways
@@ -16,7 +16,7 @@ use tokenizers::{AddedToken, TokenizerBuilder, TokenizerImpl};
 use crate::vocabulary::{Plain, Shared};
 use qwenc_engine::error::{Error, Result};
 
-/// Of tokenizer.json; there is no other yet.
+/// Version of tokenizer.json; there is no other yet.
 const VERSION: &str = "1.0";
 
 /// The library's tokenizer around a vocabulary.
@@ -53,7 +53,7 @@ pub fn prepared(Prepared { bpe, rest }: Prepared) -> Result<Around<Plain>> {
     Ok(tokenizer)
 }
 
-/// Of a tokenizer.json of any kind.
+/// Post-processor of a tokenizer.json of any kind.
 pub fn by_the_library(json: &[u8]) -> Result<Around<Shared>> {
     let mut tokenizer: Around<Shared> = serde_json::from_slice(json).map_err(error)?;
     tokenizer.with_padding(None).with_truncation(None).map_err(error)?;

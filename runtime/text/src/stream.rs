@@ -36,7 +36,7 @@ impl<'t> TextStream<'t> {
         text
     }
 
-    /// What was held back, as a replacement character. The stream is then as new.
+    /// Bytes that were held back, as a replacement character. The stream is then as new.
     pub fn finish(&mut self) -> String {
         self.held.finish()
     }
@@ -70,7 +70,7 @@ impl Held {
         text
     }
 
-    /// What was held back, as a replacement character. Nothing is held back then.
+    /// Bytes that were held back, as a replacement character. Nothing is held back then.
     pub fn finish(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.0)).into_owned()
     }

@@ -17,11 +17,11 @@ type Parsed = std::result::Result<Template, String>;
 pub struct ChatTemplate {
     /// By name; `default` among them where there is one.
     named: Vec<(String, Parsed)>,
-    /// What every rendering gets: texts of control tokens.
+    /// Variables of every rendering: texts of control tokens.
     tokens: Map<String, Value>,
 }
 
-/// What a template is rendered with.
+/// Variables of one rendering.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
     /// `{"role": …, "content": …}` and what else the template knows.

@@ -30,7 +30,7 @@ pub struct Tokenizer {
     size: usize,
 }
 
-/// Who keeps the vocabulary.
+/// Owner of the vocabulary.
 enum Inner {
     /// The image, in tables, where it is a plain one: nothing is read before it is looked for.
     Plain(Box<Both<Plain>>),
@@ -49,7 +49,7 @@ struct Added {
     control: bool,
 }
 
-/// How the vocabulary spells bytes.
+/// Spelling of bytes in the vocabulary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Spelling {
     /// GPT-2's: one printable character per byte.
@@ -217,7 +217,7 @@ impl<M: Model + Clone> Both<M> {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// How many tokens a text has that begins so, at least. Its last word may yet become another, of fewer tokens, but
+    /// Fewest tokens of a text that begins so. Its last word may yet become another, of fewer tokens, but
     /// where it is that long not of half as many.
     fn certain(&self, beginning: &str) -> Result<usize> {
         let encoding = self.parsed.encode(beginning, false).map_err(|e| Error::Tokenizer(e.to_string()))?;

@@ -17,7 +17,7 @@ use crate::{assert_same, fed, logits, nmse, KvType};
 const INT8: Quant = Quant::I8 { group: 64 };
 const INT4: Quant = Quant::I4 { group: 32, embeddings: false };
 
-/// What `qwenc` would compile.
+/// Model and plan that `qwenc` would compile.
 fn compiled(checkpoint: &Checkpoint, quant: Quant, activations: Activations) -> (ModelFile, Checked<Plan>) {
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     export(checkpoint, file.path(), Some(quant), &mut |_, _| ()).unwrap();

@@ -72,7 +72,7 @@ fn assert_same(what: &str, a: &[f32], b: &[f32]) {
     assert_eq!(a.len(), b.len(), "{what}");
 }
 
-/// What is compiled, and how far its logits may be from the interpreter's.
+/// Formats of a compiled model, and the largest distance of its logits from the interpreter's.
 #[derive(Clone, Copy)]
 struct Case {
     dtype: DType,

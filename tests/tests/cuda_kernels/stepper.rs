@@ -45,7 +45,7 @@ pub struct Stepper<'a> {
     counters: Memory<u32>,
     logits: Memory<f32>,
     caches: Vec<Memory<u8>>,
-    /// Of each sequence, from 1; 0: none.
+    /// Adapter of each sequence, from 1; 0: none.
     pub adapters: Vec<u32>,
     seed: u64,
     /// Steps of one row are one launch of so many blocks.

@@ -1,4 +1,4 @@
-//! Weights of bf16 compressed to 12 bits: where they are so, where not, and that nobody sees a difference.
+//! Weights of bf16 compressed to 12 bits: where they are so, where not, and that answers do not differ.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What every command line has: `--version`, `--quiet`, `--verbose`, completions, man pages, and the flags that users of other
+//! Features of every command line: `--version`, `--quiet`, `--verbose`, completions, man pages, and the flags that users of other
 //! programs type.
 
 use qwenc_tests::golden::say;

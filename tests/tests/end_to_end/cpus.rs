@@ -12,7 +12,7 @@ fn needs(cpu: &str) -> &'static [&'static str] {
     }
 }
 
-/// What the kernel says that this machine has.
+/// Whether the kernel lists these features of this machine.
 fn has(features: &[&str]) -> bool {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let flags = text.lines().find_map(|line| line.strip_prefix("flags")).unwrap();

@@ -102,7 +102,7 @@ fn the_same_bytes() {
     assert!(place.join("external.weights").exists() && bytes(&output).len() < plain.len());
 }
 
-/// What `info` and `bench` are told.
+/// Facts for `info` and `bench`.
 #[test]
 fn executables_carry_their_architectures_and_the_prediction() {
     let output = folder().join("qwen");

@@ -1,4 +1,4 @@
-//! What must not end a program, and what it must not destroy.
+//! Events that must not end a program, and files that it must not destroy.
 
 use std::fs::File;
 use std::process::{Command, Stdio};

@@ -55,7 +55,7 @@ fn of_a_model_with_odd_sizes() {
     });
 }
 
-/// What the checks above rely on.
+/// The checks above rely on this one.
 #[test]
 fn one_byte_too_far_is_found() {
     if !is_installed() {

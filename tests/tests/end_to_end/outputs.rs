@@ -1,4 +1,4 @@
-//! How outputs come to be: what a killed run leaves, permission bits, machine code on standard output.
+//! Outputs: leftovers of a killed run, permission bits, machine code on standard output.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the compiler predicts, as a user and the executable see it.
+//! Predictions of the compiler, as a user and the executable see them.
 
 use qwenc_tests::program::{qwenc, run};
 use qwenc_tests::variants::{executable_for, folder};

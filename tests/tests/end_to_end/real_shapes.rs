@@ -14,7 +14,7 @@ use crate::formats::compiled;
 
 const ROWS: usize = 96;
 
-/// What distinguishes a model's layers.
+/// Shape of a model's layers.
 struct Shape {
     family: &'static str,
     hidden: usize,

@@ -153,7 +153,7 @@ fn incomplete_checkpoints() {
     insta::assert_snapshot!(refusals);
 }
 
-/// What people try who know other tools.
+/// Files that people try who know other tools.
 #[test]
 fn files_that_are_no_model_bin() {
     let refused = |name: &str, path: PathBuf| refusal(name, 1, in_vain("compile", &path, "qwen"));

@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 
 use crate::served::{question, with, Served};
 
-/// What differs from run to run.
+/// The text without parts that differ from run to run.
 fn redacted(text: &str) -> String {
     let hidden = |text: &str, key: &str, end: &[char]| -> String {
         let mut parts = text.split(key);
@@ -184,7 +184,7 @@ fn formats_are_kept_to() {
     }
 }
 
-/// What is under way is finished, what is new is refused, and all is well.
+/// Requests under way are finished, new ones are refused, and all is well.
 #[test]
 fn a_signal_ends_it_in_an_orderly_way() {
     let mut served = Served::new("bf16", &["--parallel", "2", "--threads", "1"]);

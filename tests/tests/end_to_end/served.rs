@@ -19,12 +19,12 @@ pub struct Served {
 }
 
 impl Served {
-    /// Of the sample with these weights.
+    /// A server of the sample with these weights.
     pub fn new(quant: &str, flags: &[&str]) -> Served {
         Served::of(&executable("sample", quant), flags)
     }
 
-    /// Of this executable; it is there when the model is loaded.
+    /// A server of this executable, whose model is loaded.
     pub fn of(executable: &Path, flags: &[&str]) -> Served {
         Served::by(Command::new(executable), flags)
     }
@@ -83,7 +83,7 @@ impl Served {
         self.child.wait().unwrap().code()
     }
 
-    /// What it wrote to standard error; it has ended.
+    /// Text that it wrote to standard error; it has ended.
     pub fn errors(&mut self) -> String {
         let mut errors = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();

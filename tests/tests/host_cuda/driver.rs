@@ -32,7 +32,7 @@ fn meets(scenario: &str, environment: &[(&str, &str)]) -> Outcome {
     run(&mut command)
 }
 
-/// What it said after what it always says.
+/// Text that it printed after its usual beginning.
 fn said(scenario: &str, environment: &[(&str, &str)]) -> String {
     let all = meets(scenario, environment).ok();
     let start = "count 3\nalloc 201\ndevice 101\n";

@@ -1,8 +1,8 @@
-//! What a device would not forgive, or would forgive now and then: reported, with the place.
+//! Faults that a device would not forgive, or would forgive now and then: reported, with the place.
 
 use super::{random, shape, words};
 
-/// What a kernel is stopped with under each seed; there must be something to stop it.
+/// Checks the error that stops a kernel under each seed.
 fn refused(name: &str, shape: super::Shape, parts: &[&str]) {
     let input = random(256, 1);
     for seed in 0..8 {

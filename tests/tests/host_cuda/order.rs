@@ -1,4 +1,4 @@
-//! What must not depend on the order in which lanes, warps and blocks run.
+//! Results that must not depend on the order in which lanes, warps and blocks run.
 
 use super::{random, shape, words};
 

@@ -1,4 +1,4 @@
-//! What lanes of a warp compute together, against plain loops.
+//! Functions that lanes of a warp compute together, against plain loops.
 
 use super::{random, shape, words};
 

@@ -121,7 +121,7 @@ fn foreign_libraries_live_where_the_tables_say() {
     none(&complaints);
 }
 
-/// What only tests need is no part of any crate.
+/// Libraries that only tests need are no part of any crate.
 #[test]
 fn test_libraries_are_for_tests_only() {
     for (name, package) in packages() {

@@ -8,6 +8,7 @@ mod arrows;
 mod circles;
 mod commands;
 mod picture;
+mod prose;
 mod recipe;
 mod reference;
 mod source;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::nvrtc::{Compiled, Form};
 
-/// What readers of ELF files may expect, and more.
+/// Alignment of modules, in bytes; more than readers of ELF files expect.
 const ALIGNMENT: usize = 64;
 /// Bytes of the length before the JSON.
 const LENGTH: usize = 8;

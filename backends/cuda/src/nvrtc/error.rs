@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What NVRTC lacked or refused.
+/// Error of NVRTC.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NvrtcError {
     /// Nothing that could be loaded at any of the paths.
@@ -24,7 +24,7 @@ pub enum NvrtcError {
     Architectures {
         /// The library.
         path: PathBuf,
-        /// Of the library.
+        /// Version of the library.
         version: (u32, u32),
         /// Asked for and not known.
         missing: Vec<u32>,
@@ -50,7 +50,7 @@ pub enum NvrtcError {
     /// A call of NVRTC failed.
     #[error("NVRTC: {what}: {words}")]
     Call {
-        /// What was being done.
+        /// Attempted action.
         what: &'static str,
         /// NVRTC's words.
         words: String,

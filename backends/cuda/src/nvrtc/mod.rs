@@ -19,13 +19,13 @@ use library::Library;
 
 /// The oldest architecture that has what kernels use: tensor cores for bf16, and copies that do not wait.
 pub const OLDEST_SM: u32 = 80;
-/// What is compiled for unless it is said: cards and servers from Ampere to Blackwell.
+/// Default architectures: cards and servers from Ampere to Blackwell.
 pub const DEFAULT_SMS: [u32; 6] = [80, 86, 89, 90, 100, 120];
 
-/// What every program is compiled with. Products and sums are joined only where the source says so: a kernel that has
+/// Options of every program. Products and sums are joined only where the source says so: a kernel that has
 /// one more rounding than another has other bits.
 const OPTIONS: [&str; 3] = ["--std=c++17", "-default-device", "--fmad=false"];
-/// What messages call the source.
+/// Name of the source in messages.
 const FILE_NAME: &str = "qwenc.cu";
 
 /// A form of machine code.
@@ -42,7 +42,7 @@ pub enum Form {
 pub struct Compiled {
     /// Compute capability, 10 times: 90 for 9.0.
     pub sm: u32,
-    /// What `bytes` are.
+    /// Form of `bytes`.
     pub form: Form,
     /// An ELF file or text.
     pub bytes: Vec<u8>,

@@ -10,7 +10,7 @@ use crate::tools::{nvrtc, nvrtc_path, Ptx};
 
 const TWICE: &str = "extern \"C\" __global__ void twice(float *x) { x[threadIdx.x] *= 2.0f; }\n";
 
-/// As an executable has them: a cubin for each architecture, and PTX of the newest.
+/// Modules of an executable: a cubin for each architecture, and PTX of the newest.
 fn targets() -> Vec<(u32, Form)> {
     DEFAULT_SMS.into_iter().map(|sm| (sm, Form::Cubin)).chain([(120, Form::Ptx)]).collect()
 }

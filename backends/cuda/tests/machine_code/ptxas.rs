@@ -1,4 +1,4 @@
-//! What kernels use of a GPU, by ptxas's word.
+//! Resources of kernels, as ptxas reports them.
 //!
 //! In: kernels, for every architecture that is compiled for by default. Out: a table of registers and shared
 //! memory, as a snapshot. A spill fails the test.

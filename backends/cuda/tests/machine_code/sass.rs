@@ -18,7 +18,7 @@ pub struct Instruction {
     pub sets: Option<u32>,
     /// Scoreboards that must be clear before it is issued, a bit each.
     pub waits: u32,
-    /// Where a branch goes: the index of an instruction.
+    /// Target of a branch: the index of an instruction.
     pub target: Option<usize>,
 }
 

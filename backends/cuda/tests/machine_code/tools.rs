@@ -19,7 +19,7 @@ pub fn tool(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("no {name} below {}: run scripts/setup-tests.sh", root.display()))
 }
 
-/// Where NVRTC is.
+/// Path of NVRTC.
 pub fn nvrtc_path() -> PathBuf {
     tool("lib/libnvrtc.so.13")
 }
@@ -30,7 +30,7 @@ pub fn nvrtc() -> &'static Nvrtc {
     LOADED.get_or_init(|| Nvrtc::load(&nvrtc_path()).unwrap())
 }
 
-/// What a kernel uses.
+/// Resources of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Registers of a thread.

@@ -70,7 +70,7 @@ const GATE_UP: (usize, &str, &str) = (5, "gate_up", "norm_swiglu");
 const DOWN: (usize, &str, &str) = (6, "down", "linear_add");
 const LM_HEAD: (usize, &str, &str) = (7, "lm_head of 8192", "norm_linear");
 
-/// What is timed.
+/// A timed kernel.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     kernel: (usize, &'static str, &'static str),

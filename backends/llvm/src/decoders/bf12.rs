@@ -60,7 +60,7 @@ fn dictionary<'c>(c: &Code<'c, '_>, panel: Ptr<'c>) -> Vector<'c> {
     c.shuffle(once, once, &repeated)
 }
 
-/// Where a quad's unit is.
+/// Address of a quad's unit.
 fn unit<'c>(c: &Code<'c, '_>, panel: Ptr<'c>, quad: Int<'c>) -> Ptr<'c> {
     c.at(c.plus(panel, Bf12::UNITS), c.times(quad, Bf12::UNIT))
 }

@@ -168,7 +168,7 @@ pub struct Caches {
     ty: KvType,
     capacity: u64,
     memory: Vec<Memory>,
-    /// Of each sequence, from 1; 0: none.
+    /// Adapter of each sequence, from 1; 0: none.
     pub adapters: Vec<u32>,
 }
 

@@ -81,7 +81,7 @@ fn assert_same(what: &str, a: &[f32], b: &[f32]) {
     assert_eq!(a.len(), b.len(), "{what}");
 }
 
-/// What a kernel is compiled for, and how far its logits may be from the interpreter's: the interpreter has the
+/// Formats that kernels are compiled for, and the distance of logits from the interpreter's: the interpreter has the
 /// same weights, so that is the inputs' rounding alone.
 #[derive(Clone, Copy)]
 struct Case {

@@ -46,7 +46,7 @@ fn some_rows(values: &[f32], (cols, group): (usize, usize)) -> (Vec<u8>, Vec<u8>
 #[derive(Default)]
 struct Group {
     values: Vec<[f32; LANES]>,
-    /// What a value's squared error counts: its own square, as large weights matter more, and the mean
+    /// Weight of a value's squared error: its own square, as large weights matter more, and the mean
     /// square, so that small ones matter too.
     weights: Vec<[f32; LANES]>,
     /// Their products.

@@ -1,4 +1,4 @@
-//! What the parts of attention mean, and its streaming form. In: evaluated q, k, v, scores. Out: values;
+//! Meaning of the parts of attention, and of its streaming form. In: evaluated q, k, v, scores. Out: values;
 //! `[T, H, S]` scores are `[T · H, S]` values.
 //!
 //! Written to be read against the formulas of `op.rs`: nothing here is made faster.

@@ -1,4 +1,4 @@
-//! What every op means but attention's parts: one small function each. In: an op and evaluated operands.
+//! Meaning of every op but attention's parts: one small function each. In: an op and evaluated operands.
 //! Out: its value.
 //!
 //! Invariant: fused ops are the composition that defines them, so that they round where their parts do.

@@ -35,7 +35,7 @@ pub struct Interpreter<'a> {
     past: usize,
 }
 
-/// What ops see besides their operands.
+/// State that ops read besides their operands.
 pub(crate) struct Context<'a> {
     pub graph: &'a Graph,
     pub precision: Precision,

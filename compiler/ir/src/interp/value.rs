@@ -2,7 +2,7 @@
 //!
 //! Data only: what is computed with it is in `eval.rs` and `attention.rs`.
 
-/// How results are rounded.
+/// Rounding of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// Accumulate in f64, round each op's result to f32.

@@ -12,13 +12,13 @@ use crate::op::{Eps, Op, Slot};
 use crate::rope::{Rope, Scaling};
 use qwenc_formats::DType;
 
-/// Where and why a text is not a graph.
+/// Error: a text is not a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct ParseError {
     /// 1-based.
     pub line: usize,
-    /// What was expected and what stands there.
+    /// Expectation and finding, in words.
     pub what: String,
 }
 

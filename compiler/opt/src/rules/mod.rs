@@ -21,7 +21,7 @@ use crate::error::OptError;
 use crate::language::Term;
 pub use guards::{Condition, Guard};
 
-/// How equal the two sides are.
+/// Equality of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exactness {
     /// Bit for bit, in the interpreter's f32.
@@ -66,11 +66,11 @@ pub struct Rule {
     pub name: &'static str,
     /// When it runs.
     pub stage: Stage,
-    /// How equal the sides are.
+    /// Equality of the sides.
     pub exactness: Exactness,
     /// The pattern to find.
     pub left: &'static str,
-    /// What is equal to it.
+    /// Pattern that is equal to it.
     pub right: &'static str,
     /// All of which must hold.
     pub when: &'static [Condition],

@@ -116,7 +116,7 @@ fn shared_parts_are_counted_once() {
     assert_eq!(out.report.chosen_per_token().launches, 1 + 3 * 6 + 1);
 }
 
-/// As many kernels as without adapters, and of the adapters down, choice and up beside q, k and v, o, gate and up, and
+/// The kernels of a model without adapters, and of the adapters down, choice and up beside q, k and v, o, gate and up, and
 /// down; SwiGLU must wait for the sum. That joined adapters have zeros beside them, which are read too, changes nothing:
 /// attention has no kernel for q, k and v apart.
 #[test]

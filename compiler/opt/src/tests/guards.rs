@@ -10,7 +10,7 @@ use super::ground::{bind, Side, BLOCK};
 use super::sides::{DOWN, GAINS, GATE_UP, T160, T192, TURNS, UP, WEIGHTS};
 use crate::rules::{rules, Condition, Rule};
 
-/// What the rule would do without the condition.
+/// Damage that the rule would do without the condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {
     IllTyped,

@@ -9,7 +9,7 @@ use qwenc_ir::SectionKind::{self, Head};
 use super::ground::{bind, Side, BLOCK};
 use crate::rules::{rules, Exactness};
 
-/// What makes the result of a section of a side's value, by the value's type.
+/// Patterns that make the result of a section of a side's value, by the value's type.
 pub(super) const T96: &str = "_";
 pub(super) const T192: &str = "(linear _ $o absent)";
 pub(super) const T160: &str = "(linear _ $down absent)";

@@ -19,7 +19,7 @@ pub enum PlanError {
     /// A kernel refers to a segment or buffer that does not exist, or a segment to a weight.
     #[error("{what} is not defined")]
     Undefined {
-        /// As it prints.
+        /// Printed name.
         what: String,
     },
     /// A width, type, layout or size that does not fit its use.
@@ -27,7 +27,7 @@ pub enum PlanError {
     Misfit {
         /// Number of the kernel.
         kernel: u32,
-        /// What does not fit.
+        /// Name of the size that does not fit.
         what: &'static str,
         /// By the law.
         expected: u64,
@@ -39,9 +39,9 @@ pub enum PlanError {
     Inputs {
         /// Number of the kernel.
         kernel: u32,
-        /// Of the linear.
+        /// Form of inputs of the linear.
         inputs: Inputs,
-        /// Of its segment.
+        /// Format of its packed tensor.
         weights: Operand,
     },
     /// A segment that is not what its parts make.
@@ -49,19 +49,19 @@ pub enum PlanError {
     Segment {
         /// The segment.
         segment: SegmentId,
-        /// What must hold.
+        /// Law that must hold.
         law: &'static str,
     },
     /// Offset or size out of its place.
     #[error("{what}: offset {offset} and size {bytes} are not aligned within {limit}")]
     Place {
-        /// As it prints.
+        /// Printed name.
         what: String,
         /// Its offset.
         offset: u64,
         /// Its size.
         bytes: u64,
-        /// Where it must end.
+        /// Offset at which it must end.
         limit: u64,
     },
     /// Two things share bytes while both are needed.
@@ -93,7 +93,7 @@ pub enum PlanError {
     /// The three sections do not have the form prologue, block, head.
     #[error("{what}")]
     Form {
-        /// What is missing.
+        /// Name of the missing part.
         what: &'static str,
     },
 }

@@ -32,7 +32,7 @@ pub fn element(panel: &[u8], dtype: DType, cols: usize, l: usize, k: usize) -> f
     }
 }
 
-/// Where column `k`'s group starts in a panel, and `k` within it.
+/// Offset of column `k`'s group in a panel, and `k` within it.
 fn group_of(dtype: DType, (cols, group): (usize, usize), k: usize) -> (usize, usize) {
     assert!(k < cols);
     (k / group * group_bytes(dtype, group), k % group)

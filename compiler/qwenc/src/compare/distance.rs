@@ -1,4 +1,4 @@
-//! How far two lists of values are apart. In: values of the same tokens, row by row. Out: relative errors, cosines;
+//! Distances between two lists of values. In: values of the same tokens, row by row. Out: relative errors, cosines;
 //! for logits also divergence and agreement. Invariant: sums are in f64; what is no number makes a distance that is none
 //! either, never a small one.
 
@@ -55,7 +55,7 @@ impl Sums {
 }
 
 impl Distance {
-    /// Of values of `tokens` tokens; as many on either side.
+    /// Distance of values of `tokens` tokens; as many on either side.
     pub fn between(a: &[f32], b: &[f32], tokens: usize) -> Distance {
         let width = (a.len() / tokens.max(1)).max(1);
         let (mut all, mut worst, mut token) = (Sums::default(), 0.0, 0);
@@ -86,7 +86,7 @@ pub struct Logits {
 }
 
 impl Logits {
-    /// Of `tokens` positions.
+    /// Distance of the logits of `tokens` positions.
     pub fn between(a: &[f32], b: &[f32], tokens: usize) -> Logits {
         let width = (a.len() / tokens.max(1)).max(1);
         let rows = || a.chunks(width).zip(b.chunks(width));

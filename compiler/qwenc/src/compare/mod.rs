@@ -62,7 +62,7 @@ pub fn run(args: &Compare) -> Result<()> {
     }
 }
 
-/// What both have, in the order of the computation.
+/// Values that both have, in the order of the computation.
 fn lines(a: &Outcome, b: &Outcome, tokens: usize) -> Result<Vec<(String, Distance)>> {
     let mut names: Vec<&String> = a.values.keys().filter(|name| b.values.contains_key(*name)).collect();
     names.sort_by_key(|name| rank(name));

@@ -7,7 +7,7 @@ use qwenc_formats::DType;
 
 use super::distance::Distance;
 
-/// What models compute within a layer, in this order.
+/// Values that models compute within a layer, in this order.
 const LAYER: [&str; 15] = [
     "attn_norm",
     "q_proj",
@@ -39,7 +39,7 @@ pub fn rank(name: &str) -> (u32, u64, usize, String) {
     }
 }
 
-/// How the weights of a side are stored, as far as is known; transformers' values are those of any float type.
+/// Formats of a side's weights, as far as is known; transformers' values are those of any float type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Types {
     /// Floats of these bits a weight, inputs as computed.
@@ -50,7 +50,7 @@ pub enum Types {
     Int8,
     /// Integers with scales.
     Int4,
-    /// Nobody says.
+    /// Unknown.
     Unknown,
 }
 
@@ -80,7 +80,7 @@ pub fn noise(a: Types, b: Types) -> f64 {
     }
 }
 
-/// How much larger than every error before it one must be to be no consequence of them.
+/// Factor by which an error exceeds every one before it if it is no consequence of them.
 const JUMP: f64 = 4.0;
 
 /// Looks at activations in order.

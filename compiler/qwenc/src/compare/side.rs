@@ -20,21 +20,21 @@ use crate::{executable, input, progress};
 pub enum Side {
     /// Anything that a graph can be made of.
     Model {
-        /// As given.
+        /// Path as it was given.
         path: PathBuf,
         /// Opened.
         model: Box<Source>,
     },
     /// A compiled model.
     Executable {
-        /// As given.
+        /// Path as it was given.
         path: PathBuf,
-        /// What it says of itself.
+        /// Facts that `info` prints.
         about: executable::About,
     },
     /// Activations that were computed elsewhere.
     Dump {
-        /// As given.
+        /// Path as it was given.
         path: PathBuf,
         /// Its contents.
         outcome: Outcome,
@@ -42,7 +42,7 @@ pub enum Side {
 }
 
 impl executable::About {
-    /// How its weights are stored.
+    /// Formats of its weights.
     fn types(&self) -> Types {
         let model = &self.0["model"];
         let inputs = serde_json::from_value::<Vec<InputForm>>(model["inputs"].clone()).unwrap_or_default();
@@ -72,7 +72,7 @@ impl Side {
         Ok(Side::Model { path: owned, model: Box::new(input::opened(path, hints)?) })
     }
 
-    /// As given.
+    /// Path as it was given.
     pub fn path(&self) -> String {
         let (Side::Model { path, .. } | Side::Executable { path, .. } | Side::Dump { path, .. }) = self;
         path.display().to_string()
@@ -86,7 +86,7 @@ impl Side {
         }
     }
 
-    /// How its weights are stored.
+    /// Formats of its weights.
     pub fn types(&self) -> Types {
         match self {
             Side::Dump { .. } => Types::Unknown,

@@ -71,18 +71,18 @@ fn matrix_bytes(decl: &WeightDecl) -> u64 {
     decl.dtype.matrix_bytes(rows, u64::from(cols))
 }
 
-/// How far two tensors are apart.
+/// Distance of two tensors.
 struct Distance {
     /// `|a - b| / |b|`.
     relative: f64,
-    /// What the type's rounding may cost, in the same measure.
+    /// Bound of the type's rounding, in the same measure.
     bound: f64,
     /// Value that is further off than its type explains: row, column, found, expected.
     outlier: Option<(usize, usize, f32, f32)>,
 }
 
 impl Compared {
-    /// What the configs say, as far as it changes results.
+    /// Compares settings of the configs that change results.
     fn settings(&mut self, ours: &Config, theirs: &Config) {
         let mut differ = |what: &str, same: bool, (found, expected): (String, String)| {
             if !same {

@@ -76,7 +76,7 @@ fn table(inspection: &Inspection) -> String {
     text
 }
 
-/// What a check that found nothing wrong has looked at; none if there was nothing.
+/// Subject of a check that found nothing wrong; `None` if there was nothing to look at.
 fn seen(inspection: &Inspection, check: Check) -> Option<String> {
     let tensors = &inspection.tensors;
     let config = inspection.config.as_ref();

@@ -8,7 +8,7 @@ use super::super::Foreign;
 use super::values::Values;
 use crate::error::Result;
 
-/// What a file says of its tokens.
+/// Vocabulary of a file.
 #[derive(Default)]
 pub(super) struct Vocabulary {
     pub tokenizer: Option<String>,
@@ -75,7 +75,7 @@ fn around(values: &Values, ids: Around, bos: bool) -> Result<Around> {
     Ok(Around { bos: ids.bos.filter(|_| first), eos: ids.eos.filter(|_| last) })
 }
 
-/// What each token is for; without a list all are normal.
+/// Kind of each token; without a list all are normal.
 fn kinds(source: &Foreign, values: &Values, count: usize) -> Result<Vec<Kind>> {
     let key = "tokenizer.ggml.token_type";
     let Some(numbers) = values.integers(key)? else { return Ok(vec![Kind::Normal; count]) };

@@ -119,9 +119,9 @@ unsafe fn measured<'a>(
 /// Numbers of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lengths {
-    /// Of the prompt for prefill.
+    /// Tokens of the prompt for prefill.
     prompt: usize,
-    /// Of the prompt for the first token.
+    /// Tokens of the prompt for the first token.
     first: usize,
     /// In the cache when decode starts.
     start: usize,
@@ -167,13 +167,13 @@ fn prompt(len: usize, known: usize) -> Vec<u32> {
     (0..len).map(next).collect()
 }
 
-/// What one round found.
+/// Measurements of one round.
 #[derive(Clone, Copy, Debug)]
 struct Round {
     prefill_tok_s: f64,
     first_token_ms: f64,
     decode_tok_s: f64,
-    /// Of all sequences of the batch together.
+    /// Decode speed of all sequences of the batch together, tok/s.
     batch_tok_s: Option<f64>,
     limits: Limits,
 }

@@ -214,7 +214,7 @@ impl Talk<'_> {
         }
     }
 
-    /// How fast the answer was, for a person at a terminal.
+    /// Writes the speed of the answer, for a person at a terminal.
     fn speed(&self, lines: &Lines, console: &mut Console) -> Result<()> {
         let Some(report) = self.last.filter(|r| lines.is_terminal() && !self.stats && r.decode_tokens > 0)
         else {

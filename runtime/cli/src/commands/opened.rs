@@ -1,4 +1,4 @@
-//! What commands open before they run the model: the image, its tokenizer, an engine.
+//! Opened model of a command: the image, its tokenizer, an engine.
 //!
 //! In: the program, `--weights` and the machine's flags. Out: [`Opened`]. Invariant: the processor is
 //! checked before anything that could run generated code is made.
@@ -30,23 +30,23 @@ use qwenc_text::tokenizer::Tokenizer;
 
 /// The image with its tokenizer read.
 pub struct Opened {
-    /// None where weights are made up and there is no image.
+    /// Weights image; `None` where weights are synthetic and there is none.
     pub image: Option<Image>,
-    /// None if the image has none.
+    /// Tokenizer; `None` if the image has none.
     pub tokenizer: Option<Arc<Tokenizer>>,
-    /// Of an image that is not there.
+    /// Metadata where there is no image.
     unknown: Metadata,
     synthetic: bool,
 }
 
-/// What a command will ask of an engine at most.
+/// Largest demands of a command on the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
     /// Rows of a step whose results are wanted; no more than the step can have are taken.
     pub outputs: usize,
     /// Sequences that are held at a time.
     pub sequences: usize,
-    /// What their caches store.
+    /// Element type of their caches.
     pub kv: KvType,
 }
 
@@ -83,7 +83,7 @@ impl Opened {
         Ok(Opened { image, tokenizer, unknown: Metadata::default(), synthetic })
     }
 
-    /// What is known of the model; all neutral without an image.
+    /// Metadata of the model; all neutral without an image.
     pub fn metadata(&self) -> &Metadata {
         self.image.as_ref().map_or(&self.unknown, Image::metadata)
     }
@@ -179,7 +179,7 @@ pub fn max_rows(machine: &Machine, most: usize) -> Result<usize> {
     Ok(machine.chunk.map_or(DEFAULT_CHUNK, |n| n as usize).min(limit.max(1)))
 }
 
-/// What a GPU must have room for.
+/// Capacity that a GPU must have.
 pub fn room(sizes: &Sizes, machine: &Machine, wanted: Use) -> Result<Capacity> {
     let most = sizes.max_context as usize;
     let rows = max_rows(machine, most)?;

@@ -102,7 +102,7 @@ unsafe fn answer(
     Scheduler::new(engine, sessions, inbox, &server.metrics).run()
 }
 
-/// What requests need to know of the model.
+/// Facts of the model that requests need.
 fn model(
     program: &Program,
     opened: &Opened,

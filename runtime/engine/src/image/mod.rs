@@ -84,7 +84,7 @@ impl Image {
         slice(&self.map, self.footer.weights)
     }
 
-    /// What the compiler made of tokenizer.json; may be empty. It keeps the file mapped.
+    /// Tokenizer section: tables or tokenizer.json; may be empty. It keeps the file mapped.
     pub fn tokenizer(&self) -> Bytes {
         let Section { offset, bytes } = self.footer.tokenizer;
         Bytes::from_owner(Mapped(Arc::clone(&self.map))).slice(offset as usize..(offset + bytes) as usize)
@@ -199,7 +199,7 @@ fn check_layout(path: &Path, footer: &Footer, file_bytes: u64) -> Result<()> {
 fn map(path: &Path, file: &File, footer: &Footer) -> Result<Mmap> {
     let file_bytes = file.metadata().map_err(Error::file("read", path))?.len();
     let start = file_bytes.saturating_sub(footer.image_bytes);
-    // SAFETY: the map is private and read-only. That nobody truncates or rewrites a program's file
+    // SAFETY: the map is private and read-only. That no process truncates or rewrites a program's file
     // while it runs is what every mapped executable relies on.
     let map = unsafe { MmapOptions::new().offset(start).len(footer.image_bytes as usize).map(file) }
         .map_err(Error::file("map", path))?;

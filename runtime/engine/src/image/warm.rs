@@ -1,7 +1,7 @@
 //! Page table entries for the weights before the model asks for them, while others read the tokenizer.
 //!
 //! In: the mapped weights. Out: nothing; their pages are mapped, and read from the file where they are not in
-//! memory. Invariant: nobody waits for it but whoever unmaps the weights, and then for one page at most.
+//! memory. Invariant: only the thread that unmaps the weights waits for it, and then for one page at most.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -21,9 +21,9 @@ pub struct Recorded {
     pub values: Vec<f32>,
 }
 
-/// What is recorded of every step.
+/// Records of activations of every step.
 pub struct Recorder {
-    /// Where, and the index of the first of its records: one for each layer follows.
+    /// Places of activations, each with the index of its first record; one for each layer follows.
     places: Vec<(Activation, usize)>,
     records: Vec<Recorded>,
 }
@@ -63,7 +63,7 @@ impl Recorder {
         self.records.iter().map(|r| (r.name.clone(), r.columns)).collect()
     }
 
-    /// What was recorded, in the order of the metadata, layer by layer.
+    /// Recorded activations in the order of the metadata, layer by layer.
     pub fn into_records(self) -> Vec<Recorded> {
         self.records
     }
@@ -90,7 +90,7 @@ impl Watch<'_> {
     /// Generated code's call after a kernel.
     ///
     /// # Safety
-    /// `data` must be a `*mut Watch` that no other thread uses, whose arena is as large as its `max_rows` asks; nobody may
+    /// `data` must be a `*mut Watch` that no other thread uses, whose arena is as large as its `max_rows` asks; no thread may
     /// write to the arena meanwhile.
     pub(crate) unsafe extern "C" fn observe(data: *mut c_void, kernel: u64, layer: u64) {
         // SAFETY: by the caller's promise.

@@ -54,7 +54,7 @@ impl Batch {
         self.feed_for(engine, tokens, Results::Logits, |i, output| sink(i, output.logits()?))
     }
 
-    /// As [`feed`](Batch::feed), but `sink` gets no more than `results` asks for, where that is quicker.
+    /// Feeds tokens like [`feed`](Batch::feed), but `sink` gets no more than `results` asks for, where that is quicker.
     pub fn feed_for(
         &mut self,
         engine: &mut Engine,

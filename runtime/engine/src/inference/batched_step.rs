@@ -73,7 +73,7 @@ impl Session {
         })
     }
 
-    /// As [`feed`](Session::feed), but `sink` gets no more than `results` asks for, where that is quicker.
+    /// Feeds tokens like [`feed`](Session::feed), but `sink` gets no more than `results` asks for, where that is quicker.
     pub fn feed_for(
         &mut self,
         engine: &mut Engine,
@@ -162,7 +162,7 @@ impl MicroBatch {
 }
 
 impl Wanted {
-    /// How many of `take` tokens, with `left` to go, have no more than `outputs` results.
+    /// Number of `take` tokens, with `left` to go, that have no more than `outputs` results.
     fn fitting(self, take: usize, left: usize, outputs: usize) -> usize {
         match self {
             Wanted::Nothing | Wanted::Embedding => take,

@@ -1,7 +1,7 @@
 //! The memory of a sequence's KV cache, where the model runs.
 //!
 //! In: memory that reads as zeros. Out: its address, copies of its beginning. Invariant: the memory stays where it is
-//! and is released exactly once; where positions stand in it is `layout.rs`'s word for the CPU, and on a GPU nobody's
+//! and is released exactly once; where positions stand in it is `layout.rs`'s word for the CPU, and on a GPU the kernels'
 //! but the kernels', so there all of it is copied.
 
 use std::ops::Range;
@@ -12,14 +12,14 @@ use crate::inference::memory::Region;
 
 /// A KV cache.
 pub enum Cache {
-    /// Of this process.
+    /// Memory of this process.
     Host(Region),
-    /// Of a GPU.
+    /// Memory of a GPU.
     Device(Buffer),
 }
 
 impl Cache {
-    /// What [`qwenc_abi::Row::kv`] gets; an address of the device's where the cache is there.
+    /// Address for [`qwenc_abi::Row::kv`]; the device's where the cache is there.
     pub fn address(&mut self) -> *mut u8 {
         match self {
             Cache::Host(region) => region.as_mut_ptr(),

@@ -21,7 +21,7 @@ pub struct Cpu<'m> {
     arena: Region,
     logits: Region,
     max_rows: usize,
-    /// What is recorded of steps.
+    /// Recorder of activations, while they are captured.
     pub(crate) recorder: Option<Recorder>,
 }
 
@@ -62,7 +62,7 @@ impl<'m> Cpu<'m> {
         Region::zeroed(bytes, name, "--context, or choose a smaller --kv-type")
     }
 
-    /// Where the threads run.
+    /// CPUs on which the threads run.
     pub(crate) fn placement(&self) -> &Placement {
         self.pool.placement()
     }

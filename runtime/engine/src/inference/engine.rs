@@ -1,4 +1,4 @@
-//! What runs one step of the model: threads of this process or a GPU.
+//! Engine: runs one step of the model on threads of this process or on a GPU.
 //!
 //! In: rows (token, position, cache) and which of them want results. Out: logits, or the likeliest tokens where
 //! the processor finds them itself, or embeddings. Invariant: rows handed to generated code have tokens below `vocab_rows`, and
@@ -60,7 +60,7 @@ impl<'m> Engine<'m> {
         &self.sizes
     }
 
-    /// Where it runs, for people.
+    /// Processor that runs the model, in words.
     pub fn place(&self) -> String {
         match &self.runner {
             Runner::Cpu(cpu) => format!("threads: {}", cpu.placement().threads()),
@@ -139,7 +139,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// What was recorded; nothing is from now on.
+    /// Recorded activations; recording ends.
     pub fn recorded(&mut self) -> Vec<Recorded> {
         match &mut self.runner {
             Runner::Cpu(cpu) => cpu.recorder.take().map_or(Vec::new(), Recorder::into_records),
@@ -168,7 +168,7 @@ impl<'m> Engine<'m> {
     ///
     /// # Safety
     /// Every `Row::kv` must hold `kv_capacity` positions of type `kv`, come from this engine's `cache` and belong
-    /// to nobody else until the results are there, and rows must be ordered as `Row::position` says.
+    /// to no other code until the results are there, and rows must be ordered as `Row::position` says.
     pub(crate) unsafe fn step(&mut self, step: &Step) -> Result<()> {
         let (rows, outputs) = (step.rows.len(), step.outputs.len());
         debug_assert!(rows > 0 && rows <= self.max_rows() && outputs <= rows.min(self.max_outputs()));
@@ -183,7 +183,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// What the last step's result at `place` is, as was asked for.
+    /// Result of the last step at `place`, in the form that the step asked for.
     pub(crate) fn output(&mut self, place: OutputPlace) -> Result<Output<'_>> {
         match (place, &mut self.runner) {
             (OutputPlace::Output(index), Runner::Cpu(cpu)) => Ok(Output::Logits(cpu.logits(index))),

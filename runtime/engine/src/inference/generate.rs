@@ -32,7 +32,7 @@ pub struct Limits<'a> {
 pub enum Ending {
     /// A stop token was sampled.
     StopToken,
-    /// As many tokens as allowed.
+    /// Limit of tokens reached.
     MaxTokens,
     /// The sequence is as long as the context.
     ContextFull,
@@ -40,7 +40,7 @@ pub enum Ending {
     Interrupted,
 }
 
-/// What happened.
+/// Outcome of a generation.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// Why it ended.

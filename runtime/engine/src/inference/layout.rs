@@ -1,4 +1,4 @@
-//! Where in a CPU's KV cache the first positions stand.
+//! Layout of a CPU's KV cache: ranges of bytes of the first positions.
 //!
 //! In: the model's sizes, the cache's type and capacity, a number of positions. Out: pieces of memory, ascending.
 //! Invariant: the order of `runtime/abi/src/step.rs`; within a tile positions are interleaved, keys always and values

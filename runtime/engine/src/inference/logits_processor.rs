@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::inference::sampler::Sampler;
 use crate::inference::step::{Output, Results};
 
-/// How strongly.
+/// Strengths of the penalties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Penalties {
     /// Taken from the logit of a token that the answer holds.
@@ -34,7 +34,7 @@ impl Default for Penalties {
 /// The changes of one sequence.
 pub struct Adjust {
     how: Penalties,
-    /// How often the answer holds a token; 0 for one of the prompt alone.
+    /// Number of times that the answer has a token; 0 for one of the prompt alone.
     said: HashMap<u32, u32>,
     changed: Vec<f32>,
 }

@@ -1,15 +1,15 @@
-//! How likely the model took a token to be, and which it took to be likelier.
+//! Log probabilities of a chosen token and of the likeliest ones.
 //!
 //! In: logits as the model computed them, the chosen token. Out: natural logarithms of probabilities. Invariant: the
 //! model's own word, before temperature, penalties and whatever else decides; -inf is never shown.
 
-/// What stands for a token that had no chance: JSON has no -inf.
+/// Log probability written for an excluded token: JSON has no -inf.
 const LEAST: f32 = -9999.0;
 
 /// A token and the likeliest in its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logprobs {
-    /// Of the token that was chosen.
+    /// Log probability of the chosen token.
     pub chosen: f32,
     /// Tokens and theirs, the likeliest first, the lowest id first among equals.
     pub top: Vec<(u32, f32)>,

@@ -9,7 +9,7 @@ use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 
 use crate::error::{Error, Result};
 
-/// Of x86-64.
+/// Bytes of a page on x86-64.
 const PAGE: usize = 4096;
 
 /// An anonymous mapping without swap reservation.

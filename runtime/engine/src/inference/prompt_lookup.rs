@@ -1,4 +1,4 @@
-//! What may come next, read off what came before: a text that repeats itself says how it goes on.
+//! Prompt-lookup speculation: proposes the continuation of the longest earlier match.
 //!
 //! In: the tokens so far. Out: a guess of the next ones, maybe none. Invariant: a guess changes nothing but speed;
 //! whoever asks has the model check it.

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::{Error, Result};
 use crate::inference::step::{Output, Results};
 
-/// How to choose. The order of the filters is top-k, temperature, top-p, min-p.
+/// Settings of a sampler. The order of the filters is top-k, temperature, top-p, min-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// 0: always the likeliest token.
@@ -66,7 +66,7 @@ impl Sampler {
         self.random.set_word_pos(2 * u128::from(draws));
     }
 
-    /// What makes this sampler's choices repeatable.
+    /// Seed with which the choices can be repeated.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -76,7 +76,7 @@ impl Sampler {
         &self.allowed
     }
 
-    /// What it needs of a step.
+    /// Form of results that it needs of a step.
     pub fn results(&self) -> Results {
         if self.is_greedy() {
             return Results::Picks;

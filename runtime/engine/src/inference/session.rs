@@ -121,7 +121,7 @@ impl Session {
         (self.tokens.len(), self.kv.address())
     }
 
-    /// What a step has put into the cache.
+    /// Records tokens that a step has put into the cache.
     pub(super) fn fed(&mut self, tokens: &[u32]) {
         self.tokens.extend_from_slice(tokens);
     }

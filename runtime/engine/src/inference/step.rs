@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Positions of the fed tokens whose results are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// None; the head is not run.
+    /// No position; the head is not run.
     Nothing,
     /// The last one.
     Last,

@@ -1,4 +1,4 @@
-//! How fast this machine reads memory: the bound of decode, which reads every weight once per token.
+//! Bandwidth of reading memory: the bound of decode, which reads every weight once per token.
 //!
 //! In: a size and a number of threads. Out: GB/s. Invariant: every page of the buffer was written, so that
 //! none is the kernel's shared page of zeros, and every byte read goes into a checksum.
@@ -45,7 +45,7 @@ impl Bandwidth {
         let probe = Bandwidth { buffer, share, placement: placement.clone() };
         together(placement, |index| {
             // SAFETY: the parts of different indices do not overlap and lie within the buffer, which
-            // nobody reads yet.
+            // no thread reads yet.
             unsafe { probe.buffer.as_ptr().add(index * share).cast_mut().write_bytes(index as u8 + 1, share) }
         })?;
         Ok(probe)
@@ -69,7 +69,7 @@ impl Bandwidth {
 
     fn part(&self, index: usize) -> &[u8] {
         debug_assert!(index < self.placement.threads());
-        // SAFETY: within the buffer, which `new` has written and nobody writes any more.
+        // SAFETY: within the buffer, which `new` has written and no thread writes any more.
         unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().add(index * self.share), self.share) }
     }
 }

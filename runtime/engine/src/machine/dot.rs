@@ -1,4 +1,4 @@
-//! How many multiply-adds this machine does: the bound of prefill, which uses every weight once per token.
+//! Peak of multiply-adds: the bound of prefill, which uses every weight once per token.
 //!
 //! In: a type of operands and a number of threads. Out: TOPS, a multiply-add being two operations. Invariant: the
 //! loops touch registers only, and have more independent sums than the instruction's latency times its rate.
@@ -17,7 +17,7 @@ const SUMS_256: usize = 12;
 /// Turns of a loop between two looks at the clock, about 0.2 ms.
 const TURNS: u32 = 100_000;
 
-/// What is multiplied.
+/// Types of the operands of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operands {
     /// Bytes.
@@ -28,7 +28,7 @@ pub enum Operands {
     F32,
 }
 
-/// What a peak is made of: the best instruction for it that this program knows and the processor has.
+/// Instruction of a measured peak: the best one that this program knows and the processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instruction {
     /// 64 products of bytes, added in fours to 32 bits.

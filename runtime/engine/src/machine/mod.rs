@@ -1,4 +1,4 @@
-//! What this machine can do at most, measured: `bandwidth` of reading memory, the peak of `dot` products; and
+//! Limits of this machine, measured: `bandwidth` of reading memory, the peak of `dot` products; and
 //! what the `system` says about memory and caches.
 //!
 //! In: a number of threads. Out: GB/s, TOPS, bytes. Invariant: nothing here knows a model; a probe runs on

@@ -1,4 +1,4 @@
-//! What Linux says about memory and caches.
+//! Facts of memory and caches from Linux.
 //!
 //! In: files of /proc and /sys. Out: bytes, or nothing where the system does not say. Invariant: only asked,
 //! never set.

@@ -3,7 +3,7 @@
 //!
 //! In: a number of threads. Out: `wait`, which returns once all of them have called it. Invariant:
 //! everything that a thread wrote before `wait` is visible to every thread after it; a barrier is
-//! reusable at once. It counts who has come and lets them go through a [`Gate`], which counts nobody.
+//! reusable at once. It counts the threads that have come and lets them go through a [`Gate`], which counts none.
 //! Generated code calls it through `StepArgs::barrier`.
 
 use std::ffi::c_void;

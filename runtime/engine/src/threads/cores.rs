@@ -19,7 +19,7 @@ pub fn available() -> usize {
     }
 }
 
-/// How many threads there are, and on which CPU each one stays.
+/// Number of threads, and the CPU of each pinned one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     threads: usize,
@@ -73,7 +73,7 @@ impl Placement {
 /// A thread that may be pinned.
 #[must_use]
 pub struct Settled {
-    /// Where it was allowed to run; empty if it was not pinned.
+    /// CPUs that the thread was allowed before; empty if it was not pinned.
     before: Vec<usize>,
     /// Only the thread itself may be let go.
     here: PhantomData<*const ()>,

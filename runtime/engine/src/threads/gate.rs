@@ -17,7 +17,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// How often `advance` was called, wrapping.
+    /// Number of calls of `advance`, wrapping.
     pub fn value(&self) -> u32 {
         self.value.load(Ordering::Acquire)
     }

@@ -90,7 +90,7 @@ impl Pool {
         self.placement.threads()
     }
 
-    /// Where the threads run.
+    /// CPUs on which the threads run.
     pub fn placement(&self) -> &Placement {
         &self.placement
     }

@@ -1,4 +1,4 @@
-//! What a loop goes over.
+//! Iteration over values.
 //!
 //! In: a value. Out: its items. Invariant: undefined has none, none and numbers are an error; an iterator is empty
 //! afterwards.

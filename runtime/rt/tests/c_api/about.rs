@@ -1,4 +1,4 @@
-//! What needs no step of the model: loading, text, templates, what the model is.
+//! Functions that need no step of the model: loading, text, templates, facts of the model.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;

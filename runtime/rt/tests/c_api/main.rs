@@ -45,7 +45,7 @@ struct Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        // SAFETY: nobody uses it any more.
+        // SAFETY: it is not used any more.
         unsafe { qwen_free(self.handle) };
     }
 }
@@ -78,7 +78,7 @@ struct Cache(*mut QwenCache);
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        // SAFETY: nobody uses it any more.
+        // SAFETY: it is not used any more.
         unsafe { qwen_cache_free(self.0) };
     }
 }
@@ -156,7 +156,7 @@ fn held(cache: &Cache) -> Vec<u32> {
     tokens
 }
 
-/// What `generate` on the command line says to these tokens.
+/// Answer of `generate` on the command line to these tokens.
 fn on_the_command_line(table: &[u32], tokens: &[u32], flags: &[&str]) -> Vec<u32> {
     let tokens: Vec<String> = tokens.iter().map(u32::to_string).collect();
     let fixed = ["generate", "--print-tokens", "--tokens", &tokens.join(",")];

@@ -219,7 +219,7 @@ fn the_next_step_is_launched_before_this_one_is_waited_for() {
     });
 }
 
-/// What a sampled answer is with this head, which then must not move rows on.
+/// A sampled answer with this head, which then must not move rows on.
 fn sampled(args: &[&str], head: &str) -> String {
     Both::of(&free(ROWS), bundle(with_head(head))).gpu(args).ok()
 }

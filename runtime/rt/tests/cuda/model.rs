@@ -21,7 +21,7 @@ pub fn cubin(sm: u8) -> Vec<u8> {
     elf
 }
 
-/// How the kernels of kernels.cu are launched.
+/// Launches of the kernels of kernels.cu.
 pub fn launches() -> CudaModel {
     let blocks = |of, tile| Blocks { times: 1, of, tile };
     let one = blocks(Of::One, 1);
@@ -103,7 +103,7 @@ impl Both {
         Both { executable: Executable::of_code(id, model(), table, &tokenizer, &metadata()), bundle }
     }
 
-    /// As `new`, but for `far_head`: three tables 20 MiB from each other, and `table` their sum.
+    /// The model of `new` but for `far_head`: three tables 20 MiB from each other, and `table` their sum.
     pub fn far(table: &[u32]) -> Both {
         let far = 5 << 20;
         let filler = |i: u32| i.wrapping_mul(0x9e37_79b9) >> 3;

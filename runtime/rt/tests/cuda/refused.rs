@@ -1,4 +1,4 @@
-//! What cannot run on this machine's GPUs, or on none at all, and what is said then.
+//! Refusals of programs that cannot run on this machine's GPUs, or on any.
 
 use std::ffi::{c_char, c_ulong, CString};
 

@@ -111,9 +111,9 @@ unsafe fn history(row: &Row, a: &StepArgs) -> u64 {
     })
 }
 
-/// Where in a cache of one layer with one head of 8 elements a position's key, value and scales are.
+/// Offsets of a position's key, value and scales in a cache of one layer with one head of 8 elements.
 struct Place {
-    /// Of the key's last element.
+    /// Offset of the key's last element.
     key: usize,
     value: usize,
     scale: Vec<usize>,
@@ -179,7 +179,7 @@ pub fn data(name: &str) -> Vec<u8> {
     out
 }
 
-/// What the compiler makes of a tokenizer.json among the data.
+/// Tables that the compiler makes of a tokenizer.json among the data.
 pub fn tokenizer(name: &str) -> Vec<u8> {
     qwenc_bpe::prepare(&data(&format!("{name}-tokenizer.json.gz"))).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What can be enforced, what is refused, and that masks mean what they say.
+//! Formats that can be enforced, formats that are refused, and the meaning of masks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn masks_mean_what_they_say() {
     assert!(!may_be(&all, &call(true), None, &one.replace("\"f\"", "\"g\"")));
 }
 
-/// As pydantic, and people, write them.
+/// Schemas as pydantic, and people, write them.
 #[test]
 fn usual_schemas_are_enforced() {
     let all = formats();
@@ -115,7 +115,7 @@ fn usual_schemas_are_enforced() {
     }
 }
 
-/// What a schema says of itself means the same wherever it stands.
+/// References of a schema to itself mean the same wherever it stands.
 #[test]
 fn references_keep_their_meaning() {
     let all = formats();

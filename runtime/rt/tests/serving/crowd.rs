@@ -81,7 +81,7 @@ fn beginnings_are_not_read_twice() {
     assert_eq!(again["choices"][0]["text"], first["choices"][0]["text"]);
     let text = |i: usize| &again["choices"][i]["text"];
     assert!(text(0) == text(1) && text(1) == text(2));
-    // And one that nobody has read is read once.
+    // And one that no sequence has read is read once.
     let fed = site.metric("qwenc_step_tokens_total");
     let fresh: Vec<u32> = (0..200).map(|i| 1500 + i).collect();
     site.ok("/v1/completions", &json!({"prompt": fresh, "n": 3, "max_tokens": 1}));
@@ -135,7 +135,7 @@ fn a_full_queue_is_said_at_once() {
     site.ok("/v1/completions", &json!({"prompt": [5], "max_tokens": 1}));
 }
 
-/// Who does not read holds up nobody, and the slot is free when the answer is complete.
+/// A client that does not read holds up no other, and the slot is free when the answer is complete.
 #[test]
 fn slow_readers_hold_up_nobody() {
     let site = Site::new(Executable::talking(&free(ROWS)), &["--parallel", "1"]);

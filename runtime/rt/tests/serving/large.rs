@@ -35,7 +35,7 @@ fn what_can_never_fit_is_refused_at_once() {
     assert!(site.ok("/tokenize", &json!({"content": "a ".repeat(5000)}))["count"].as_u64().unwrap() > 300);
 }
 
-/// What may just fit has to be made tokens before that is known.
+/// A text that may just fit has to be made tokens before that is known.
 #[test]
 fn others_are_served_meanwhile() {
     let mut model = model();

@@ -1,4 +1,4 @@
-//! What makes no sense is refused, by name, in OpenAI's shape, and the server goes on.
+//! Requests that make no sense are refused, by name, in OpenAI's shape, and the server goes on.
 
 use std::sync::LazyLock;
 

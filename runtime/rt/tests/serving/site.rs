@@ -126,7 +126,7 @@ impl Site {
         events.iter().map(|e| serde_json::from_str(e).unwrap()).collect()
     }
 
-    /// What is answered to these bytes before the connection ends.
+    /// Answer to these bytes before the connection ends.
     pub fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

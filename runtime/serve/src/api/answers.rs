@@ -23,7 +23,7 @@ use qwenc_engine::image::sampling::filters;
 use qwenc_engine::inference::logits_processor::Adjust;
 use qwenc_engine::inference::sampler::Sampler;
 
-/// What is asked.
+/// A request, ready for the scheduler.
 pub struct Question {
     /// The field that the prompts came from.
     pub field: &'static str,
@@ -33,13 +33,13 @@ pub struct Question {
     pub max_tokens: Option<usize>,
     /// Tokens to tell with each.
     pub logprobs: Option<usize>,
-    /// What the answers must be.
+    /// Format that answers must keep to.
     pub shape: Option<Shape>,
     /// Whether the prompts end amid thinking; none where they rule it out.
     pub opened: Option<bool>,
     /// Whether the answers begin with thinking.
     pub thinks: bool,
-    /// What to look for in the answers.
+    /// Structure to find in the answers: thinking, tool calls.
     pub reading: Reading,
     /// The rest.
     pub options: Options,
@@ -61,7 +61,7 @@ struct Choice {
     events: Receiver<Event>,
     words: Words,
     told: Vec<Told>,
-    /// How many of them have been said: no stop string can come of them.
+    /// Bytes that have been sent: no stop string can begin in them.
     certain: usize,
     over: bool,
 }
@@ -73,7 +73,7 @@ pub struct Delta {
     pub index: usize,
     /// Its first.
     pub begun: bool,
-    /// What was said.
+    /// Text and calls of the answer.
     pub pieces: Vec<Piece>,
     /// The tokens that it took, where that is wanted.
     pub told: Vec<Told>,
@@ -117,12 +117,12 @@ impl Answers {
         Ok(Answers { server, choices, usage, per_prompt, started, begun: false, _permit: permit })
     }
 
-    /// How many there are.
+    /// Number of answers.
     pub fn count(&self) -> usize {
         self.choices.len()
     }
 
-    /// What it took so far.
+    /// Tokens used so far.
     pub fn usage(&self) -> &Usage {
         &self.usage
     }
@@ -230,7 +230,7 @@ impl Answers {
 }
 
 impl Drop for Answers {
-    /// What is not over by now was abandoned.
+    /// Cancels jobs that are not over.
     fn drop(&mut self) {
         let left = self.choices.iter().filter(|c| !c.over).count();
         self.server.metrics.abandoned.inc_by(left as u64);

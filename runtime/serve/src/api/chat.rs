@@ -95,7 +95,7 @@ async fn whole(mut answers: Answers, head: &Head) -> Result<Value, Refusal> {
     Ok(head.whole(true, choices, answers.usage()))
 }
 
-/// Of one answer, for the ids of its calls.
+/// Prefix of the ids of an answer's tool calls.
 fn id(head: &Head, index: usize) -> String {
     if index == 0 {
         return head.id.clone();

@@ -74,7 +74,7 @@ struct Texts {
     head: Head,
     usage: bool,
     told: bool,
-    /// Of each answer what is to be said before it, and how many characters the tokens told so far have.
+    /// For each answer the text to send before it, and the characters of the tokens sent so far.
     said: Vec<(String, usize)>,
 }
 

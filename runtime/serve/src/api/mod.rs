@@ -1,4 +1,4 @@
-//! What each path does.
+//! Handlers of the paths.
 //!
 //! In: requests whose key was checked. Out: answers. Invariant: a handler reads, asks and writes; how the
 //! model runs is `schedule`'s matter, what stands in JSON `wire`'s.
@@ -21,7 +21,7 @@ use crate::body::Load;
 use crate::refusal::Refusal;
 use crate::state::Server;
 
-/// What is asked by a body.
+/// A request's body, read within its limits.
 pub struct Asked {
     /// The body.
     pub value: Value,

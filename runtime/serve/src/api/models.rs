@@ -1,4 +1,4 @@
-//! What the server is and how it does: models, health, metrics, the description of all paths.
+//! Models endpoint, health, metrics, the description of all paths.
 //!
 //! In: nothing. Out: answers that cost nothing. Invariant: they work while the model is busy; health while it loads too.
 

@@ -24,7 +24,7 @@ const WAITING: usize = 16;
 /// After so long without news a line says that the server is there.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// How news are written.
+/// Form of a response stream.
 pub trait Style: Send + 'static {
     /// The chunks of some news.
     fn chunks(&mut self, delta: &Delta) -> Vec<Value>;
@@ -50,7 +50,7 @@ pub fn respond(answers: Answers, style: impl Style) -> Response {
     response
 }
 
-/// None: the reader is gone.
+/// Sends events until the answers end; `None`: the client has gone.
 async fn pump(mut answers: Answers, mut style: impl Style, lines: Sender<Bytes>) -> Option<()> {
     loop {
         let Ok(news) = timeout(SILENCE, answers.next()).await else {

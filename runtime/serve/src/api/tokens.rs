@@ -24,7 +24,7 @@ const MOST_IDS: usize = 1 << 20;
 /// Longest text to make tokens of, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// What to make tokens of.
+/// Text to tokenise: plain, or a conversation.
 enum Source {
     /// A text, with the name of its field.
     Text(String, &'static str),

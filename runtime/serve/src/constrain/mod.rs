@@ -61,7 +61,7 @@ pub struct Constraints {
     lanes: [Lane; 2],
 }
 
-/// Where formats are prepared, one at a time.
+/// Queue of formats with one budget, compiled one at a time.
 struct Lane {
     /// Processor time that each may take.
     budget: Duration,

@@ -8,7 +8,7 @@ use crate::schedule::slot::Slot;
 /// Shorter beginnings are read again: that costs no more than to find them.
 const WORTH_SHARING: usize = 16;
 
-/// Where a job goes.
+/// Place of a job: a slot, and tokens that are in a cache already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its slot.

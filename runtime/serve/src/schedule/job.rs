@@ -1,7 +1,7 @@
-//! What is asked of the scheduler, and what it says of it.
+//! Jobs for the scheduler, and their events.
 //!
 //! In: a prompt as ids and how to choose what follows. Out: events, one for each token. Invariant: a channel has room
-//! for every event that its job can have, so that a reader who is slow, or stands still, holds up nobody.
+//! for every event that its job can have, so that a client that reads slowly, or not at all, holds up no other.
 
 use std::os::fd::RawFd;
 
@@ -24,13 +24,13 @@ pub struct Job {
     pub max_tokens: usize,
     /// Tokens that end it.
     pub stop_tokens: Vec<u32>,
-    /// How to choose; none: no tokens are, the prompt's embedding is all that is wanted.
+    /// Sampler of the job; `None`: only the prompt's embedding is wanted.
     pub chooser: Option<Chooser>,
-    /// Where tokens go; closed when the client has gone.
+    /// Receiver of tokens; closed when the client has gone.
     pub events: Sender<Event>,
 }
 
-/// What happened to a job.
+/// Event of a job.
 #[derive(Debug)]
 pub enum Event {
     /// Its prompt is being read, of which so many tokens were known already.
@@ -40,7 +40,7 @@ pub enum Event {
     },
     /// It goes on with this token.
     Token(Chosen),
-    /// What the model made of the prompt, `[hidden]`, of length 1.
+    /// Embedding of the prompt, `[hidden]`, normalised to length 1.
     Embedding(Vec<f32>),
     /// It is over.
     Ended(Ended),
@@ -62,7 +62,7 @@ pub enum Ended {
 pub struct Chosen {
     /// Its id.
     pub token: u32,
-    /// None unless wanted.
+    /// Log probabilities, where wanted.
     pub logprobs: Option<Box<Logprobs>>,
 }
 
@@ -74,7 +74,7 @@ pub struct Chooser {
     pub adjust: Adjust,
     /// Within which bounds.
     pub constraint: Option<Constraint>,
-    /// How many likeliest tokens to tell with each.
+    /// Number of likeliest tokens to report with each.
     pub logprobs: Option<usize>,
 }
 
@@ -85,7 +85,7 @@ impl Job {
         (Job { prompt, adapter, max_tokens: 1, stop_tokens: Vec::new(), chooser: None, events }, receiver)
     }
 
-    /// What it needs of a step, beyond an embedding.
+    /// Form of results that the job needs of a step, beyond an embedding.
     pub fn results(&self) -> Results {
         self.chooser.as_ref().map_or(Results::Picks, Chooser::results)
     }
@@ -97,7 +97,7 @@ impl Job {
 }
 
 impl Chooser {
-    /// What it needs of a step.
+    /// Form of results that the sampler needs of a step.
     pub fn results(&self) -> Results {
         let plain = self.adjust.is_neutral() && self.constraint.is_none() && self.logprobs.is_none();
         if plain {

@@ -29,7 +29,7 @@ use qwenc_engine::inference::step::{Output, Results};
 /// Longest wait for a format, in milliseconds: new jobs are looked for as often.
 const REST_MS: i32 = 2;
 
-/// What the scheduler is told.
+/// Command for the scheduler.
 pub enum Order {
     /// A job; boxed for its size.
     Run(Box<Job>),
@@ -158,7 +158,7 @@ impl<'e, 'm> Scheduler<'e, 'm> {
         Ok(())
     }
 
-    /// How many tokens each slot feeds in the next step.
+    /// Number of tokens that each slot feeds in the next step.
     fn plan(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.slots.len()).filter(|&i| self.slots[i].pending() > 0).collect();
         order.sort_by_key(|&i| self.slots[i].work.as_ref().map_or(0, |w| w.order));

@@ -1,7 +1,7 @@
-//! Who gets how much of a step.
+//! Shares of a step: tokens of each slot.
 //!
 //! In: how many tokens each sequence has yet to feed. Out: how many each feeds now. Invariant: a sequence that waits
-//! for its next token always gets it; beside such ones prompts are read in small pieces, so that nobody who reads an
+//! for its next token always gets it; beside such ones prompts are read in small pieces, so that no client that reads an
 //! answer waits for another client's long prompt; prompts share alike, and the earliest takes what others leave.
 
 /// Rows of prompts in a step that others wait for.

@@ -11,11 +11,11 @@ use qwenc_engine::inference::session::Session;
 use qwenc_engine::inference::step::Output;
 use qwenc_engine::inference::step::Wanted;
 
-/// A place.
+/// A slot: one sequence's cache, and the job that uses it.
 pub struct Slot {
-    /// What is in the cache.
+    /// Sequence in the cache.
     pub session: Session,
-    /// Who uses it.
+    /// Running job of the slot.
     pub work: Option<Work>,
     /// When a job was last begun here.
     pub used: u64,
@@ -61,7 +61,7 @@ impl Work {
         &self.job.prompt
     }
 
-    /// What it wants once its prompt is read.
+    /// Positions whose results are wanted once the prompt is read.
     pub fn wanted(&self) -> Wanted {
         match self.job.chooser {
             Some(_) => Wanted::Last,
@@ -174,7 +174,7 @@ impl Slot {
         self.work.as_ref().filter(|w| !waits(w)).map_or(0, |w| w.tokens.len() - self.session.tokens().len())
     }
 
-    /// How many tokens at the beginning of `tokens` are in the cache, or will be when the prompt has been read; what
+    /// Length of the prefix of `tokens` that is in the cache, or will be when the prompt has been read; what
     /// another adapter made of them is something else.
     pub fn shared(&self, tokens: &[u32], adapter: u32) -> usize {
         if self.session.adapter() != adapter {

@@ -17,9 +17,9 @@ use crate::wire::options::{self, Options};
 pub struct ChatRequest {
     /// For the template.
     pub messages: Vec<Value>,
-    /// What may be called.
+    /// Tools that may be called.
     pub tools: Tools,
-    /// What the answer must be.
+    /// Format that the answer must keep to.
     pub shape: Option<Shape>,
     /// Most tokens of an answer.
     pub max_tokens: Option<usize>,

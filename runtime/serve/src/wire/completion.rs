@@ -16,7 +16,7 @@ const MOST_PROMPTS: usize = 16;
 /// Tokens of an answer where the request has no limit, as with OpenAI.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// What to go on with.
+/// Prompt of a completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
     /// A text.
@@ -36,7 +36,7 @@ pub struct CompletionRequest {
     pub logprobs: Option<usize>,
     /// Say the prompt too.
     pub echo: bool,
-    /// What the answer must be.
+    /// Format that the answer must keep to.
     pub shape: Option<Shape>,
     /// The rest.
     pub options: Options,

@@ -15,12 +15,12 @@ use crate::wire::options::adapter;
 /// Most texts, as with OpenAI.
 const MOST_INPUTS: usize = 2048;
 
-/// How the numbers are written.
+/// Encoding of an embedding's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// As a list.
+    /// A JSON list.
     Float,
-    /// As the base64 of little-endian f32.
+    /// Base64 of little-endian f32.
     Base64,
 }
 
@@ -29,7 +29,7 @@ pub enum Encoding {
 pub struct EmbeddingRequest {
     /// Each gets one.
     pub inputs: Vec<Prompt>,
-    /// How they are written.
+    /// Encoding of the numbers.
     pub encoding: Encoding,
     /// Keep at most so many of the numbers.
     pub dimensions: Option<usize>,

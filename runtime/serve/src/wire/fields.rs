@@ -12,13 +12,13 @@ use crate::refusal::Refusal;
 /// The fields that were not read yet.
 pub struct Fields {
     map: Map<String, Value>,
-    /// Of this object within the request: empty, or `messages[0]`.
+    /// Path of this object within the request: empty, or `messages[0]`.
     path: String,
     known: Vec<&'static str>,
 }
 
 impl Fields {
-    /// Of the request itself, or of what stands at `path` in it.
+    /// Fields of the request itself, or of the object at `path` in it.
     pub fn of(value: Value, path: impl Into<String>) -> Result<Fields, Refusal> {
         let path = path.into();
         match value {
@@ -111,7 +111,7 @@ impl Fields {
         self.any(name).map(|value| Fields::of(value, path)).transpose()
     }
 
-    /// That a field must be there.
+    /// Refusal of a request that lacks a field.
     pub fn missing(&self, name: &str) -> Refusal {
         let path = self.path(name);
         Refusal::bad(&*path, format!("you must provide '{path}'")).code("missing_required_parameter")

@@ -1,4 +1,4 @@
-//! What an answer must be: `response_format`, and the tools that may or must be called.
+//! Formats of answers: `response_format`, and the tools that may or must be called.
 //!
 //! In: fields. Out: a shape to keep to, tools. Invariant: sizes and depths are bounded before anything is built.
 
@@ -17,10 +17,10 @@ const LONGEST: usize = 256 << 10;
 /// Longest name of a function.
 const LONGEST_NAME: usize = 64;
 
-/// What a model may call.
+/// Tools that the model may call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tools {
-    /// As they came, for the template; none if they are not to be called.
+    /// Tool definitions for the template, unchanged; empty if no tool may be called.
     pub shown: Vec<Value>,
     /// Calls that must come.
     pub must: Option<Shape>,

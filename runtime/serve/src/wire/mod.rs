@@ -1,4 +1,4 @@
-//! What stands in requests and answers, as OpenAI has it.
+//! Requests and answers in OpenAI's form.
 //!
 //! In: JSON. Out: requests as values, whose numbers are in range; answers as JSON. Invariant: no field is ignored in
 //! silence: what is not known, or has another type, is refused by name.

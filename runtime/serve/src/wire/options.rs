@@ -1,4 +1,4 @@
-//! What chats and completions have in common: how to sample, how long, how to answer.
+//! Options that chats and completions have in common: sampling, limits, form of the answer.
 //!
 //! In: fields, the defaults of this run. Out: [`Options`]. Invariant: what a request does not say is as the defaults say;
 //! filters stay unresolved until the rendered prompt shows whether the answer thinks.
@@ -24,14 +24,14 @@ const MOST_DIGITS: usize = 9;
 /// Most biases.
 const MOST_BIASES: usize = 1024;
 
-/// How to answer.
+/// Options of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Filters.
     pub filters: Filters,
     /// Changes of logits.
     pub penalties: Penalties,
-    /// Of the first answer; the others' follow.
+    /// Seed of the first answer; the others' follow.
     pub seed: Option<u64>,
     /// Answers.
     pub n: usize,

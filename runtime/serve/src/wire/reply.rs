@@ -7,7 +7,7 @@ use serde_json::{json, Map, Value};
 
 use crate::words::Piece;
 
-/// What every chunk of an answer says.
+/// Head of every chunk of an answer.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// The answer's own id.
@@ -34,11 +34,11 @@ pub enum Finish {
 /// Tokens that it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of the prompts.
+    /// Tokens of the prompts.
     pub prompt: usize,
-    /// Of them, found in a cache.
+    /// Tokens of the prompts that were found in a cache.
     pub cached: usize,
-    /// Of the answers.
+    /// Tokens of the answers.
     pub completion: usize,
 }
 
@@ -64,7 +64,7 @@ impl Finish {
 }
 
 impl Usage {
-    /// As JSON.
+    /// JSON form.
     pub fn json(&self) -> Value {
         json!({
             "prompt_tokens": self.prompt, "completion_tokens": self.completion,
@@ -118,7 +118,7 @@ impl Head {
     }
 }
 
-/// What a piece adds to a message.
+/// Delta that a piece adds to a message.
 pub fn delta(piece: &Piece, id: &str) -> Value {
     match piece {
         Piece::Content(text) => json!({ "content": text }),
@@ -192,7 +192,8 @@ fn chat_logprobs(told: &[Told]) -> Value {
     json!({"content": told.iter().map(token).collect::<Vec<_>>(), "refusal": null})
 }
 
-/// As completions have them; `offset` is where in the text the first token begins, and then the one after the last.
+/// Log probabilities in the form of completions; `offset` is the place in the text of the first token, and then of the one
+/// after the last.
 pub fn text_logprobs(told: &[Told], offset: &mut usize) -> Value {
     let mut offsets = Vec::new();
     for token in told {

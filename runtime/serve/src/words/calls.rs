@@ -27,7 +27,7 @@ enum State {
     Done,
 }
 
-/// Where in a JSON object a scan is.
+/// State of a scan of a JSON object.
 #[derive(Debug, Default)]
 struct Scan {
     depth: usize,
@@ -35,7 +35,7 @@ struct Scan {
     escaped: bool,
 }
 
-/// What a beginning of a text turned out to be.
+/// Result of looking at the beginning of a text.
 enum Found<T> {
     It(T),
     NotIt,

@@ -18,9 +18,9 @@ use qwenc_text::tokenizer::Tokenizer;
 /// Part of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// Of the answer itself.
+    /// Text of the answer itself.
     Content(String),
-    /// Of the thinking before it.
+    /// Text of the thinking before it.
     Reasoning(String),
     /// A call of a tool begins.
     Call {
@@ -38,7 +38,7 @@ pub enum Piece {
     },
 }
 
-/// What to look for.
+/// Structure to find in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// Nothing: all is content.
@@ -120,7 +120,7 @@ impl Words {
         self.calls
     }
 
-    /// What is certain once `id` has come.
+    /// Pieces that are certain once `id` has come.
     pub fn push(&mut self, id: u32) -> Vec<Piece> {
         let mut out = Vec::new();
         if self.stopped {
@@ -142,7 +142,7 @@ impl Words {
         out
     }
 
-    /// What was held back, now that nothing follows.
+    /// Pieces that were held back, now that no token follows.
     pub fn finish(&mut self) -> Vec<Piece> {
         let mut out = Vec::new();
         if self.stopped {
@@ -168,7 +168,7 @@ impl Words {
         self.tail.clear();
     }
 
-    /// What the place held back.
+    /// Appends the pieces that were held back in the present state.
     fn leave(&mut self, out: &mut Vec<Piece>) {
         match self.place {
             Where::Content if !self.stopped => {

@@ -24,7 +24,7 @@ pub(super) struct Profiled {
     pub(super) probed: Option<Probed>,
 }
 
-/// What is measured.
+/// Model and sequences that are measured.
 pub(super) struct Model<'a> {
     pub(super) engine: Engine<'a>,
     /// For prefill and first token, which begin with an empty cache.
@@ -117,7 +117,7 @@ impl Model<'_> {
         Ok(Profiled { kernels, probed })
     }
 
-    /// As `decode`, for all sequences of the batch, which begin differently.
+    /// Time of decode for all sequences of the batch, which begin differently.
     pub(super) fn decode_together(&mut self) -> Result<Duration> {
         let count = self.batch.sequences().len();
         for index in 0..count {

@@ -1,4 +1,4 @@
-//! What the machine that the model runs on can do at most, measured.
+//! Limits of the machine that the model runs on, measured.
 //!
 //! In: an engine. Out: its bandwidth, and its peaks of products where they can be measured. Invariant: threads are
 //! measured on as many threads as the model runs on and in the same places, a GPU by copies on itself.
@@ -14,10 +14,10 @@ use qwenc_engine::machine::dot::{self, Operands};
 use qwenc_engine::program::{Code, Program};
 use qwenc_engine::threads::cores::Placement;
 
-/// How long the products of each type run in a round.
+/// Time for which the products of each type run in a round.
 const DOT_TIME: Duration = Duration::from_millis(50);
 
-/// Where the model runs.
+/// Processor that runs the model.
 pub(super) enum Place {
     Cpu {
         threads: usize,
@@ -51,19 +51,19 @@ impl Place {
     }
 }
 
-/// What was measured in one round.
+/// Limits of the machine, measured in one round.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Of reading memory; on a GPU of copies, read and written bytes together.
+    /// Bandwidth of reading memory, GB/s; on a GPU of copies, read and written bytes together.
     pub(super) read_gb_s: f64,
-    /// Of the three types of operands; `None` where the machine has no instruction of its own for them, and on a
+    /// Peak of products of int8; `None` where the machine has no instruction of its own for them, and on a
     /// GPU.
     pub(super) int8_tops: Option<f64>,
     pub(super) bf16_tops: Option<f64>,
     pub(super) f32_tops: Option<f64>,
 }
 
-/// What measures it.
+/// Probe of the machine's limits.
 pub(super) enum Probe {
     Cpu(Bandwidth, Placement),
     Gpu(CopyBandwidth),

@@ -1,4 +1,4 @@
-//! What `bench` found, for people and for programs.
+//! Report of `bench`, for people and for programs.
 //!
 //! In: the rounds and what is known of the model. Out: a table or a JSON object with the same facts.
 //! Invariant: a figure is the median of the rounds, and a share the median of the shares within a round.
@@ -15,7 +15,7 @@ use qwenc_engine::machine::dot::{Instruction, Operands};
 use qwenc_engine::machine::system;
 use qwenc_engine::program::Sizes;
 
-/// What a token costs.
+/// Bytes and operations of a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Traffic {
     /// Bytes of weights that decode reads per token; all where the metadata does not say.
@@ -56,7 +56,7 @@ pub(super) struct Report {
     pub(super) peak_memory: u64,
 }
 
-/// Of the rounds.
+/// Spread of the rounds.
 struct Spread {
     median: f64,
     min: f64,
@@ -92,12 +92,12 @@ impl Report {
         self.lengths.start + self.lengths.new
     }
 
-    /// What products of such operands are measured with.
+    /// Instruction with which products of these operands are measured.
     fn instruction(&self, operands: Operands) -> Option<Instruction> {
         Instruction::best(operands).filter(|_| self.place.is_cpu())
     }
 
-    /// What the weights are multiplied as, where the processor can.
+    /// Type in which weights are multiplied, where the processor has an instruction for it.
     fn operands(&self) -> Operands {
         let integers = |form: &InputForm| matches!(form, InputForm::Int8 | InputForm::Int16);
         let bf16 = self.inputs[..] == [InputForm::Bf16] && self.instruction(Operands::Bf16).is_some();
@@ -119,7 +119,7 @@ impl Report {
         )
     }
 
-    /// How many times as fast the batch is as one sequence.
+    /// Decode speed of the batch over that of one sequence.
     fn batch_ratio(&self) -> Option<f64> {
         self.batch.map(|_| self.median(|r| r.batch_tok_s.unwrap_or(f64::NAN) / r.decode_tok_s))
     }

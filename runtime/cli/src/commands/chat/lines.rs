@@ -1,4 +1,4 @@
-//! Where questions come from: a terminal with history and line editing, or any other input line by line.
+//! Source of questions: a terminal with history and line editing, or any other input line by line.
 //!
 //! In: keys, or lines. Out: texts, those of a line that ends in `\` joined with the next. Invariant: a block that was
 //! pasted is one text, as it is; what was typed stays in memory and is written nowhere.
@@ -17,7 +17,7 @@ use crate::console::Console;
 use qwenc_engine::error::{Error, Result};
 
 const PROMPT: &str = "you> ";
-/// Where a line goes on.
+/// Prompt of a continued line.
 const AND: &str = "...> ";
 
 /// A source of texts.

@@ -54,7 +54,7 @@ const WORDS: [(&str, Order); 8] = [
     (":help", Order::Help),
 ];
 
-/// What to do.
+/// Command of a conversation: a line that begins with `/`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Reset,
@@ -153,7 +153,7 @@ fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// What `/help` shows.
+/// Text of `/help`.
 pub(super) fn help() -> String {
     let lines =
         NAMES.map(|(name, argument, meaning)| format!("{:<15} {meaning}\n", format!("{name} {argument}")));

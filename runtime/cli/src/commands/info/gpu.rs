@@ -1,4 +1,4 @@
-//! What `info` says of an executable for GPUs.
+//! `info` of an executable for GPUs.
 //!
 //! In: its kernels, and what the driver says where there is one. Out: facts, and lines of the table. Invariant:
 //! without a driver every fact but the devices is there.

@@ -1,4 +1,4 @@
-//! How fast the device copies its own memory: the bound of decode, which reads every weight once per token.
+//! Bandwidth of the device's memory, measured by copies: the bound of decode, which reads every weight once per token.
 //!
 //! In: a context. Out: GB/s, read and written bytes together. Invariant: the copied parts are larger than any
 //! cache of a device, where memory allows.

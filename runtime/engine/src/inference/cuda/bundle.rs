@@ -19,7 +19,7 @@ const MOST: u64 = 1 << 40;
 /// Kernels and how they are launched.
 #[derive(Clone, Debug)]
 pub struct Bundle<'a> {
-    /// How.
+    /// Sizes, launches and modules of the model.
     pub model: CudaModel,
     /// Machine code; `model.modules` says what stands where.
     code: &'a [u8],
@@ -56,7 +56,7 @@ impl<'a> Bundle<'a> {
         self.all
     }
 
-    /// What it has code for, for people: `sm_80, sm_90, PTX for sm_90 and newer`.
+    /// Architectures with code, in words: `sm_80, sm_90, PTX for sm_90 and newer`.
     pub fn architectures(&self) -> String {
         let name = |m: &CudaModule| match m.ptx {
             true => format!("PTX for sm_{} and newer", m.sm),

@@ -33,9 +33,9 @@ pub(super) fn refused(action: &'static str) -> impl FnOnce(DriverError) -> Error
 /// A device, as the driver describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// What `--device` calls it.
+    /// Number that `--device` takes.
     pub number: usize,
-    /// As NVIDIA calls it.
+    /// NVIDIA's name.
     pub name: String,
     /// Compute capability, 10 times: 90 for 9.0.
     pub sm: u32,
@@ -145,12 +145,12 @@ impl Context {
         Ok(Rc::new(new))
     }
 
-    /// What it is.
+    /// Facts of the device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Where everything is done, in order.
+    /// The one stream of all work.
     pub(super) fn stream(&self) -> sys::CUstream {
         self.stream
     }
@@ -160,7 +160,7 @@ impl Context {
         attribute(self.handle, Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
     }
 
-    /// How many multiprocessors it has.
+    /// Number of multiprocessors.
     pub(super) fn multiprocessors(&self) -> Result<u32> {
         attribute(self.handle, Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
     }

@@ -22,7 +22,7 @@ pub(super) struct Graphs {
     seen: HashMap<Key, Option<Graph>>,
 }
 
-/// What of a step's argument changes from one step to another.
+/// Part of a step's argument that changes from one step to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     /// Address of the logits, which differs between the two sets of results.

@@ -40,7 +40,7 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// Where it is on the device.
+    /// Address on the device.
     pub fn address(&self) -> u64 {
         self.address
     }
@@ -142,13 +142,13 @@ impl Pinned {
         self.start as u64
     }
 
-    /// What it holds. Nothing that was started may still write it.
+    /// Content. No work that was started may still write it.
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: allocated and initialised by `zeroed`.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.bytes) }
     }
 
-    /// What it holds, to be written. Nothing that was started may still read or write it.
+    /// Content, to be written. No work that was started may still read or write it.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: allocated and initialised by `zeroed`.
         unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.bytes) }

@@ -1,4 +1,4 @@
-//! How much of a GPU's memory a run takes, to the byte, before anything is allocated.
+//! Memory requirement of a run on a GPU, to the byte, before anything is allocated.
 //!
 //! In: the model and what is to be run. Out: bytes. Invariant: what is allocated later is what is counted here;
 //! what the driver keeps for itself is not, it is gone from the free memory before that is asked for.
@@ -10,7 +10,7 @@ use super::mebibytes::mebibytes;
 use crate::error::{Error, Result};
 use crate::program::Sizes;
 
-/// What a run must have room for.
+/// Capacity of a run: its largest step and its caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Rows of the largest step.
@@ -21,7 +21,7 @@ pub struct Capacity {
     pub capacity: usize,
     /// Caches.
     pub sequences: usize,
-    /// What they store.
+    /// Element type of the caches.
     pub kv: KvType,
 }
 
@@ -47,7 +47,7 @@ pub struct MemoryRequirement {
 }
 
 impl MemoryRequirement {
-    /// What `model` takes for `room`.
+    /// Memory that `model` takes for a capacity.
     pub fn of(model: &CudaModel, room: &Capacity) -> MemoryRequirement {
         let (rows, outputs) = (room.rows as u64, room.outputs as u64);
         let cache = Sizes::from(model).kv_bytes(room.kv, room.capacity as u64);

@@ -46,7 +46,7 @@ use crate::inference::cuda::uploads::Uploads;
 use crate::inference::cuda::weights::Weights;
 use crate::inference::step::{Output, Results, Step};
 
-/// How steps that come again are launched.
+/// Launch method of repeated steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decode {
     /// Recorded once, then launched as a whole.

@@ -52,7 +52,7 @@ pub(super) struct Launch {
     pub(super) waits: bool,
 }
 
-/// As [`qwenc_abi::CudaVariant`].
+/// Loaded form of a [`qwenc_abi::CudaVariant`].
 pub(super) struct Variant {
     pub(super) max_rows: u32,
     pub(super) prologue: Vec<Launch>,
@@ -131,7 +131,7 @@ impl Kernels {
     }
 }
 
-/// How many blocks of a kernel the device holds at once; not 0.
+/// Number of blocks of a kernel that the device holds at once; not 0.
 fn resident(function: CUfunction, launch: &CudaLaunch, context: &Context) -> Result<u32> {
     let (threads, shared) = (launch.threads as i32, launch.shared_bytes as usize);
     // SAFETY: the function is of a loaded module.
@@ -238,7 +238,7 @@ fn load(code: &[u8], of: &CudaModule) -> Result<sys::CUmodule> {
     }
 }
 
-/// What a driver says of code that is newer than itself.
+/// Whether the driver's error means that the code is newer than the driver.
 fn is_too_new(e: CUresult) -> bool {
     let such = [
         CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
@@ -248,7 +248,7 @@ fn is_too_new(e: CUresult) -> bool {
     such.contains(&e)
 }
 
-/// What a driver must know for this code, as far as the code says.
+/// CUDA version that a driver must have for this code, as far as the code says.
 fn needed(code: &[u8], of: &CudaModule) -> String {
     let kind = if of.ptx { "PTX" } else { "machine code" };
     let version = if of.ptx { ptx_version(code) } else { None };

@@ -22,7 +22,7 @@ pub(super) struct Uploads {
     outputs: Buffer,
     host_rows: Pinned,
     host_outputs: Pinned,
-    /// What is on the device; empty where that is not known.
+    /// Rows on the device; empty where they are not known.
     rows_there: Vec<Known>,
     outputs_there: Vec<u32>,
     /// Rows that the step under way moves on.
@@ -44,12 +44,12 @@ impl Uploads {
         })
     }
 
-    /// Where the rows are.
+    /// Device address of the rows.
     pub(super) fn rows(&self) -> u64 {
         self.rows.address()
     }
 
-    /// Where the outputs are.
+    /// Device address of the outputs.
     pub(super) fn outputs(&self) -> u64 {
         self.outputs.address()
     }
@@ -85,7 +85,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// What is on the device is not known any more.
+    /// Forgets which rows are on the device.
     pub(super) fn forget(&mut self) {
         self.rows_there.clear();
         self.outputs_there.clear();
@@ -125,7 +125,7 @@ fn known(row: &Row) -> Known {
     (row.token, row.position, (row.kv as usize, row.adapter))
 }
 
-/// As it stands in memory.
+/// Bytes of a row as they lie in memory.
 fn row_bytes(row: &Row) -> [u8; size_of::<Row>()] {
     let mut bytes = [0; size_of::<Row>()];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);

@@ -20,12 +20,12 @@ const READERS: usize = 4;
 /// Not worth a thread.
 const SHARE: usize = 1 << 20;
 
-/// Where weights come from.
+/// Source of the weights.
 #[derive(Clone, Copy)]
 pub enum Weights<'a> {
     /// These, packed.
     Packed(&'a [u8]),
-    /// None: small numbers that mean nothing, to measure speed.
+    /// Small made-up numbers, to measure speed.
     Synthetic,
 }
 
