@@ -187,7 +187,7 @@ mod tests {
         let full = || Err(Error::ContextFull { needed: 5, limit: 4, most: 9 });
         assert_eq!(status(full), Status::ContextFull as i32);
         assert!(said().contains("qwen_options.context up to 9"), "{}", said());
-        // What succeeds leaves the words alone, and each thread has its own.
+        // A call that succeeds leaves the words alone, and each thread has its own.
         assert_eq!(status(|| Ok(())), 0);
         assert!(said().contains("context"));
         assert_eq!(std::thread::spawn(said).join().unwrap(), "");

@@ -104,7 +104,7 @@ fn asked(model: &Arc<Model>, requests: &[Request]) -> Result<Vec<Asked>> {
     let mut all: Vec<Asked> = Vec::with_capacity(requests.len());
     for (i, request) in requests.iter().enumerate() {
         let named = |field: &str| format!("requests[{i}].{field}");
-        // SAFETY: by the caller's promise to whoever calls this.
+        // SAFETY: by the promise of the C caller.
         let cache = unsafe { border::reference(request.cache, &named("cache"))? };
         if !Arc::ptr_eq(&cache.model, model) {
             return Err(bad(format!("{} is a cache of another model", named("cache"))));
@@ -114,7 +114,7 @@ fn asked(model: &Arc<Model>, requests: &[Request]) -> Result<Vec<Asked>> {
                 "requests[{other}] and requests[{i}] have one cache; give each its own"
             )));
         }
-        // SAFETY: by the caller's promise to whoever calls this.
+        // SAFETY: by the promise of the C caller.
         let tokens = unsafe { border::array(request.tokens, request.count, &named("tokens"))? }.to_vec();
         if tokens.is_empty() {
             return Err(bad(format!("{} is 0; a request has at least one token", named("count"))));

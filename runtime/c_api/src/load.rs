@@ -201,6 +201,6 @@ fn library() -> Result<PathBuf> {
     // SAFETY: the loader's own text.
     let name: &CStr = unsafe { CStr::from_ptr(found.dli_fname.cast::<c_char>()) };
     let path = Path::new(OsStr::from_bytes(name.to_bytes()));
-    // What was loaded from memory has no file: then the weights must be named.
+    // A library that was loaded from memory has no file: then the weights must be named.
     Ok(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))
 }

@@ -106,7 +106,7 @@ fn run(
         }
     });
     runtime.block_on(listen::serve(socket, router, server, connections, ended));
-    // What still reads a prompt is not waited for.
+    // Threads that still read a prompt are not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
 }
 

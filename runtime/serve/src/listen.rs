@@ -79,7 +79,7 @@ pub async fn serve(
         let server = Arc::clone(&server);
         tokio::spawn(async move {
             server.metrics.connections.inc();
-            // What a client does wrong is its own matter.
+            // An error of a connection concerns its client alone.
             let _ = connection.await;
             server.metrics.connections.dec();
             drop(place);

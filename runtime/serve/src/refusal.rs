@@ -15,11 +15,11 @@ use qwenc_engine::error::Error;
 pub struct Refusal {
     /// HTTP status.
     pub status: StatusCode,
-    /// For people.
+    /// Message for people.
     pub message: String,
     /// The field that is wrong.
     pub param: Option<String>,
-    /// For programs.
+    /// Code for programs.
     pub code: Option<&'static str>,
     /// Seconds after which to try again.
     pub retry_after: Option<u32>,

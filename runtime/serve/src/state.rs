@@ -1,7 +1,7 @@
 //! State that all requests share: the model's text side, limits, the way to the scheduler.
 //!
 //! In: what the command opened. Out: references. Invariant: nothing here runs the model; what is not loaded yet is not
-//! there, and whoever asks for it is told to come again.
+//! there, and requests for it are told to come again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;

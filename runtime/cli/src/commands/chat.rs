@@ -244,7 +244,7 @@ impl Talk<'_> {
             prompt = encode(&self.history)?;
         }
         let dropped = turns - self.history.turns();
-        // What does not even fit alone is refused when it is fed.
+        // A message that does not fit even alone is refused when it is fed.
         if dropped > 0 && prompt.ids.len() <= limit {
             let which = turns_text(dropped, "oldest ");
             console.note(&format!(

@@ -53,7 +53,7 @@ pub unsafe fn run(
         let part = [prefix, part].concat();
         session.truncate(0);
         session.feed(&mut engine, &part, Wanted::All, |at, logits| {
-            // What the tokenizer puts before a text is given, not predicted.
+            // Tokens that the tokenizer puts before a text are given, not predicted.
             if at + 1 >= prefix.len() && at + 1 < part.len() {
                 nats += surprise(logits, part[at + 1] as usize);
                 count += 1;

@@ -203,7 +203,7 @@ fn map(path: &Path, file: &File, footer: &Footer) -> Result<Mmap> {
     // while it runs is what every mapped executable relies on.
     let map = unsafe { MmapOptions::new().offset(start).len(footer.image_bytes as usize).map(file) }
         .map_err(Error::file("map", path))?;
-    // What has to be read from the file comes in huge pages, as what the compiler has just written is kept in
+    // Parts that have to be read from the file come in huge pages, like those that the compiler has just written, which are in
     // memory. A system without them is slower, not wrong.
     let _ = map.advise(Advice::HugePage);
     Ok(map)

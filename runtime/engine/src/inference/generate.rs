@@ -132,7 +132,7 @@ pub fn generate(
         }
         decode_tokens += 1;
     };
-    // What was sampled ahead of the end is as if it never was.
+    // Tokens sampled past the stop token are dropped.
     session.truncate(fed + decode_tokens);
     let (prefill_tokens, decode_time) = (prompt.len(), start.elapsed());
     Ok(Report { ending, prefill_tokens, prefill_time, decode_tokens, decode_time, guessed, right })
@@ -156,7 +156,7 @@ fn advance(
     let step = [&[next], guess].concat();
     let results = sampler.results();
     session.feed_for(engine, &step, (Wanted::All, results), |i, output| {
-        // What comes after a wrong guess is not of this text.
+        // Tokens after a wrong guess do not belong to this text.
         if i == ready.len() && (i == 0 || ready.back() == Some(&step[i])) {
             ready.push_back(sampler.choose(output)?);
         }

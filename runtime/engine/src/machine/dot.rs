@@ -66,7 +66,7 @@ impl Instruction {
         (operands != Operands::Bf16).then_some(Instruction::Plain)
     }
 
-    /// For people.
+    /// Name of the instruction in tables.
     pub fn name(self) -> &'static str {
         match self {
             Instruction::Vpdpbusd => "int8, vpdpbusd on 512 bits",

@@ -22,7 +22,7 @@ impl Gate {
         self.value.load(Ordering::Acquire)
     }
 
-    /// Adds one and wakes whoever waits.
+    /// Adds one and wakes the threads that wait.
     pub fn advance(&self) {
         self.value.fetch_add(1, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {

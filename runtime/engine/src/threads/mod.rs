@@ -1,4 +1,4 @@
-//! The threads of a program: how many there are (`cores`), who they are (`pool`), and the two ways in which
+//! The threads of a program: their number and CPUs (`cores`), the workers (`pool`), and the two ways in which
 //! they wait. At a `gate` many wait for one, at a `barrier` all wait for all.
 //!
 //! Nothing here knows what a step computes. Changes are measured as well as tested: what is slow here is

@@ -3,7 +3,7 @@
 //! In: a step function and its arguments. Out: the step, run by all threads at once, the caller
 //! being thread 0. Invariant: `run` returns only when every thread has left the step; workers spin
 //! briefly between steps, then sleep, so that an idle program uses no CPU. How threads wait is in `gate.rs`
-//! and `barrier.rs`; here is who waits for what.
+//! and `barrier.rs`; here is which thread waits for which.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -28,7 +28,7 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     placement: Placement,
-    /// The caller, who is thread 0.
+    /// The caller, thread 0.
     _settled: Settled,
 }
 
@@ -57,7 +57,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Pool {
-    /// Starts a worker for every thread but the caller, who is where thread 0 belongs as long as the pool lives.
+    /// Starts a worker for every thread but the caller, which is thread 0, on its CPU, as long as the pool lives.
     pub fn new(placement: Placement) -> Result<Pool> {
         let threads = placement.threads();
         let shared = Arc::new(Shared {

@@ -202,7 +202,7 @@ impl Answers {
         }
         let pieces = choice.words.push(chosen.token);
         if choice.words.is_stopped() {
-            // What was held back is, or follows, the beginning of the stop string.
+            // Text that was held back is, or follows, the beginning of the stop string.
             choice.told.truncate(choice.certain);
             return Some(self.over(index, pieces, Finish::Stop));
         }

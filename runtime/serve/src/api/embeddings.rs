@@ -1,7 +1,7 @@
 //! `/v1/embeddings`.
 //!
 //! In: texts or ids. Out: each one's last hidden state, of length 1. Invariant: as many are read at a time as the request
-//! has permits for; whoever goes away is read no further.
+//! has permits for; the texts of a client that goes away are read no further.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ pub async fn health(State(server): State<Arc<Server>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, retry, Json(json!({ "status": status }))).into_response()
 }
 
-/// For Prometheus.
+/// Metrics in the form that Prometheus reads.
 pub async fn metrics(State(server): State<Arc<Server>>) -> Result<Response, Refusal> {
     let failed = |e: prometheus::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
     let text = server.metrics.text().map_err(failed)?;
@@ -57,7 +57,7 @@ pub async fn model(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let model = server.model()?;
-    // What is no text names nothing.
+    // A name that is no text names no model.
     let name = name.map_or_else(|_| "\u{fffd}".to_owned(), |Path(name)| name);
     if name != model.name {
         let message = format!("there is no model {name:?}; this server has {:?}", model.name);

@@ -1,7 +1,7 @@
 //! Answers as server-sent events.
 //!
 //! In: answers, and how to write their news. Out: a body of lines. Invariant: at most a few lines wait for a reader; a
-//! reader who goes away ends the answers at once; `[DONE]` comes last, and only after answers that ended well.
+//! client that goes away ends the answers at once; `[DONE]` comes last, and only after answers that ended well.
 
 use std::convert::Infallible;
 use std::pin::Pin;

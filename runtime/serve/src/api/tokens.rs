@@ -65,7 +65,7 @@ pub async fn tokenize(
 fn source(fields: &mut Fields) -> Result<Source, Refusal> {
     let (content, prompt) = (fields.text("content")?, fields.text("prompt")?);
     let messages = fields.has("messages").then(|| messages::read(fields)).transpose()?;
-    // What is null was not read.
+    // A field that is null was not read.
     fields.without_effect(&["messages"]);
     match (content, prompt, messages) {
         (Some(text), None, None) => Ok(Source::Text(text, "content")),

@@ -101,7 +101,7 @@ impl<'e, 'm> Scheduler<'e, 'm> {
             };
             match order {
                 Some(Order::Run(job)) => self.queue.push_back(job),
-                // Who orders is gone: what was ordered is done.
+                // The senders of commands are gone: the jobs that they sent are finished.
                 Some(Order::Drain) | None if self.draining => return !idle,
                 Some(Order::Drain) | None => self.draining = true,
             }
@@ -117,7 +117,7 @@ impl<'e, 'm> Scheduler<'e, 'm> {
         }
     }
 
-    /// Gives free slots to those who wait, in their order.
+    /// Gives free slots to waiting jobs, in their order.
     fn admit(&mut self) -> Result<()> {
         while let Some(job) = self.queue.front() {
             let Some(place) = admit::place(&self.slots, &job.prompt, job.adapter) else { return Ok(()) };
@@ -191,7 +191,7 @@ impl<'e, 'm> Scheduler<'e, 'm> {
         let metrics = self.metrics;
         batched_step::feed(&mut self.engine, &mut parts, results, |index, _, output: Output| {
             if let (Some(work), room) = &mut works[index] {
-                // What fails one job is no matter of the others.
+                // A failure of one job does not concern the others.
                 let before = work.chosen;
                 ends[index] = work.take(output, *room).unwrap_or_else(|e| Some(Ended::Failed(e.to_string())));
                 metrics.generated.inc_by(work.chosen - before);

@@ -155,7 +155,7 @@ impl Work {
         self.tell(Event::Ended(why));
     }
 
-    /// There is room for every event; who is gone is noticed at the next step.
+    /// Sends an event, for which there is room; a client that is gone is noticed at the next step.
     fn tell(&self, event: Event) {
         let _ = self.job.events.try_send(event);
     }

@@ -15,7 +15,7 @@ use crate::wire::options::{self, Options};
 /// A request.
 #[derive(Clone, Debug)]
 pub struct ChatRequest {
-    /// For the template.
+    /// Messages in the form that the template takes.
     pub messages: Vec<Value>,
     /// Tools that may be called.
     pub tools: Tools,

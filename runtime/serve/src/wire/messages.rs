@@ -63,7 +63,7 @@ fn message_at(message: Value, path: String) -> Result<Value, Refusal> {
         let calls: Vec<Value> = calls.into_iter().enumerate().map(one).collect::<Result<_, _>>()?;
         out.insert("tool_calls".into(), calls.into());
     }
-    // What OpenAI renamed.
+    // OpenAI's new name for the same role.
     let role = if role == "developer" { "system" } else { &role };
     out.insert("role".into(), role.into());
     out.insert("content".into(), content.unwrap_or_default().into());

@@ -129,7 +129,7 @@ impl Report {
         self.instruction(operands).map(|_| self.median(|r| r.tops(operands).unwrap_or(f64::NAN)))
     }
 
-    /// For programs.
+    /// The report as JSON, for programs.
     pub(super) fn json(&self) -> Value {
         let (prefill, decode) = (self.spread(|r| r.prefill_tok_s), self.spread(|r| r.decode_tok_s));
         let batch = self.batch.map(|_| self.spread(|r| r.batch_tok_s.unwrap_or(f64::NAN)));
@@ -185,7 +185,7 @@ impl Report {
         facts
     }
 
-    /// For people.
+    /// The report as a table, for people.
     pub(super) fn table(&self) -> String {
         let l = self.lengths;
         let weights = match self.weight_type.as_str() {

@@ -140,7 +140,7 @@ fn plain(prompt: &str, console: &mut Console) -> Result<Line> {
         }
         return Ok(Line::End);
     }
-    // What is no UTF-8 becomes replacement characters, as in a text that was pasted badly.
+    // Bytes that are no UTF-8 become replacement characters, as in a text that was pasted badly.
     let line = String::from_utf8_lossy(&bytes);
     Ok(Line::Text(line.trim_end_matches(['\n', '\r']).to_string()))
 }

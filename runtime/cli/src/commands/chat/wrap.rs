@@ -159,7 +159,7 @@ mod tests {
                 "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301} abcd",
                 "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301} abcd",
             ),
-            // What is not prose stays as it is.
+            // Lines that are not prose stay as they are.
             (
                 "```\nlet x = a + b + c;\n```\nand so on it goes",
                 "```\nlet x = a + b + c;\n```\nand so on\nit goes",

@@ -25,7 +25,7 @@ pub(super) fn add(facts: &mut Value, bundle: &Bundle, machine: &Machine, kv: KvT
     memory["gpu"] = json!(need.total());
     let (devices, problem) = match driver::devices() {
         Ok(devices) => (devices.iter().map(|d| device(bundle, d)).collect(), None),
-        // Whoever runs the model gets to hear it; here it is a fact like the others.
+        // An error for commands that run the model; here it is a fact like the others.
         Err(e) => (Vec::new(), Some(e.to_string())),
     };
     let module = |m: &qwenc_abi::CudaModule| json!({"sm": m.sm, "ptx": m.ptx, "bytes": m.bytes});

@@ -191,7 +191,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         // After a failed kernel all of these fail too, and its error is the one to report.
-        // SAFETY: nothing uses stream and context any more: whoever does holds this.
+        // SAFETY: stream and context are not used any more: their users hold this value.
         unsafe {
             if !self.stream.is_null() {
                 let _ = result::stream::synchronize(self.stream);

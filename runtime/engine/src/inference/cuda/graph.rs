@@ -116,7 +116,7 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // What is under way ends first. After a failed kernel it fails too; that error was reported.
+        // Work under way ends first. After a failed kernel it fails too; that error was reported.
         // SAFETY: made by `record`, and not launched any more.
         let _ = unsafe { result::graph::exec_destroy(self.exec) };
     }

@@ -82,7 +82,7 @@ impl MemoryRequirement {
         })
     }
 
-    /// For people.
+    /// The parts in words: `weights 643.0 MiB, KV cache …`.
     pub fn parts(&self) -> String {
         let scratch = self.arena.saturating_add(self.logits).saturating_add(self.small);
         format!(

@@ -86,7 +86,7 @@ fn synthesise(context: &Rc<Context>, buffer: &Buffer, bytes: u64) -> Result<()> 
     unsafe { buffer.upload(0, &pinned, len)? };
     let mut done = len as u64;
     while done < bytes {
-        // What is there already is copied behind itself, so that a few copies are enough.
+        // Bytes that are there already are copied behind themselves, so that a few copies are enough.
         let next = done.min(bytes - done);
         buffer.copy(done, buffer, next)?;
         done += next;
