@@ -27,7 +27,7 @@ pub enum PlanError {
     Misfit {
         /// Number of the kernel.
         kernel: u32,
-        /// Name of the size that does not fit.
+        /// Name of the width, type, layout or size that does not fit.
         what: &'static str,
         /// By the law.
         expected: u64,
@@ -93,7 +93,7 @@ pub enum PlanError {
     /// The three sections do not have the form prologue, block, head.
     #[error("{what}")]
     Form {
-        /// Name of the missing part.
+        /// Law that does not hold.
         what: &'static str,
     },
 }
